@@ -1,0 +1,17 @@
+"""Start-up: find every `recommendations.py`, register the system checks."""
+
+from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
+from django.utils.translation import gettext_lazy as _
+
+
+class RecommenderConfig(AppConfig):
+    name = "recommender"
+    verbose_name = _("Search and recommendations")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from recommender import checks
+
+        checks.register()
+        autodiscover_modules("recommendations")

@@ -1,0 +1,92 @@
+"""The one settings dict, `RECOMMENDER`, read where it is used: `conf.get("CONSENT")`."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.files.storage import FileSystemStorage, Storage, storages
+from django.utils.module_loading import import_string
+
+from recommender.exceptions import ConfigurationError
+
+DEFAULTS: dict[str, Any] = {
+    # Where bundles, checkpoints and run logs live; None: <BASE_DIR>/var/recommender.
+    "DIRECTORY": None,
+    # Alias in STORAGES that bundles are published through; "" keeps them in DIRECTORY.
+    "BUNDLE_STORAGE": "",
+    # "auto": packaged MiniLM weights where installed, else "scratch"; or a folder, or a hub name.
+    "ENCODER": "auto",
+    # Time box of one training run.
+    "TRAINING_MINUTES": 3.0,
+    "SEED": 0,
+    # Crontab of the scheduled training as Celery writes it: minute, hour, day of week; None switches it off.
+    "TRAINING_SCHEDULE": ("0", "3", "*"),
+    # Dotted path of `callable(request) -> bool`; nothing is recorded before it says True.
+    "CONSENT": "recommender.identity.has_consented",
+    "COOKIE_NAME": "recommender_visitor",
+    "COOKIE_AGE_DAYS": 365,
+    "RETENTION_DAYS": 730,
+    # A process looks for changed items, statistics and bundles at most this often.
+    "REFRESH_SECONDS": 5.0,
+    # Largest body that the events endpoint reads, and most events in it.
+    "MAX_BODY_BYTES": 262_144,
+    "MAX_EVENTS_PER_CALL": 200,
+    # Maximal marginal relevance: 1.0 ranks by score alone.
+    "DIVERSITY": 0.9,
+}
+
+
+def get(name: str) -> Any:
+    """The value of one setting; an unknown name is a bug of ours and raises `ConfigurationError`."""
+    if name not in DEFAULTS:
+        raise ConfigurationError(f"RECOMMENDER[{name!r}] does not exist. {closest(name)}".strip())
+    return _overrides().get(name, DEFAULTS[name])
+
+
+def get_callable(name: str) -> Any:
+    """The object that a dotted-path setting names."""
+    path = get(name)
+    if callable(path):
+        return path
+    try:
+        return import_string(path)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"RECOMMENDER[{name!r}] names {path!r}, which cannot be imported ({error}). "
+            "Give the dotted path of a callable."
+        ) from error
+
+
+def directory() -> Path:
+    """The folder of bundles and run logs; it is not created here."""
+    configured = get("DIRECTORY")
+    if configured is not None:
+        return Path(configured)
+    return Path(getattr(settings, "BASE_DIR", ".")) / "var" / "recommender"
+
+
+def bundle_storage() -> Storage:
+    """The storage that bundles are published through."""
+    alias = get("BUNDLE_STORAGE")
+    return storages[alias] if alias else FileSystemStorage(location=directory() / "bundles")
+
+
+def unknown_names() -> list[str]:
+    """Keys of `RECOMMENDER` that mean nothing, sorted."""
+    return sorted(set(_overrides()) - set(DEFAULTS))
+
+
+def closest(name: str, names: Any = DEFAULTS) -> str:
+    """A sentence that offers the nearest known name, or nothing."""
+    matches = difflib.get_close_matches(name, list(names), n=1)
+    return f"Did you mean {matches[0]!r}?" if matches else ""
+
+
+def _overrides() -> dict[str, Any]:
+    overrides = getattr(settings, "RECOMMENDER", {})
+    if not isinstance(overrides, dict):
+        raise ConfigurationError(f"RECOMMENDER must be a dict, not {type(overrides).__name__}.")
+    return overrides

@@ -1,0 +1,37 @@
+"""One hierarchy of errors; every message says what was expected, what came and how to repair it."""
+
+
+class RecommenderError(Exception):
+    """Anything this app refuses, with the repair in its message."""
+
+
+class ConfigurationError(RecommenderError):
+    """A setting, a Catalog or a tracking rule that cannot work as written."""
+
+
+class InvalidEvent(RecommenderError):
+    """An event that cannot be stored; `field` names the part at fault."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class BundleError(RecommenderError):
+    """A bundle whose files are missing, changed or of an unknown format."""
+
+
+class RunError(RecommenderError):
+    """A training run that may not be started, cancelled, promoted or rolled back now."""
+
+
+class LeaseLost(RunError):
+    """The run's fencing token is stale: another process owns the run, this one must stop."""
+
+
+class InsufficientData(RecommenderError):
+    """Too little evidence to train or to judge; the message counts what is there and what is needed."""
+
+
+class MissingDependency(RecommenderError):
+    """An optional package is not installed; the message names the extra to install."""

@@ -1,0 +1,8 @@
+"""Everything that is stored, one module per subject."""
+
+from recommender.models.events import Event, Impression, Visitor
+from recommender.models.items import Item, ItemStatistics, ItemVector
+from recommender.models.personas import Persona
+from recommender.models.runs import Bundle, Run
+
+__all__ = ["Bundle", "Event", "Impression", "Item", "ItemStatistics", "ItemVector", "Persona", "Run", "Visitor"]

@@ -1,0 +1,107 @@
+"""What shoppers did: visitors, events and the lists they were shown."""
+
+from __future__ import annotations
+
+import uuid
+from typing import ClassVar
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from recommender.types import EventType, Rung, Slot
+
+
+def _choices(names: type[EventType] | type[Slot] | type[Rung]) -> list[tuple[str, str]]:
+    return [(name.value, name.value.replace("_", " ")) for name in names]
+
+
+class Visitor(models.Model):
+    """One browser or app, known by `key`; `user_key` links it to at most one user of the shop, reversibly.
+
+    The history of a signed-in user is that of all visitors that carry the user's key. Orders of the shop enter under a
+    visitor of the user's own, made by `identity.visitor_of_user`.
+    """
+
+    key = models.UUIDField(_("key"), default=uuid.uuid4, unique=True, editable=False)
+    user_key = models.CharField(_("user"), max_length=64, null=True, blank=True, db_index=True)
+    has_consented = models.BooleanField(_("consented"), default=True)
+    is_profiled = models.BooleanField(_("personalised"), default=True)
+    is_bot = models.BooleanField(_("bot"), default=False)
+    device = models.CharField(_("device"), max_length=16, blank=True)
+    first_seen_at = models.DateTimeField(_("first seen"), default=timezone.now)
+    last_seen_at = models.DateTimeField(_("last seen"), default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = _("visitor")
+        verbose_name_plural = _("visitors")
+
+    def __str__(self) -> str:
+        return f"user {self.user_key}" if self.user_key else f"visitor {str(self.key)[:8]}"
+
+
+class Event(models.Model):
+    """One thing that happened, once per `message_id`. Without a visitor it feeds only popularity and co-purchase."""
+
+    message_id = models.CharField(_("message id"), max_length=128, unique=True)
+    visitor = models.ForeignKey(Visitor, models.CASCADE, null=True, blank=True, related_name="events")
+    type = models.CharField(_("type"), max_length=20, choices=_choices(EventType))
+    item_id = models.CharField(_("item id"), max_length=128, blank=True)
+    query = models.CharField(_("query"), max_length=255, blank=True)
+    occurred_at = models.DateTimeField(_("occurred"))
+    received_at = models.DateTimeField(_("received"), default=timezone.now)
+    quantity = models.FloatField(_("quantity"), default=1)
+    price = models.DecimalField(_("unit price"), max_digits=14, decimal_places=2, null=True, blank=True)
+    currency = models.CharField(_("currency"), max_length=3, blank=True)
+    order_id = models.CharField(_("order"), max_length=128, blank=True)
+    ranking_id = models.UUIDField(_("ranking"), null=True, blank=True)
+    position = models.PositiveSmallIntegerField(_("position"), null=True, blank=True)
+    source = models.CharField(_("source"), max_length=10, default="page", help_text=_("page, api, order or signal"))
+    device = models.CharField(_("device"), max_length=16, blank=True)
+    region = models.CharField(_("region"), max_length=32, blank=True)
+    is_bot = models.BooleanField(_("bot"), default=False)
+
+    class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["visitor", "-occurred_at"], name="recommender_event_history"),
+            models.Index(fields=["occurred_at"], name="recommender_event_time"),
+            models.Index(fields=["item_id", "occurred_at"], name="recommender_event_item"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.item_id or self.query}".strip()
+
+
+class Impression(models.Model):
+    """A ranking that was shown: event type `view_item_list`, one row per list.
+
+    `item_ids` are in the order shown, the first at position `first_position`; `propensities` is parallel to it, 1.0
+    where the place was not explored.
+    """
+
+    ranking_id = models.UUIDField(_("ranking"), primary_key=True, default=uuid.uuid4, editable=False)
+    visitor = models.ForeignKey(Visitor, models.CASCADE, null=True, blank=True, related_name="impressions")
+    slot = models.CharField(_("slot"), max_length=20, choices=_choices(Slot))
+    query = models.CharField(_("query"), max_length=255, blank=True)
+    current_item_id = models.CharField(_("beside item"), max_length=128, blank=True)
+    item_ids = models.JSONField(_("items"), default=list)
+    propensities = models.JSONField(_("propensities"), default=list, blank=True)
+    first_position = models.PositiveSmallIntegerField(_("first position"), default=1)
+    rung = models.CharField(_("served by"), max_length=12, choices=_choices(Rung))
+    bundle = models.CharField(_("bundle"), max_length=64, blank=True)
+    source = models.CharField(_("source"), max_length=10, default="page")
+    device = models.CharField(_("device"), max_length=16, blank=True)
+    is_bot = models.BooleanField(_("bot"), default=False)
+    occurred_at = models.DateTimeField(_("shown"), default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = _("impression")
+        verbose_name_plural = _("impressions")
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["visitor", "-occurred_at"], name="recommender_shown_history"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.slot}, {len(self.item_ids)} items"

@@ -1,0 +1,78 @@
+"""Items as the recommender knows them: texts, vectors and statistics, keyed by opaque string ids."""
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class Item(models.Model):
+    """The recommender's copy of one object of the shop; the shop's own row stays the truth for price and stock."""
+
+    item_id = models.CharField(_("item id"), max_length=128, unique=True)
+    label = models.CharField(_("model"), max_length=100, help_text=_("The shop's model, as app_label.Model."))
+    object_id = models.CharField(_("object id"), max_length=128)
+    title = models.CharField(_("title"), max_length=500)
+    text = models.TextField(_("text"), help_text=_("What the encoder and the lexical index read."))
+    category = models.CharField(_("category"), max_length=255, blank=True)
+    brand = models.CharField(_("brand"), max_length=255, blank=True)
+    price = models.DecimalField(_("indicative price"), max_digits=14, decimal_places=2, null=True, blank=True)
+    currency = models.CharField(_("currency"), max_length=3, blank=True)
+    url = models.CharField(_("URL"), max_length=500, blank=True)
+    image = models.CharField(_("image"), max_length=500, blank=True)
+    attributes = models.JSONField(_("attributes"), default=dict, blank=True)
+    is_available = models.BooleanField(_("in stock"), default=True)
+    is_active = models.BooleanField(_("active"), default=True, help_text=_("Hidden or deleted items are inactive."))
+    text_hash = models.CharField(_("text hash"), max_length=32)
+    first_seen_at = models.DateTimeField(_("first seen"), default=timezone.now)
+    updated_at = models.DateTimeField(_("updated"), default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = _("item")
+        verbose_name_plural = _("items")
+        indexes = [models.Index(fields=["label", "object_id"], name="recommender_item_object")]
+
+    def __str__(self) -> str:
+        return self.title or self.item_id
+
+
+class ItemVector(models.Model):
+    """The vector of one item's text under one encoder: little-endian float32, unit length."""
+
+    item = models.ForeignKey(Item, models.CASCADE, related_name="vectors")
+    encoder_hash = models.CharField(max_length=32)
+    text_hash = models.CharField(max_length=32)
+    vector = models.BinaryField()
+    updated_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = _("item vector")
+        verbose_name_plural = _("item vectors")
+        constraints = [models.UniqueConstraint(fields=["item", "encoder_hash"], name="recommender_vector_once")]
+
+    def __str__(self) -> str:
+        return f"{self.item_id} ({self.encoder_hash})"
+
+
+class ItemStatistics(models.Model):
+    """What shoppers did with one item, recomputed from events.
+
+    `basket_neighbours` and `visitor_neighbours` are lists of `[item_id, similarity]`, best first: cosine of
+    co-occurrence in one order, and in one visitor's history.
+    """
+
+    item = models.OneToOneField(Item, models.CASCADE, related_name="statistics")
+    n_1 = models.FloatField(_("last day"), default=0)
+    n_7 = models.FloatField(_("last 7 days"), default=0)
+    n_30 = models.FloatField(_("last 30 days"), default=0)
+    n_total = models.FloatField(_("ever"), default=0)
+    last_event_at = models.DateTimeField(_("last event"), null=True, blank=True)
+    basket_neighbours = models.JSONField(default=list, blank=True)
+    visitor_neighbours = models.JSONField(default=list, blank=True)
+    computed_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = _("item statistics")
+        verbose_name_plural = _("item statistics")
+
+    def __str__(self) -> str:
+        return f"{self.item_id}: {self.n_30:g} in 30 days"

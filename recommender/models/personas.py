@@ -1,0 +1,14 @@
+"""Personas are computed from events when they are looked at: this proxy only gives them a place in the admin."""
+
+from django.utils.translation import gettext_lazy as _
+
+from recommender.models.events import Visitor
+
+
+class Persona(Visitor):
+    """A visitor, seen through what they did. Nothing is stored, so erasing the events erases the persona."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("persona")
+        verbose_name_plural = _("personas")

@@ -1,0 +1,165 @@
+"""What the whole shop did before one moment: popularity and neighbours of each item, from events or from stored rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from recommender.types import EVENT_CODES, EventType, FloatArray, Interactions, IntArray, ItemTable, TimeArray
+
+DAY_SECONDS = 86_400.0
+N_NEIGHBOURS = 50
+"""Neighbours kept per item; item-kNN is flat in k from about 50 on (Deshpande and Karypis 2004, section 6.3)."""
+
+SHRINKAGE = 5.0
+"""Added to the denominator of the cosine, so that one shared basket proves little (Bell and Koren 2007, section 3.1)."""
+
+LONGEST_HISTORY = 300
+"""Newest items of one basket or visitor that enter co-occurrence: the cost grows with its square."""
+
+EVENT_WEIGHTS: FloatArray = np.zeros(len(EventType), np.float32)
+"""How much one event of each type says; a purchase is 1. Ordered as `EVENT_CODES`."""
+for _type, _weight in {
+    EventType.SELECT_ITEM: 0.1,
+    EventType.VIEW_ITEM: 0.2,
+    EventType.ADD_TO_CART: 0.5,
+    EventType.PURCHASE: 1.0,
+}.items():
+    EVENT_WEIGHTS[EVENT_CODES[_type]] = _weight
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Items alike, in compressed rows: those of item i are `item[start[i]:start[i + 1]]`, best first.
+
+    start (n_items + 1,) int64; item (n,) int32; score (n,) float32 in (0, 1].
+    """
+
+    start: npt.NDArray[np.int64]
+    item: IntArray
+    score: FloatArray
+
+    @classmethod
+    def from_lists(cls, rows: Sequence[Sequence[tuple[int, float]]]) -> Neighbours:
+        """Build from one list of (row of the neighbour, score) per item."""
+        start = np.zeros(len(rows) + 1, np.int64)
+        start[1:] = np.cumsum([len(row) for row in rows])
+        pairs = [pair for row in rows for pair in row]
+        item = np.fromiter((pair[0] for pair in pairs), np.int32, len(pairs))
+        return cls(start, item, np.fromiter((pair[1] for pair in pairs), np.float32, len(pairs)))
+
+    def of(self, row: int) -> list[tuple[int, float]]:
+        """Return the neighbours of one item as (row, score), best first."""
+        span = slice(self.start[row], self.start[row + 1])
+        return list(zip(self.item[span].tolist(), self.score[span].tolist(), strict=True))
+
+    def spread(self, rows: IntArray, weights: FloatArray) -> tuple[IntArray, FloatArray]:
+        """Return every neighbour of `rows` and its score times the weight of the row; both (n_found,)."""
+        first, length = self.start[rows], self.start[rows + 1] - self.start[rows]
+        offsets = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+        index = np.repeat(first, length) + offsets
+        return self.item[index], self.score[index] * np.repeat(weights, length)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The shop's behaviour before `at`, one row per item of an `ItemTable`.
+
+    counts (n_items, 4) float32: weighted events of the last 1, 7, 30 days and ever; popularity (n_items, 4) float32:
+    log of each count against its mean over the catalogue; last_event_at (n_items,) float64, -inf for never.
+    """
+
+    at: float
+    counts: FloatArray
+    popularity: FloatArray
+    last_event_at: TimeArray
+    basket: Neighbours
+    visitor: Neighbours
+
+    @classmethod
+    def from_columns(
+        cls, *, at: float, counts: FloatArray, last_event_at: TimeArray, basket: Neighbours, visitor: Neighbours
+    ) -> State:
+        """Build from stored columns; NaN in `last_event_at` reads as never."""
+        counts = np.ascontiguousarray(counts, np.float32).reshape(-1, 4)
+        mean = counts.mean(axis=0) if len(counts) else np.zeros(4, np.float32)
+        popularity = np.log1p(counts) - np.log1p(mean)
+        last = np.where(np.isnan(last_event_at), -np.inf, last_event_at)
+        return cls(at, counts, popularity.astype(np.float32), last, basket, visitor)
+
+
+def build_state(interactions: Interactions, items: ItemTable, *, at: float) -> State:
+    """Summarise the events with time < `at`; about a second for 400,000 events."""
+    n = int(np.searchsorted(interactions.time, at, side="left"))
+    item, time, kind = interactions.item[:n], interactions.time[:n], interactions.type[:n]
+    weight = np.where(item >= 0, EVENT_WEIGHTS[kind], 0)
+    used = weight > 0
+    item, time, weight = item[used], time[used], weight[used]
+    counts = [_count(item, weight * (time >= at - days * DAY_SECONDS), len(items)) for days in (1, 7, 30)]
+    counts.append(_count(item, weight, len(items)))
+    last = np.full(len(items), -np.inf)
+    last[item] = time  # ascending time: the last write is the newest
+    return State.from_columns(
+        at=at,
+        counts=np.stack(counts, axis=1),
+        last_event_at=last,
+        basket=neighbours(interactions.basket[:n][used], item, weight, n_items=len(items)),
+        visitor=neighbours(interactions.visitor[:n][used], item, weight, n_items=len(items)),
+    )
+
+
+def neighbours(
+    group: IntArray, item: IntArray, weight: FloatArray, *, n_items: int, k: int = N_NEIGHBOURS
+) -> Neighbours:
+    """Return for each item the k items that share most groups (orders or visitors) with it; group -1 is nobody.
+
+    score = sum_g w_gi w_gj / (|i| |j| + shrinkage): the cosine of item-kNN (Sarwar et al. 2001, section 3.1) with
+    `SHRINKAGE`. Inputs are (n_events,), ascending by time.
+    """
+    matrix = _incidence(group, item, weight, n_items)
+    product = (matrix.T @ matrix).tocoo()
+    norm = np.zeros(n_items, np.float32)
+    diagonal = product.row == product.col
+    norm[product.row[diagonal]] = np.sqrt(product.data[diagonal])
+    row, column, data = product.row[~diagonal], product.col[~diagonal], product.data[~diagonal]
+    score = data / (norm[row] * norm[column] + SHRINKAGE)
+    order = np.lexsort((-score, row))
+    row, column, score = row[order], column[order], score[order]
+    start = np.searchsorted(row, np.arange(n_items + 1))
+    best = np.arange(len(row)) - start[row] < k
+    kept = np.concatenate(([0], np.cumsum(np.bincount(row[best], minlength=n_items)))).astype(np.int64)
+    return Neighbours(kept, column[best].astype(np.int32), score[best].astype(np.float32))
+
+
+def _count(item: IntArray, weight: FloatArray, n_items: int) -> FloatArray:
+    return np.bincount(item, weights=weight, minlength=n_items).astype(np.float32)
+
+
+def _incidence(group: IntArray, item: IntArray, weight: FloatArray, n_items: int) -> sparse.csr_matrix:
+    """Return (n_groups, n_items): the strongest weight of the item in the group, newest items of long groups only."""
+    known = group >= 0
+    key = group[known].astype(np.int64) * n_items + item[known]
+    newest = np.arange(len(key))
+    order = np.lexsort((newest, key))
+    last = np.ones(len(key), bool)
+    last[:-1] = key[order][1:] != key[order][:-1]
+    strongest = np.maximum.reduceat(weight[known][order], np.flatnonzero(np.r_[True, last[:-1]])) if len(key) else []
+    rows, columns = key[order][last] // n_items, key[order][last] % n_items
+    rank = _rank_from_newest(rows, newest[order][last])
+    keep = rank < LONGEST_HISTORY
+    shape = (int(rows.max()) + 1 if len(rows) else 0, n_items)
+    data = np.asarray(strongest, np.float32)[keep]
+    return sparse.csr_matrix((data, (rows[keep], columns[keep])), shape=shape)
+
+
+def _rank_from_newest(group: npt.NDArray[np.int64], position: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return for each entry how many of its group are newer; `group` is ascending."""
+    order = np.lexsort((-position, group))
+    start = np.searchsorted(group, group[order])
+    rank = np.empty(len(group), np.int64)
+    rank[order] = np.arange(len(group)) - start
+    return rank

@@ -1,0 +1,220 @@
+"""The values that cross a layer: what is asked, what is known, what is answered. No Django, no I/O."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int32]
+TimeArray = npt.NDArray[np.float64]
+
+
+class EventType(enum.StrEnum):
+    """The verbs of GA4 e-commerce; source: Google Analytics 4 recommended events for online sales."""
+
+    VIEW_ITEM_LIST = "view_item_list"
+    SELECT_ITEM = "select_item"
+    VIEW_ITEM = "view_item"
+    SEARCH = "search"
+    ADD_TO_CART = "add_to_cart"
+    REMOVE_FROM_CART = "remove_from_cart"
+    PURCHASE = "purchase"
+    REFUND = "refund"
+    DISMISS_ITEM = "dismiss_item"
+
+
+EVENT_CODES: dict[EventType, int] = {event_type: code for code, event_type in enumerate(EventType)}
+"""Code of each type in arrays and in the context model; append only, a bundle depends on the order."""
+
+
+class Slot(enum.StrEnum):
+    """A place on a page that asks for a list."""
+
+    HOME = "home"
+    SIMILAR = "similar"
+    BOUGHT_TOGETHER = "bought_together"
+    CART = "cart"
+    RECENTLY_VIEWED = "recently_viewed"
+    BUY_AGAIN = "buy_again"
+    TRENDING = "trending"
+    SEARCH = "search"
+
+
+class Rung(enum.StrEnum):
+    """Which step of the ladder served a ranking, best first."""
+
+    CHAMPION = "champion"
+    UNTRAINED = "untrained"
+    LEXICAL = "lexical"
+    POPULARITY = "popularity"
+    SHOP_ORDER = "shop_order"
+    EMPTY = "empty"
+
+
+@dataclass(frozen=True, slots=True)
+class PastEvent:
+    """One thing a visitor did, as the ranker sees it."""
+
+    type: EventType
+    at: dt.datetime
+    item_id: str = ""
+    query: str = ""
+    quantity: float = 1.0
+    order_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The circumstances of a request; `at` is aware UTC."""
+
+    at: dt.datetime
+    device: str = ""
+    region: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to the pipeline. `history` is newest last."""
+
+    slot: Slot
+    context: Context
+    history: tuple[PastEvent, ...] = ()
+    query: str = ""
+    item_id: str = ""
+    cart_item_ids: tuple[str, ...] = ()
+    limit: int = 8
+    offset: int = 0
+    visitor_key: uuid.UUID | None = None
+    exclude_item_ids: frozenset[str] = frozenset()
+    exclude_history: bool = False
+    filters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an item is there: a stable `code` for machines, `text` in words for the shopper."""
+
+    code: str
+    text: str
+    item_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What the shop says of an item at this moment; `object` is the shop's own model instance."""
+
+    title: str
+    url: str = ""
+    image: str = ""
+    price: Decimal | None = None
+    currency: str = ""
+    available: bool = True
+    object: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One place of a ranking; `position` starts at 1."""
+
+    item_id: str
+    position: int
+    score: float
+    reasons: tuple[Reason, ...] = ()
+    live: Live | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A list that was made for one request. `n_found` counts what matched before the limit."""
+
+    id: uuid.UUID
+    slot: Slot
+    entries: tuple[Entry, ...]
+    rung: Rung
+    bundle: str = ""
+    catalog_version: str = ""
+    query: str = ""
+    corrected_query: str = ""
+    n_found: int = 0
+
+    def __iter__(self) -> Any:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+@dataclass(frozen=True, slots=True)
+class Interactions:
+    """Cleaned behaviour in columns, ascending by time.
+
+    visitor (n,) int32: row of the visitor, -1 where nobody is known; item (n,) int32: row of the item, -1 for a
+    search; type (n,) int8: `EVENT_CODES`; time (n,) float64: seconds since the epoch, UTC; quantity (n,) float32;
+    basket (n,) int32: events of one order share a number, -1 outside an order; query (n,) int32: row in `queries`,
+    -1 for none.
+    """
+
+    visitor: IntArray
+    item: IntArray
+    type: npt.NDArray[np.int8]
+    time: TimeArray
+    quantity: FloatArray
+    basket: IntArray
+    query: IntArray
+    queries: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemTable:
+    """The catalogue in columns; row i of every array is item `ids[i]`.
+
+    price (n,) float32, NaN where unknown; category (n,) int32, -1 where unknown; first_seen (n,) float64 seconds
+    since the epoch; active (n,) bool.
+    """
+
+    ids: tuple[str, ...]
+    texts: tuple[str, ...]
+    price: FloatArray
+    category: IntArray
+    category_names: tuple[str, ...]
+    first_seen: TimeArray
+    active: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A `Request` in the rows of one catalogue: what features and the context model read.
+
+    item (h,) int32, -1 for a query or an item no longer in the catalogue; type (h,) int8; time (h,) float64;
+    quantity (h,) float32; basket (h,) int32 (equal number: same order, -1: none); queries: text for the rows of
+    type search, else "". Oldest first.
+    """
+
+    item: IntArray
+    type: npt.NDArray[np.int8]
+    time: TimeArray
+    quantity: FloatArray
+    basket: IntArray
+    queries: tuple[str, ...]
+    now: float
+    slot: Slot = Slot.HOME
+    query: str = ""
+    current_item: int = -1
+    cart: IntArray = field(default_factory=lambda: np.empty(0, np.int32))
+    device: str = ""
+    region: str = ""
