@@ -1,4 +1,4 @@
-"""Start-up: find every `recommendations.py`, register the system checks."""
+"""Start-up: register the system checks, follow saves, find every `recommendations.py`."""
 
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
@@ -11,7 +11,8 @@ class RecommenderConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from recommender import checks
+        from recommender import checks, sync
 
         checks.register()
+        sync.connect()
         autodiscover_modules("recommendations")
