@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import logging
 import math
@@ -14,6 +15,7 @@ from typing import Any
 from django.apps import apps
 from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist
 from django.db import models
+from django.utils import timezone
 from django.utils.html import strip_tags
 
 from recommender import conf
@@ -22,7 +24,9 @@ from recommender.types import Live
 
 logger = logging.getLogger(__name__)
 
-ATTRIBUTES = ("id", "title", "text", "category", "brand", "price", "currency", "url", "image", "available", "active")
+ATTRIBUTES = (
+    "id", "title", "text", "category", "brand", "price", "currency", "url", "image", "available", "active", "first_seen",
+)  # fmt: skip
 MAX_TITLE_LENGTH = 500
 MAX_TEXT_LENGTH = 5_000
 MAX_ID_LENGTH = 128
@@ -53,13 +57,15 @@ class ItemFacts:
     is_available: bool
     is_active: bool
     text_hash: str
+    first_seen_at: dt.datetime | None
 
 
 class Catalog:
     """Each attribute is a dotted path, a `Constant` or a method that takes the object, as in Django's `Sitemap`.
 
     A path is followed through attributes and foreign keys; what it ends in is called if it is callable; it ends in
-    None where a link of it is None. `attributes` maps names to paths. `updated` names the model's own "last changed"
+    None where a link of it is None. `attributes` maps names to paths. `first_seen` is when the object came into the shop;
+    without it, when it was first synced. `updated` names the model's own "last changed"
     field, if it has one: the incremental sync then reads only what changed.
     """
 
@@ -74,6 +80,7 @@ class Catalog:
     image: Any = None
     available: Any = Constant(True)
     active: Any = Constant(True)
+    first_seen: Any = None
     attributes: Mapping[str, Any] = {}
     updated: str = ""
 
@@ -130,6 +137,7 @@ class Catalog:
             is_available=bool(self.value("available", obj)),
             is_active=bool(self.value("active", obj)),
             text_hash=hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
+            first_seen_at=_moment(self.value("first_seen", obj)),
         )
 
     def live(self, obj: Any) -> Live | None:
@@ -325,6 +333,15 @@ def _price(value: Any) -> Decimal | None:
     except InvalidOperation:
         return None
     return price if price.is_finite() and 0 <= price < Decimal(10) ** 12 else None
+
+
+def _moment(value: Any) -> dt.datetime | None:
+    """A date or a naive time in the shop's time zone becomes aware."""
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        value = dt.datetime(value.year, value.month, value.day)
+    if not isinstance(value, dt.datetime):
+        return None
+    return timezone.make_aware(value) if timezone.is_naive(value) else value
 
 
 def _link(value: Any) -> str:

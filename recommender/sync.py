@@ -22,7 +22,9 @@ logger = logging.getLogger(__name__)
 
 MAX_FAILURES_KEPT = 20
 INCREMENTAL_OVERLAP = timedelta(minutes=2)
-COPIED = tuple(column.name for column in dataclasses.fields(ItemFacts) if column.name != "item_id")
+COPIED = tuple(
+    column.name for column in dataclasses.fields(ItemFacts) if column.name not in ("item_id", "first_seen_at")
+)
 
 Progress = Callable[[int, int], None]
 
@@ -105,7 +107,7 @@ def _write(catalog: Catalog, objects: Iterable[Any], report: SyncReport) -> None
     if created:
         Item.objects.bulk_create(created, ignore_conflicts=True)
     if changed:
-        Item.objects.bulk_update(changed, ["label", "updated_at", *COPIED])
+        Item.objects.bulk_update(changed, ["label", "updated_at", "first_seen_at", *COPIED])
     report.n_created += len(created)
     report.n_changed += len(changed)
     report.n_unchanged += len(known) - len(changed)
@@ -126,13 +128,15 @@ def _new_item(catalog: Catalog, fact: ItemFacts, now: datetime) -> Item:
         item_id=fact.item_id,
         label=catalog.label,
         updated_at=now,
-        first_seen_at=now,
+        first_seen_at=fact.first_seen_at or now,
         **{name: getattr(fact, name) for name in COPIED},
     )
 
 
 def _apply(item: Item, catalog: Catalog, fact: ItemFacts, now: datetime) -> bool:
     wanted = {name: getattr(fact, name) for name in COPIED} | {"label": catalog.label}
+    if fact.first_seen_at is not None:
+        wanted["first_seen_at"] = fact.first_seen_at
     if all(getattr(item, name) == value for name, value in wanted.items()):
         return False
     for name, value in wanted.items():

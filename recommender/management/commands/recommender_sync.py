@@ -1,0 +1,44 @@
+"""`manage.py recommender_sync`: the shop's objects in, items out; then their vectors and statistics."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from recommender import bundles, statistics, sync, vectors
+from recommender.catalog import catalogs
+from recommender.exceptions import MissingDependency
+from recommender.management.progress import bar
+
+
+class Command(BaseCommand):
+    help = "Copy the shop's catalogue into the recommender: in full, or only what changed."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--changed", action="store_true", help="read only what changed since the last sync")
+        parser.add_argument("--no-vectors", action="store_true", help="leave the encoding to the workers")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not catalogs():
+            raise CommandError("No Catalog is registered. Write a recommendations.py; see docs/catalog.md.")
+        read = sync.sync_changed if options["changed"] else sync.sync
+        with bar("items") as progress:
+            report = read(progress=progress)
+        self.stdout.write(
+            f"{report.n_created} created, {report.n_changed} changed, {report.n_unchanged} unchanged, "
+            f"{report.n_deactivated} deactivated, {report.n_failed} skipped"
+        )
+        for failure in report.failures:
+            self.stderr.write(f"skipped {failure}")
+        if not options["no_vectors"]:
+            self._encode()
+        self.stdout.write(f"{statistics.refresh_statistics()} items have statistics")
+
+    def _encode(self) -> None:
+        try:
+            bundle = bundles.ensure_untrained()
+        except MissingDependency as error:
+            self.stderr.write(f"No vectors: {error} Until then search is lexical and lists are popularity.")
+            return
+        with bar("vectors") as progress:
+            n_encoded = vectors.encode_missing(bundle.name, progress=progress)
+        self.stdout.write(f"{n_encoded} items encoded by bundle {bundle}")
