@@ -121,18 +121,28 @@ def neighbours(
     `SHRINKAGE`. Inputs are (n_events,), ascending by time.
     """
     matrix = _incidence(group, item, weight, n_items)
-    product = (matrix.T @ matrix).tocoo()
-    norm = np.zeros(n_items, np.float32)
-    diagonal = product.row == product.col
-    norm[product.row[diagonal]] = np.sqrt(product.data[diagonal])
-    row, column, data = product.row[~diagonal], product.col[~diagonal], product.data[~diagonal]
-    score = data / (norm[row] * norm[column] + SHRINKAGE)
-    order = np.lexsort((-score, row))
-    row, column, score = row[order], column[order], score[order]
-    start = np.searchsorted(row, np.arange(n_items + 1))
-    best = np.arange(len(row)) - start[row] < k
-    kept = np.concatenate(([0], np.cumsum(np.bincount(row[best], minlength=n_items)))).astype(np.int64)
-    return Neighbours(kept, column[best].astype(np.int32), score[best].astype(np.float32))
+    product = (matrix.T @ matrix).tocsr()
+    norm = np.sqrt(product.diagonal()).astype(np.float32)
+    start, columns, scores = np.zeros(n_items + 1, np.int64), [], []
+    for row in range(n_items):
+        span = slice(product.indptr[row], product.indptr[row + 1])
+        column = product.indices[span]
+        score = product.data[span] / (norm[row] * norm[column] + SHRINKAGE)
+        score[column == row] = 0
+        best = _best(score, k)
+        start[row + 1] = start[row] + len(best)
+        columns.append(column[best])
+        scores.append(score[best])
+    if not columns:
+        return Neighbours.from_lists([])
+    return Neighbours(start, np.concatenate(columns).astype(np.int32), np.concatenate(scores).astype(np.float32))
+
+
+def _best(score: FloatArray, k: int) -> npt.NDArray[np.int64]:
+    """Return the places of the k largest positive scores, best first."""
+    place = np.argpartition(-score, k)[:k] if len(score) > k else np.arange(len(score))
+    place = place[score[place] > 0]
+    return place[np.argsort(-score[place], kind="stable")]
 
 
 def _count(item: IntArray, weight: FloatArray, n_items: int) -> FloatArray:
