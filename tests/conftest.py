@@ -1,0 +1,253 @@
+"""Fixtures that every test may use: a small real shop, a shopper, real workers, and memories wiped in between."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.core.cache import cache
+from django.core.management.color import no_style
+from django.db import connection, models, transaction
+from django.utils import timezone
+
+from tests import environment
+
+ROOT = Path(__file__).resolve().parent.parent
+IN_CI = os.environ.get("CI") == "true"
+N_CUSTOMERS = 30
+WORKER_START_SECONDS = 60
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what another run of the same suite covers; skip what this machine lacks, but never in CI."""
+    absent = [name for name, is_there in {"postgres": has_postgres(), "redis": has_redis()}.items() if not is_there]
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in absent)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+    if not shutil.which("chromedriver"):
+        for item in items:
+            if item.get_closest_marker("browser"):
+                item.add_marker(pytest.mark.skip(reason="Debian's chromium and chromium-driver are not installed"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report: Any = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail") and not item.get_closest_marker("gpu"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped; only the marker gpu may skip in continuous integration"
+    return report
+
+
+def has_postgres() -> bool:
+    return os.environ.get("DATABASE_URL", "").startswith("postgres")
+
+
+def has_redis() -> bool:
+    return bool(os.environ.get("REDIS_URL"))
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> None:
+    """Name the test database so that a worker process can open it too."""
+    database = django_settings.DATABASES["default"]
+    if database["ENGINE"].endswith("sqlite3"):
+        database.setdefault("TEST", {})["NAME"] = str(database["NAME"])
+    else:
+        database.setdefault("TEST", {})["NAME"] = f"test_{database['NAME']}_{environment.worker_number()}"
+
+
+@pytest.fixture(autouse=True)
+def _forget(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    """Nothing that one test cached or loaded serves the next; `serving.reload()` picks up what a test has written."""
+    cache.clear()
+    settings.RECOMMENDER = {**django_settings.RECOMMENDER, "REFRESH_SECONDS": 3600.0}
+    serving = sys.modules.get("recommender.serving")
+    if serving is not None:
+        monkeypatch.setattr(serving, "_memory", type(serving._memory)())
+
+
+@pytest.fixture
+def demo_shop(db: None) -> DemoShop:
+    """60 real products, 30 real customers and their orders, synced, reconciled and with statistics; no vectors."""
+    return _fill_shop()
+
+
+@pytest.fixture
+def live_demo_shop(transactional_db: None) -> DemoShop:
+    """The same, committed: other threads and processes see it."""
+    return _fill_shop()
+
+
+@pytest.fixture
+def shopper(demo_shop: DemoShop) -> Any:
+    """The customer with the most orders, as the pipeline sees them."""
+    from recommender.identity import shopper_of
+
+    return shopper_of(request_of(demo_shop.customer().user))
+
+
+@pytest.fixture
+def celery_eager() -> Iterator[None]:
+    """Tasks run in this process, at once, and their errors are raised."""
+    from shopreco.celery import app
+
+    before = app.conf.task_always_eager, app.conf.task_eager_propagates
+    app.conf.task_always_eager = app.conf.task_eager_propagates = True
+    yield
+    app.conf.task_always_eager, app.conf.task_eager_propagates = before
+
+
+@pytest.fixture
+def live_worker(transactional_db: None, tmp_path: Path) -> Iterator[Path]:
+    """A real Celery worker for every queue, on the test database and the broker of this mode; gives its log."""
+    log = tmp_path / "worker.log"
+    with run_worker("default,training", log=log):
+        yield log
+
+
+@contextmanager
+def run_worker(queues: str, *, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start one worker process in a session of its own and end it, with its children, at the end."""
+    command = [sys.executable, "-m", "celery", "-A", "shopreco", "worker", "-Q", queues, "--pool=solo", "-l", "INFO"]
+    with log.open("wb") as output:
+        worker = subprocess.Popen(
+            command, cwd=ROOT, env=worker_environment(), stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        wait_for(lambda: " ready." in log.read_text(errors="replace"), what=f"a worker ready in {log}", process=worker)
+        yield worker
+    finally:
+        _end(worker)
+
+
+def worker_environment() -> dict[str, str]:
+    """What a process needs to work on the test database instead of the real one."""
+    test_environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "shopreco.settings"}
+    if has_postgres():
+        url = os.environ["DATABASE_URL"]
+        test_environment["DATABASE_URL"] = f"{url.rpartition('/')[0]}/{connection.settings_dict['NAME']}"
+    return test_environment
+
+
+def wait_for(
+    is_true: Callable[[], object],
+    *,
+    what: str,
+    seconds: float = WORKER_START_SECONDS,
+    process: subprocess.Popen[bytes] | None = None,
+) -> None:
+    """Look ten times a second; fail with what was waited for."""
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        if process is not None and process.poll() is not None:
+            pytest.fail(f"waiting for {what}: the process ended with {process.returncode}")
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {seconds:.0f} s for {what}")
+        time.sleep(0.1)
+
+
+def request_of(user: Any = None, path: str = "/") -> Any:
+    """A request of a user who has consented, as a view receives it."""
+    from django.contrib.auth.models import AnonymousUser
+    from django.test import RequestFactory
+
+    request: Any = RequestFactory().get(path)
+    request.COOKIES["recommender_consent"] = "granted"
+    request.user = user or AnonymousUser()
+    request.session = {}
+    return request
+
+
+class DemoShop:
+    """What the fixture has loaded, with the questions that tests ask of it."""
+
+    def customer(self, place: int = 0) -> Any:
+        """A customer by number of orders: 0 has the most."""
+        from shopreco.shop.models import Customer
+
+        ranked = Customer.objects.annotate(n_orders=models.Count("orders")).order_by("-n_orders", "code")
+        return ranked.select_related("user")[place]
+
+    def product(self, place: int = 0) -> Any:
+        """A visible product by number of order lines: 0 has the most."""
+        from shopreco.shop.models import Product
+
+        ranked = Product.objects.filter(is_visible=True).annotate(n_lines=models.Count("order_lines"))
+        return ranked.order_by("-n_lines", "stock_code")[place]
+
+
+_rows: list[tuple[type[models.Model], list[models.Model]]] = []
+"""The demo shop as it was after its first load in this process; later tests only insert it again."""
+
+
+def _fill_shop() -> DemoShop:
+    if _rows:
+        _restore()
+    else:
+        _load()
+    return DemoShop()
+
+
+def _load() -> None:
+    from recommender import statistics, sync, tracking
+    from shopreco.shop import loading
+
+    loading.load(n_customers=N_CUSTOMERS, n_products=60, now=timezone.now())
+    sync.sync()
+    tracking.reconcile()
+    statistics.refresh_statistics()
+    for model in _loaded_models():
+        if rows := list(model._default_manager.all()):
+            _rows.append((model, rows))
+
+
+def _restore() -> None:
+    with transaction.atomic():
+        for model, rows in _rows:
+            model._default_manager.bulk_create(rows, batch_size=500)
+        reset = connection.ops.sequence_reset_sql(no_style(), [model for model, _ in _rows])
+        with connection.cursor() as cursor:
+            for statement in reset:
+                cursor.execute(statement)
+
+
+def _loaded_models() -> list[type[models.Model]]:
+    """Tables of the user, the shop and the recommender, each after the tables that it points to."""
+    wanted = [apps.get_model(django_settings.AUTH_USER_MODEL)]
+    wanted += [model for label in ("shop", "recommender") for model in apps.get_app_config(label).get_models()]
+    ordered: list[type[models.Model]] = []
+
+    def visit(model: type[models.Model]) -> None:
+        if model in ordered or model not in wanted or model._meta.proxy:
+            return
+        for field in model._meta.concrete_fields:
+            if isinstance(field, models.ForeignKey) and field.related_model is not model:
+                visit(field.related_model)
+        ordered.append(model)
+
+    for model in wanted:
+        visit(model)
+    return ordered
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the process to stop, then make it and its children."""
+    process.terminate()
+    try:
+        process.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=15)
