@@ -1,0 +1,101 @@
+"""What shoppers did with the items of a profile: its past, cart and current item in, their neighbours or own items out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from recommender.retrieval.base import Candidates, Mask, Wanted, permitted
+from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, Neighbours
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Profile
+
+HALF_LIFE_DAYS = 30.0
+"""A past event weighs half after a month: exponential time weight, Ding and Li 2005, CIKM."""
+
+N_SEEDS = 100
+"""Newest items of a history whose neighbours are looked up."""
+
+HERE_WEIGHT = 2.0
+"""The current item and the cart against one purchase of this moment: what is looked at now says most."""
+
+_REFUND = EVENT_CODES[EventType.REFUND]
+_PURCHASE = EVENT_CODES[EventType.PURCHASE]
+_DISMISS = EVENT_CODES[EventType.DISMISS_ITEM]
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourRetriever:
+    """Items that others bought, or looked at, with those of the profile; the profile's own items are left out."""
+
+    neighbours: Neighbours
+
+    def retrieve(self, wanted: Wanted, *, limit: int) -> Candidates:
+        """Return the neighbours of current item, cart and history by summed similarity."""
+        rows, weights = seeds(wanted.profile)
+        return neighbours_of(self.neighbours, rows, weights, limit=limit, allowed=wanted.allowed)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRetriever:
+    """Items of the profile's own past; `types` narrows the events that count, such as purchases for "buy again"."""
+
+    types: Collection[EventType] = (
+        EventType.PURCHASE,
+        EventType.ADD_TO_CART,
+        EventType.VIEW_ITEM,
+        EventType.SELECT_ITEM,
+    )
+
+    def retrieve(self, wanted: Wanted, *, limit: int) -> Candidates:
+        """Return own items by decayed weight; what was sent back or dismissed later is left out."""
+        rows, weights = own_weights(wanted.profile, self.types)
+        kept = permitted(rows, wanted.allowed) & (weights > 0)
+        return Candidates.best(rows[kept], weights[kept], limit)
+
+
+def neighbours_of(
+    neighbours: Neighbours, rows: IntArray, weights: FloatArray, *, limit: int, allowed: Mask | None = None
+) -> Candidates:
+    """Return the items nearest to weighted `rows` (n,), their similarities summed, without `rows` themselves."""
+    if not len(rows):
+        return Candidates.none()
+    found, score = neighbours.spread(rows, weights)
+    kept = permitted(found, allowed) & ~np.isin(found, rows)
+    unique, place = np.unique(found[kept], return_inverse=True)
+    total = np.bincount(place, weights=score[kept], minlength=len(unique))
+    return Candidates.best(unique, total.astype(np.float32), limit)
+
+
+def seeds(profile: Profile) -> tuple[IntArray, FloatArray]:
+    """Return the items that speak for a profile, each once, and their weights; both (n,)."""
+    rows, weights = own_weights(profile, OwnRetriever().types)
+    newest = np.argsort(-weights, kind="stable")[:N_SEEDS]
+    newest = newest[weights[newest] > 0]
+    rows, weights = rows[newest], weights[newest]
+    here = np.unique(np.append(profile.cart[profile.cart >= 0], [profile.current_item] * (profile.current_item >= 0)))
+    rest = ~np.isin(rows, here)
+    rows = np.concatenate([here, rows[rest]]).astype(np.int32)
+    return rows, np.concatenate([np.full(len(here), HERE_WEIGHT), weights[rest]]).astype(np.float32)
+
+
+def own_weights(profile: Profile, types: Collection[EventType]) -> tuple[IntArray, FloatArray]:
+    """Return the items of the past, each once ascending, and their decayed weight; 0 where the last word was a no."""
+    codes = [EVENT_CODES[kind] for kind in types]
+    known = profile.item >= 0
+    used = known & np.isin(profile.type, codes)
+    rows, place = np.unique(profile.item[used], return_inverse=True)
+    age = np.maximum(profile.now - profile.time[used], 0) / DAY_SECONDS
+    weight = np.bincount(
+        place, weights=EVENT_WEIGHTS[profile.type[used]] * 0.5 ** (age / HALF_LIFE_DAYS), minlength=len(rows)
+    )
+    weight[np.isin(rows, _refused(profile, known))] = 0
+    return rows.astype(np.int32), weight.astype(np.float32)
+
+
+def _refused(profile: Profile, known: Mask) -> IntArray:
+    """Return items whose newest purchase, refund or dismissal is one of the last two."""
+    telling = known & np.isin(profile.type, (_PURCHASE, _REFUND, _DISMISS))
+    last = dict(zip(profile.item[telling].tolist(), profile.type[telling].tolist(), strict=True))
+    return np.array([row for row, code in last.items() if code != _PURCHASE], np.int32)
