@@ -18,7 +18,8 @@ from recommender import conf, serving
 from recommender.catalog import catalogs, live_items
 from recommender.exceptions import ConfigurationError
 from recommender.explain import explain
-from recommender.lists import LISTS, Question
+from recommender.lists import LISTS
+from recommender.question import Question
 from recommender.retrieval.shelf import Shelf
 from recommender.serving import Served
 from recommender.types import Context, Entry, Live, PastEvent, Ranking, Request, Rung, Slot
@@ -135,7 +136,7 @@ def rank(request: Request, *, served: Served) -> Ranking:
     listed = LISTS[request.slot](question)
     start = request.offset if request.slot == Slot.SEARCH else 0
     rows = listed.rows[start : start + request.limit]
-    reasons = explain(rows, question.profile, shelf, query=request.query) if listed.explained else [()] * len(rows)
+    reasons = explain(rows, question.profile, shelf, query=request.query)
     entries = tuple(
         Entry(shelf.items.ids[row], start + place + 1, float(score), reason)
         for place, (row, score, reason) in enumerate(

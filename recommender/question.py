@@ -1,0 +1,92 @@
+"""A request beside what it is answered from, in rows of the shelf; and the shape of an answer before it has words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recommender.retrieval.base import Mask
+from recommender.serving import Served
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Profile, Request, Rung
+
+DISMISSED = EVENT_CODES[EventType.DISMISS_ITEM]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Rows (n,) int32 best first with their scores (n,) float32; `n_found` counts what matched."""
+
+    rows: IntArray
+    scores: FloatArray
+    rung: Rung
+    n_found: int = 0
+    corrected_query: str = ""
+
+    @classmethod
+    def empty(cls) -> Listed:
+        """Nothing to show."""
+        return cls(np.empty(0, np.int32), np.empty(0, np.float32), Rung.EMPTY)
+
+    def pair(self) -> tuple[IntArray, FloatArray]:
+        """Rows and scores, as `Candidates` takes them."""
+        return self.rows, self.scores
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request, the same request in rows of the shelf, and the pair that answers it."""
+
+    request: Request
+    profile: Profile
+    served: Served
+
+    def allowed(self) -> Mask:
+        """A fresh (n_items,) bool of what may be shown: active, not excluded, dismissed, in the cart or current."""
+        shelf, profile = self.served.shelf, self.profile
+        allowed = shelf.items.active.copy()
+        hidden = [shelf.row(item_id) for item_id in (*self.request.exclude_item_ids, *self.request.cart_item_ids)]
+        allowed[[row for row in (*hidden, profile.current_item) if row >= 0]] = False
+        known = profile.item >= 0
+        if self.request.exclude_history:
+            allowed[profile.item[known]] = False
+        allowed[profile.item[known & (profile.type == DISMISSED)]] = False
+        return allowed
+
+    def here(self) -> IntArray:
+        """The current item as an array of none or one row."""
+        return np.array([self.profile.current_item] if self.profile.current_item >= 0 else [], np.int32)
+
+    def last_items(self, codes: int | Sequence[int], limit: int, *, where: Mask | None = None) -> IntArray:
+        """Distinct items of events of these types, newest first; `where` (h,) narrows the events."""
+        profile = self.profile
+        chosen = np.isin(profile.type, codes) & (profile.item >= 0)
+        if where is not None:
+            chosen &= where
+        newest_first = list(dict.fromkeys(profile.item[chosen][::-1].tolist()))
+        return np.array(newest_first[:limit], np.int32)
+
+    def context_vector(self) -> FloatArray | None:
+        """The shopper's vector (d,), None without a ranker, vectors or history."""
+        ranker, vectors = self.served.ranker, self.served.shelf.vectors
+        if ranker is None or vectors is None:
+            return None
+        return ranker.context_vector(self.profile, vectors)
+
+    def query_vector(self, query: str) -> FloatArray:
+        """The vector (d,) of a query; zeros without a ranker."""
+        ranker, vectors = self.served.ranker, self.served.shelf.vectors
+        if ranker is None:
+            return np.zeros(0 if vectors is None else vectors.shape[1], np.float32)
+        return ranker.encode([query])[0]
+
+    def scores(self, rows: IntArray, context_vector: FloatArray | None) -> FloatArray | None:
+        """The head's probability (n,) of each row, None without a ranker."""
+        ranker, shelf = self.served.ranker, self.served.shelf
+        if ranker is None:
+            return None
+        scored = ranker.score(
+            self.profile, rows, shelf.state, shelf.items, shelf.vectors, context_vector=context_vector
+        )
+        return scored.scores
