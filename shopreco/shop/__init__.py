@@ -1,0 +1,1 @@
+"""A small plain shop around the recommender; it would work the same without it."""

@@ -1,0 +1,4 @@
+"""URLs of the shop."""
+
+app_name = "shop"
+urlpatterns: list = []
