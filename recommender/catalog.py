@@ -157,7 +157,10 @@ class Catalog:
     def faults(self) -> list[tuple[str, str]]:
         """`(attribute, message)` of every declared name or path that the model does not have."""
         faults = [
-            (name, f"{type(self).__name__}.{name} is not an attribute of a Catalog. {conf.closest(name, _declarable())}")
+            (
+                name,
+                f"{type(self).__name__}.{name} is not an attribute of a Catalog. {conf.closest(name, _declarable())}",
+            )
             for name in vars(type(self))
             if not name.startswith("_") and name not in _declarable() and not callable(getattr(type(self), name))
         ]

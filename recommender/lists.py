@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from recommender import conf, policy
+from recommender.question import Listed, Question
 from recommender.relevance import search
 from recommender.retrieval import fusion
 from recommender.retrieval.base import Candidates, Wanted
 from recommender.retrieval.behaviour import NeighbourRetriever, OwnRetriever, neighbours_of
 from recommender.retrieval.popular import PopularRetriever, popularity
 from recommender.retrieval.vector import VectorRetriever, nearest
-from recommender.question import Listed, Question
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Rung, Slot
 
 N_CANDIDATES = 300

@@ -13,8 +13,8 @@ from django.db import DatabaseError, connection
 from recommender import bundles, conf
 from recommender.exceptions import BundleError, MissingDependency
 from recommender.models import Bundle
-from recommender.retrieval.shelf import Shelf, build_shelf, load_shelf, refresh_shelf
 from recommender.ranking import Ranker
+from recommender.retrieval.shelf import Shelf, build_shelf, load_shelf, refresh_shelf
 from recommender.state import Neighbours, State
 from recommender.types import ItemTable, Rung
 
@@ -80,7 +80,11 @@ def empty_shelf() -> Shelf:
     items = ItemTable((), (), none, np.empty(0, np.int32), (), np.empty(0), np.empty(0, bool))
     no_neighbours = Neighbours.from_lists([])
     state = State.from_columns(
-        at=0.0, counts=np.empty((0, 4), np.float32), last_event_at=np.empty(0), basket=no_neighbours, visitor=no_neighbours
+        at=0.0,
+        counts=np.empty((0, 4), np.float32),
+        last_event_at=np.empty(0),
+        basket=no_neighbours,
+        visitor=no_neighbours,
     )
     return build_shelf(items, state=state)
 

@@ -32,7 +32,10 @@ def write_statistics(items: ItemTable, state: State) -> int:
     rows = [row for row, item_id in enumerate(items.ids) if item_id in keys]
     for start in range(0, len(rows), CHUNK_SIZE):
         ItemStatistics.objects.bulk_create(
-            [_statistics(keys[items.ids[row]], row, items, state, computed_at) for row in rows[start : start + CHUNK_SIZE]],
+            [
+                _statistics(keys[items.ids[row]], row, items, state, computed_at)
+                for row in rows[start : start + CHUNK_SIZE]
+            ],
             update_conflicts=True,
             unique_fields=["item"],
             update_fields=FIELDS,

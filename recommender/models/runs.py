@@ -62,7 +62,12 @@ class Run(models.Model):
     reason = models.TextField(_("reason"), blank=True, help_text=_("Why it ended as it did, in words."))
     trigger = models.CharField(_("started by"), max_length=10, default="command")
     requested_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("requested by")
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("requested by"),
     )
     settings = models.JSONField(_("settings"), default=dict, blank=True)
     stage = models.CharField(_("stage"), max_length=40, blank=True)

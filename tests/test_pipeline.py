@@ -1,0 +1,283 @@
+"""From a request to a ranking: slots, exclusions, reasons, live prices, and every rung of the ladder."""
+
+import datetime as dt
+import uuid
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from recommender.retrieval.shelf import build_shelf
+
+from recommender import pipeline, serving, sync
+from recommender.exceptions import ConfigurationError
+from recommender.serving import Served
+from recommender.state import build_state
+from recommender.types import EVENT_CODES, Context, EventType, Interactions, ItemTable, PastEvent, Request, Rung, Slot
+from shopreco.shop.models import Product
+
+NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
+TITLES = {
+    "bag1": "Red lunch bag",
+    "bag2": "Blue lunch bag",
+    "bag3": "Green lunch bag",
+    "mug1": "White coffee mug",
+    "mug2": "Black coffee mug",
+    "lamp": "Desk lamp",
+}
+
+
+class Asker:
+    """The shopper of these tests: a history given by hand."""
+
+    def __init__(self, *history):
+        self.visitor_key = uuid.uuid4()
+        self.live = {}
+        self.n_live_reads = 0
+        self._history = tuple(history)
+
+    def history(self):
+        return self._history
+
+    def context(self, at=None):
+        return Context(at or NOW)
+
+
+def event(kind, item_id="", minutes_ago=1.0, **values):
+    return PastEvent(EventType(kind), NOW - dt.timedelta(minutes=minutes_ago), item_id=item_id, **values)
+
+
+def orders(*baskets):
+    """Interactions in which visitor n bought basket n, a day apart, the last one yesterday."""
+    rows = [(n, list(TITLES).index(item)) for n, basket in enumerate(baskets) for item in basket]
+    visitor = np.array([n for n, _ in rows], np.int32)
+    time = NOW.timestamp() - (len(baskets) - visitor) * 86_400.0
+    return Interactions(
+        visitor=visitor,
+        item=np.array([item for _, item in rows], np.int32),
+        type=np.full(len(rows), EVENT_CODES[EventType.PURCHASE], np.int8),
+        time=time,
+        quantity=np.ones(len(rows), np.float32),
+        basket=visitor,
+        query=np.full(len(rows), -1, np.int32),
+    )
+
+
+def served(*baskets, available=None):
+    n = len(TITLES)
+    items = ItemTable(
+        ids=tuple(TITLES),
+        texts=tuple(TITLES.values()),
+        price=np.full(n, 5, np.float32),
+        category=np.full(n, -1, np.int32),
+        category_names=(),
+        first_seen=np.zeros(n),
+        active=np.ones(n, bool),
+    )
+    state = build_state(orders(*baskets), items, at=NOW.timestamp())
+    return Served(build_shelf(items, titles=tuple(TITLES.values()), state=state, available=available))
+
+
+def ids(ranking):
+    return [entry.item_id for entry in ranking]
+
+
+def ask(slot, shop, *history, **asked):
+    return pipeline.rank(Request(Slot(slot), Context(NOW), history=tuple(history), **asked), served=shop)
+
+
+def test_trending_is_what_most_bought():
+    shop = served(["mug1"], ["mug1", "lamp"], ["mug1"])
+    assert ids(ask("trending", shop))[:2] == ["mug1", "lamp"]
+
+
+def test_bought_together_comes_from_shared_orders():
+    shop = served(["bag1", "lamp"], ["bag1", "lamp"], ["mug1", "mug2"])
+    assert ids(ask("bought_together", shop, item_id="bag1")) == ["lamp"]
+
+
+def test_bought_together_is_empty_without_a_shared_order():
+    ranking = ask("bought_together", served(["bag1"]), item_id="bag1")
+    assert ids(ranking) == []
+
+
+def test_similar_without_vectors_goes_by_words():
+    assert set(ids(ask("similar", served(["lamp"]), item_id="bag1"))[:2]) == {"bag2", "bag3"}
+
+
+def test_current_item_is_never_recommended_beside_itself():
+    shop = served(["bag1", "bag2"], ["bag1", "bag2"])
+    for slot in ("similar", "bought_together"):
+        assert "bag1" not in ids(ask(slot, shop, item_id="bag1"))
+
+
+def test_cart_suggests_what_goes_with_it_and_not_what_is_in_it():
+    shop = served(["bag1", "lamp"], ["bag1", "lamp"])
+    assert ids(ask("cart", shop, cart_item_ids=("bag1",))) == ["lamp"]
+
+
+def test_recently_viewed_is_newest_first_without_repeats():
+    seen = [event("view_item", name, minutes) for name, minutes in (("mug1", 9), ("lamp", 5), ("mug1", 2))]
+    assert ids(ask("recently_viewed", served(["bag1"]), *seen)) == ["mug1", "lamp"]
+
+
+def test_buy_again_lists_only_own_purchases():
+    bought = event("purchase", "lamp", 60 * 24 * 30)
+    assert ids(ask("buy_again", served(["mug1"]), bought, event("view_item", "mug1"))) == ["lamp"]
+
+
+def test_dismissed_item_stays_away():
+    shop = served(["mug1"], ["mug1"], ["lamp"])
+    assert "mug1" not in ids(ask("home", shop, event("dismiss_item", "mug1")))
+
+
+def test_excluded_history_is_neither_shown_nor_counted():
+    shop = served(["mug1", "lamp"], ["mug1", "lamp"])
+    shown = ids(ask("home", shop, event("purchase", "mug1", 9000), exclude_history=True))
+    assert "mug1" not in shown
+    assert "lamp" in shown
+
+
+def test_item_out_of_stock_goes_behind_the_rest():
+    available = np.array([name != "mug1" for name in TITLES])
+    shop = served(["mug1"], ["mug1"], ["lamp"], available=available)
+    assert ids(ask("trending", shop)) == ["lamp", "mug1"]
+
+
+def test_session_interest_leads_the_next_home_list():
+    shop = served(["lamp"], ["lamp"], ["lamp"], ["bag1", "bag3"], ["bag1", "bag3"])
+    cold = ids(ask("home", shop))
+    warm = ids(ask("home", shop, event("view_item", "bag1", 1)))
+    assert cold[0] == "lamp"
+    assert warm[0] == "bag3"
+
+
+def test_session_interest_ends_after_half_an_hour():
+    shop = served(["lamp"], ["lamp"], ["lamp"], ["bag1", "bag3"], ["bag1", "bag3"])
+    assert ids(ask("home", shop, event("view_item", "mug1", 31)))[0] == "lamp"
+
+
+def test_every_entry_says_why():
+    shop = served(["bag1", "lamp"], ["bag1", "lamp"])
+    ranking = ask("bought_together", shop, item_id="bag1")
+    assert ranking.entries[0].reasons[0].code == "bought_together"
+    assert "Red lunch bag" in ranking.entries[0].reasons[0].text
+
+
+def test_own_purchases_are_counted_in_words():
+    bought = [event("purchase", "lamp", 60 * 24 * days) for days in (9, 20, 30)]
+    ranking = ask("buy_again", served(["mug1"]), *bought)
+    assert ranking.entries[0].reasons[0].text == "You bought this 3 times"
+
+
+def test_search_finds_words_and_forgives_a_typo():
+    shop = served(["lamp"])
+    assert set(ids(ask("search", shop, query="lunch bag"))[:3]) == {"bag1", "bag2", "bag3"}
+    mistyped = ask("search", shop, query="cofee mug")
+    assert set(ids(mistyped)[:2]) == {"mug1", "mug2"}
+    assert mistyped.corrected_query == "coffee mug"
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", " ", "x" * 10_000, "🎁🎁", "午餐袋", "'; DROP TABLE items; --", 'bag AND "NEAR(*', "lunch* OR -mug", "\x00"],
+)
+def test_strange_queries_are_answered(query):
+    ranking = ask("search", served(["lamp"]), query=query)
+    assert ranking.slot == Slot.SEARCH
+
+
+def test_search_pages_follow_each_other():
+    shop = served(["lamp"])
+    first = ask("search", shop, query="lunch bag", limit=2)
+    second = ask("search", shop, query="lunch bag", limit=2, offset=2)
+    assert [entry.position for entry in second][:1] == [3]
+    assert not set(ids(first)) & set(ids(second))
+
+
+def test_search_filters_by_price():
+    assert ids(ask("search", served(["lamp"]), query="lunch bag", filters={"max_price": "4"})) == []
+
+
+def test_rung_is_named():
+    assert ask("home", served(["lamp"])).rung == Rung.POPULARITY
+    assert ask("search", served(["lamp"]), query="lamp").rung == Rung.LEXICAL
+
+
+def test_unknown_slot_names_the_closest():
+    with pytest.raises(ConfigurationError, match="similar"):
+        pipeline.recommend("similiar")
+
+
+@pytest.fixture
+def stocked(db, settings):
+    """A real shop in SQL with three products, served without a bundle."""
+    settings.RECOMMENDER = settings.RECOMMENDER | {"REFRESH_SECONDS": 60}
+    for code, title in (("A", "Red lunch bag"), ("B", "Blue lunch bag"), ("C", "Desk lamp")):
+        Product.objects.create(stock_code=code, title=title, price=Decimal("2.50"), stock=5, is_visible=True)
+    sync.sync()
+    serving.reload()
+    yield
+    serving.reload()
+
+
+def test_prices_are_read_live(stocked):
+    Product.objects.filter(stock_code="A").update(price=Decimal("9.99"))
+    ranking = pipeline.search("red lunch", shopper=Asker())
+    assert ranking.entries[0].live.price == Decimal("9.99")
+
+
+def test_item_hidden_a_moment_ago_is_dropped_and_the_rest_closes_up(stocked):
+    Product.objects.filter(stock_code="A").update(is_visible=False)
+    ranking = pipeline.search("lunch bag", shopper=Asker())
+    assert [(entry.item_id, entry.position) for entry in ranking] == [("B", 1)]
+
+
+def test_page_of_many_blocks_reads_at_most_three_times(stocked, django_assert_max_num_queries):
+    shopper = Asker()
+    with django_assert_max_num_queries(3):
+        for slot in ("home", "trending", "similar", "recently_viewed", "cart", "buy_again"):
+            pipeline.recommend(slot, shopper=shopper, item_id="A")
+
+
+def test_new_product_is_found_without_training(stocked, settings, django_capture_on_commit_callbacks):
+    settings.RECOMMENDER = settings.RECOMMENDER | {"REFRESH_SECONDS": 0}
+    with django_capture_on_commit_callbacks(execute=True):
+        Product.objects.create(stock_code="N", title="Copper kettle", price=3, stock=1, is_visible=True)
+    assert ids(pipeline.search("kettle")) == ["N"]
+    with django_capture_on_commit_callbacks(execute=True):
+        Product.objects.get(stock_code="N").delete()
+    assert ids(pipeline.search("kettle")) == []
+
+
+def test_shop_without_items_shows_its_own_order(db):
+    Product.objects.create(stock_code="A", title="Red lunch bag", price=2, stock=5, is_visible=True)
+    serving.reload()
+    ranking = pipeline.recommend("home")
+    assert (ranking.rung, ids(ranking)) == (Rung.SHOP_ORDER, ["A"])
+
+
+def test_empty_shop_answers_with_an_empty_list(db):
+    serving.reload()
+    assert pipeline.recommend("home").rung == Rung.EMPTY
+    assert pipeline.search("anything").rung == Rung.EMPTY
+
+
+def test_failing_ranker_leaves_the_lower_rungs(stocked, monkeypatch, caplog):
+    class Broken:
+        has_head = True
+        encoder_hash = "broken"
+
+        def __getattr__(self, name):
+            raise RuntimeError("weights are gone")
+
+    monkeypatch.setattr(serving._memory, "served", Served(serving.current().shelf, Broken(), "broken"))
+    ranking = pipeline.recommend("home", shopper=Asker())
+    assert ranking.entries
+    assert ranking.rung == Rung.POPULARITY
+    assert "lower rungs serve" in caplog.text
+
+
+def test_suggestions_complete_and_name_items(stocked):
+    suggestions = pipeline.suggest("lun")
+    assert any(suggestion.kind == "item" and "lunch bag" in suggestion.text for suggestion in suggestions)
+    assert pipeline.suggest("") == []
