@@ -25,7 +25,8 @@ from recommender.types import Live
 logger = logging.getLogger(__name__)
 
 ATTRIBUTES = (
-    "id", "title", "text", "category", "brand", "price", "currency", "url", "image", "available", "active", "first_seen",
+    "id", "title", "text", "category", "brand", "price", "currency", "url", "image", "available", "active",
+    "first_seen",
 )  # fmt: skip
 MAX_TITLE_LENGTH = 500
 MAX_TEXT_LENGTH = 5_000
@@ -64,8 +65,8 @@ class Catalog:
     """Each attribute is a dotted path, a `Constant` or a method that takes the object, as in Django's `Sitemap`.
 
     A path is followed through attributes and foreign keys; what it ends in is called if it is callable; it ends in
-    None where a link of it is None. `attributes` maps names to paths. `first_seen` is when the object came into the shop;
-    without it, when it was first synced. `updated` names the model's own "last changed"
+    None where a link of it is None. `attributes` maps names to paths. `first_seen` is when the object came into the
+    shop; without it, when it was first synced. `updated` names the model's own "last changed"
     field, if it has one: the incremental sync then reads only what changed.
     """
 
@@ -341,7 +342,7 @@ def _price(value: Any) -> Decimal | None:
 def _moment(value: Any) -> dt.datetime | None:
     """A date or a naive time in the shop's time zone becomes aware."""
     if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
-        value = dt.datetime(value.year, value.month, value.day)
+        value = dt.datetime.combine(value, dt.time.min)
     if not isinstance(value, dt.datetime):
         return None
     return timezone.make_aware(value) if timezone.is_naive(value) else value

@@ -48,7 +48,7 @@ def test_id_is_model_and_key_unless_declared():
 
 
 def test_object_without_catalog_names_the_repair():
-    with pytest.raises(ConfigurationError, match="recommendations.py"):
+    with pytest.raises(ConfigurationError, match=r"recommendations\.py"):
         item_id_of(Department(name="x"))
     assert catalog_of("a string") is None
 
