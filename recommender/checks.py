@@ -1,5 +1,172 @@
-"""System checks of a host's settings, catalogs and tracking rules."""
+"""System checks: a host's settings, middleware, catalogs and database in, messages that name the repair out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core import checks
+from django.core.files.storage import InvalidStorageError, storages
+
+from recommender import conf
+from recommender.catalog import Catalog, catalogs
+from recommender.exceptions import ConfigurationError
+
+MIDDLEWARE = "recommender.middleware.RecommenderMiddleware"
+CATALOG_EXAMPLE = """Write a recommendations.py in your shop's app:
+@register("shop.Product")
+class Products(Catalog):
+    price = "price"
+with `from recommender.catalog import Catalog, register` above it."""
 
 
 def register() -> None:
     """Tell Django about the checks of this app."""
+    for check in (check_settings, check_middleware, check_catalogs, check_databases):
+        checks.register(check, "recommender")
+
+
+def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
+    """E001 to E004: the dict `RECOMMENDER`."""
+    declared = getattr(settings, "RECOMMENDER", {})
+    if not isinstance(declared, dict):
+        return [
+            checks.Error(
+                f"RECOMMENDER must be a dict, not {type(declared).__name__}.",
+                hint='Write RECOMMENDER = {"TRAINING_MINUTES": 3.0}, or leave the setting out.',
+                id="recommender.E002",
+            )
+        ]
+    return [*_unknown_names(), *_unusable_consent(), *_unusable_values()]
+
+
+def check_middleware(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
+    """W001 and W002: capture and identity need the middleware, and it is safe only as the first one."""
+    middleware = list(getattr(settings, "MIDDLEWARE", None) or [])
+    if MIDDLEWARE not in middleware:
+        return [
+            checks.Warning(
+                "The recommender's middleware is not installed: no page view is recorded, and no visitor is known.",
+                hint=f"Put {MIDDLEWARE!r} first in MIDDLEWARE.",
+                id="recommender.W001",
+            )
+        ]
+    if middleware[0] == MIDDLEWARE:
+        return []
+    return [
+        checks.Warning(
+            f"{MIDDLEWARE!r} is not the first middleware: one above it may cache a page made for one visitor.",
+            hint=f"Move it above {middleware[0]!r} in MIDDLEWARE.",
+            id="recommender.W002",
+        )
+    ]
+
+
+def check_catalogs(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
+    """E005, E006 and W003: the Catalogs of every `recommendations.py`."""
+    if not catalogs():
+        return [
+            checks.Warning(
+                "No Catalog is registered: there is nothing to search or to recommend.",
+                hint=CATALOG_EXAMPLE,
+                id="recommender.W003",
+            )
+        ]
+    return [message for catalog in catalogs() for message in _faults_of(catalog)]
+
+
+def check_databases(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
+    """W004 to W006: SQLite loses writes of parallel processes unless it is told to wait for them in turn."""
+    return [message for alias, database in settings.DATABASES.items() for message in _sqlite_warnings(alias, database)]
+
+
+def _unknown_names() -> Iterator[checks.CheckMessage]:
+    for name in conf.unknown_names():
+        yield checks.Error(
+            f"RECOMMENDER[{name!r}] is not a setting.",
+            hint=conf.closest(str(name)) or f"Remove it. The settings are {', '.join(conf.DEFAULTS)}.",
+            id="recommender.E001",
+        )
+
+
+def _unusable_consent() -> Iterator[checks.CheckMessage]:
+    try:
+        consent = conf.get_callable("CONSENT")
+    except ConfigurationError as error:
+        yield checks.Error(str(error), hint=_consent_hint(), id="recommender.E003")
+        return
+    if not callable(consent):
+        message = f"RECOMMENDER['CONSENT'] names {consent!r}, which is not callable."
+        yield checks.Error(message, hint=_consent_hint(), id="recommender.E003")
+
+
+def _consent_hint() -> str:
+    return f"Name a callable that takes the request and returns a bool, such as {conf.DEFAULTS['CONSENT']!r}."
+
+
+def _unusable_values() -> Iterator[checks.CheckMessage]:
+    """Numbers that are none, and a storage alias that does not exist."""
+    for name, default in conf.DEFAULTS.items():
+        value = conf.get(name)
+        if _is_number(default) and not (_is_number(value) and value >= 0):
+            yield checks.Error(
+                f"RECOMMENDER[{name!r}] must be a number that is not negative, not {value!r}.",
+                hint=f"The default is {default!r}.",
+                id="recommender.E004",
+            )
+    alias = conf.get("BUNDLE_STORAGE")
+    if alias:
+        try:
+            storages[alias]
+        except InvalidStorageError as error:
+            yield checks.Error(
+                f"RECOMMENDER['BUNDLE_STORAGE'] = {alias!r}: {error}",
+                hint=conf.closest(str(alias), settings.STORAGES) or "Add the alias to STORAGES.",
+                id="recommender.E004",
+            )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _faults_of(catalog: Catalog) -> Iterator[checks.CheckMessage]:
+    try:
+        faults = catalog.faults()
+    except ConfigurationError as error:
+        hint = 'The label is "app_label.Model" of an installed app.'
+        yield checks.Error(str(error), hint=hint, obj=type(catalog), id="recommender.E006")
+        return
+    for _, message in faults:
+        yield checks.Error(
+            message,
+            hint="An attribute is a dotted path of the model, a Constant or a method that takes the object.",
+            obj=type(catalog),
+            id="recommender.E005",
+        )
+
+
+def _sqlite_warnings(alias: str, database: dict[str, Any]) -> Iterator[checks.CheckMessage]:
+    if not str(database.get("ENGINE", "")).endswith("sqlite3"):
+        return
+    options = database.get("OPTIONS", {})
+    if str(options.get("transaction_mode", "")).upper() != "IMMEDIATE":
+        yield checks.Warning(
+            f"DATABASES[{alias!r}] is SQLite without immediate transactions: parallel writers fail with 'locked'.",
+            hint='Add "transaction_mode": "IMMEDIATE" to its OPTIONS.',
+            id="recommender.W004",
+        )
+    if "journal_mode=wal" not in str(options.get("init_command", "")).replace(" ", "").lower():
+        yield checks.Warning(
+            f"DATABASES[{alias!r}] is SQLite without a write-ahead log: a reader waits for every writer.",
+            hint='Add "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" to its OPTIONS.',
+            id="recommender.W005",
+        )
+    if database.get("ATOMIC_REQUESTS"):
+        yield checks.Warning(
+            f"DATABASES[{alias!r}] is SQLite with ATOMIC_REQUESTS: every page view holds the only write lock.",
+            hint="Set ATOMIC_REQUESTS to False and use transaction.atomic() in the views that write.",
+            id="recommender.W006",
+        )

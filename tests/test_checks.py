@@ -1,0 +1,151 @@
+"""Every mistake in a host's settings and catalogs is named by a system check, with its repair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.core import checks
+from django.core.management import call_command
+
+from recommender import catalog
+from recommender.catalog import Catalog, Constant, register
+from recommender.checks import MIDDLEWARE, check_catalogs, check_databases, check_middleware, check_settings
+
+
+@pytest.fixture
+def only_catalogs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "_catalogs", {})
+
+
+@pytest.fixture
+def databases(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], None]:
+    def declare(database: dict[str, Any]) -> None:
+        monkeypatch.setattr(django_settings, "DATABASES", {"default": database})
+
+    return declare
+
+
+def ids_of(messages: list[checks.CheckMessage]) -> list[str | None]:
+    return [message.id for message in messages]
+
+
+def test_demo_project_passes_its_checks() -> None:
+    call_command("check", fail_level="WARNING")
+
+
+def test_checks_are_registered_under_a_tag_of_their_own(settings: Any) -> None:
+    settings.RECOMMENDER = {"CONCENT": 1}
+    assert "recommender.E001" in ids_of(checks.run_checks(tags=["recommender"]))
+
+
+def test_unknown_setting_names_the_closest_one(settings: Any) -> None:
+    settings.RECOMMENDER = {"CONCENT": "shop.consent"}
+    (message,) = check_settings(None)
+    assert (message.id, message.hint) == ("recommender.E001", "Did you mean 'CONSENT'?")
+    assert "'CONCENT'" in message.msg
+
+
+def test_unknown_setting_like_no_other_lists_them_all(settings: Any) -> None:
+    settings.RECOMMENDER = {"xyz": 1}
+    (message,) = check_settings(None)
+    assert "TRAINING_MINUTES" in str(message.hint)
+
+
+@pytest.mark.parametrize("declared", [["CONSENT"], "CONSENT", None, 3])
+def test_settings_that_are_no_dict_are_an_error(settings: Any, declared: object) -> None:
+    settings.RECOMMENDER = declared
+    assert ids_of(check_settings(None)) == ["recommender.E002"]
+
+
+def test_absent_settings_are_fine(settings: Any) -> None:
+    del settings.RECOMMENDER
+    assert check_settings(None) == []
+
+
+def test_consent_that_cannot_be_imported_is_an_error(settings: Any) -> None:
+    settings.RECOMMENDER = {"CONSENT": "shopreco.no_such_module.consent"}
+    (message,) = check_settings(None)
+    assert message.id == "recommender.E003"
+    assert "shopreco.no_such_module.consent" in message.msg
+
+
+def test_consent_that_cannot_be_called_is_an_error(settings: Any) -> None:
+    settings.RECOMMENDER = {"CONSENT": "shopreco.settings.STATIC_URL"}
+    assert ids_of(check_settings(None)) == ["recommender.E003"]
+
+
+@pytest.mark.parametrize("value", ["3", -1, None, True])
+def test_number_that_is_none_is_an_error(settings: Any, value: object) -> None:
+    settings.RECOMMENDER = {"TRAINING_MINUTES": value}
+    (message,) = check_settings(None)
+    assert message.id == "recommender.E004"
+    assert "3.0" in str(message.hint)
+
+
+def test_unknown_storage_alias_names_the_closest_one(settings: Any) -> None:
+    settings.RECOMMENDER = {"BUNDLE_STORAGE": "defualt"}
+    (message,) = check_settings(None)
+    assert (message.id, message.hint) == ("recommender.E004", "Did you mean 'default'?")
+
+
+def test_missing_middleware_is_a_warning(settings: Any) -> None:
+    settings.MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
+    assert ids_of(check_middleware(None)) == ["recommender.W001"]
+
+
+def test_middleware_below_another_is_a_warning(settings: Any) -> None:
+    settings.MIDDLEWARE = ["django.middleware.cache.UpdateCacheMiddleware", MIDDLEWARE]
+    (message,) = check_middleware(None)
+    assert message.id == "recommender.W002"
+    assert "UpdateCacheMiddleware" in str(message.hint)
+
+
+def test_middleware_at_the_top_passes(settings: Any) -> None:
+    settings.MIDDLEWARE = [MIDDLEWARE, "django.middleware.common.CommonMiddleware"]
+    assert check_middleware(None) == []
+
+
+def test_shop_without_catalog_is_shown_how_to_write_one(only_catalogs: None) -> None:
+    (message,) = check_catalogs(None)
+    assert message.id == "recommender.W003"
+    assert "class Products(Catalog):" in str(message.hint)
+
+
+def test_misspelt_catalog_attribute_and_path_name_the_closest(only_catalogs: None) -> None:
+    @register("shop.Product")
+    class Products(Catalog):
+        titel = "title"
+        price = "prise"
+        currency = Constant("GBP")
+
+    messages = check_catalogs(None)
+    assert ids_of(messages) == ["recommender.E005", "recommender.E005"]
+    assert all(message.obj is Products for message in messages)
+    assert "Did you mean 'title'?" in messages[0].msg
+    assert "Did you mean 'price'?" in messages[1].msg
+
+
+def test_catalog_of_an_unknown_model_names_the_closest(only_catalogs: None) -> None:
+    register("shop.Produkt")(type("Products", (Catalog,), {}))
+    (message,) = check_catalogs(None)
+    assert message.id == "recommender.E006"
+    assert "shop.Product" in message.msg
+
+
+def test_bare_sqlite_is_warned_of_lost_writes(databases: Any) -> None:
+    databases({"ENGINE": "django.db.backends.sqlite3", "ATOMIC_REQUESTS": True})
+    assert ids_of(check_databases(None)) == ["recommender.W004", "recommender.W005", "recommender.W006"]
+
+
+def test_sqlite_with_log_and_immediate_transactions_passes(databases: Any) -> None:
+    options = {"transaction_mode": "immediate", "init_command": "PRAGMA journal_mode = wal;"}
+    databases({"ENGINE": "django.db.backends.sqlite3", "OPTIONS": options})
+    assert check_databases(None) == []
+
+
+def test_postgres_is_not_warned(databases: Any) -> None:
+    databases({"ENGINE": "django.db.backends.postgresql", "ATOMIC_REQUESTS": True})
+    assert check_databases(None) == []
