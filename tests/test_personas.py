@@ -1,0 +1,233 @@
+"""A visitor in words: what was done, to what kind of thing, how often and how lately."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recommender.personas import HALF_LIFE_DAYS, PersonaDescription, ago, describe
+from recommender.types import EventType, ItemTable, PastEvent
+from recommender.vocabulary import terms, vocabulary_of
+
+NOW = dt.datetime(2024, 5, 17, 12, 0, tzinfo=dt.UTC)
+TITLES = (
+    *(f"LUNCH BAG {name}" for name in ("RED SPOTS", "SPACEBOY", "WOODLAND", "VINTAGE DOILY")),
+    *(f"ALARM CLOCK BAKELIKE {colour}" for colour in ("GREEN", "RED", "IVORY", "PINK")),
+    *(f"{colour} CERAMIC DRAWER KNOB" for colour in ("BLUE", "RED", "WHITE", "GREEN")),
+    "CHEST OF NATURAL WOOD",
+)
+PRICES = (*(2.0,) * 4, *(5.0,) * 4, *(1.0,) * 4, 100.0)
+CATEGORIES = (*("Bags",) * 4, *("Clocks",) * 4, *("Knobs",) * 4, "Furniture")
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """As much of a shelf as a description reads."""
+
+    items: ItemTable
+    index: dict[str, int]
+    titles: tuple[str, ...]
+
+
+def shelf(*, has_categories: bool = False) -> Shelf:
+    names = tuple(dict.fromkeys(CATEGORIES)) if has_categories else ()
+    ids = tuple(f"item:{row}" for row in range(len(TITLES)))
+    category = [names.index(name) if names else -1 for name in CATEGORIES]
+    items = ItemTable(
+        ids, TITLES, np.array(PRICES, np.float32), np.array(category, np.int32), names,
+        np.zeros(len(ids)), np.ones(len(ids), bool),
+    )  # fmt: skip
+    return Shelf(items, {item_id: row for row, item_id in enumerate(ids)}, TITLES)
+
+
+def past(
+    row: int = 0, kind: EventType = EventType.VIEW_ITEM, *, days: float = 0.0, query: str = "", order: str = ""
+) -> PastEvent:
+    return PastEvent(kind, NOW - dt.timedelta(days=days), "" if query else f"item:{row}", query, order_id=order)
+
+
+def said_of(*events: PastEvent, has_categories: bool = False) -> PersonaDescription:
+    return describe(events, shelf(has_categories=has_categories), now=NOW, currency="GBP")
+
+
+def test_headline_names_the_main_interest_with_its_evidence() -> None:
+    bought = [past(row, EventType.PURCHASE, days=4, order="1") for row in range(4)]
+    said = said_of(*bought, past(0), past(1), past(4))
+    assert said.headline == "Mostly lunch bag: 4 bought, 2 viewed, last just now"
+
+
+def test_categories_of_the_shop_come_before_words_of_titles() -> None:
+    said = said_of(past(0, EventType.PURCHASE, days=4), past(5), has_categories=True)
+    assert [(interest.name, interest.kind) for interest in said.interests] == [
+        ("Bags", "category"),
+        ("Clocks", "category"),
+    ]
+    assert said.headline == "Mostly Bags: 1 bought, last 4 days ago"
+
+
+def test_one_view_is_already_described_by_its_title() -> None:
+    said = said_of(past(12, days=2))
+    assert said.headline == "Mostly CHEST OF NATURAL WOOD: 1 viewed, last 2 days ago"
+    assert [interest.kind for interest in said.interests] == ["item"]
+
+
+def test_a_search_counts_toward_the_interest_that_it_names() -> None:
+    said = said_of(past(kind=EventType.SEARCH, query="lunch bags"), past(0))
+    assert said.interests[0].name in ("lunch bag", "lunch bags")
+    assert said.interests[0].evidence.in_words() == "1 viewed, searched once"
+
+
+def test_nothing_is_said_of_a_visitor_without_events() -> None:
+    said = said_of()
+    assert said.headline == "Nothing is known of this visitor yet."
+    assert not said.interests
+    assert said.n_events == 0
+
+
+def test_after_erasure_of_the_bags_nothing_is_said_of_bags() -> None:
+    bags, knobs = [past(row, EventType.PURCHASE) for row in range(4)], [past(8), past(9)]
+    assert "lunch bag" in said_of(*bags, *knobs).headline
+    erased = json.dumps(said_of(*knobs).as_dict())
+    assert "bag" not in erased
+    assert "drawer knob" in erased
+
+
+def test_purchase_outweighs_several_views() -> None:
+    said = said_of(past(0, EventType.PURCHASE), *[past(row) for row in (4, 5, 6)])
+    assert said.interests[0].evidence.n_bought == 1
+
+
+def test_evidence_fades_by_half_in_a_half_life() -> None:
+    said = said_of(past(0, days=HALF_LIFE_DAYS), past(4), has_categories=True)
+    shares = {interest.name: interest.share for interest in said.interests}
+    assert shares["Clocks"] == pytest.approx(2 * shares["Bags"])
+
+
+def test_returned_goods_are_no_interest() -> None:
+    said = said_of(past(0, EventType.PURCHASE, days=1), past(0, EventType.REFUND), past(8), has_categories=True)
+    assert [interest.name for interest in said.interests] == ["Knobs"]
+    assert said.evidence.n_returned == 1
+
+
+def test_goods_that_were_all_returned_leave_a_plain_sentence() -> None:
+    said = said_of(past(0, EventType.PURCHASE, days=1), past(0, EventType.REFUND))
+    assert said.headline == "2 events, about nothing that is still in the catalogue, last just now"
+
+
+def test_no_single_interest_dominates_is_said_so() -> None:
+    said = said_of(past(0), past(4), past(8), has_categories=True)
+    assert said.headline.startswith("Many things, most of all ")
+
+
+def test_events_after_now_are_not_looked_at() -> None:
+    assert said_of(past(0, days=-1)).n_events == 0
+
+
+def test_item_that_left_the_catalogue_is_counted_but_not_named() -> None:
+    said = said_of(PastEvent(EventType.PURCHASE, NOW, "item:gone"), past(8))
+    assert said.n_events == 2
+    assert "gone" not in said.headline
+
+
+def test_price_band_is_that_of_purchases_against_the_catalogue() -> None:
+    band = said_of(*(past(row, EventType.PURCHASE) for row in (8, 9)), past(12)).price_band
+    assert band is not None
+    assert band.text == "Buys at 1.00 GBP, among the cheaper things here"
+
+
+def test_no_price_gives_no_band() -> None:
+    assert said_of(past(kind=EventType.SEARCH, query="lunch bag")).price_band is None
+
+
+def test_rhythm_counts_a_long_order_once_and_needs_several_visits() -> None:
+    one_order = said_of(*(past(row, EventType.PURCHASE) for row in range(8)))
+    assert one_order.rhythm is not None
+    assert sum(one_order.rhythm.weekdays) == 1
+    assert one_order.rhythm.text == ""
+    fridays = said_of(*(past(days=7 * week) for week in range(5)))
+    assert fridays.rhythm is not None
+    assert fridays.rhythm.text == "Mostly on a Friday, around 12:00"
+
+
+def test_rhythm_is_told_in_local_time() -> None:
+    said = describe([past()], shelf(), now=NOW, timezone=dt.timezone(dt.timedelta(hours=9)))
+    assert said.rhythm is not None
+    assert said.rhythm.hours[21] == 1
+
+
+def test_repeat_cycle_is_the_middle_gap_between_orders() -> None:
+    orders = [past(0, EventType.PURCHASE, days=days, order=str(days)) for days in (63, 42, 21, 1)]
+    cycle = said_of(*orders, past(1, EventType.PURCHASE, days=1, order="1")).repeat_cycle
+    assert cycle is not None
+    assert (cycle.n_orders, cycle.median_days) == (4, 21)
+    assert cycle.repeated == (("item:0", 4),)
+    assert cycle.text == "4 orders, about every 21 days; next due in 20 days"
+
+
+def test_late_order_is_called_overdue() -> None:
+    cycle = said_of(*(past(0, EventType.PURCHASE, days=days, order=str(days)) for days in (30, 20))).repeat_cycle
+    assert cycle is not None
+    assert cycle.text == "2 orders, about every 10 days; overdue by 10 days"
+
+
+def test_description_survives_json() -> None:
+    said = said_of(past(0, EventType.PURCHASE), past(4), past(kind=EventType.SEARCH, query="knob"))
+    plain = json.loads(json.dumps(said.as_dict()))
+    assert plain["headline"] == said.headline
+    assert plain["interests"][0]["evidence"]["n_bought"] == 1
+    assert dt.datetime.fromisoformat(plain["last_at"]) == NOW
+
+
+@pytest.mark.parametrize(
+    ("delta", "words"),
+    [
+        (dt.timedelta(seconds=5), "just now"),
+        (dt.timedelta(minutes=1), "1 minute ago"),
+        (dt.timedelta(hours=5), "5 hours ago"),
+        (dt.timedelta(days=4), "4 days ago"),
+        (dt.timedelta(days=70), "2 months ago"),
+        (dt.timedelta(days=800), "2 years ago"),
+        (dt.timedelta(days=-1), "just now"),
+    ],
+)
+def test_ago_is_told_in_one_unit(delta: dt.timedelta, words: str) -> None:
+    assert ago(NOW - delta, NOW) == words
+
+
+def test_words_in_plural_and_singular_are_one_term() -> None:
+    assert set(terms("Lunch bags")) == set(terms("LUNCH BAG"))
+
+
+def test_japanese_title_is_cut_into_pairs() -> None:
+    assert {"青い", "い鳥"} <= set(terms("青い鳥 mug"))
+
+
+def test_term_of_a_single_title_weighs_nothing_among_many() -> None:
+    vocabulary = vocabulary_of(TITLES)
+    assert vocabulary.weight("spaceboy") == 0
+    assert vocabulary.weight("lunch bag") > vocabulary.weight("red") > 0
+
+
+kinds = st.sampled_from(list(EventType))
+any_event = st.builds(
+    PastEvent,
+    kinds,
+    st.datetimes(dt.datetime(2020, 1, 1), dt.datetime(2024, 5, 1), timezones=st.just(dt.UTC)),  # noqa: DTZ001
+    st.sampled_from(["", "item:0", "item:5", "item:12", "item:gone"]),
+    st.sampled_from(["", "lunch bag", "'; DROP TABLE", "🎁", "青い鳥"]),
+)
+
+
+@given(st.lists(any_event, max_size=40))
+def test_any_history_can_be_described(events: list[PastEvent]) -> None:
+    said = describe(events, shelf(has_categories=True), now=NOW)
+    assert said.headline
+    assert said.n_events == len(events)
+    assert sum(interest.share for interest in said.words) <= 1 + 1e-6
+    json.dumps(said.as_dict())
