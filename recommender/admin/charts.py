@@ -1,0 +1,261 @@
+"""Charts as text: points in, an accessible SVG out that takes its colours from the page's style sheet. No I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+WIDTH = 720
+HEIGHT = 260
+LEFT, RIGHT, TOP, BOTTOM = 64, 16, 34, 44
+N_SERIES_STYLES = 6
+"""Series are told apart by colour and dash; the style sheet has this many of each, then they start again."""
+
+N_POINTS = 400
+"""Points drawn per line: more than one in two pixels cannot be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line; `points` are (x, y), ascending in x."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar with its `value` in words, since a length alone cannot be read."""
+
+    label: str
+    value: float
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A gain with its 95 % bounds."""
+
+    label: str
+    low: float
+    middle: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """Maps values linearly to pixels."""
+
+    lowest: float
+    highest: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> str:
+        share = (value - self.lowest) / ((self.highest - self.lowest) or 1.0)
+        return f"{self.start + share * (self.end - self.start):.1f}"
+
+
+def line_chart(series: Sequence[Series], *, title: str, x_label: str, y_label: str) -> SafeString:
+    """Draw one line per series with axes, ticks and a legend; values that are not finite are left out."""
+    lines = [Series(line.name, points) for line in series if (points := _drawable(line.points))]
+    if not lines:
+        return SafeString("")
+    xs = [x for line in lines for x, _ in line.points]
+    ys = [y for line in lines for _, y in line.points]
+    x_ticks, y_ticks = ticks(min(xs), max(xs), 6), ticks(min(ys), max(ys), 5)
+    x_scale = _Scale(min(xs), max(xs), LEFT, WIDTH - RIGHT)
+    y_scale = _Scale(min(y_ticks[0], *ys), max(y_ticks[-1], *ys), HEIGHT - BOTTOM, TOP)
+    parts = [
+        _grid(y_ticks, y_scale),
+        _x_axis([tick for tick in x_ticks if min(xs) <= tick <= max(xs)], x_scale, x_label, y_label),
+        format_html_join("", "{}", ((_line(line, n, x_scale, y_scale),) for n, line in enumerate(lines))),
+        _legend([line.name for line in lines]),
+    ]
+    return _svg(parts, title=title, description=_describe_lines(lines, y_label), css="rec-lines", height=HEIGHT)
+
+
+def bar_chart(bars: Sequence[Bar], *, title: str) -> SafeString:
+    """Draw horizontal bars from 0, each with its label above and its value in words beside it."""
+    if not bars:
+        return SafeString("")
+    row, width = 40, 480
+    scale = _Scale(0, max((bar.value for bar in bars), default=1) or 1, 0, width)
+    rows = format_html_join(
+        "",
+        '<text class="rec-label" x="0" y="{}">{}</text>'
+        '<text class="rec-quiet" x="{}" y="{}" text-anchor="end">{}</text>'
+        '<rect class="rec-track" x="0" y="{}" width="{}" height="8" rx="4"/>'
+        '<rect class="rec-bar" x="0" y="{}" width="{}" height="8" rx="4"/>',
+        (
+            (n * row + 14, _short(bar.label, 44), width, n * row + 14, bar.text, n * row + 21, width, n * row + 21,
+             scale(max(bar.value, 0)))
+            for n, bar in enumerate(bars)
+        ),
+    )  # fmt: skip
+    description = "; ".join(f"{bar.label}: {bar.text or format(bar.value, 'g')}" for bar in bars)
+    return _svg([rows], title=title, description=description, css="rec-bars", height=row * len(bars), width=width)
+
+
+def column_chart(columns: Sequence[Bar], *, title: str, label_every: int = 1) -> SafeString:
+    """Draw narrow upright columns from 0, every `label_every`-th with its label."""
+    highest = max((column.value for column in columns), default=0)
+    if highest <= 0:
+        return SafeString("")
+    width, height, step = 360, 92, 360 / len(columns)
+    scale = _Scale(0, highest, 0, height - 20)
+    parts = []
+    for n, column in enumerate(columns):
+        size = float(scale(column.value))
+        x, middle = n * step + step * 0.15, n * step + step / 2
+        parts.append(
+            format_html(
+                '<rect class="rec-bar" x="{}" y="{}" width="{}" height="{}"/>',
+                f"{x:.1f}", f"{height - 18 - size:.1f}", f"{step * 0.7:.1f}", f"{size:.1f}",
+            )
+        )  # fmt: skip
+        if n % label_every == 0:
+            parts.append(
+                format_html(
+                    '<text class="rec-tick" x="{}" y="{}" text-anchor="middle">{}</text>',
+                    f"{middle:.1f}", height - 4, column.label,
+                )
+            )  # fmt: skip
+    parts.append(format_html('<path class="rec-axis" d="M0 {0}H{1}"/>', height - 18, width))
+    description = ", ".join(f"{column.label}: {column.value:g}" for column in columns if column.value)
+    return _svg(parts, title=title, description=description, css="rec-columns", height=height, width=width)
+
+
+def interval_chart(intervals: Sequence[Interval], *, title: str) -> SafeString:
+    """Draw each gain as a dot with its bounds beside a line at 0: right of it is better, left of it worse."""
+    shown = [gain for gain in intervals if all(map(math.isfinite, (gain.low, gain.middle, gain.high)))]
+    if not shown:
+        return SafeString("")
+    row, left, width = 28, 190, 560
+    height = TOP + row * len(shown) + 26
+    lowest, highest = min(0.0, *(gain.low for gain in shown)), max(0.0, *(gain.high for gain in shown))
+    marks = ticks(lowest, highest, 5)
+    scale = _Scale(min(lowest, marks[0]), max(highest, marks[-1]), left, width - 24)
+    parts = [
+        format_html_join(
+            "",
+            '<path class="rec-grid" d="M{0} {2}V{3}"/>'
+            '<text class="rec-tick" x="{0}" y="{4}" text-anchor="middle">{1}</text>',
+            ((scale(mark), f"{mark:+g}" if mark else "0", TOP - 8, height - 26, height - 8) for mark in marks),
+        ),
+        format_html('<path class="rec-axis" d="M{0} {1}V{2}"/>', scale(0), TOP - 8, height - 26),
+        format_html(
+            '<text class="rec-quiet" x="{0}" y="14" text-anchor="end">◀ worse</text>'
+            '<text class="rec-quiet" x="{1}" y="14">better ▶</text>',
+            f"{float(scale(0)) - 8:.1f}", f"{float(scale(0)) + 8:.1f}",
+        ),
+        *(_interval(gain, TOP + n * row + 10, scale) for n, gain in enumerate(shown)),
+    ]  # fmt: skip
+    description = "; ".join(f"{gain.label}: {gain.middle:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})" for gain in shown)
+    return _svg(parts, title=title, description=description, css="rec-intervals", height=height, width=width)
+
+
+def ticks(lowest: float, highest: float, n_wanted: int) -> list[float]:
+    """Return round values that span both ends, steps of 1, 2 or 5 times a power of ten (Heckbert 1990, "Nice
+    numbers for graph labels", Graphics Gems)."""
+    if highest <= lowest:
+        return [lowest]
+    raw = (highest - lowest) / max(n_wanted - 1, 1)
+    magnitude = 10.0 ** math.floor(math.log10(raw))
+    step = next((size * magnitude for size in (1, 2, 5, 10) if size * magnitude >= raw * 0.999), 10 * magnitude)
+    first, last = math.floor(lowest / step), math.ceil(highest / step)
+    return [float(f"{n * step:.10g}") for n in range(first, last + 1)]
+
+
+def _drawable(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the finite points, evenly thinned to `N_POINTS`; the last is always kept."""
+    finite = [(float(x), float(y)) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+    step = max(1, -(-len(finite) // N_POINTS))
+    return finite[::step] + (finite[-1:] if finite and (len(finite) - 1) % step else [])
+
+
+def _grid(marks: Iterable[float], scale: _Scale) -> SafeString:
+    return format_html_join(
+        "",
+        '<path class="rec-grid" d="M{1} {0}H{2}"/>'
+        '<text class="rec-tick" x="{3}" y="{0}" dy="4" text-anchor="end">{4}</text>',
+        ((scale(mark), LEFT, WIDTH - RIGHT, LEFT - 8, f"{mark:g}") for mark in marks),
+    )
+
+
+def _x_axis(marks: Iterable[float], scale: _Scale, x_label: str, y_label: str) -> SafeString:
+    axis = format_html_join(
+        "",
+        '<text class="rec-tick" x="{}" y="{}" text-anchor="middle">{}</text>',
+        ((scale(mark), HEIGHT - BOTTOM + 17, f"{mark:g}") for mark in marks),
+    )
+    return format_html(
+        '<path class="rec-axis" d="M{} {}H{}"/>{}<text class="rec-quiet" x="{}" y="{}" text-anchor="end">{}</text>'
+        '<text class="rec-quiet" x="{}" y="14">{}</text>',
+        LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, axis, WIDTH - RIGHT, HEIGHT - 8, x_label, 4, y_label,
+    )  # fmt: skip
+
+
+def _line(line: Series, number: int, x_scale: _Scale, y_scale: _Scale) -> SafeString:
+    style = number % N_SERIES_STYLES
+    if len(line.points) == 1:
+        (x, y) = line.points[0]
+        return format_html('<circle class="rec-dot rec-s{}" cx="{}" cy="{}" r="4"/>', style, x_scale(x), y_scale(y))
+    path = "L".join(f"{x_scale(x)} {y_scale(y)}" for x, y in line.points)
+    return format_html('<path class="rec-line rec-s{}" d="M{}"/>', style, path)
+
+
+def _legend(names: Sequence[str]) -> SafeString:
+    """Put the names in one row above the plot, right of the label of the y axis."""
+    step = min(130, (WIDTH - 150) // len(names))
+    return format_html_join(
+        "",
+        '<path class="rec-line rec-s{0}" d="M{1} 10h22"/><text class="rec-label" x="{2}" y="14">{3}</text>',
+        ((n % N_SERIES_STYLES, x, x + 28, _short(name, step // 8)) for n, name in enumerate(names)
+         if (x := 150 + n * step) is not None),
+    )  # fmt: skip
+
+
+def _interval(gain: Interval, y: float, scale: _Scale) -> SafeString:
+    css = "rec-better" if gain.low > 0 else "rec-worse" if gain.high < 0 else "rec-even"
+    return format_html(
+        '<text class="rec-label" x="0" y="{y}" dy="4">{label}</text>'
+        '<path class="rec-whisker {css}" d="M{low} {y}H{high}"/>'
+        '<circle class="rec-dot {css}" cx="{x}" cy="{y}" r="5"/>',
+        y=y,
+        label=_short(gain.label, 26),
+        css=css,
+        low=scale(gain.low),
+        high=scale(gain.high),
+        x=scale(gain.middle),
+    )
+
+
+def _describe_lines(lines: Sequence[Series], y_label: str) -> str:
+    return "; ".join(
+        f"{line.name}: {y_label} from {line.points[0][1]:.4g} to {line.points[-1][1]:.4g}" for line in lines
+    )
+
+
+def _svg(
+    parts: Iterable[SafeString], *, title: str, description: str, css: str, height: float, width: float = WIDTH
+) -> SafeString:
+    """Wrap the parts; `title` and `desc` are what a screen reader says."""
+    return format_html(
+        '<svg class="rec-chart {css}" viewBox="0 0 {width} {height}" role="img" '
+        'xmlns="http://www.w3.org/2000/svg"><title>{title}</title><desc>{description}</desc>{body}</svg>',
+        css=css,
+        width=width,
+        height=height,
+        title=title,
+        description=description,
+        body=format_html_join("", "{}", ((part,) for part in parts)),
+    )
+
+
+def _short(text: str, n_characters: int) -> str:
+    return text if len(text) <= n_characters else f"{text[: n_characters - 1].rstrip()}…"
