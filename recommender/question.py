@@ -79,12 +79,12 @@ class Question:
         ranker, vectors = self.served.ranker, self.served.shelf.vectors
         if ranker is None:
             return np.zeros(0 if vectors is None else vectors.shape[1], np.float32)
-        return ranker.encode([query])[0]
+        return ranker.encode_query(query)
 
     def scores(self, rows: IntArray, context_vector: FloatArray | None) -> FloatArray | None:
-        """The head's probability (n,) of each row, None without a ranker."""
+        """The head's probability (n,) of each row, None without a ranker or vectors."""
         ranker, shelf = self.served.ranker, self.served.shelf
-        if ranker is None:
+        if ranker is None or shelf.vectors is None:
             return None
         scored = ranker.score(
             self.profile, rows, shelf.state, shelf.items, shelf.vectors, context_vector=context_vector

@@ -6,17 +6,20 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from django.db import DatabaseError, connection
 
 from recommender import bundles, conf
-from recommender.exceptions import BundleError, MissingDependency
+from recommender.exceptions import BundleError
 from recommender.models import Bundle
-from recommender.ranking import Ranker
 from recommender.retrieval.shelf import Shelf, build_shelf, load_shelf, refresh_shelf
 from recommender.state import Neighbours, State
 from recommender.types import ItemTable, Rung
+
+if TYPE_CHECKING:
+    from recommender.ranking import Ranker
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ class Served:
         """The best rung that this pair can stand on."""
         if self.ranker is None:
             return Rung.LEXICAL
-        return Rung.CHAMPION if self.ranker.has_head else Rung.UNTRAINED
+        return Rung.CHAMPION if self.ranker.head is not None else Rung.UNTRAINED
 
 
 class _Memory:
@@ -125,15 +128,20 @@ def _loaded(champion: Bundle | None, served: Served | None) -> Served:
 
 
 def _ranker(champion: Bundle | None) -> Ranker | None:
-    """The champion's ranker; a bundle that does not verify is quarantined, and the next best serves."""
+    """The champion's ranker; a bundle that does not verify is quarantined, and the next best serves.
+
+    Imported here: a host without the extra serves lexically, and pays no import.
+    """
     if champion is None:
         return None
     try:
-        return Ranker.load(bundles.fetch(champion.name))
+        from recommender.ranking import Ranker
+
+        return Ranker.load(bundles.fetch(champion.name), name=champion.name)
     except BundleError as error:
         bundles.quarantine(champion.name, str(error))
         logger.exception("bundle %s is quarantined", champion.name)
         return _ranker(bundles.champion())
-    except MissingDependency:
-        logger.exception("bundle %s cannot be served", champion.name)
+    except ImportError:
+        logger.exception('bundle %s needs onnxruntime: pip install "shopreco[serving]"', champion.name)
         return None

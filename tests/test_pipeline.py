@@ -264,7 +264,7 @@ def test_empty_shop_answers_with_an_empty_list(db):
 
 def test_failing_ranker_leaves_the_lower_rungs(stocked, monkeypatch, caplog):
     class Broken:
-        has_head = True
+        head = object()
         encoder_hash = "broken"
 
         def __getattr__(self, name):
