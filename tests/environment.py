@@ -10,6 +10,7 @@ VAR_DIR = Path(tempfile.mkdtemp(prefix="shopreco-tests-"))
 (VAR_DIR / "broker" / "control").mkdir(parents=True)
 os.environ["SHOPRECO_VAR"] = str(VAR_DIR)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads of two processes on two cores only wait for each other
 
 
 def worker_number() -> int:
