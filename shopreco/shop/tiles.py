@@ -1,0 +1,117 @@
+"""A picture for a product that has no photo: what it is, its colour and its pattern, read from the title."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass
+
+MOTIFS = {
+    "earrings": "earrings earring",
+    "ring": "bracelet bangle",
+    "necklace": "necklace necklaces choker pendant beads",
+    "bow": "hair hairslide hairband comb ribbon ribbons reel bow tape",
+    "key": "key keys keyring padlock knob",
+    "umbrella": "umbrella umbrellas parasol",
+    "clock": "clock clocks watch timer",
+    "towel": "towel towels apron flannel glove gloves cloth napkin napkins",
+    "lights": "lights bulbs bulb",
+    "lantern": "lantern lanterns lamp lampshade chandelier",
+    "candle": "candle candles light lights candlestick incense votive candleholder",
+    "doormat": "doormat mat rug",
+    "cushion": "cushion cushions pillow quilt throw",
+    "bunting": "bunting garland flag flags party balloon balloons streamers",
+    "teapot": "teapot cosy jug kettle",
+    "mug": "mug mugs cup cups coffee teacup beaker beakers",
+    "glass": "wine tumbler goblet cocktail champagne beer",
+    "bottle": "bottle bottles flask vase",
+    "cake": "cake cakes cakestand cupcake cupcakes baking cookie cases biscuit sponge",
+    "cutlery": "cutlery spoon spoons fork knife scales measuring whisk utensil",
+    "plate": "plate plates tray trays coaster coasters placemat placemats doily doilies saucer ashtray",
+    "bowl": "bowl bowls dish dishes pan mould moulds",
+    "jar": "jar jars jam pot container containers canister",
+    "basket": "basket baskets wicker hamper picnic bucket",
+    "pencil": "pencil pencils pen pens crayons chalk ruler eraser sharpener",
+    "book": "notebook notebooks book books sketchbook journal passport album stationery calendar diary planner",
+    "card": "card cards envelope envelopes postcard postcards minicards",
+    "bag": "bag bags handbag backpack shopper washbag rucksack luggage satchel lunch",
+    "purse": "purse wallet purses",
+    "gift": "wrap gift tissue tissues present",
+    "tin": "tin tins",
+    "box": "box boxes trinket chest crate crates drawer drawers cabinet storage cupboard bin caddy organiser",
+    "frame": "frame frames mirror picture photo print art canvas",
+    "sign": "sign signs plaque letter letters number tile chalkboard blackboard board memoboard doorsign",
+    "hanger": "hanger hangers rack hook hooks shelf coat peg pegs",
+    "chair": "chair stool bench table seat",
+    "soap": "soap bath bathroom toothbrush bubble bubbles cream balm sponge",
+    "sewing": "sewing felt feltcraft button buttons knitting patches craft needle stitch",
+    "toy": "doll dolly toy toys teddy jigsaw skittles playhouse game games dinosaur robot puppet babushka bear",
+    "watering": "garden watering plant planter planters herb seeds gardening shed marker",
+    "tree": "tree trees wreath holly",
+    "bell": "bell bells",
+    "bauble": "bauble baubles christmas decoration decorations xmas",
+    "star": "star stars snowflake snowflakes",
+    "egg": "egg eggs easter chick chicks hen",
+    "rabbit": "rabbit bunny bunnies cat cats dog mouse",
+    "bird": "bird birds dove owl duck ducks robin lovebird",
+    "butterfly": "butterfly butterflies",
+    "flower": "flower flowers rose roses daisy floral blossom hibiscus posy poppy petal",
+    "house": "house home cottage hut doorstop door",
+    "heart": "heart hearts love sweetheart valentine",
+}
+"""Which words show which symbol of `static/shop/motifs.svg`; the first that matches wins, things before decoration."""
+
+TONES = {
+    "red": "red retrospot ruby strawberry cherry poppy babushka",
+    "pink": "pink rose fuschia magenta sweetheart",
+    "purple": "purple amethyst lavender violet plum lilac",
+    "blue": "blue navy denim sky sapphire",
+    "teal": "turquoise teal aqua mint peppermint",
+    "green": "green olive lime emerald peridot holly garden leaf",
+    "yellow": "yellow gold amber lemon honey brass",
+    "orange": "orange copper apricot terracotta",
+    "wood": "wood wooden wicker brown chocolate natural rustic oak bamboo",
+    "slate": "black silver zinc grey slate metal jet chrome steel skull",
+    "cream": "ivory cream white pearl lace linen crystal glass clear vanilla",
+}
+"""Which words colour a tile; the first word of the title that names one wins."""
+
+PATTERNS = {
+    "dots": "polkadot retrospot spot spots spotty dots dotty",
+    "stripes": "stripe stripes striped union candy deckchair",
+    "checks": "gingham check checks tartan plaid scottie",
+}
+
+_MOTIF_OF = {word: (rank, motif) for rank, motif in reversed(list(enumerate(MOTIFS))) for word in MOTIFS[motif].split()}
+_TONE_OF = {word: tone for tone, words in TONES.items() for word in words.split()}
+_PATTERN_OF = {word: pattern for pattern, words in PATTERNS.items() for word in words.split()}
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """Names of an SVG symbol, a colour and a pattern ("" for none); without a symbol the initials are drawn."""
+
+    motif: str
+    tone: str
+    pattern: str
+    initials: str
+
+
+def tile(title: str) -> Tile:
+    """Draw the same tile for the same title."""
+    words = re.findall(r"[a-z]+", title.lower())
+    motifs = sorted(_MOTIF_OF[word] for word in words if word in _MOTIF_OF)
+    tones = [_TONE_OF[word] for word in words if word in _TONE_OF]
+    patterns = [_PATTERN_OF[word] for word in words if word in _PATTERN_OF]
+    return Tile(
+        motif=motifs[0][1] if motifs else "",
+        tone=tones[0] if tones else _any_tone(words),
+        pattern=patterns[0] if patterns else "",
+        initials="".join(word[0] for word in words[:2]).upper(),
+    )
+
+
+def _any_tone(words: list[str]) -> str:
+    """Choose by the first word, so that things of one series look alike."""
+    names = list(TONES)
+    return names[zlib.crc32(words[0].encode()) % len(names)] if words else names[-1]
