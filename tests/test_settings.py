@@ -1,0 +1,85 @@
+"""Settings: one dict, read where it is used, documented name by name; the environment selects the mode."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recommender import conf
+from recommender.exceptions import ConfigurationError
+
+ROOT = Path(__file__).resolve().parent.parent
+SHOW_MODE = (
+    "from django.conf import settings as s;"
+    "print(s.DATABASES['default']['ENGINE'], s.CACHES['default']['BACKEND'], s.CELERY_BROKER_URL)"
+)
+
+
+def documented() -> dict[str, str]:
+    """Name and default of each row of the table in docs/settings.md."""
+    rows = re.findall(r"^\| `([A-Z_]+)` \| `([^`]+)` \|", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE)
+    return dict(rows)
+
+
+def mode(**environment: str) -> list[str]:
+    clean = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
+    shown = subprocess.run(
+        [sys.executable, "-c", SHOW_MODE],
+        cwd=ROOT,
+        env={**clean, "DJANGO_SETTINGS_MODULE": "shopreco.settings", **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return shown.stdout.split()
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    assert documented() == {name: repr(value) for name, value in conf.DEFAULTS.items()}
+
+
+def test_setting_is_read_when_it_is_asked_for(settings: Any) -> None:
+    assert conf.get("SEED") == 0
+    settings.RECOMMENDER = {"SEED": 7}
+    assert conf.get("SEED") == 7
+
+
+def test_unknown_name_raises_with_the_closest_one() -> None:
+    with pytest.raises(ConfigurationError, match="Did you mean 'DIVERSITY'"):
+        conf.get("DIVERSTY")
+
+
+def test_directory_stands_beside_the_project_unless_set(settings: Any) -> None:
+    settings.RECOMMENDER = {}
+    assert conf.directory() == ROOT / "var" / "recommender"
+
+
+def test_embedded_mode_needs_no_server() -> None:
+    engine, cache, broker = mode()
+    assert engine == "django.db.backends.sqlite3"
+    assert cache == "django.core.cache.backends.locmem.LocMemCache"
+    assert broker == "filesystem://"
+
+
+def test_urls_select_the_production_mode() -> None:
+    redis = "redis://cache.example:6379/3"
+    engine, cache, broker = mode(DATABASE_URL="postgres://me@db.example/shop", REDIS_URL=redis)
+    assert engine == "django.db.backends.postgresql"
+    assert cache == "django.core.cache.backends.redis.RedisCache"
+    assert broker == redis
+
+
+def test_no_secret_key_is_made_up_for_production(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SECRET_KEY"}
+    environment |= {"DJANGO_DEBUG": "0", "SHOPRECO_VAR": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "manage.py", "check"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode != 0
+    assert "SECRET_KEY" in ended.stderr
