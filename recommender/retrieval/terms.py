@@ -1,0 +1,152 @@
+"""A query in, what to look up out: each word with everything that counts as it, and the query as it was understood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recommender.retrieval.lexicon import Lexicon
+from recommender.retrieval.words import LINKING_WORDS, Word, pairs, stem, words
+from recommender.types import IntArray
+
+MAX_QUERY_LENGTH = 400
+MAX_TERMS = 24
+MAX_PREFIX_WORDS = 50
+
+EXACT = 1.0
+SAME_STEM = 0.95
+HYPHEN_PARTS = 0.9
+JOINED = 0.85
+"""`tea cup` found as `teacup`, and the reverse."""
+
+ONE_ERROR = 0.75
+TWO_ERRORS = 0.6
+PREFIX = 0.5
+"""What a match says beside an exact one; their order matters, chosen so that two exact words outweigh two guesses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Word ids that must all be in the item, and how much of an exact match that is, in (0, 1]."""
+
+    words: tuple[int, ...]
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One word of the query. An optional one adds to the score; without a variant the catalogue does not know it."""
+
+    variants: tuple[Variant, ...]
+    is_optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A query as it was understood; `corrected_query` is empty where it was taken as written."""
+
+    terms: tuple[Term, ...]
+    corrected_query: str = ""
+
+
+def parse(query: str, lexicon: Lexicon, frequency: IntArray) -> Terms:
+    """Understand a query; frequency (n_words,) int32: items per word. Any text is a query, an empty one has no term."""
+    query = query[:MAX_QUERY_LENGTH]
+    spoken = list(words(query))[:MAX_TERMS]
+    is_unfinished = bool(query) and not query[-1].isspace()
+    terms: list[Term] = []
+    shown: list[str] = []
+    for place, word in enumerate(spoken):
+        if word.is_cjk:
+            terms += [Term(_known([(pair,)], EXACT, lexicon, frequency)) for pair in pairs(word)]
+            shown.append(word.shown)
+            continue
+        joined = _joined(spoken, place)
+        is_last = is_unfinished and place == len(spoken) - 1
+        variants, understood = _variants(word, joined, is_last, lexicon, frequency)
+        terms.append(Term(variants, is_optional=word.whole in LINKING_WORDS))
+        shown.append(understood)
+    if all(term.is_optional for term in terms):
+        terms = [Term(term.variants) for term in terms]
+    written = [word.shown for word in spoken]
+    return Terms(tuple(dict.fromkeys(terms))[:MAX_TERMS], " ".join(shown) if shown != written else "")
+
+
+def _variants(
+    word: Word, joined: Sequence[str], is_last: bool, lexicon: Lexicon, frequency: IntArray
+) -> tuple[tuple[Variant, ...], str]:
+    """Return everything that counts as the word, and the word as understood."""
+    known = [
+        *_known([(word.whole,)], EXACT, lexicon, frequency),
+        *_same_stem(word.whole, lexicon, frequency),
+        *_known([word.parts] if word.parts else [], HYPHEN_PARTS, lexicon, frequency),
+        *_known([(whole,) for whole in joined], JOINED, lexicon, frequency),
+    ]
+    split = _known(_splits(word.whole), JOINED, lexicon, frequency)
+    if is_last:
+        known += _prefixed(word.whole, lexicon, frequency)
+    if known:
+        return _strongest([*known, *split]), word.shown
+    nearest = lexicon.nearest(word.whole, frequency, is_unfinished=is_last)
+    guesses = [Variant((word_id,), ONE_ERROR if errors == 1 else TWO_ERRORS) for word_id, errors in nearest]
+    guesses += [stemmed for guess in guesses[:1] for stemmed in _same_word(guess, lexicon, frequency)]
+    if guesses:
+        return _strongest([*guesses, *split]), lexicon.shown[guesses[0].words[0]]
+    if split:
+        best = max(split, key=lambda variant: min(frequency[list(variant.words)]))
+        return _strongest(split), " ".join(lexicon.shown[word_id] for word_id in best.words)
+    return (), word.shown
+
+
+def _known(
+    groups: Sequence[Sequence[str]], weight: float, lexicon: Lexicon, frequency: IntArray
+) -> tuple[Variant, ...]:
+    found = []
+    for group in groups:
+        word_ids = [lexicon.ids.get(part, -1) for part in group]
+        if all(word_id >= 0 and frequency[word_id] > 0 for word_id in word_ids):
+            found.append(Variant(tuple(word_ids), weight))
+    return tuple(found)
+
+
+def _same_stem(word: str, lexicon: Lexicon, frequency: IntArray) -> list[Variant]:
+    same = lexicon.stems.get(stem(word), ())
+    return [Variant((word_id,), SAME_STEM) for word_id in same if frequency[word_id] > 0]
+
+
+def _same_word(guess: Variant, lexicon: Lexicon, frequency: IntArray) -> list[Variant]:
+    """Return the other numbers of a corrected word, a little weaker than it."""
+    word = lexicon.words[guess.words[0]]
+    return [Variant(same.words, guess.weight * SAME_STEM) for same in _same_stem(word, lexicon, frequency)]
+
+
+def _prefixed(prefix: str, lexicon: Lexicon, frequency: IntArray) -> list[Variant]:
+    """Return the most frequent words that start as the unfinished one does."""
+    word_ids = lexicon.starting_with(prefix)
+    order = np.argsort(-frequency[word_ids], kind="stable")[:MAX_PREFIX_WORDS]
+    return [Variant((word_id,), PREFIX) for word_id in word_ids[order].tolist() if frequency[word_id] > 0]
+
+
+def _joined(spoken: Sequence[Word], place: int) -> list[str]:
+    """Return the word written together with the one before and the one after it."""
+    around = spoken[max(place - 1, 0) : place + 2]
+    return [first.whole + second.whole for first, second in zip(around, around[1:], strict=False) if not second.is_cjk]
+
+
+def _splits(word: str) -> list[tuple[str, str]]:
+    """Return the ways to write the word as two: of three letters and more, or between a digit and a letter."""
+    return [
+        (word[:place], word[place:])
+        for place in range(1, len(word))
+        if 3 <= place <= len(word) - 3 or word[place - 1].isdigit() != word[place].isdigit()
+    ]
+
+
+def _strongest(variants: Sequence[Variant]) -> tuple[Variant, ...]:
+    """Return each group of words once, with its largest weight, strongest first."""
+    best: dict[tuple[int, ...], float] = {}
+    for variant in variants:
+        best[variant.words] = max(variant.weight, best.get(variant.words, 0.0))
+    return tuple(Variant(group, weight) for group, weight in sorted(best.items(), key=lambda pair: -pair[1]))
