@@ -1,0 +1,195 @@
+"""Recorded behaviour in, cleaned behaviour out, with a count of what was left out and why. Arrays only, no SQL."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from recommender.state import DAY_SECONDS
+from recommender.types import EVENT_CODES, EventType, FloatArray, Interactions
+
+CLOCK_SKEW_SECONDS = 300.0
+"""How far ahead a client's clock may be; the same tolerance as signed cloud requests allow."""
+
+DUPLICATE_SECONDS = 1.0
+"""The same act of the same visitor within a second is a double click or a sensor that fired twice."""
+
+MAX_VIEWS_PER_DAY = 500
+"""More views than this by one visitor on one day are no shopper's: one a minute, all day and all evening."""
+
+CAPPED_SHARE = 0.999
+FEWEST_TO_CAP = 1_000
+"""Quantities are winsorised at this quantile of the purchases, but not from fewer purchases than this."""
+
+PURCHASE, REFUND = EVENT_CODES[EventType.PURCHASE], EVENT_CODES[EventType.REFUND]
+SEARCH = EVENT_CODES[EventType.SEARCH]
+LOOKS = (EVENT_CODES[EventType.VIEW_ITEM], EVENT_CODES[EventType.SELECT_ITEM])
+ORDER_TYPES = (PURCHASE, REFUND)
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recorded:
+    """Events as they were stored, ascending by time, with marks that cleaning reads; is_bot (n,) bool."""
+
+    NO_ITEM: ClassVar[int] = -1
+    UNKNOWN_ITEM: ClassVar[int] = -2
+
+    interactions: Interactions
+    is_bot: Mask
+
+    def __len__(self) -> int:
+        return len(self.interactions)
+
+    def take(self, rows: npt.NDArray[np.integer] | Mask) -> Recorded:
+        """Return these rows, in this order."""
+        return Recorded(take(self.interactions, rows), self.is_bot[rows])
+
+    def before(self, at: float) -> Recorded:
+        """Return the events with time < `at`: what could be known at that moment."""
+        return self.take(np.arange(np.searchsorted(self.interactions.time, at, side="left")))
+
+
+@dataclasses.dataclass(slots=True)
+class CleaningReport:
+    """What cleaning found: `removed` counts events by reason, capped quantities stay in."""
+
+    n_read: int = 0
+    n_clean: int = 0
+    removed: dict[str, int] = dataclasses.field(default_factory=dict)
+    n_quantities_capped: int = 0
+
+    def count(self, reason: str, n: int) -> None:
+        """Add n events to a reason; nothing for none."""
+        if n:
+            self.removed[reason] = self.removed.get(reason, 0) + int(n)
+
+
+def take(interactions: Interactions, rows: npt.NDArray[np.integer] | Mask) -> Interactions:
+    """Return these rows of every column, in this order."""
+    names = [field.name for field in dataclasses.fields(interactions) if field.name != "queries"]
+    return dataclasses.replace(interactions, **{name: getattr(interactions, name)[rows] for name in names})
+
+
+def clean(recorded: Recorded, *, now: float | None = None) -> tuple[Interactions, CleaningReport]:
+    """Leave out what no shopper did, merge what is one, and let refunds cancel purchases.
+
+    `now` in seconds since the epoch (default: the clock) tells what lies in the future. About a second for 400,000
+    events. Whoever splits in time cuts first and cleans each part, for a refund reaches back to its purchase.
+    """
+    report = CleaningReport(n_read=len(recorded))
+    latest = (time.time() if now is None else now) + CLOCK_SKEW_SECONDS
+    events = recorded.interactions
+    names_something = (events.item >= 0) | ((events.type == SEARCH) & (events.query >= 0))
+    kept = np.ones(len(events), bool)
+    for reason, fault in (
+        ("bot", recorded.is_bot),
+        ("future_time", ~(events.time <= latest)),
+        ("unknown_item", events.item == Recorded.UNKNOWN_ITEM),
+        ("neither_item_nor_query", ~names_something & (events.item != Recorded.UNKNOWN_ITEM)),
+        ("quantity_not_positive", np.isin(events.type, ORDER_TYPES) & ~(events.quantity > 0)),
+    ):
+        report.count(reason, int((kept & fault).sum()))
+        kept &= ~fault
+    events = take(events, kept)
+    events = _without(events, _floods(events), "view_flood", report)
+    events = _without(events, _duplicates(events), "duplicate", report)
+    events = _merge_order_lines(events, report)
+    events = _cap_quantities(events, report)
+    events = _cancel_refunded(events, report)
+    report.n_clean = len(events)
+    return events, report
+
+
+def _without(events: Interactions, fault: Mask, reason: str, report: CleaningReport) -> Interactions:
+    report.count(reason, int(fault.sum()))
+    return take(events, ~fault) if fault.any() else events
+
+
+def _floods(events: Interactions) -> Mask:
+    """Mark every look of a visitor on a day with more than `MAX_VIEWS_PER_DAY` of them."""
+    looks = np.flatnonzero(np.isin(events.type, LOOKS) & (events.visitor >= 0))
+    day = (events.time[looks] // DAY_SECONDS).astype(np.int64)
+    _, group, count = np.unique(
+        np.stack([events.visitor[looks].astype(np.int64), day]), axis=1, return_inverse=True, return_counts=True
+    )
+    marked = np.zeros(len(events), bool)
+    marked[looks] = count[group.ravel()] > MAX_VIEWS_PER_DAY
+    return marked
+
+
+def _duplicates(events: Interactions) -> Mask:
+    """Mark an event that repeats the one before of the same visitor, type, item and query within a second.
+
+    Orders are left to the merging of their lines: two equal lines of an order are two goods, not one.
+    """
+    rows = np.flatnonzero((events.visitor >= 0) & ~np.isin(events.type, ORDER_TYPES))
+    columns = [column[rows] for column in (events.time, events.query, events.item, events.type, events.visitor)]
+    order = np.lexsort(columns)
+    same = np.ones(max(len(rows) - 1, 0), bool)
+    for column in columns[1:]:
+        same &= column[order][1:] == column[order][:-1]
+    same &= np.diff(columns[0][order]) <= DUPLICATE_SECONDS
+    marked = np.zeros(len(events), bool)
+    marked[rows[order[1:][same]]] = True
+    return marked
+
+
+def _merge_order_lines(events: Interactions, report: CleaningReport) -> Interactions:
+    """Make one event of the lines of an order with the same item; quantities add up."""
+    rows = np.flatnonzero(np.isin(events.type, ORDER_TYPES) & (events.basket >= 0))
+    key = np.stack([events.basket[rows], events.item[rows], events.type[rows].astype(np.int32)])
+    _, first, group = np.unique(key, axis=1, return_index=True, return_inverse=True)
+    total = np.bincount(group.ravel(), weights=events.quantity[rows], minlength=len(first))
+    quantity = events.quantity.copy()
+    quantity[rows[first]] = total
+    kept = np.ones(len(events), bool)
+    kept[rows] = False
+    kept[rows[first]] = True
+    report.count("merged_order_line", len(rows) - len(first))
+    return take(dataclasses.replace(events, quantity=quantity), kept)
+
+
+def _cap_quantities(events: Interactions, report: CleaningReport) -> Interactions:
+    bought = np.isin(events.type, ORDER_TYPES)
+    if bought.sum() < FEWEST_TO_CAP:
+        return events
+    cap = np.quantile(events.quantity[bought], CAPPED_SHARE)
+    report.n_quantities_capped = int((events.quantity[bought] > cap).sum())
+    quantity: FloatArray = np.where(bought, np.minimum(events.quantity, cap), events.quantity).astype(np.float32)
+    return dataclasses.replace(events, quantity=quantity)
+
+
+def _cancel_refunded(events: Interactions, report: CleaningReport) -> Interactions:
+    """Take what came back off the visitor's newest purchases of the item before it; a purchase of 0 is left out."""
+    quantity = events.quantity.copy()
+    refunds = np.flatnonzero((events.type == REFUND) & (events.visitor >= 0))
+    touched = set(zip(events.visitor[refunds].tolist(), events.item[refunds].tolist(), strict=True))
+    open_purchases: dict[tuple[int, int], deque[int]] = {key: deque() for key in touched}
+    candidates = np.flatnonzero(np.isin(events.type, ORDER_TYPES) & np.isin(events.item, events.item[refunds]))
+    for row in candidates.tolist():
+        key = (int(events.visitor[row]), int(events.item[row]))
+        if key not in open_purchases:
+            continue
+        if events.type[row] == PURCHASE:
+            open_purchases[key].append(row)
+        else:
+            _take_back(float(events.quantity[row]), open_purchases[key], quantity)
+    cancelled = (events.type == PURCHASE) & (quantity <= 0)
+    return _without(dataclasses.replace(events, quantity=quantity), cancelled, "refunded_purchase", report)
+
+
+def _take_back(amount: float, purchases: deque[int], quantity: FloatArray) -> None:
+    while amount > 0 and purchases:
+        newest = purchases[-1]
+        taken = min(amount, float(quantity[newest]))
+        quantity[newest] -= taken
+        amount -= taken
+        if quantity[newest] <= 0:
+            purchases.pop()
