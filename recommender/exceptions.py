@@ -21,6 +21,10 @@ class BundleError(RecommenderError):
     """A bundle whose files are missing, changed or of an unknown format."""
 
 
+class BundleUnreachable(RecommenderError):
+    """The storage of the bundles does not answer: nothing is known against the bundle, so try again."""
+
+
 class RunError(RecommenderError):
     """A training run that may not be started, cancelled, promoted or rolled back now."""
 

@@ -1,0 +1,92 @@
+"""What is in a bundle: a folder in, the sha256 of each of its files out, and the comparison of the two."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from recommender.exceptions import BundleError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+ALLOWED_SUFFIXES = frozenset({".safetensors", ".onnx", ".npy", ".json"})
+"""Formats that hold numbers and text only: loading one cannot run code, as loading a pickle can."""
+
+NAME_LENGTH = 32
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_REPAIR = "Roll back, or train again."
+
+
+def manifest_of(folder: Path, *, encoder_hash: str, is_trained: bool) -> dict[str, Any]:
+    """Describe the files of a flat folder. Raises BundleError for one that may not be in a bundle."""
+    files = {}
+    for path in sorted(folder.iterdir()):
+        if path.name == MANIFEST:
+            continue
+        _refuse(path.name, is_plain=path.is_file() and not path.is_symlink())
+        if path.suffix == ".npy":
+            _refuse_pickled(path)
+        files[path.name] = {"sha256": digest(path), "n_bytes": path.stat().st_size}
+    if not files:
+        raise BundleError(f"{folder} holds no file: there is nothing to make a bundle of.")
+    return {"format": FORMAT, "encoder_hash": encoder_hash, "is_trained": is_trained, "files": files}
+
+
+def name_of(manifest: dict[str, Any]) -> str:
+    """The name of a bundle: a hash over what it holds."""
+    canonical = json.dumps({key: manifest[key] for key in ("format", "encoder_hash", "files")}, sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:NAME_LENGTH]
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Raises BundleError where it is missing, broken, of another format or names a file outside the folder."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        files = manifest["files"]
+        recorded = {name: entry["sha256"] for name, entry in files.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise BundleError(f"{MANIFEST} of bundle {folder.name[:12]} cannot be read ({error}). {_REPAIR}") from error
+    if manifest.get("format") != FORMAT:
+        raise BundleError(
+            f"Bundle {folder.name[:12]} has format {manifest.get('format')!r}, expected {FORMAT}. Train a new one."
+        )
+    for name in recorded:
+        _refuse(name, is_plain=True)
+    return manifest
+
+
+def verify(folder: Path) -> None:
+    """Compare every file with the manifest. Raises BundleError that names the file and the repair."""
+    recorded = read_manifest(folder)["files"]
+    for name, entry in recorded.items():
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f"{name} of bundle {folder.name[:12]} is missing. {_REPAIR}")
+        if digest(path) != entry["sha256"]:
+            raise BundleError(f"{name} of bundle {folder.name[:12]} was changed: its sha256 differs. {_REPAIR}")
+    strangers = {path.name for path in folder.iterdir()} - set(recorded) - {MANIFEST}
+    if strangers:
+        raise BundleError(f"Bundle {folder.name[:12]} holds {sorted(strangers)[0]}, which nobody signed. {_REPAIR}")
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _refuse(name: str, *, is_plain: bool) -> None:
+    if not is_plain or not _SAFE_NAME.fullmatch(name) or Path(name).suffix not in ALLOWED_SUFFIXES:
+        allowed = ", ".join(sorted(ALLOWED_SUFFIXES))
+        raise BundleError(f"{name[:80]!r} may not be in a bundle: plain files named {allowed} only, never pickles.")
+
+
+def _refuse_pickled(path: Path) -> None:
+    """An .npy of Python objects is a pickle in disguise; its header says so."""
+    with path.open("rb") as file:
+        header = file.read(1024)
+    if not header.startswith(b"\x93NUMPY") or re.search(rb"'descr':\s*'\|O", header):
+        raise BundleError(f"{path.name} may not be in a bundle: it is no plain array of numbers.")
