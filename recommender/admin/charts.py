@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-WIDTH = 720
-HEIGHT = 260
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 34, 44
+WIDTH = 460
+HEIGHT = 220
+LEFT, RIGHT, TOP, BOTTOM = 46, 14, 34, 44
 N_SERIES_STYLES = 6
 """Series are told apart by colour and dash; the style sheet has this many of each, then they start again."""
 
@@ -21,10 +21,11 @@ N_POINTS = 400
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line; `points` are (x, y), ascending in x."""
+    """One line; `points` are (x, y), ascending in x. A faint one stands back behind the others."""
 
     name: str
     points: Sequence[tuple[float, float]]
+    is_faint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class _Scale:
 
 def line_chart(series: Sequence[Series], *, title: str, x_label: str, y_label: str) -> SafeString:
     """Draw one line per series with axes, ticks and a legend; values that are not finite are left out."""
-    lines = [Series(line.name, points) for line in series if (points := _drawable(line.points))]
+    lines = [replace(line, points=points) for line in series if (points := _drawable(line.points))]
     if not lines:
         return SafeString("")
     xs = [x for line in lines for x, _ in line.points]
@@ -83,7 +84,7 @@ def bar_chart(bars: Sequence[Bar], *, title: str) -> SafeString:
     """Draw horizontal bars from 0, each with its label above and its value in words beside it."""
     if not bars:
         return SafeString("")
-    row, width = 40, 480
+    row, width = 40, 420
     scale = _Scale(0, max((bar.value for bar in bars), default=1) or 1, 0, width)
     rows = format_html_join(
         "",
@@ -135,7 +136,7 @@ def interval_chart(intervals: Sequence[Interval], *, title: str) -> SafeString:
     shown = [gain for gain in intervals if all(map(math.isfinite, (gain.low, gain.middle, gain.high)))]
     if not shown:
         return SafeString("")
-    row, left, width = 28, 190, 560
+    row, left, width = 28, 176, 460
     height = TOP + row * len(shown) + 26
     lowest, highest = min(0.0, *(gain.low for gain in shown)), max(0.0, *(gain.high for gain in shown))
     marks = ticks(lowest, highest, 5)
@@ -206,17 +207,18 @@ def _line(line: Series, number: int, x_scale: _Scale, y_scale: _Scale) -> SafeSt
         (x, y) = line.points[0]
         return format_html('<circle class="rec-dot rec-s{}" cx="{}" cy="{}" r="4"/>', style, x_scale(x), y_scale(y))
     path = "L".join(f"{x_scale(x)} {y_scale(y)}" for x, y in line.points)
-    return format_html('<path class="rec-line rec-s{}" d="M{}"/>', style, path)
+    faint = " rec-faint" if line.is_faint else ""
+    return format_html('<path class="rec-line rec-s{}{}" d="M{}"/>', style, faint, path)
 
 
 def _legend(names: Sequence[str]) -> SafeString:
     """Put the names in one row above the plot, right of the label of the y axis."""
-    step = min(130, (WIDTH - 150) // len(names))
+    step = min(130, (WIDTH - 90) // len(names))
     return format_html_join(
         "",
         '<path class="rec-line rec-s{0}" d="M{1} 10h22"/><text class="rec-label" x="{2}" y="14">{3}</text>',
         ((n % N_SERIES_STYLES, x, x + 28, _short(name, step // 8)) for n, name in enumerate(names)
-         if (x := 150 + n * step) is not None),
+         if (x := 90 + n * step) is not None),
     )  # fmt: skip
 
 

@@ -1,0 +1,134 @@
+"""Visitors as people: the names behind their keys, how much they did, and the shopper that the pipeline would see."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser
+from django.core.exceptions import ValidationError
+from django.db.models import Count, Q, QuerySet
+from django.utils import timezone
+
+from recommender.models import Event, Visitor
+from recommender.types import Context, EventType, Live, PastEvent
+
+N_MATCHES = 200
+"""People that one search may mean; more and the words are too common to help."""
+
+N_EVENTS = 500
+"""Newest events that a description is made of; the pipeline reads as many."""
+
+
+def names_of(user_keys: Iterable[str | None]) -> dict[str, str]:
+    """Return the shop's name for each key that is a user's; one query, none for no key."""
+    keys = {key for key in user_keys if key}
+    pks = {pk for key in keys if (pk := _user_pk(key)) is not None}
+    if not pks:
+        return {}
+    return {str(user.pk): _name(user) for user in get_user_model()._default_manager.filter(pk__in=pks)}
+
+
+def keys_matching(words: str) -> list[str]:
+    """Return keys of the users whose name holds `words`, at most `N_MATCHES`. One query."""
+    model = get_user_model()
+    known = {entry.name for entry in model._meta.get_fields()}
+    fields = [model.USERNAME_FIELD, *(name for name in ("first_name", "last_name") if name in known)]
+    matches = Q()
+    for word in words.split()[:4]:
+        one = Q()
+        for name in fields:
+            one |= Q(**{f"{name}__icontains": word})
+        matches &= one
+    if not matches:
+        return []
+    return [str(pk) for pk in model._default_manager.filter(matches).values_list("pk", flat=True)[:N_MATCHES]]
+
+
+def visitors_matching(words: str) -> Q:
+    """Return the condition on `Visitor` for a search by name, user key or visitor key; every part has an index."""
+    words = words.strip()
+    condition = Q(user_key__in=[words, *keys_matching(words)])
+    key = uuid_or_none(words)
+    return condition | Q(key=key) if key else condition
+
+
+def uuid_or_none(words: str) -> uuid.UUID | None:
+    """Return the UUID that was typed; None for anything else."""
+    try:
+        return uuid.UUID(words)
+    except ValueError:
+        return None
+
+
+def visitors_of(visitor: Visitor) -> QuerySet[Visitor]:
+    """Return all visitors that are the same person: those with the same user key, else the one."""
+    if visitor.user_key:
+        return Visitor.objects.filter(user_key=visitor.user_key)
+    return Visitor.objects.filter(pk=visitor.pk)
+
+
+def n_events_of(visitors: Sequence[Visitor]) -> dict[int, int]:
+    """Return the number of events of each person on a page, by the visitor's pk. Two queries for any page."""
+    keys = [visitor.user_key for visitor in visitors if visitor.user_key]
+    same = list(Visitor.objects.filter(user_key__in=keys).values_list("pk", "user_key")) if keys else []
+    pks = {visitor.pk for visitor in visitors} | {pk for pk, _ in same}
+    rows = Event.objects.filter(visitor_id__in=pks).order_by().values_list("visitor_id").annotate(n=Count("pk"))
+    by_visitor: dict[int | None, int] = dict(rows)
+    by_user: Counter[str] = Counter()
+    for pk, key in same:
+        by_user[key or ""] += by_visitor.get(pk, 0)
+    return {v.pk: by_user[v.user_key] if v.user_key else by_visitor.get(v.pk, 0) for v in visitors}
+
+
+@dataclass(slots=True)
+class SeenAs:
+    """A visitor as the pipeline sees a shopper, without a request of theirs: nothing is recorded."""
+
+    visitor_key: uuid.UUID | None
+    events: tuple[PastEvent, ...] = ()
+    device: str = ""
+    live: dict[str, Live | None] = field(default_factory=dict)
+    n_live_reads: int = 0
+
+    def history(self) -> tuple[PastEvent, ...]:
+        return self.events
+
+    def context(self, at: dt.datetime | None = None) -> Context:
+        return Context(at or timezone.now(), device=self.device)
+
+
+def seen_as(visitor: Visitor) -> SeenAs:
+    """Return the shopper with the newest `N_EVENTS` events of the person. Two queries."""
+    consenting = visitors_of(visitor).filter(has_consented=True, is_profiled=True)
+    devices = dict(consenting.order_by("-last_seen_at").values_list("pk", "device"))
+    device = visitor.device or next(filter(None, devices.values()), "")
+    return SeenAs(visitor.key, past_events(list(devices)), device)
+
+
+def past_events(visitor_pks: Sequence[int]) -> tuple[PastEvent, ...]:
+    """Return the newest events of some visitors, oldest first. One query."""
+    rows = (
+        Event.objects.filter(visitor_id__in=visitor_pks)
+        .order_by("-occurred_at", "-pk")
+        .values_list("type", "occurred_at", "item_id", "query", "quantity", "order_id")[:N_EVENTS]
+    )
+    return tuple(PastEvent(EventType(kind), *rest) for kind, *rest in reversed(rows))  # type: ignore[arg-type]
+
+
+def _user_pk(key: str) -> Any:
+    """Return the key as a primary key of the user model; None where it is none."""
+    try:
+        return get_user_model()._meta.pk.to_python(key)
+    except ValidationError:
+        return None
+
+
+def _name(user: AbstractBaseUser) -> str:
+    full_name = getattr(user, "get_full_name", str)()
+    return str(full_name).strip() or user.get_username()

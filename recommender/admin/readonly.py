@@ -1,0 +1,57 @@
+"""What every page of behaviour shares: nothing can be changed, and no query grows with the table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.options import ShowFacets
+from django.core.paginator import Paginator
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.functional import cached_property
+from django.utils.text import capfirst
+
+N_COUNTED = 10_000
+"""Rows that a page counts and leafs through; beyond it one searches or filters."""
+
+
+class BoundedPaginator(Paginator):
+    """Counts to `N_COUNTED` and no further, so that a page costs the same at a thousand rows and at five million."""
+
+    @cached_property
+    def count(self) -> int:
+        rows: QuerySet[Any] = self.object_list[:N_COUNTED]  # type: ignore[assignment]
+        return rows.count()
+
+    @property
+    def is_cut(self) -> bool:
+        """There may be more rows than were counted."""
+        return self.count >= N_COUNTED
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """Shows rows; adding, changing and deleting is refused to everybody, superusers included."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    list_per_page = 50
+    list_max_show_all = 0
+    actions = None
+
+    class Media:
+        css = {"all": ("recommender/admin.css",)}
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        title = capfirst(self.opts.verbose_name_plural)
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False

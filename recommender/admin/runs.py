@@ -1,0 +1,289 @@
+"""Model runs: what was trained, how good it is beside its competitors, and the steps train and cancel."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from recommender import runs
+from recommender.admin import figures
+from recommender.admin.readonly import ReadOnlyAdmin
+from recommender.admin.steps import PROMOTE, TRAIN, Link, Outcome, Step, require, walk
+from recommender.models import Bundle, Run
+
+ACTIVE = (Run.State.QUEUED, Run.State.RUNNING, Run.State.CANCELLING)
+REFRESH_SECONDS = 5
+
+SIGNS = {
+    Run.State.QUEUED: "…",
+    Run.State.RUNNING: "▶",
+    Run.State.CANCELLING: "■",
+    Run.State.SUCCEEDED: "✓",
+    Run.State.FAILED: "✗",
+    Run.State.CANCELLED: "■",
+    Run.Verdict.PROMOTED: "▲",
+    Run.Verdict.REFUSED: "▽",
+    Run.Verdict.INSUFFICIENT: "?",
+    Bundle.State.CHAMPION: "★",
+    Bundle.State.QUARANTINED: "✗",
+}
+TRIGGERS = {
+    "admin": _("the admin"),
+    "command": _("the command line"),
+    "schedule": _("the schedule"),
+    "beat": _("the schedule"),
+}
+
+
+def badge(value: str, label: str) -> SafeString:
+    """Return a state as a badge that is told by sign and word, not only by colour."""
+    if not value:
+        return SafeString("—")
+    sign = SIGNS.get(value, "●")  # type: ignore[call-overload]
+    markup = '<span class="rec-badge rec-{}"><span aria-hidden="true">{}</span> {}</span>'
+    return format_html(markup, value, sign, label)
+
+
+@admin.register(Run)
+class RunAdmin(ReadOnlyAdmin):
+    list_display = ("run", "state_badge", "verdict_badge", "gain", "took")
+    list_display_links = ("run",)
+    list_filter = ("state", "verdict", "created_at")
+    list_select_related = ("requested_by", "bundle")
+    sortable_by = ("run",)
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("train/", wrap(self.train_view), name="recommender_run_train"),
+            path("<int:pk>/cancel/", wrap(self.cancel_view), name="recommender_run_cancel"),
+            *super().get_urls(),
+        ]
+
+    @admin.display(description=_("run"), ordering="created_at")
+    def run(self, run: Run) -> SafeString:
+        when = date_format(timezone.localtime(run.created_at), "j M, H:i")
+        return format_html('{} <span class="rec-quiet">{}</span>', gettext("Run %d") % run.pk, when)
+
+    @admin.display(description=_("state"))
+    def state_badge(self, run: Run) -> SafeString:
+        shown = badge(run.state, run.get_state_display())
+        if run.state not in ACTIVE:
+            return shown
+        bar = format_html('<progress max="1" value="{}" aria-label="{}"></progress>', run.progress, _("progress"))
+        return format_html('{} {} <span class="rec-quiet">{}</span>', shown, bar, f"{run.progress:.0%}")
+
+    @admin.display(description=_("verdict"))
+    def verdict_badge(self, run: Run) -> SafeString:
+        return badge(run.verdict, run.get_verdict_display())
+
+    @admin.display(description=_("beside the best competitor"))
+    def gain(self, run: Run) -> SafeString | str:
+        best = run.metrics.get("best_competitor") if isinstance(run.metrics, dict) else None
+        name = best.get("all") if isinstance(best, dict) else None
+        found = figures.gain_of(run.metrics, "all", str(name)) if name else None
+        if found is None:
+            return "—"
+        return format_html(
+            '<span class="rec-gain rec-{}">{} {}</span> <span class="rec-quiet">{}</span>',
+            found.css,
+            found.sign,
+            found.amount,
+            found.words,
+        )
+
+    @admin.display(description=_("took"))
+    def took(self, run: Run) -> SafeString:
+        duration = figures.duration(_seconds(run, timezone.now()))
+        return format_html('{} <span class="rec-quiet">{}</span>', duration, started_by(run))
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        active = Run.objects.filter(state__in=ACTIVE).order_by("pk").first()
+        serving = Bundle.objects.filter(state__in=(Bundle.State.CHAMPION, Bundle.State.PREVIOUS))
+        by_state = {bundle.state: bundle for bundle in serving.prefetch_related("runs")}
+        context = {
+            "active": active,
+            "refresh_seconds": REFRESH_SECONDS if active else 0,
+            "champion": by_state.get(Bundle.State.CHAMPION),
+            "previous": by_state.get(Bundle.State.PREVIOUS),
+            "links": self._list_links(request, active, by_state),
+            **(extra_context or {}),
+        }
+        return super().changelist_view(request, context)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show one run. Raises nothing for parts that the run did not write."""
+        run = self.get_object(request, object_id)
+        if run is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined]
+        if not self.has_view_permission(request, run):
+            require(request, "recommender.view_run")
+        context = {**self.admin_site.each_context(request), **_page(run), "opts": self.opts, "media": self.media}
+        context["links"] = self._run_links(request, run)
+        return TemplateResponse(request, "admin/recommender/run/detail.html", context | (extra_context or {}))
+
+    def train_view(self, request: HttpRequest) -> HttpResponse:
+        require(request, TRAIN)
+        step = Step(
+            title=gettext("Train now"),
+            question=gettext("Start a training run on everything the shop has seen until now?"),
+            consequences=(
+                gettext("A worker trains in the background; the shop goes on as it is."),
+                gettext("The new model serves only if it beats the present one and every simple competitor."),
+            ),
+            button=gettext("Train now"),
+            back_url=reverse("admin:recommender_run_changelist"),
+        )
+        return walk(self, request, step, lambda: self._train(request))
+
+    def cancel_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        require(request, TRAIN)
+        run = get_object_or_404(Run, pk=pk)
+        step = Step(
+            title=gettext("Cancel run %d") % pk,
+            question=gettext("Stop this run? It is %(state)s, %(share)d %% done.")
+            % {"state": run.get_state_display(), "share": run.progress * 100},
+            consequences=(
+                gettext("What it has learned is thrown away; the shop goes on with the present model."),
+                gettext("You can train again at any time."),
+            ),
+            button=gettext("Cancel the run"),
+            back_url=_url(run),
+        )
+        return walk(self, request, step, lambda: self._cancel(request, run))
+
+    def _train(self, request: HttpRequest) -> Outcome:
+        run = runs.request_run(trigger="admin", user=request.user)
+        message = gettext("Run %d waits for a training worker. This page shows how it goes on.") % run.pk
+        return Outcome(run, "Requested from the admin.", message, _url(run))
+
+    def _cancel(self, request: HttpRequest, run: Run) -> Outcome:
+        runs.cancel(run, user=request.user)
+        message = gettext("Run %d is being cancelled. The shop goes on with the present model.") % run.pk
+        return Outcome(run, "Cancelled from the admin.", message, _url(run))
+
+    def _list_links(self, request: HttpRequest, active: Run | None, serving: dict[str, Bundle]) -> list[Link]:
+        links = []
+        if active is None and request.user.has_perm(TRAIN):
+            links.append(Link(gettext("Train now"), reverse("admin:recommender_run_train"), "default"))
+        if active is not None and request.user.has_perm(TRAIN):
+            links += _cancel_links(active)
+        if Bundle.State.PREVIOUS in serving and request.user.has_perm(PROMOTE):
+            links.append(Link(gettext("Roll back"), reverse("admin:recommender_bundle_roll_back")))
+        return links
+
+    def _run_links(self, request: HttpRequest, run: Run) -> list[Link]:
+        links = []
+        if request.user.has_perm(TRAIN):
+            again = Link(gettext("Train again"), reverse("admin:recommender_run_train"))
+            links += _cancel_links(run) if run.state in ACTIVE else [again]
+        if run.bundle is not None and request.user.has_perm(PROMOTE):
+            links += bundle_links(run.bundle)
+        return links
+
+
+def bundle_links(bundle: Bundle) -> list[Link]:
+    """Return what can be done with a bundle: roll the champion back, promote another, nothing with a broken one."""
+    if bundle.state == Bundle.State.CHAMPION:
+        can_roll_back = Bundle.objects.filter(state=Bundle.State.PREVIOUS).exists()
+        return [Link(gettext("Roll back"), reverse("admin:recommender_bundle_roll_back"))] if can_roll_back else []
+    if bundle.state == Bundle.State.QUARANTINED:
+        return []
+    return [Link(gettext("Promote"), reverse("admin:recommender_bundle_promote", args=[bundle.pk]), "default")]
+
+
+def started_by(run: Run) -> str:
+    """Return what started a run, and who."""
+    trigger = str(TRIGGERS.get(run.trigger, run.trigger))
+    if run.requested_by is None:
+        return trigger
+    return gettext("%(user)s, by %(trigger)s") % {"user": run.requested_by.get_username(), "trigger": trigger}
+
+
+def _page(run: Run) -> dict[str, Any]:
+    """Return all that the page of one run shows, in words."""
+    now = timezone.now()
+    is_active = run.state in ACTIVE
+    return {
+        "title": gettext("Run %d") % run.pk,
+        "run": run,
+        "original": run,
+        "is_active": is_active,
+        "refresh_seconds": REFRESH_SECONDS if is_active else 0,
+        "state_badge": badge(run.state, run.get_state_display()),
+        "verdict_badge": badge(run.verdict, run.get_verdict_display()) if run.verdict else "",
+        "bundle_badge": badge(run.bundle.state, run.bundle.get_state_display()) if run.bundle else "",
+        "percent": round(run.progress * 100),
+        "stage": figures.stage_name(run.stage),
+        "took": figures.duration(_seconds(run, now)),
+        "started_by": started_by(run),
+        "next": _next(run),
+        "list_tables": figures.list_tables(run.metrics),
+        "served": figures.name_of(str(run.metrics.get("served", ""))) if isinstance(run.metrics, dict) else "",
+        "head_tables": figures.head_tables(run.metrics),
+        "search_table": figures.search_table(run.metrics),
+        "loss_charts": figures.loss_charts(run.losses),
+        "stage_chart": figures.stage_chart(run.seconds),
+        "data_rows": figures.data_rows(run.report),
+        "removed_rows": figures.removed_rows(run.report),
+        "settings": json.dumps(run.settings, indent=2, ensure_ascii=False) if run.settings else "",
+    }
+
+
+def _next(run: Run) -> str:
+    """Say what happens next, so that no state is a dead end."""
+    if run.state == Run.State.SUCCEEDED:
+        return _next_after_success(run)
+    return {
+        Run.State.QUEUED: gettext(
+            "It waits for a training worker. If it does not start within two minutes, none is running: start one with "
+            "“celery -A <your project> worker --queues training --pool solo”."
+        ),
+        Run.State.RUNNING: gettext("This page refreshes itself. The shop goes on with the present model meanwhile."),
+        Run.State.CANCELLING: gettext("It stops at the next step. The shop goes on with the present model."),
+        Run.State.FAILED: gettext("The shop goes on as before. Repair what the reason names, then train again."),
+        Run.State.CANCELLED: gettext("The shop goes on with the present model. You can train again at any time."),
+    }.get(Run.State(run.state), "")
+
+
+def _next_after_success(run: Run) -> str:
+    if run.bundle is not None and run.bundle.state == Bundle.State.CHAMPION:
+        return gettext("This model serves the shop now. If it disappoints, roll back to the one before.")
+    return {
+        Run.Verdict.PROMOTED: gettext("This model served the shop until another took its place."),
+        Run.Verdict.REFUSED: gettext("The shop goes on as before. You may still promote this model yourself."),
+        Run.Verdict.INSUFFICIENT: gettext("There are too few events to judge by. Train again when the shop has more."),
+    }.get(Run.Verdict(run.verdict) if run.verdict else Run.Verdict.INSUFFICIENT, "")
+
+
+def _cancel_links(run: Run) -> list[Link]:
+    if run.state == Run.State.CANCELLING:
+        return []
+    return [Link(gettext("Cancel run %d") % run.pk, reverse("admin:recommender_run_cancel", args=[run.pk]), "danger")]
+
+
+def _seconds(run: Run, now: dt.datetime) -> float | None:
+    """Return how long a run took, or has taken so far; None before it starts."""
+    if run.started_at is None:
+        return None
+    end = run.finished_at or (now if run.state in ACTIVE else run.heartbeat_at)
+    return (end - run.started_at).total_seconds() if end else None
+
+
+def _url(run: Run) -> str:
+    return reverse("admin:recommender_run_change", args=[run.pk])

@@ -1,0 +1,90 @@
+"""Steps that change something: a question page, then a POST that acts, writes the log and says what happens next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.utils.translation import gettext
+
+from recommender.exceptions import RecommenderError
+
+TRAIN = "recommender.train_model"
+PROMOTE = "recommender.promote_bundle"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A button to a step; `css` is "default", "" or "danger"."""
+
+    label: str
+    url: str
+    css: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One question. Where there is a `warning`, the box beside `insistence` must be ticked first."""
+
+    title: str
+    question: str
+    consequences: tuple[str, ...]
+    button: str
+    back_url: str
+    warning: str = ""
+    insistence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a step did: the object that it is logged at, for the log, for the person, and where to go on."""
+
+    obj: Model
+    log: str
+    message: str
+    url: str
+
+
+def require(request: HttpRequest, permission: str) -> None:
+    """Raises `PermissionDenied` for who may not take a step."""
+    if not request.user.has_perm(permission):
+        raise PermissionDenied(f"This step needs the permission {permission}.")
+
+
+def walk(
+    model_admin: admin.ModelAdmin,
+    request: HttpRequest,
+    step: Step,
+    act: Callable[[], Outcome],
+) -> HttpResponse:
+    """Ask on GET; on POST act, unless a warning was not confirmed. A refusal is shown in its own words."""
+    if request.method != "POST":
+        return _ask(model_admin, request, step)
+    if step.warning and request.POST.get("insist") != "yes":
+        messages.error(request, gettext("Nothing was changed: tick the box to confirm, or go back."))
+        return _ask(model_admin, request, step)
+    try:
+        outcome = act()
+    except RecommenderError as error:
+        messages.error(request, str(error))
+        return redirect(step.back_url)
+    model_admin.log_change(request, outcome.obj, outcome.log)
+    messages.success(request, outcome.message)
+    return redirect(outcome.url)
+
+
+def _ask(model_admin: admin.ModelAdmin, request: HttpRequest, step: Step) -> HttpResponse:
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "opts": model_admin.opts,
+        "media": model_admin.media,
+        "title": step.title,
+        "step": step,
+    }
+    return TemplateResponse(request, "admin/recommender/step.html", context)
