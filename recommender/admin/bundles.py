@@ -28,6 +28,7 @@ class BundleAdmin(ReadOnlyAdmin):
     list_filter = ("state", "is_trained")
     search_fields = ("name__startswith",)
     ordering = ("-created_at",)
+    sortable_by = ("created_at", "promoted_at")
     fields = ("name", "state_badge", "is_trained", "of_run", "encoder_hash", "created_at", "promoted_at", "files")
     readonly_fields = fields
 

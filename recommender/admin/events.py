@@ -16,11 +16,11 @@ from django.utils.translation import gettext_lazy as _
 from recommender.admin.filters import DeviceFilter, PersonalisedFilter, SignedInFilter, SourceFilter
 from recommender.admin.items import listed, titles_of
 from recommender.admin.people import N_MATCHES, names_of, uuid_or_none, visitors_matching
-from recommender.admin.readonly import ReadOnlyAdmin
+from recommender.admin.readonly import BoundedChangeList, ReadOnlyAdmin
 from recommender.models import Event, Impression, Visitor
 
 
-class BehaviourChangeList(ChangeList):
+class BehaviourChangeList(BoundedChangeList):
     """Adds the titles of the items and the names of the people on one page: two queries."""
 
     def get_results(self, request: HttpRequest) -> None:

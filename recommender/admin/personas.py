@@ -24,7 +24,7 @@ from recommender import pipeline, serving
 from recommender.admin.charts import Bar, bar_chart, column_chart
 from recommender.admin.filters import DeviceFilter, PersonalisedFilter, SignedInFilter
 from recommender.admin.people import n_events_of, names_of, seen_as, visitors_matching, visitors_of
-from recommender.admin.readonly import ReadOnlyAdmin
+from recommender.admin.readonly import BoundedChangeList, ReadOnlyAdmin
 from recommender.admin.steps import require
 from recommender.models import Event, Persona, Visitor
 from recommender.personas import Interest, PersonaDescription, ago, describe
@@ -83,7 +83,7 @@ class Moment:
     ago: str
 
 
-class PersonaChangeList(ChangeList):
+class PersonaChangeList(BoundedChangeList):
     """Adds the names and the numbers of events of one page: three queries, whatever the size of the tables."""
 
     def get_results(self, request: HttpRequest) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.options import ShowFacets
+from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -30,6 +31,13 @@ class BoundedPaginator(Paginator):
         return self.count >= N_COUNTED
 
 
+class BoundedChangeList(ChangeList):
+    """Sorts by the columns of `sortable_by` only: Django hides the other headings, but obeys a typed address."""
+
+    def get_ordering_field(self, field_name: Any) -> Any:
+        return super().get_ordering_field(field_name) if field_name in (self.sortable_by or ()) else None
+
+
 class ReadOnlyAdmin(admin.ModelAdmin):
     """Shows rows; adding, changing and deleting is refused to everybody, superusers included."""
 
@@ -38,10 +46,14 @@ class ReadOnlyAdmin(admin.ModelAdmin):
     show_facets = ShowFacets.NEVER
     list_per_page = 50
     list_max_show_all = 0
+    sortable_by: ClassVar[list[str] | tuple[str, ...] | None] = ()
     actions = None
 
     class Media:
         css = {"all": ("recommender/admin.css",)}
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return BoundedChangeList
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         title = capfirst(self.opts.verbose_name_plural)
