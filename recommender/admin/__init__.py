@@ -1,0 +1,18 @@
+"""Pages in Django's admin: model runs and bundles, personas, and behaviour and items to look at."""
+
+from recommender.admin.bundles import BundleAdmin
+from recommender.admin.events import EventAdmin, ImpressionAdmin, VisitorAdmin
+from recommender.admin.items import ItemAdmin, ItemStatisticsAdmin
+from recommender.admin.personas import PersonaAdmin
+from recommender.admin.runs import RunAdmin
+
+__all__ = [
+    "BundleAdmin",
+    "EventAdmin",
+    "ImpressionAdmin",
+    "ItemAdmin",
+    "ItemStatisticsAdmin",
+    "PersonaAdmin",
+    "RunAdmin",
+    "VisitorAdmin",
+]
