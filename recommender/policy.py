@@ -1,4 +1,4 @@
-"""The last word on order: scored candidates in, an order of their places out. Arrays only; explains and hides nothing."""
+"""The last word on order: scored candidates in, an order of their places out. Arrays only, no I/O."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def diversify(scores: FloatArray, vectors: FloatArray | None, *, limit: int, wei
     """Choose `limit` places by maximal marginal relevance (Carbonell and Goldstein 1998, equation 2).
 
     Each step takes the largest weight * score - (1 - weight) * cosine with the nearest one taken. scores (n,) are
-    brought to [0, 1]; vectors (n, d) of unit length; weight in [0, 1], 1 orders by score alone, as does None for vectors.
+    brought to [0, 1]; vectors (n, d) of unit length; weight in [0, 1]: 1 orders by score alone, as do no vectors.
     """
     order = np.argsort(-scores, kind="stable")
     n_chosen = max(0, min(limit, len(scores)))

@@ -1,4 +1,4 @@
-"""What shoppers did with the items of a profile: its past, cart and current item in, their neighbours or own items out."""
+"""Candidates from behaviour: the past, cart and current item of a profile in, their neighbours or own items out."""
 
 from __future__ import annotations
 

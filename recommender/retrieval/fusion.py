@@ -15,7 +15,7 @@ RANK_CONSTANT = 60
 
 def fuse_ranks(lists: Sequence[Candidates], *, limit: int, weights: Sequence[float] | None = None) -> Candidates:
     """Fuse by reciprocal rank: score = sum over lists of weight / (60 + rank), rank from 1; equal scores by row."""
-    parts = [1 / (RANK_CONSTANT + np.arange(1, len(found) + 1)) for found in lists]
+    parts = [(1 / (RANK_CONSTANT + np.arange(1, len(found) + 1))).astype(np.float32) for found in lists]
     return _fuse(lists, parts, weights, limit)
 
 
@@ -27,7 +27,7 @@ def fuse_scores(lists: Sequence[Candidates], *, limit: int, weights: Sequence[fl
 
 def _relative(scores: FloatArray) -> FloatArray:
     best = float(scores.max(initial=0))
-    return np.maximum(scores, 0) / best if best > 0 else np.zeros(len(scores), np.float32)
+    return (np.maximum(scores, 0) / max(best, 1e-12)).astype(np.float32)
 
 
 def _fuse(
@@ -39,4 +39,4 @@ def _fuse(
     weighted = [part * weight for part, weight in zip(parts, weights, strict=True)]
     rows, place = np.unique(np.concatenate([found.rows for found in lists]), return_inverse=True)
     total = np.bincount(place, weights=np.concatenate(weighted), minlength=len(rows))
-    return Candidates.best(rows, total, limit)
+    return Candidates.best(rows, total.astype(np.float32), limit)

@@ -89,7 +89,7 @@ class Postings:
 
 @dataclass(frozen=True, slots=True)
 class LexicalIndex:
-    """Texts by words; row i is the i-th text. Empty texts are never found. `n_updated` counts rows replaced since `build`.
+    """Texts by words; row i is the i-th text, an empty one is never found. `n_updated`: rows replaced since `build`.
 
     norm (n_rows,) float32: k1 ((1 - b) + b length / mean length) of each item.
     """
@@ -213,7 +213,7 @@ class LexicalIndex:
         return scores.astype(np.float32), (weakest > 0) & (covered > 0)
 
     def _idf(self, term: Term) -> float:
-        """Robertson and Zaragoza 2009, equation 3.4 with 1 added, of the items that have the term's strongest variants."""
+        """Robertson and Zaragoza 2009, equation 3.4 with 1 added, of the items with the term's strongest variants."""
         strongest = [variant for variant in term.variants if variant.weight >= 0.9 * term.variants[0].weight]
         n_items = sum(int(min(self.frequency[list(variant.words)])) for variant in strongest)
         n_rows = len(self)
@@ -264,7 +264,10 @@ def _read(
                 weights.append(1.0)
         at.extend([row] * (len(word_ids) - n_before))
     return _Read(
-        np.array(word_ids, np.int32), np.array(at, np.int32), np.array(weights, np.float32), np.array(title_ids, np.int32)
+        np.array(word_ids, np.int32),
+        np.array(at, np.int32),
+        np.array(weights, np.float32),
+        np.array(title_ids, np.int32),
     )
 
 

@@ -29,8 +29,8 @@ LAST = chr(0x10FFFF)
 class Lexicon:
     """Every word that was ever indexed, with an id that never changes.
 
-    ids: word to id; words: the reverse; shown: how it is written, by id; stems: stem to the ids that share it; ordered: words ascending
-    with their ids; by_start: words by (first letter, length).
+    ids: word to id; words: the reverse; shown: how it is written, by id; stems: stem to the ids that share it;
+    ordered: words ascending with their ids; by_start: words by (first letter, length).
     """
 
     ids: Mapping[str, int]
@@ -62,8 +62,8 @@ class Lexicon:
     def nearest(self, word: str, frequency: IntArray, *, is_unfinished: bool = False) -> list[tuple[int, int]]:
         """Return up to three (word id, errors) of words in use that may have been meant, the likeliest first.
 
-        Errors are insertions, deletions, substitutions and swaps of neighbours (Damerau 1964; optimal string alignment):
-        at most 1 from 4 letters on, 2 from 8 on. Fewer errors come first, then the same first letter, then the more
+        Errors are insertions, deletions, substitutions and swaps of neighbours (Damerau 1964, as optimal string
+        alignment): at most 1 from 4 letters on, 2 from 8 on. Fewer errors come first, then the same first letter, then the more
         frequent word. An unfinished word may also be the misspelt start of a longer one.
         """
         if not SHORTEST_CORRECTED <= len(word) <= MAX_LENGTH_CORRECTED or any(map(str.isdigit, word)):

@@ -49,7 +49,9 @@ class Phrases:
         """Count runs of one to four whole words; titles (m,): word ids, each title ended by -1."""
         linking = np.array([lexicon.ids[word] for word in LINKING_WORDS if word in lexicon.ids], np.int32)
         found = [grams[~_ends_with(grams, linking)] for grams in _frequent_runs(titles)]
-        counted = [(" ".join(lexicon.words[i] for i in gram), count) for grams in found for *gram, count in grams.tolist()]
+        counted = [
+            (" ".join(lexicon.words[i] for i in gram), count) for grams in found for *gram, count in grams.tolist()
+        ]
         most = sorted(counted, key=lambda pair: (-pair[1], pair[0]))[:MAX_PHRASES]
         most.sort()
         counts = np.fromiter((count for _, count in most), np.int32, len(most))
@@ -71,7 +73,7 @@ class Phrases:
     def _completions(
         self, typed: Sequence[str], is_unfinished: bool, limit: int, index: Index, *, is_new: bool = False
     ) -> list[str]:
-        """Complete the whole of what is typed, then less and less of its end; what is typed itself only if it is new."""
+        """Complete all that is typed, then less and less of its end; what is typed itself only if it is new."""
         found: dict[tuple[str, ...], str] = {}
         for n_leading in range(min(len(typed), MAX_LEADING_WORDS)):
             leading = typed[:n_leading]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -132,7 +133,7 @@ def _prefixed(prefix: str, lexicon: Lexicon, frequency: IntArray) -> list[Varian
 def _joined(spoken: Sequence[Word], place: int) -> list[str]:
     """Return the word written together with the one before and the one after it."""
     around = spoken[max(place - 1, 0) : place + 2]
-    return [first.whole + second.whole for first, second in zip(around, around[1:], strict=False) if not second.is_cjk]
+    return [first.whole + second.whole for first, second in pairwise(around) if not second.is_cjk]
 
 
 def _splits(word: str) -> list[tuple[str, str]]:

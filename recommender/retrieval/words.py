@@ -23,9 +23,7 @@ _THOUSANDS = re.compile(r",(?=\d{3}(?!\d))")
 _APOSTROPHES = re.compile(r"['\u2019]")
 _HYPHENS = re.compile(r"[-\u2010\u2011]")
 _ACCENTS = re.compile(r"[\u0300-\u036f]")
-_UNDECOMPOSED = str.maketrans(
-    {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "\u3000": " "}
-)
+_UNDECOMPOSED = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "\u0131": "i"})
 """Letters that Unicode gives no decomposition, as they are typed without them."""
 
 _IRREGULAR = {
@@ -37,8 +35,11 @@ _IRREGULAR = {
 _NO_PLURAL = frozenset({"christmas", "lens", "canvas", "atlas", "gas", "series", "species", "always"})
 
 LINKING_WORDS = frozenset(
-    "a an and are as at by for from in is it of on or per the to with without de la le der die das und et".split()
-)
+    (
+        "a", "an", "and", "are", "as", "at", "by", "for", "from", "in", "is", "it", "of", "on", "or", "per", "the", "to",
+        "with", "without", "de", "la", "le", "der", "die", "das", "und", "et",
+    )
+)  # fmt: skip
 """Words that a title may lack although the query has them."""
 
 

@@ -1,0 +1,111 @@
+"""Rows of the three tables that a shelf is made of, as plain records: all of them, or those changed since a moment."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from django.db import models
+
+from recommender.models import Item, ItemStatistics, ItemVector
+
+CHUNK_SIZE = 2_000
+MAX_LISTED = 900
+"""Ids named in one query; SQLite before 3.32 takes 999 parameters. Beyond it the whole window is read."""
+
+
+class ItemRecord(NamedTuple):
+    """One item; the fields are columns of `Item`."""
+
+    item_id: str
+    updated_at: dt.datetime
+    label: str
+    object_id: str
+    title: str
+    text: str
+    category: str
+    brand: str
+    price: Decimal | None
+    currency: str
+    url: str
+    image: str
+    is_available: bool
+    is_active: bool
+    first_seen_at: dt.datetime
+
+
+class VectorRecord(NamedTuple):
+    """One item's vector: little-endian float32."""
+
+    item_id: str
+    updated_at: dt.datetime
+    vector: bytes
+
+
+class StatisticsRecord(NamedTuple):
+    """One item's statistics; neighbours are lists of [item id, similarity], best first."""
+
+    item_id: str
+    computed_at: dt.datetime
+    n_1: float
+    n_7: float
+    n_30: float
+    n_total: float
+    last_event_at: dt.datetime | None
+    basket_neighbours: list[tuple[str, float]]
+    visitor_neighbours: list[tuple[str, float]]
+
+
+Record = TypeVar("Record", ItemRecord, VectorRecord, StatisticsRecord)
+
+
+@dataclass(frozen=True, slots=True)
+class Table(Generic[Record]):
+    """How to read one table: all, or what changed. Every method is one query."""
+
+    rows: models.QuerySet[Any]
+    record: type[Record]
+    id_path: str = "item_id"
+
+    def all(self) -> Iterator[Record]:
+        """Read every row in the order of the primary key, in chunks."""
+        return self._read(self.rows)
+
+    def stamps(self, *, since: dt.datetime) -> list[tuple[str, dt.datetime]]:
+        """Return id and time of change of each row changed at `since` or later."""
+        return list(self._changed(since).values_list(self.id_path, self._stamp))
+
+    def some(self, item_ids: Collection[str], *, since: dt.datetime) -> Iterator[Record]:
+        """Read the rows of these items, or a superset of them: everything changed at `since` or later."""
+        if len(item_ids) > MAX_LISTED:
+            return self._read(self._changed(since))
+        return self._read(self.rows.filter(**{f"{self.id_path}__in": list(item_ids)}))
+
+    @property
+    def _stamp(self) -> str:
+        return self.record._fields[1]
+
+    def _changed(self, since: dt.datetime) -> models.QuerySet[Any]:
+        return self.rows.filter(**{f"{self._stamp}__gte": since})
+
+    def _read(self, rows: models.QuerySet[Any]) -> Iterator[Record]:
+        columns = rows.order_by("pk").values_list(self.id_path, *self.record._fields[1:])
+        return map(self.record._make, columns.iterator(chunk_size=CHUNK_SIZE))
+
+
+def items() -> Table[ItemRecord]:
+    """Every item, active or not: a history may still name what is gone."""
+    return Table(Item.objects.all(), ItemRecord)
+
+
+def vectors(encoder_hash: str) -> Table[VectorRecord]:
+    """The vectors of one encoder."""
+    return Table(ItemVector.objects.filter(encoder_hash=encoder_hash), VectorRecord, "item__item_id")
+
+
+def statistics() -> Table[StatisticsRecord]:
+    """What shoppers did with each item."""
+    return Table(ItemStatistics.objects.all(), StatisticsRecord, "item__item_id")

@@ -1,0 +1,350 @@
+"""The catalogue in memory: items, words, vectors and behaviour of one moment, read from SQL and kept up with it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+from django.utils import timezone
+
+from recommender.retrieval import records
+from recommender.retrieval.columns import longer, longer_state, put, replaced_neighbours
+from recommender.retrieval.lexical import LexicalIndex
+from recommender.retrieval.records import ItemRecord, StatisticsRecord, VectorRecord
+from recommender.state import Neighbours, State
+from recommender.types import EVENT_CODES, EventType, FloatArray, ItemTable, Profile, Request, TimeArray
+
+logger = logging.getLogger(__name__)
+
+OVERLAP = dt.timedelta(minutes=2)
+"""A look reads this far behind the last one: rows are stamped before their transaction commits, and clocks differ."""
+
+REBUILT_SHARE = 0.1
+"""Share of texts replaced from which the words are indexed anew, and with them the phrases of the suggestions."""
+
+VECTOR_BATCH = 2_000
+
+ItemVectors = Callable[[FloatArray, Sequence[str]], FloatArray]
+"""Text vectors (n, d) and item ids to item vectors (n, d), both of unit length: `Ranker.item_vectors`."""
+
+
+@dataclass(slots=True)
+class LastLook:
+    """When the tables were last read; the one thing of a shelf that changes."""
+
+    at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """One catalogue version; row i of everything is item `items.ids[i]`, and a row never becomes another item.
+
+    available (n,) bool: in stock; vectors (n, d) float32 of unit length, zero for an item without one; state: one row
+    per item; stamps (n, 3) float64: seconds of the last change of item, vector and statistics, NaN for none.
+    `version` is equal in every process that holds the same rows.
+    """
+
+    items: ItemTable
+    index: Mapping[str, int]
+    titles: tuple[str, ...]
+    brands: tuple[str, ...]
+    labels: tuple[str, ...]
+    object_ids: tuple[str, ...]
+    urls: tuple[str, ...]
+    images: tuple[str, ...]
+    currency: tuple[str, ...]
+    available: npt.NDArray[np.bool_]
+    lexical: LexicalIndex
+    vectors: FloatArray | None
+    state: State
+    version: str
+    encoder_hash: str = ""
+    stamps: TimeArray = field(default_factory=lambda: np.empty((0, 3)), repr=False)
+    item_vectors: ItemVectors | None = None
+    last_look: LastLook | None = None
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def row(self, item_id: str) -> int:
+        """The row of an item, -1 for one that is not known."""
+        return self.index.get(item_id, -1)
+
+    def profile(self, request: Request) -> Profile:
+        """Put a request into rows. Events at or after its moment are left out, as is what tells nothing here.
+
+        That is an event of an unknown item, and a search without words.
+        """
+        at = request.context.at
+        rows = [self.index.get(event.item_id, -1) if event.item_id else -1 for event in request.history]
+        told = [
+            (row, event)
+            for row, event in zip(rows, request.history, strict=True)
+            if event.at < at and (row >= 0 or (event.type is EventType.SEARCH and event.query))
+        ]
+        baskets: dict[str, int] = {}
+        n = len(told)
+        return Profile(
+            item=np.fromiter((row for row, _ in told), np.int32, n),
+            type=np.fromiter((EVENT_CODES[event.type] for _, event in told), np.int8, n),
+            time=np.fromiter((event.at.timestamp() for _, event in told), np.float64, n),
+            quantity=np.fromiter((event.quantity for _, event in told), np.float32, n),
+            basket=np.fromiter((_basket(event.order_id, baskets) for _, event in told), np.int32, n),
+            queries=tuple(event.query if event.type is EventType.SEARCH else "" for _, event in told),
+            now=at.timestamp(),
+            slot=request.slot,
+            query=request.query,
+            current_item=self.row(request.item_id),
+            cart=np.array([row for row in dict.fromkeys(map(self.row, request.cart_item_ids)) if row >= 0], np.int32),
+            device=request.context.device,
+            region=request.context.region,
+        )
+
+
+def build_shelf(
+    items: ItemTable,
+    *,
+    state: State,
+    titles: Sequence[str] | None = None,
+    vectors: FloatArray | None = None,
+    available: npt.NDArray[np.bool_] | None = None,
+    encoder_hash: str = "",
+    version: str = "",
+) -> Shelf:
+    """Make a shelf of what is in memory; no SQL. Without titles a text is its own; without `available` all is in stock."""
+    titles = tuple(items.texts if titles is None else titles)
+    blank = ("",) * len(items)
+    return Shelf(
+        items=items,
+        index={item_id: row for row, item_id in enumerate(items.ids)},
+        titles=titles,
+        brands=blank,
+        labels=blank,
+        object_ids=blank,
+        urls=blank,
+        images=blank,
+        currency=blank,
+        available=np.ones(len(items), bool) if available is None else available,
+        lexical=LexicalIndex.build(_findable(items.texts, items.active), _findable(titles, items.active)),
+        vectors=vectors,
+        state=state,
+        version=version or _digest(*items.ids, *items.texts, items.active.tobytes()),
+        encoder_hash=encoder_hash,
+        stamps=np.full((len(items), 3), np.nan),
+    )
+
+
+def load_shelf(
+    encoder_hash: str | None, item_vectors: ItemVectors | None = None, *, at: dt.datetime | None = None
+) -> Shelf:
+    """Read everything from SQL: three queries, two without an encoder, each read in chunks."""
+    empty = replace(_empty(), encoder_hash=encoder_hash or "", item_vectors=item_vectors)
+    look = LastLook(at or timezone.now())
+    shelf = _with_items(empty, list(records.items().all()))
+    if encoder_hash:
+        shelf = _with_vectors(shelf, records.vectors(encoder_hash).all())
+    shelf = _with_statistics(shelf, list(records.statistics().all()))
+    return replace(shelf, version=_version(shelf), last_look=look)
+
+
+def refresh_shelf(shelf: Shelf, *, at: dt.datetime | None = None) -> Shelf:
+    """Apply what changed since the last look: the same object where nothing did, else a new one that shares the rest.
+
+    Three queries (two without an encoder), and one more per table that changed. A shelf that was built in memory stays.
+    A row deleted from the tables stays until the next load; the live reading of an answer leaves it out.
+    """
+    if shelf.last_look is None:
+        return shelf
+    look = LastLook(at or timezone.now())
+    since = shelf.last_look.at - OVERLAP
+    fresh = shelf
+    if changed := _changed(fresh, 0, records.items().stamps(since=since)):
+        fresh = _with_items(fresh, list(records.items().some(changed, since=since)))
+    if shelf.encoder_hash:
+        table = records.vectors(shelf.encoder_hash)
+        if changed := _changed(fresh, 1, table.stamps(since=since)):
+            fresh = _with_vectors(fresh, table.some(changed, since=since))
+    if changed := _changed(fresh, 2, records.statistics().stamps(since=since)):
+        fresh = _with_statistics(fresh, list(records.statistics().some(changed, since=since)))
+    if fresh is shelf:
+        shelf.last_look.at = look.at  # all that the next window may hold is known
+        return shelf
+    return replace(fresh, version=_version(fresh), last_look=look)
+
+
+def _changed(shelf: Shelf, table: int, stamps: Sequence[tuple[str, dt.datetime]]) -> list[str]:
+    """Return the ids whose stamp is not the one in memory; a vector or statistics of an unknown item has to wait."""
+    return [
+        item_id
+        for item_id, stamp in stamps
+        if ((row := shelf.row(item_id)) >= 0 or table == 0)
+        and (row < 0 or shelf.stamps[row, table] != stamp.timestamp())
+    ]
+
+
+def _with_items(shelf: Shelf, found: Sequence[ItemRecord]) -> Shelf:
+    if not found:
+        return shelf
+    index = dict(shelf.index)
+    rows = [index.setdefault(record.item_id, len(index)) for record in found]
+    n = len(index)
+    items = _item_table(shelf.items, found, rows, index)
+    titles = put(shelf.titles, rows, [record.title for record in found], n)
+    stamps = longer(shelf.stamps, n, np.nan)
+    stamps[rows, 0] = [record.updated_at.timestamp() for record in found]
+    available = longer(shelf.available, n, False)
+    available[rows] = [record.is_available for record in found]
+    return replace(
+        shelf,
+        items=items,
+        index=index,
+        titles=titles,
+        brands=put(shelf.brands, rows, [record.brand for record in found], n),
+        labels=put(shelf.labels, rows, [record.label for record in found], n),
+        object_ids=put(shelf.object_ids, rows, [record.object_id for record in found], n),
+        urls=put(shelf.urls, rows, [record.url for record in found], n),
+        images=put(shelf.images, rows, [record.image for record in found], n),
+        currency=put(shelf.currency, rows, [record.currency for record in found], n),
+        available=available,
+        lexical=_worded(shelf, items, titles, rows),
+        vectors=None if shelf.vectors is None else longer(shelf.vectors, n, 0),
+        state=longer_state(shelf.state, n),
+        stamps=stamps,
+    )
+
+
+def _item_table(
+    old: ItemTable, found: Sequence[ItemRecord], rows: Sequence[int], index: Mapping[str, int]
+) -> ItemTable:
+    n = len(index)
+    codes = {name: code for code, name in enumerate(old.category_names)}
+    for name in sorted({record.category for record in found if record.category}):
+        codes.setdefault(name, len(codes))
+    price, category = longer(old.price, n, np.nan), longer(old.category, n, -1)
+    first_seen, active = longer(old.first_seen, n, 0), longer(old.active, n, False)
+    price[rows] = [np.nan if record.price is None else float(record.price) for record in found]
+    category[rows] = [codes.get(record.category, -1) for record in found]
+    first_seen[rows] = [record.first_seen_at.timestamp() for record in found]
+    active[rows] = [record.is_active for record in found]
+    texts = put(old.texts, rows, [record.text for record in found], n)
+    return ItemTable(tuple(index), texts, price, category, tuple(codes), first_seen, active)
+
+
+def _worded(shelf: Shelf, items: ItemTable, titles: Sequence[str], rows: Sequence[int]) -> LexicalIndex:
+    """Index the texts that are not as they were; what is not active has no words."""
+    changed = [row for row in rows if _words_differ(shelf, items, titles, row)]
+    if shelf.lexical.n_updated + len(changed) > REBUILT_SHARE * len(items):
+        return LexicalIndex.build(_findable(items.texts, items.active), _findable(titles, items.active))
+    active = items.active[changed]
+    return shelf.lexical.updated(
+        np.array(changed, np.int32),
+        _findable([items.texts[row] for row in changed], active),
+        _findable([titles[row] for row in changed], active),
+    )
+
+
+def _words_differ(shelf: Shelf, items: ItemTable, titles: Sequence[str], row: int) -> bool:
+    if row >= len(shelf):
+        return True
+    before = (shelf.items.texts[row], shelf.titles[row], bool(shelf.items.active[row]))
+    return before != (items.texts[row], titles[row], bool(items.active[row]))
+
+
+def _findable(texts: Sequence[str], active: npt.NDArray[np.bool_]) -> list[str]:
+    return [text if is_active else "" for text, is_active in zip(texts, active.tolist(), strict=True)]
+
+
+def _with_vectors(shelf: Shelf, found: Iterable[VectorRecord]) -> Shelf:
+    """Read vectors a batch at a time; one that is broken changes nothing and is reported with its item."""
+    vectors = None if shelf.vectors is None else shelf.vectors.copy()
+    stamps = shelf.stamps.copy()
+    source = iter(found)
+    while batch := list(islice(source, VECTOR_BATCH)):
+        known = [record for record in batch if record.item_id in shelf.index]
+        stamps[[shelf.index[record.item_id] for record in known], 1] = [r.updated_at.timestamp() for r in known]
+        read = [(record.item_id, _vector(record, vectors)) for record in known]
+        usable = [(item_id, vector) for item_id, vector in read if vector is not None]
+        if not usable:
+            continue
+        ids = [item_id for item_id, _ in usable]
+        text_vectors = np.stack([vector for _, vector in usable])
+        if vectors is None:
+            vectors = np.zeros((len(shelf), text_vectors.shape[1]), np.float32)
+        moved = text_vectors if shelf.item_vectors is None else shelf.item_vectors(text_vectors, ids)
+        vectors[[shelf.index[item_id] for item_id in ids]] = moved
+    return replace(shelf, vectors=vectors, stamps=stamps)
+
+
+def _vector(record: VectorRecord, vectors: FloatArray | None) -> FloatArray | None:
+    raw = bytes(record.vector)
+    length = 0.0
+    if raw and len(raw) % 4 == 0 and (vectors is None or len(raw) == 4 * vectors.shape[1]):
+        vector = np.frombuffer(raw, "<f4").astype(np.float32)
+        length = float(np.linalg.norm(vector))
+    if not np.isfinite(length) or length == 0:
+        logger.warning(
+            "the vector of item %s is broken (%d bytes) and left out; encode it again", record.item_id, len(raw)
+        )
+        return None
+    return vector / length
+
+
+def _with_statistics(shelf: Shelf, found: Sequence[StatisticsRecord]) -> Shelf:
+    known = [(shelf.index[record.item_id], record) for record in found if record.item_id in shelf.index]
+    if not known:
+        return shelf
+    rows = [row for row, _ in known]
+    stamps, counts, last = shelf.stamps.copy(), shelf.state.counts.copy(), shelf.state.last_event_at.copy()
+    stamps[rows, 2] = [record.computed_at.timestamp() for _, record in known]
+    counts[rows] = [(record.n_1, record.n_7, record.n_30, record.n_total) for _, record in known]
+    last[rows] = [-np.inf if record.last_event_at is None else record.last_event_at.timestamp() for _, record in known]
+    state = State.from_columns(
+        at=float(np.nanmax(stamps[:, 2])),
+        counts=counts,
+        last_event_at=last,
+        basket=_neighbours(shelf, {row: record.basket_neighbours for row, record in known}, shelf.state.basket),
+        visitor=_neighbours(shelf, {row: record.visitor_neighbours for row, record in known}, shelf.state.visitor),
+    )
+    return replace(shelf, state=state, stamps=stamps)
+
+
+def _neighbours(shelf: Shelf, named: Mapping[int, Sequence[tuple[str, float]]], old: Neighbours) -> Neighbours:
+    found = {
+        row: [(shelf.index[item_id], score) for item_id, score in pairs if item_id in shelf.index]
+        for row, pairs in named.items()
+    }
+    return replaced_neighbours(old, found)
+
+
+def _basket(order_id: str, baskets: dict[str, int]) -> int:
+    return baskets.setdefault(order_id, len(baskets)) if order_id else -1
+
+
+def _empty() -> Shelf:
+    none = np.empty(0, np.float32)
+    items = ItemTable((), (), none, np.empty(0, np.int32), (), np.empty(0), np.empty(0, bool))
+    nobody = Neighbours.from_lists([])
+    state = State.from_columns(
+        at=0.0, counts=np.empty((0, 4), np.float32), last_event_at=np.empty(0), basket=nobody, visitor=nobody
+    )
+    return build_shelf(items, state=state)
+
+
+def _version(shelf: Shelf) -> str:
+    ids = shelf.items.ids
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    return _digest(shelf.encoder_hash, *(ids[row] for row in order), shelf.stamps[order].tobytes())
+
+
+def _digest(*parts: str | bytes) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else part.encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
