@@ -50,7 +50,8 @@ format: $(STAMP) ## Write the style that lint checks
 	$(BIN)/ruff format .
 
 bench: $(STAMP) ## Print the figures of the demo beside their limits; needs a loaded demo
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.middleware
 
 openapi: $(STAMP) ## Write docs/openapi.yaml from the API
 	$(EMBEDDED) $(MANAGE) spectacular --file docs/openapi.yaml --validate --fail-on-warn

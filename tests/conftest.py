@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -73,6 +74,7 @@ def django_db_modify_db_settings() -> None:
 def _forget(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     """Nothing that one test cached or loaded serves the next; `serving.reload()` picks up what a test has written."""
     cache.clear()
+    monkeypatch.setattr(logging.getLogger("recommender"), "propagate", True)  # so that caplog hears it
     settings.RECOMMENDER = {**django_settings.RECOMMENDER, "REFRESH_SECONDS": 3600.0}
     serving = sys.modules.get("recommender.serving")
     if serving is not None:

@@ -15,6 +15,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import recommender
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -33,7 +35,7 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def test_wheel_holds_only_the_app(wheel_names: list[str]) -> None:
     folders = {name.split("/")[0] for name in wheel_names}
-    assert folders == {"recommender", f"shopreco-{PROJECT['version']}.dist-info"}
+    assert folders == {"recommender", f"shopreco-{recommender.__version__}.dist-info"}
 
 
 def test_wheel_holds_every_file_of_the_app(wheel_names: list[str]) -> None:
@@ -137,3 +139,7 @@ def pinned_versions() -> dict[str, str]:
     return {
         canonicalize_name(name): version for name, _, version in (line.partition("==") for line in constraint_lines())
     }
+
+
+def test_changelog_has_an_entry_for_this_version() -> None:
+    assert f"## [{recommender.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
