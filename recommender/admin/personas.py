@@ -28,6 +28,7 @@ from recommender.admin.readonly import BoundedChangeList, ReadOnlyAdmin
 from recommender.admin.steps import require
 from recommender.models import Event, Persona, Visitor
 from recommender.personas import Interest, PersonaDescription, ago, describe
+from recommender.retrieval.shelf import Shelf
 from recommender.types import EventType, PastEvent, Ranking, Rung
 
 N_SHOWN = 8
@@ -185,7 +186,6 @@ def _portrait(visitor: Visitor) -> dict[str, Any]:
     description = describe(seen.events, shelf, now=now, device=seen.device, currency=_currency(shelf), timezone=zone)
     home = pipeline.recommend("home", shopper=seen, limit=N_SHOWN, at=now)
     trending = pipeline.recommend("trending", limit=N_SHOWN, at=now)
-    titles = {item_id: shelf.titles[row] for item_id, row in shelf.index.items()}
     return {
         "persona": description,
         "n_events": Event.objects.filter(visitor__in=visitors_of(visitor)).count(),
@@ -193,10 +193,10 @@ def _portrait(visitor: Visitor) -> dict[str, Any]:
         "word_chart": _word_chart(description, now),
         "weekday_chart": _weekday_chart(description),
         "hour_chart": _hour_chart(description),
-        "repeated": [(titles.get(item, item), n) for item, n in _repeated(description)],
+        "repeated": [(_title(shelf, item_id), n) for item_id, n in _repeated(description)],
         "home": _shown(home, beside=trending),
         "trending": _shown(trending, beside=home),
-        "moments": [_moment(event, titles, now) for event in reversed(seen.events[-N_NEWEST:])],
+        "moments": [_moment(event, shelf, now) for event in reversed(seen.events[-N_NEWEST:])],
     }
 
 
@@ -250,12 +250,17 @@ def _shown(ranking: Ranking, *, beside: Ranking) -> ShownList:
     return ShownList(entries, str(RUNGS[ranking.rung]))
 
 
-def _moment(event: PastEvent, titles: Mapping[str, str], now: dt.datetime) -> Moment:
-    what = titles.get(event.item_id, event.item_id) if event.item_id else f"“{event.query}”"
+def _moment(event: PastEvent, shelf: Shelf, now: dt.datetime) -> Moment:
+    what = _title(shelf, event.item_id) if event.item_id else f"“{event.query}”"
     return Moment(str(VERBS[event.type]), what, event.at, ago(event.at, now))
 
 
-def _currency(shelf: Any) -> str:
+def _title(shelf: Shelf, item_id: str) -> str:
+    row = shelf.index.get(item_id)
+    return item_id if row is None else shelf.titles[row]
+
+
+def _currency(shelf: Shelf) -> str:
     """Return the shop's currency where it has only one."""
     currencies = {currency for currency in shelf.currency if currency}
     return currencies.pop() if len(currencies) == 1 else ""
