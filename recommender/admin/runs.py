@@ -44,7 +44,6 @@ TRIGGERS = {
     "admin": _("the admin"),
     "command": _("the command line"),
     "schedule": _("the schedule"),
-    "beat": _("the schedule"),
 }
 
 
@@ -90,7 +89,7 @@ class RunAdmin(ReadOnlyAdmin):
     def verdict_badge(self, run: Run) -> SafeString:
         return badge(run.verdict, run.get_verdict_display())
 
-    @admin.display(description=_("beside the best competitor"))
+    @admin.display(description=_("gain in NDCG@10"))
     def gain(self, run: Run) -> SafeString | str:
         best = run.metrics.get("best_competitor") if isinstance(run.metrics, dict) else None
         name = best.get("all") if isinstance(best, dict) else None
@@ -208,11 +207,10 @@ def bundle_links(bundle: Bundle) -> list[Link]:
 
 
 def started_by(run: Run) -> str:
-    """Return what started a run, and who."""
-    trigger = str(TRIGGERS.get(run.trigger, run.trigger))
-    if run.requested_by is None:
-        return trigger
-    return gettext("%(user)s, by %(trigger)s") % {"user": run.requested_by.get_username(), "trigger": trigger}
+    """Return who started a run, or else what."""
+    if run.requested_by is not None:
+        return run.requested_by.get_username()
+    return str(TRIGGERS.get(run.trigger, run.trigger))
 
 
 def _page(run: Run) -> dict[str, Any]:
