@@ -11,8 +11,10 @@ class RecommenderConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from recommender import checks, sync
+        from recommender import checks, identity, sync, tracking
 
         checks.register()
         sync.connect()
+        tracking.connect()
+        identity.connect()
         autodiscover_modules("recommendations")

@@ -179,7 +179,7 @@ class Catalog:
         if isinstance(declared, Constant):
             return declared.value
         if isinstance(declared, str):
-            return _follow(obj, declared)
+            return follow(obj, declared)
         return declared(obj) if callable(declared) else declared
 
     def _text(self, obj: Any, title: str) -> str:
@@ -267,11 +267,8 @@ def live_items(refs: Mapping[str, tuple[str, str]]) -> dict[str, Live]:
     return found
 
 
-def _declarable() -> set[str]:
-    return {name for name in vars(Catalog) if not name.startswith("_")} | {"label"}
-
-
-def _follow(obj: Any, path: str) -> Any:
+def follow(obj: Any, path: str) -> Any:
+    """What a dotted path ends in; callables are called, None in the middle ends it."""
     value = obj
     for part in path.replace("__", ".").split("."):
         if value is None:
@@ -283,6 +280,10 @@ def _follow(obj: Any, path: str) -> Any:
         if callable(value) and not isinstance(value, models.Manager):
             value = value()
     return value
+
+
+def _declarable() -> set[str]:
+    return {name for name in vars(Catalog) if not name.startswith("_")} | {"label"}
 
 
 def _path_fault(model: type[models.Model], path: str) -> str:

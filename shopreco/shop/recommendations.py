@@ -1,6 +1,7 @@
 """How the shop tells the recommender what its items are and what shoppers do with them."""
 
 from recommender.catalog import Catalog, Constant, register
+from recommender.tracking import OrderRows, page, track_pages, track_rows
 from shopreco.shop.models import Product
 
 
@@ -19,3 +20,22 @@ class Products(Catalog):
 
     def available(self, product: Product) -> bool:
         return product.stock > 0
+
+
+track_pages(
+    page("shop:product", "view_item", item_id="kwargs.stock_code"),
+    page("shop:search", "search", query="GET.q"),
+    page("shop:cart_add", "add_to_cart", item_id="kwargs.stock_code", quantity="POST.quantity", method="POST"),
+)
+
+
+@track_rows("shop.OrderLine")
+class Purchases(OrderRows):
+    item_id = "product.stock_code"
+    order_id = "order.number"
+    user = "order.customer.user_id"
+    occurred_at = "order.placed_at"
+    quantity = "quantity"
+    price = "unit_price"
+    currency = Constant("GBP")
+    refunded = "order.is_cancellation"

@@ -1,0 +1,30 @@
+"""`manage.py recommender_reconcile`: order rows in, purchases out, each once."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from recommender import tracking
+from recommender.management.progress import bar
+
+
+class Command(BaseCommand):
+    help = "Record the shop's past orders as purchases; rows that are recorded already are skipped."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--days", type=float, help="only orders of the last so many days")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not tracking.tracked_rows():
+            raise CommandError("No order rows are tracked. Declare @track_rows in a recommendations.py.")
+        since = timezone.now() - timedelta(days=options["days"]) if options["days"] else None
+        with bar("orders") as progress:
+            report = tracking.reconcile(since=since, progress=progress)
+        self.stdout.write(
+            f"{report.n_read} rows read: {report.n_recorded} recorded, {report.n_known} known, "
+            f"{report.n_rejected} rejected"
+        )
+        for message in report.rejections:
+            self.stderr.write(f"rejected: {message}")

@@ -1,0 +1,77 @@
+"""The one middleware: knows the visitor, sets the cookie after consent, and records a page once it has been sent."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_cache_control, patch_vary_headers
+
+from recommender import capture, conf, tracking
+from recommender.identity import Shopper, shopper_of, token_for
+
+SECONDS_PER_DAY = 86_400
+
+
+class RecommenderMiddleware:
+    """Must be the first of `MIDDLEWARE`. It asks the database nothing before the response and writes after it.
+
+    The writing hangs on the closing of the response, which runs before Django gives its connections back.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if self.is_async:
+            return self._acall(request)
+        token = tracking.current_request.set(request)
+        try:
+            return _finished(request, self.get_response(request))
+        finally:
+            tracking.current_request.reset(token)
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        token = tracking.current_request.set(request)
+        try:
+            return _finished(request, await self.get_response(request))
+        finally:
+            tracking.current_request.reset(token)
+
+
+def _finished(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    tracking.record_page(request, response)
+    shopper = shopper_of(request)
+    if getattr(request, "recommender_is_personal", False):
+        patch_vary_headers(response, ("Cookie",))  # type: ignore[arg-type]
+        patch_cache_control(response, private=True)  # type: ignore[arg-type]
+    if shopper.may_set_cookie and shopper.cookie_key is None:
+        _set_cookie(shopper, response)
+    buffer = capture.buffer_of(request)
+    if buffer.drafts or buffer.impressions:
+        response._resource_closers.append(lambda: capture.flush(request))  # type: ignore[attr-defined]
+    return response
+
+
+def _set_cookie(shopper: Shopper, response: HttpResponseBase) -> None:
+    key = shopper.visitor_key
+    if key is None:
+        return
+    response.set_cookie(
+        conf.get("COOKIE_NAME"),
+        token_for(key),
+        max_age=int(conf.get("COOKIE_AGE_DAYS") * SECONDS_PER_DAY),
+        httponly=True,
+        samesite="Lax",
+        secure=shopper.is_secure,
+    )
+    patch_vary_headers(response, ("Cookie",))  # type: ignore[arg-type]

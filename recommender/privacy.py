@@ -1,0 +1,85 @@
+"""A person's rights over what is stored: all of it out, all of it gone, personalisation off; and old rows gone."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from recommender.exceptions import ConfigurationError
+from recommender.models import Event, Impression, Visitor
+
+PURGE_CHUNK = 5_000
+EVENT_FIELDS = (
+    "message_id", "type", "item_id", "query", "occurred_at", "quantity", "price", "currency", "order_id", "ranking_id",
+    "position", "source", "device", "region",
+)  # fmt: skip
+IMPRESSION_FIELDS = ("ranking_id", "slot", "query", "item_ids", "rung", "bundle", "source", "device", "occurred_at")
+VISITOR_FIELDS = ("key", "user_key", "has_consented", "is_profiled", "device", "first_seen_at", "last_seen_at")
+
+
+def visitors_of(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> QuerySet[Visitor]:
+    """Every visitor that is this person: by key, by user, and by the user that the key is tied to."""
+    if visitor_key is None and not user_key:
+        raise ConfigurationError("Name a visitor_key or a user_key.")
+    who = Q(user_key=user_key) if user_key else Q()
+    if visitor_key is not None:
+        linked = Visitor.objects.filter(key=visitor_key, user_key__isnull=False).values("user_key")
+        who |= Q(key=visitor_key) | Q(user_key__in=linked)
+    return Visitor.objects.filter(who)
+
+
+def export(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> dict[str, Any]:
+    """Everything stored on a person, as plain values. Three queries."""
+    visitors = visitors_of(visitor_key=visitor_key, user_key=user_key)
+    known = list(visitors.values("pk", *VISITOR_FIELDS))
+    keys = [visitor.pop("pk") for visitor in known]
+    events = Event.objects.filter(visitor__in=keys).order_by("occurred_at")
+    shown = Impression.objects.filter(visitor__in=keys).order_by("occurred_at")
+    return {
+        "visitors": known,
+        "events": list(events.values(*EVENT_FIELDS)),
+        "impressions": list(shown.values(*IMPRESSION_FIELDS)),
+    }
+
+
+def erase(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> dict[str, int]:
+    """Delete a person's visitors, events and lists, and say how many. No profile is stored, so none is left.
+
+    Purchases that the shop's own order rows prove come back by reconcile with nobody's name on them.
+    """
+    with transaction.atomic():
+        keys = list(visitors_of(visitor_key=visitor_key, user_key=user_key).values_list("pk", flat=True))
+        n_impressions, _ = Impression.objects.filter(visitor__in=keys).delete()
+        n_events, _ = Event.objects.filter(visitor__in=keys).delete()
+        n_visitors, _ = Visitor.objects.filter(pk__in=keys).delete()
+    return {"visitors": n_visitors, "events": n_events, "impressions": n_impressions}
+
+
+def set_profiling(is_profiled: bool, *, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> int:
+    """Switch personalisation on or off for a person; return the number of their visitors."""
+    return visitors_of(visitor_key=visitor_key, user_key=user_key).update(is_profiled=is_profiled)
+
+
+def set_consent(has_consented: bool, *, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> int:
+    """Give or take back consent for a person; return the number of their visitors."""
+    return visitors_of(visitor_key=visitor_key, user_key=user_key).update(has_consented=has_consented)
+
+
+def purge(*, before: dt.datetime) -> int:
+    """Delete events, lists and visitors older than `before`, a chunk at a time; return the number of rows."""
+    n_deleted = _purge(Event.objects.filter(occurred_at__lt=before))
+    n_deleted += _purge(Impression.objects.filter(occurred_at__lt=before))
+    idle = Visitor.objects.filter(last_seen_at__lt=before, user_key__isnull=True, events__isnull=True)
+    return n_deleted + _purge(idle)
+
+
+def _purge(rows: QuerySet[Any]) -> int:
+    n_deleted = 0
+    while keys := list(rows.values_list("pk", flat=True)[:PURGE_CHUNK]):
+        rows.model._default_manager.filter(pk__in=keys).delete()
+        n_deleted += len(keys)
+    return n_deleted
