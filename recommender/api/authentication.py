@@ -1,0 +1,45 @@
+"""Who asks the API: a mobile visitor by a signed token, or a browser by its own cookies, which then need CSRF's proof."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication, get_authorization_header
+from rest_framework.request import Request
+
+from recommender.api.problems import Problem
+from recommender.identity import visitor_key_from
+
+SCHEME = "Visitor"
+HOW_TO_IDENTIFY = f'Ask for a token with POST visitors and send it as "Authorization: {SCHEME} <token>".'
+
+
+class VisitorToken(BaseAuthentication):
+    """`Authorization: Visitor <token>`, with a token that `POST visitors` gave out. It needs no CSRF token."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        """Return nobody of the shop's users and the visitor's key. Raises `Problem` for a forged or broken token."""
+        scheme, _, token = get_authorization_header(request).decode("latin-1").partition(" ")
+        if scheme.lower() != SCHEME.lower():
+            return None
+        visitor_key = visitor_key_from(token.strip())
+        if visitor_key is None:
+            raise Problem("invalid-token", f"This shop did not sign the token. {HOW_TO_IDENTIFY}")
+        return AnonymousUser(), visitor_key
+
+    def authenticate_header(self, request: Request) -> str:
+        """Return the challenge of a 401."""
+        return f'{SCHEME} realm="recommender"'
+
+
+class BrowserCookies(SessionAuthentication):
+    """The page's own visitor cookie and signed-in user. An unsafe method with any cookie must prove its origin."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        """Return the user that Django's middleware found, unread. Raises `PermissionDenied` where CSRF's proof fails."""
+        browser = request._request
+        if browser.COOKIES:
+            self.enforce_csrf(request)
+        user = getattr(browser, "user", None)
+        return (AnonymousUser() if user is None else user), None

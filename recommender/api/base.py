@@ -1,0 +1,94 @@
+"""What all endpoints share: every policy of REST framework set here, so that the host's settings are neither read nor changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from django.http import HttpRequest
+from django.utils.cache import patch_cache_control, patch_vary_headers
+from rest_framework.exceptions import UnsupportedMediaType
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import Serializer
+from rest_framework.views import APIView
+
+from recommender import capture
+from recommender.api import problems
+from recommender.api.authentication import BrowserCookies, VisitorToken
+from recommender.api.guard import GuardedJSONParser
+from recommender.api.serializers import RankingSerializer
+from recommender.types import Ranking
+
+
+class PlainJSONRenderer(JSONRenderer):
+    """Compact UTF-8 JSON."""
+
+    ensure_ascii = False
+    compact = True
+    strict = True
+
+
+class OnlyJSON(BaseContentNegotiation):
+    """The API speaks JSON, whatever `Accept` asks for: an answer in JSON helps a client more than a 406."""
+
+    def select_parser(self, request: Request, parsers: Sequence[BaseParser]) -> BaseParser | None:
+        """Return the parser if the body says that it is JSON."""
+        media_type = (request.content_type or "").partition(";")[0].strip().lower()
+        return next((parser for parser in parsers if parser.media_type == media_type), None)
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> tuple[Any, str]:
+        """Return the one renderer."""
+        return renderers[0], renderers[0].media_type
+
+
+class ApiView(APIView):
+    """An endpoint: JSON in and out, problems as RFC 9457, answers that no shared cache keeps."""
+
+    authentication_classes: ClassVar[Any] = (VisitorToken, BrowserCookies)
+    permission_classes: ClassVar[Any] = ()
+    throttle_classes: ClassVar[Any] = ()
+    parser_classes: ClassVar[Any] = (GuardedJSONParser,)
+    renderer_classes: ClassVar[Any] = (PlainJSONRenderer,)
+    content_negotiation_class = OnlyJSON
+    metadata_class = None
+    versioning_class = None
+
+    def get_exception_handler(self) -> Callable[[Exception, Mapping[str, Any]], Response]:
+        """Return the handler that answers in problem+json; `EXCEPTION_HANDLER` is the host's and is left alone."""
+        return problems.answer
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse a body of a foreign type before anything reads it: CSRF's check would parse a form of any size."""
+        request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(request)
+        has_body = request.META.get("CONTENT_LENGTH") not in (None, "", "0")
+        if has_body and self.get_content_negotiator().select_parser(request, self.get_parsers()) is None:
+            raise UnsupportedMediaType(
+                request.content_type or "", f"Send Content-Type: application/json, not {request.content_type or 'none'}."
+            )
+        super().initial(request, *args, **kwargs)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Mark the answer as one person's."""
+        response = super().finalize_response(request, response, *args, **kwargs)
+        patch_cache_control(response, private=True, no_store=True)
+        patch_vary_headers(response, ("Authorization", "Cookie"))
+        return response
+
+
+def checked(shape: type[Serializer[Any]], sent: Any) -> dict[str, Any]:
+    """Return the valid values of a query string or a body. Raises `ValidationError`."""
+    serializer = shape(data=sent)
+    serializer.is_valid(raise_exception=True)
+    values: dict[str, Any] = serializer.validated_data
+    return values
+
+
+def shown(request: HttpRequest, ranking: Ranking, *, current_item_id: str = "") -> Response:
+    """Answer with a list, after its impression is committed."""
+    capture.record_impression(request, ranking, current_item_id=current_item_id)
+    capture.flush(request)
+    return Response(RankingSerializer(ranking).data)

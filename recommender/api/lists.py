@@ -1,0 +1,83 @@
+"""Endpoints that answer with lists: search, the slots, and completions of what is being typed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from recommender import conf, pipeline, serving
+from recommender.api.base import ApiView, checked, shown
+from recommender.api.problems import Problem
+from recommender.api.serializers import (
+    RECOMMENDATION_SLOTS,
+    RecommendationParameters,
+    SearchParameters,
+    SuggestionsSerializer,
+    SuggestParameters,
+)
+from recommender.identity import shopper_of
+from recommender.models import Item
+from recommender.types import Slot
+
+BESIDE_AN_ITEM = (Slot.SIMILAR, Slot.BOUGHT_TOGETHER)
+
+
+class SearchView(ApiView):
+    """Items for a query."""
+
+    def get(self, request: Request) -> Response:
+        """Search, personal to the shopper; an empty query lists nothing."""
+        asked = checked(SearchParameters, request.query_params)
+        shopper = shopper_of(request._request)
+        ranking = pipeline.search(asked["q"], shopper=shopper, limit=asked["limit"], offset=asked["offset"])
+        return shown(request._request, ranking)
+
+
+class RecommendationsView(ApiView):
+    """The list of one slot."""
+
+    def get(self, request: Request, slot: str) -> Response:
+        """Recommend; unknown items in the cart are passed over, an unknown `item_id` is a 404."""
+        if slot not in RECOMMENDATION_SLOTS:
+            raise Problem("unknown-slot", _unknown_slot(slot))
+        asked = checked(RecommendationParameters, request.query_params)
+        _require_item(Slot(slot), asked["item_id"])
+        ranking = pipeline.recommend(
+            slot,
+            shopper=shopper_of(request._request),
+            item_id=asked["item_id"],
+            cart_item_ids=asked["cart"],
+            limit=asked["limit"],
+        )
+        return shown(request._request, ranking, current_item_id=asked["item_id"])
+
+
+class SuggestView(ApiView):
+    """Completions while a shopper types."""
+
+    def get(self, request: Request) -> Response:
+        """Suggest queries, categories and items. Reads no table and records nothing."""
+        asked = checked(SuggestParameters, request.query_params)
+        suggestions = pipeline.suggest(asked["q"], limit=asked["limit"])
+        found = {"query": asked["q"], "suggestions": [dataclasses.asdict(suggestion) for suggestion in suggestions]}
+        return Response(SuggestionsSerializer(found).data)
+
+
+def _require_item(slot: Slot, item_id: str) -> None:
+    """Raise `Problem` where the slot stands beside an item and none, or an unknown one, is named."""
+    if not item_id:
+        if slot in BESIDE_AN_ITEM:
+            message = f"The slot {slot.value} stands beside an item: name it, as in ?item_id=<id>."
+            raise Problem("invalid-request", message, {"item_id": message})
+        return
+    if item_id not in serving.current().shelf.index and not Item.objects.filter(item_id=item_id).exists():
+        message = "The parameter item_id names no item of this catalogue. Take ids from search or from a list."
+        raise Problem("unknown-item", message, {"item_id": message})
+
+
+def _unknown_slot(slot: str) -> str:
+    if slot == Slot.SEARCH:
+        return "Search has an endpoint of its own: GET search?q=."
+    return f"{conf.closest(slot, RECOMMENDATION_SLOTS)} There are: {', '.join(RECOMMENDATION_SLOTS)}.".strip()

@@ -1,0 +1,98 @@
+"""Endpoint of events: at least once from the client, once in storage per `message_id`; 202 means committed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from recommender import conf
+from recommender.api.base import ApiView
+from recommender.api.problems import Problem, describe
+from recommender.api.serializers import EventSerializer, ReceiptSerializer
+from recommender.capture import EventDraft, IngestResult, Rejection, ingest
+from recommender.identity import Shopper, shopper_of
+
+SENT_SHAPE = 'Send a list of events, or {"events": [...]}.'
+
+
+@method_decorator(transaction.non_atomic_requests, name="dispatch")
+class EventsView(ApiView):
+    """What shoppers did, in batches."""
+
+    def post(self, request: Request) -> Response:
+        """Store the sound events of a batch and say of every other one why not. One bulk insert."""
+        sent = _events(request.data)
+        shopper = shopper_of(request._request)
+        if not shopper.has_consented:
+            return _receipt(dropped=len(sent), message="Dropped: the visitor has not consented to being recorded.")
+        indices, drafts, rejections = _drafts(sent, shopper)
+        result = ingest(drafts)
+        return _receipt(
+            accepted=result.n_accepted,
+            duplicate=result.n_duplicate,
+            rejected=sorted([*rejections, *_replaced(result, indices)], key=lambda rejection: rejection.index),
+            dropped=result.n_dropped,
+        )
+
+
+def _events(body: Any) -> list[Any]:
+    events = body.get("events") if isinstance(body, dict) else body
+    if not isinstance(events, list):
+        raise Problem("invalid-request", SENT_SHAPE, {"events": SENT_SHAPE})
+    most = conf.get("MAX_EVENTS_PER_CALL")
+    if len(events) > most:
+        raise Problem("too-large", f"{len(events)} events were sent; one call takes at most {most}. Send several.")
+    return events
+
+
+def _drafts(sent: list[Any], shopper: Shopper) -> tuple[list[int], list[EventDraft], list[Rejection]]:
+    """Return the place of each sound event, its draft, and the rejections of the others."""
+    shape = EventSerializer()
+    indices, drafts, rejections = [], [], []
+    for index, event in enumerate(sent):
+        try:
+            drafts.append(_draft(shape.run_validation(event), shopper))
+            indices.append(index)
+        except ValidationError as error:
+            field, message = next(describe(error.detail))
+            rejections.append(Rejection(index, field, message))
+    return indices, drafts, rejections
+
+
+def _draft(event: dict[str, Any], shopper: Shopper) -> EventDraft:
+    event.setdefault("occurred_at", timezone.now())
+    event["currency"] = event["currency"].upper()
+    return EventDraft(
+        **event,
+        source="api",
+        device=shopper.device,
+        region=shopper.region,
+        is_bot=shopper.is_bot,
+        visitor_key=shopper.visitor_key,
+        user_key=shopper.user_key,
+    )
+
+
+def _replaced(result: IngestResult, indices: list[int]) -> list[Rejection]:
+    """The rejections of the storage, with the places that the events had in the body."""
+    return [Rejection(indices[refused.index], refused.field, refused.message) for refused in result.rejections]
+
+
+def _receipt(
+    *, accepted: int = 0, duplicate: int = 0, rejected: list[Rejection] | None = None, dropped: int = 0, message: str = ""
+) -> Response:
+    rejected = rejected or []
+    receipt = {
+        "accepted": accepted,
+        "duplicate": duplicate,
+        "rejected": rejected,
+        "dropped": dropped,
+        "message": message or f"{accepted} stored, {duplicate} known, {len(rejected)} rejected, {dropped} dropped.",
+    }
+    return Response(ReceiptSerializer(receipt).data, status=202)

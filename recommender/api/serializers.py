@@ -1,0 +1,206 @@
+"""The shapes of the API: what each endpoint reads, checked, and what it answers; the OpenAPI file is made from them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from typing import Any
+
+from rest_framework import serializers
+
+from recommender.pipeline import MAX_LIMIT, MAX_OFFSET
+from recommender.types import EventType, Rung, Slot
+
+MAX_ID_LENGTH = 128
+MAX_CART_ITEMS = 100
+MAX_POSITION = 32_767
+"""A `PositiveSmallIntegerField` holds no more on PostgreSQL."""
+
+MAX_SUGGESTIONS = 20
+ISO = ["iso-8601"]
+RECOMMENDATION_SLOTS = [slot.value for slot in Slot if slot != Slot.SEARCH]
+
+
+class UtcDateTimeField(serializers.DateTimeField):
+    """ISO 8601 in and out; a time without an offset is UTC, whatever the host's settings say."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(format="iso-8601", input_formats=ISO, default_timezone=dt.UTC, **options)
+
+
+class PriceField(serializers.DecimalField):
+    """Money as a string of decimals, so that no client computes with binary fractions."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_digits=14, decimal_places=2, coerce_to_string=True, **options)
+
+
+class ScoreField(serializers.FloatField):
+    """Six decimals; a score that is not a finite number is 0, because JSON has no word for it."""
+
+    def to_representation(self, value: Any) -> float:
+        """Return what JSON can hold."""
+        return round(float(value), 6) if math.isfinite(value) else 0.0
+
+
+class CartField(serializers.CharField):
+    """Item ids joined by commas."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the ids as a tuple."""
+        ids = [part.strip() for part in super().to_internal_value(data).split(",")]
+        return tuple(item_id for item_id in ids if item_id)[:MAX_CART_ITEMS]
+
+
+class SearchParameters(serializers.Serializer[Any]):
+    q = serializers.CharField(default="", allow_blank=True, help_text="What the shopper typed; typos are forgiven.")
+    limit = serializers.IntegerField(default=24, min_value=1, max_value=MAX_LIMIT)
+    offset = serializers.IntegerField(default=0, min_value=0, max_value=MAX_OFFSET, help_text="Items to skip.")
+
+
+class RecommendationParameters(serializers.Serializer[Any]):
+    item_id = serializers.CharField(
+        default="",
+        allow_blank=True,
+        max_length=MAX_ID_LENGTH,
+        help_text="The item beside which the list stands; required by `similar` and `bought_together`.",
+    )
+    cart = CartField(default=(), allow_blank=True, help_text="Ids of the items in the cart, joined by commas.")
+    limit = serializers.IntegerField(default=8, min_value=1, max_value=MAX_LIMIT)
+
+
+class SuggestParameters(serializers.Serializer[Any]):
+    q = serializers.CharField(default="", allow_blank=True, help_text="What has been typed so far.")
+    limit = serializers.IntegerField(default=8, min_value=1, max_value=MAX_SUGGESTIONS)
+
+
+class ReasonSerializer(serializers.Serializer[Any]):
+    code = serializers.CharField(help_text="Stable, for machines.")
+    text = serializers.CharField(help_text="In words, for the shopper.")
+    item_id = serializers.CharField(help_text="The item that the reason points at, or empty.")
+
+
+class EntrySerializer(serializers.Serializer[Any]):
+    item_id = serializers.CharField()
+    position = serializers.IntegerField(help_text="Place in the list; the first is 1, counted through all pages.")
+    title = serializers.CharField(source="live.title")
+    url = serializers.CharField(source="live.url", help_text="As the shop links it; may be relative to its origin.")
+    image = serializers.CharField(source="live.image", help_text="Address of a picture, or empty.")
+    price = PriceField(source="live.price", allow_null=True, help_text="Read live from the shop; null where unknown.")
+    currency = serializers.CharField(source="live.currency", help_text="ISO 4217, or empty.")
+    available = serializers.BooleanField(source="live.available")
+    reasons = ReasonSerializer(many=True)
+    score = ScoreField(help_text="Comparable within one answer only.")
+
+
+class RankingSerializer(serializers.Serializer[Any]):
+    ranking_id = serializers.UUIDField(source="id", help_text="Send it back with events that follow from this list.")
+    slot = serializers.ChoiceField(choices=[slot.value for slot in Slot])
+    rung = serializers.ChoiceField(
+        choices=[rung.value for rung in Rung], help_text="Which step of the ladder answered, the best first."
+    )
+    bundle = serializers.CharField(help_text="Hash of the model that ranked; empty without one.")
+    catalog_version = serializers.CharField()
+    query = serializers.CharField(help_text="The query as it was understood: white space collapsed, cut at 200.")
+    corrected_query = serializers.CharField(help_text="What was searched instead, after a typo; else empty.")
+    n_found = serializers.IntegerField(help_text="Matches before limit and offset.")
+    items = EntrySerializer(source="entries", many=True)
+
+
+class SuggestionSerializer(serializers.Serializer[Any]):
+    text = serializers.CharField()
+    kind = serializers.ChoiceField(choices=["query", "item", "category"])
+    item_id = serializers.CharField(help_text="Of kind item, else empty.")
+    url = serializers.CharField(help_text="Of kind item, else empty.")
+
+
+class SuggestionsSerializer(serializers.Serializer[Any]):
+    query = serializers.CharField()
+    suggestions = SuggestionSerializer(many=True)
+
+
+class ConsentSerializer(serializers.Serializer[Any]):
+    consent = serializers.BooleanField(help_text="Did the shopper agree to be recorded?")
+
+
+class VisitorSerializer(serializers.Serializer[Any]):
+    visitor_id = serializers.UUIDField()
+    token = serializers.CharField(help_text="Keep it; send it as `Authorization: Visitor <token>`.")
+    consent = serializers.BooleanField()
+
+
+class EventSerializer(serializers.Serializer[Any]):
+    message_id = serializers.CharField(
+        max_length=128, help_text="The client's own id of the event; the same id is stored once, however often sent."
+    )
+    type = serializers.ChoiceField(choices=[event_type.value for event_type in EventType])
+    item_id = serializers.CharField(default="", allow_blank=True, max_length=MAX_ID_LENGTH)
+    query = serializers.CharField(default="", allow_blank=True, help_text="Of a search; cut at 255 characters.")
+    occurred_at = UtcDateTimeField(required=False, help_text="When it happened; now, where it is left out.")
+    quantity = serializers.FloatField(default=1, min_value=0, max_value=1_000_000)
+    price = PriceField(required=False, allow_null=True, min_value=0, help_text="Of one unit.")
+    currency = serializers.RegexField(r"^[A-Za-z]{3}$", default="", allow_blank=True, help_text="ISO 4217.")
+    order_id = serializers.CharField(default="", allow_blank=True, max_length=128)
+    ranking_id = serializers.UUIDField(required=False, allow_null=True, help_text="The list in which it was clicked.")
+    position = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=MAX_POSITION)
+
+
+class EventBatchSerializer(serializers.Serializer[Any]):
+    events = EventSerializer(many=True)
+
+
+class RejectionSerializer(serializers.Serializer[Any]):
+    index = serializers.IntegerField(help_text="Place in the list that was sent, from 0.")
+    field = serializers.CharField(help_text="The field at fault, or empty.")
+    message = serializers.CharField()
+
+
+class ReceiptSerializer(serializers.Serializer[Any]):
+    """Every event is accounted for: sent = accepted + duplicate + rejected + dropped."""
+
+    accepted = serializers.IntegerField(help_text="Committed by this call.")
+    duplicate = serializers.IntegerField(help_text="Stored before under the same message_id.")
+    rejected = RejectionSerializer(many=True)
+    dropped = serializers.IntegerField(help_text="Not stored, because the visitor has not consented.")
+    message = serializers.CharField(help_text="In words.")
+
+
+class InterestSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    share = ScoreField(help_text="Of all the evidence, 0 to 1.")
+    text = serializers.CharField(source="evidence.in_words", help_text='Such as "12 bought, 3 viewed".')
+    last_at = UtcDateTimeField()
+
+
+class InterestsSerializer(serializers.Serializer[Any]):
+    headline = serializers.CharField()
+    interests = InterestSerializer(many=True)
+
+
+class ProfileSerializer(serializers.Serializer[Any]):
+    visitor_id = serializers.UUIDField(allow_null=True, help_text="Null for a signed-in user without a visitor.")
+    user = serializers.CharField(allow_null=True, help_text="Key of the shop's user that the visitor is linked to.")
+    consent = serializers.BooleanField()
+    profiling = serializers.BooleanField(help_text="False: lists are the same for everybody.")
+    counts = serializers.DictField(child=serializers.IntegerField(), help_text="Stored events by type.")
+    persona = InterestsSerializer()
+
+
+class ChoicesSerializer(serializers.Serializer[Any]):
+    consent = serializers.BooleanField(required=False, help_text="False stops recording; it erases nothing.")
+    profiling = serializers.BooleanField(required=False, help_text="False switches personal lists off.")
+
+
+class FaultSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField(help_text="Of the parameter or field.")
+    detail = serializers.CharField()
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """RFC 9457."""
+
+    type = serializers.CharField(help_text="Stable, for machines: `urn:shopreco:problem:<kind>`.")
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField(help_text="What was wrong and how to repair it.")
+    errors = FaultSerializer(many=True, required=False)

@@ -1,0 +1,16 @@
+"""Paths of version 1; whatever else is asked below them is a problem in JSON too."""
+
+from django.urls import path, re_path
+
+from recommender.api import lists, recording, visitor
+
+urlpatterns = [
+    path("visitors", visitor.VisitorsView.as_view(), name="visitors"),
+    path("events", recording.EventsView.as_view(), name="events"),
+    path("search", lists.SearchView.as_view(), name="search"),
+    path("suggest", lists.SuggestView.as_view(), name="suggest"),
+    path("recommendations/<str:slot>", lists.RecommendationsView.as_view(), name="recommendations"),
+    path("me", visitor.MeView.as_view(), name="me"),
+    path("me/export", visitor.ExportView.as_view(), name="export"),
+    re_path("", visitor.UnknownEndpointView.as_view()),
+]

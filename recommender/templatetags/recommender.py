@@ -1,0 +1,226 @@
+"""Tags of a shop's pages: `recommend` gives a ranking, `recommendations` shows one, `search` does either; none raises."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from django import template
+from django.conf import settings
+from django.http import HttpRequest
+from django.template.base import Node, Parser, Token
+from django.template.context import Context
+from django.utils import formats
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext_lazy as _
+
+from recommender import capture, pipeline
+from recommender.catalog import item_id_of
+from recommender.identity import Shopper, shopper_of
+from recommender.types import Entry, Live, Ranking, Rung, Slot
+
+logger = logging.getLogger(__name__)
+register = template.Library()
+
+PAGE_SIZE = 24
+TITLES: dict[str, Any] = {
+    Slot.HOME: _("For you"),
+    Slot.SIMILAR: _("Similar items"),
+    Slot.BOUGHT_TOGETHER: _("Often bought together"),
+    Slot.CART: _("Goes with your cart"),
+    Slot.RECENTLY_VIEWED: _("Recently viewed"),
+    Slot.BUY_AGAIN: _("Buy again"),
+    Slot.TRENDING: _("Trending now"),
+}
+SYMBOLS = {"EUR": "€", "GBP": "£", "USD": "$"}
+
+_logged: set[str] = set()
+"""Faults that this process has logged: a fault of a page is one entry, not one per visitor."""
+
+
+@register.simple_tag(takes_context=True)
+def recommend(
+    context: Context, slot: str, *, limit: int = 8, item: Any = None, item_id: str = "", cart: Any = ()
+) -> Ranking:
+    """`{% recommend "home" limit=8 as ranking %}`: the list of a slot, empty where it cannot be made."""
+    return _or_empty(slot, lambda: _recommend(context, slot, limit, item or item_id, cart))
+
+
+@register.simple_tag(takes_context=True)
+def recommendations(
+    context: Context,
+    slot: str,
+    *,
+    limit: int = 8,
+    item: Any = None,
+    item_id: str = "",
+    cart: Any = (),
+    title: str | None = None,
+) -> SafeString:
+    """`{% recommendations "similar" item=product limit=8 %}`, by `recommender/slots/<slot>.html` or the common one."""
+
+    def render() -> SafeString:
+        ranking = _recommend(context, slot, limit, item or item_id, cart)
+        names = [f"recommender/slots/{ranking.slot}.html", "recommender/recommendations.html"]
+        heading = TITLES.get(ranking.slot, "") if title is None else title
+        return _rendered(context, names, {"ranking": ranking, "slot": ranking.slot.value, "title": heading})
+
+    return _or_nothing(slot, render)
+
+
+@register.tag
+def search(parser: Parser, token: Token) -> Node:
+    """`{% search %}` shows the results for the page's `?q=`; `{% search query limit=24 as ranking %}` only finds them."""
+    finds = token.split_contents()[-2:-1] == ["as"]
+    node: Node = _search_tags.tags["find" if finds else "show"](parser, token)
+    return node
+
+
+_search_tags = template.Library()
+
+
+@_search_tags.simple_tag(takes_context=True, name="find")
+def find_results(
+    context: Context, query: str | None = None, *, limit: int = PAGE_SIZE, offset: int | None = None, cart: Any = ()
+) -> Ranking:
+    """The items of one page of results."""
+    return _or_empty("search", lambda: _search(context, query, limit, offset, cart))
+
+
+@_search_tags.simple_tag(takes_context=True, name="show")
+def show_results(
+    context: Context, query: str | None = None, *, limit: int = PAGE_SIZE, offset: int | None = None, cart: Any = ()
+) -> SafeString:
+    """The results by `recommender/search.html`, with links to the pages before and after."""
+
+    def render() -> SafeString:
+        ranking = _search(context, query, limit, offset, cart)
+        page = _page_number(context)
+        more = {"previous_link": "", "next_link": ""}
+        if offset is None:
+            has_next = page * int(limit) < min(ranking.n_found, pipeline.MAX_OFFSET + int(limit))
+            more["previous_link"] = _page_link(context, page - 1) if page > 1 else ""
+            more["next_link"] = _page_link(context, page + 1) if has_next else ""
+        return _rendered(context, ["recommender/search.html"], {"ranking": ranking, "page": page, **more})
+
+    return _or_nothing("search", render)
+
+
+@register.simple_tag
+def item_link(ranking: Ranking, entry: Entry) -> str:
+    """The item's URL with the ranking's id and the position, from which capture attributes what follows."""
+    if entry.live is None or not entry.live.url:
+        return ""
+    parts = urlsplit(entry.live.url)
+    query = "&".join(part for part in (parts.query, f"rid={ranking.id}&pos={entry.position}") if part)
+    return urlunsplit(parts._replace(query=query))
+
+
+@register.filter
+def money(live: Live) -> str:
+    """The price in the language's own number format; nothing where the shop names none."""
+    if live.price is None:
+        return ""
+    amount = formats.number_format(live.price, decimal_pos=2, force_grouping=True)
+    symbol = SYMBOLS.get(live.currency)
+    return f"{symbol}{amount}" if symbol else f"{amount} {live.currency}".strip()
+
+
+def _recommend(context: Context, slot: str, limit: int, item: Any, cart: Any) -> Ranking:
+    item_id = _item_id(item)
+    shopper = _shopper(context)
+    ranking = pipeline.recommend(
+        slot, shopper=shopper, item_id=item_id, cart_item_ids=_cart_ids(cart), limit=int(limit)
+    )
+    return _shown(context, ranking, current_item_id=item_id)
+
+
+def _search(context: Context, query: str | None, limit: int, offset: int | None, cart: Any) -> Ranking:
+    if query is None:
+        query = _parameters(context).get("q", "")
+    skipped = (_page_number(context) - 1) * int(limit) if offset is None else int(offset)
+    ranking = pipeline.search(
+        str(query), shopper=_shopper(context), limit=int(limit), offset=skipped, cart_item_ids=_cart_ids(cart)
+    )
+    return _shown(context, ranking)
+
+
+def _shopper(context: Context) -> Shopper | None:
+    """Who looks at the page; nobody where a template is rendered without a request."""
+    request = context.get("request")
+    if not isinstance(request, HttpRequest):
+        return None
+    capture.mark_personal(request)
+    return shopper_of(request)
+
+
+def _shown(context: Context, ranking: Ranking, *, current_item_id: str = "") -> Ranking:
+    request = context.get("request")
+    if isinstance(request, HttpRequest) and ranking.entries:
+        capture.record_impression(request, ranking, current_item_id=current_item_id)
+    return ranking
+
+
+def _item_id(item: Any) -> str:
+    """The id of an object of the shop, or the id itself."""
+    return (item if isinstance(item, str) else item_id_of(item)) if item else ""
+
+
+def _cart_ids(cart: Any) -> tuple[str, ...]:
+    """Ids or objects, in any iterable, or ids joined by commas."""
+    items: Iterable[Any] = cart.split(",") if isinstance(cart, str) else cart or ()
+    return tuple(_item_id(item.strip() if isinstance(item, str) else item) for item in items)
+
+
+def _parameters(context: Context) -> Any:
+    request = context.get("request")
+    return request.GET if isinstance(request, HttpRequest) else {}
+
+
+def _page_number(context: Context) -> int:
+    asked = _parameters(context).get("page", "")
+    return int(asked) if asked.isascii() and asked.isdigit() and 0 < len(asked) < 6 and int(asked) > 0 else 1
+
+
+def _page_link(context: Context, page: int) -> str:
+    parameters = _parameters(context).copy()
+    parameters["page"] = str(page)
+    return f"?{parameters.urlencode()}"
+
+
+def _rendered(context: Context, names: list[str], values: dict[str, Any]) -> SafeString:
+    """Render the first template that exists, as an inclusion tag would: with the page's request and CSRF token only."""
+    page: Any = context
+    found = page.template.engine.select_template(names)
+    inner = context.new({**values, "request": context.get("request"), "csrf_token": context.get("csrf_token", "")})
+    return mark_safe(found.render(inner))  # the template has escaped it
+
+
+def _or_empty(slot: str, make: Callable[[], Ranking]) -> Ranking:
+    try:
+        return make()
+    except Exception as error:  # the edge: a list that fails must not take the page with it
+        _complain(slot, error)
+        known = slot if slot in list(Slot) else Slot.HOME
+        return Ranking(id=uuid.uuid4(), slot=Slot(known), entries=(), rung=Rung.EMPTY)
+
+
+def _or_nothing(slot: str, render: Callable[[], SafeString]) -> SafeString:
+    try:
+        return render()
+    except Exception as error:  # the edge, as above
+        _complain(slot, error)
+        comment = str(error).replace("--", "- -")
+        return format_html("<!-- recommender, {}: {} -->", slot, comment) if settings.DEBUG else SafeString("")
+
+
+def _complain(slot: str, error: Exception) -> None:
+    fault = f"{str(slot)[:40]}: {type(error).__name__}: {error}"
+    if fault not in _logged and len(_logged) < 100:
+        _logged.add(fault)
+        logger.error("a block of a page stays empty, %s", fault, exc_info=error)
+    capture.counts["failed"] += 1
