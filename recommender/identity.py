@@ -1,269 +1,359 @@
-"""Who asks: a request in, a lazy `Shopper` out, known by a signed cookie or token, linked to at most one user."""
+"""Who is asking: a request in, a lazy `Shopper` out. Visitors are signed random ids, linked to a user at login."""
 
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import re
 import uuid
+from functools import cached_property
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.core import signing
-from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.db import transaction
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
+from django.utils.functional import LazyObject, empty
 
 from recommender import conf
 from recommender.models import Event, Visitor
 from recommender.types import Context, EventType, Live, PastEvent
 
-CONSENT_COOKIE = "recommender_consent"
-GRANTED, DENIED = "granted", "denied"
-TOKEN_SCHEME = "visitor"  # noqa: S105
-HISTORY_LIMIT = 500
-USER_NAMESPACE = uuid.UUID("6f1d3b0e-52f1-5e0c-9f5e-3f6a0c1b7a11")
-"""Any fixed value: it keeps the visitor of user 7 apart from uuid5 keys that others make of "7"."""
+logger = logging.getLogger(__name__)
 
-_BOTS = re.compile(r"bot\b|bot/|crawl|spider|slurp|preview|facebookexternalhit|headlesschrome-lighthouse|monitor", re.I)
-_TABLETS = re.compile(r"ipad|tablet|kindle|silk|android(?!.*mobile)", re.I)
-_PHONES = re.compile(r"mobi|iphone|ipod|android|okhttp|cfnetwork|dart", re.I)
-_DESKTOPS = re.compile(r"windows|macintosh|x11|linux|cros", re.I)
-_signer = signing.Signer(salt="recommender.visitor")
+CONSENT_COOKIE = "recommender_consent"
+CONSENT_GRANTED = "granted"
+MAX_HISTORY = 500
+TOKEN_SCHEME = "visitor"  # noqa: S105 - the word before a token, not a token
+MAX_TOKEN_LENGTH = 200
+
+_NAMESPACE = uuid.UUID("6f1c1c0e-7d0b-5a53-9b1a-0c1a4b0e2f57")
+_SIGNER_SALT = "recommender.visitor"
+_CRAWLERS = re.compile(
+    r"bot\b|bot[/;_-]|crawl|spider|slurp|preview|headlesschrome-lighthouse|lighthouse|facebookexternalhit|"
+    r"^(?:curl|wget|python-|go-http|java/|okhttp-bot|scrapy|libwww|httpie|apache-httpclient)|monitor|pingdom|uptime",
+    re.IGNORECASE,
+)
+"""What crawlers, previews and monitors call themselves; a browser that says nothing is taken for a person."""
+
+_TABLETS = re.compile(r"ipad|tablet|kindle|silk|playbook|android(?!.*mobi)", re.IGNORECASE)
+_MOBILES = re.compile(r"mobi|iphone|ipod|android|opera mini", re.IGNORECASE)
+_LANGUAGE_REGION = re.compile(r"^\s*[a-z]{2,3}(?:-[a-z]{4})?-([a-z]{2})\b", re.IGNORECASE)
 
 
 class Shopper:
-    """One request's shopper. Nothing is read before it is asked for, and everything at most once.
+    """One request's visitor and user. Nothing is read before it is asked for.
 
-    `live` and `n_live_reads` are the page's memory of prices; see `pipeline.with_live`.
+    `user_key` reads `request.user` and so touches the session; `visitor_key` does where neither the consent cookie nor
+    a token decides. `live` and `n_live_reads` are the memory of one page for its blocks.
     """
 
-    __slots__ = ("_history", "_is_allowed", "_key", "_request", "_user_key", "live", "n_live_reads", "rotated")
-
     def __init__(self, request: HttpRequest) -> None:
-        self._request = request
-        self._key: uuid.UUID | None = None
-        self._user_key: str | bool | None = False
-        self._is_allowed: bool | None = None
-        self._history: tuple[PastEvent, ...] | None = None
-        self.rotated = False
+        self.request = request
         self.live: dict[str, Live | None] = {}
         self.n_live_reads = 0
+        self.is_fresh = False
 
-    @property
-    def token_key(self) -> uuid.UUID | None:
-        """The key of a valid `Authorization: Visitor <token>`."""
-        scheme, _, token = self._request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
-        return visitor_key_from(token.strip()) if scheme.lower() == TOKEN_SCHEME else None
-
-    @property
-    def cookie_key(self) -> uuid.UUID | None:
-        """The key of a valid cookie, None once it was given up."""
-        return None if self.rotated else visitor_key_from(self._request.COOKIES.get(conf.get("COOKIE_NAME"), ""))
-
-    @property
+    @cached_property
     def visitor_key(self) -> uuid.UUID | None:
-        """The visitor's key: from the token, from the cookie, the user's own, or a new one; None without consent."""
-        if self._key is None:
-            self._key = self.token_key
-        if self._key is None and self.has_consented:
-            user_key = None if self.cookie_key or self.may_set_cookie else self.user_key
-            self._key = self.cookie_key or (key_of_user(user_key) if user_key else uuid.uuid4())
-        return self._key
+        """The visitor to record under: by token, cookie or the signed-in user; a fresh one right after consent.
 
-    @property
+        None without consent and for crawlers. No query, or one where only the user's own row can have consented.
+        """
+        if self.is_crawler:
+            return None
+        if self.token is not None:
+            return visitor_key_from(self.token)
+        if self.gives_consent:
+            return self.cookie_key or self._fresh_key()
+        return own_key(self.user_key) if self.has_consented and self.user_key else None
+
+    @cached_property
     def user_key(self) -> str | None:
-        """The key of the signed-in user; reads the session only where the request carries one."""
-        if self._user_key is False:
-            self._user_key = _user_key_in(self._request)
-        return self._user_key if isinstance(self._user_key, str) else None
+        """The signed-in user. Reads `request.user`: the queries and the touched session are Django's own."""
+        user = getattr(self.request, "user", None)
+        return user_key_of(user) if user is not None and user.is_authenticated else None
 
-    @property
-    def may_set_cookie(self) -> bool:
-        """Whether the browser itself consented. No query with the default `CONSENT`."""
-        return self.token_key is None and bool(conf.get_callable("CONSENT")(self._request))
-
-    @property
+    @cached_property
     def has_consented(self) -> bool:
-        """Consent of the browser, of the token's visitor, or of the signed-in user's own visitor (one query)."""
-        if self._is_allowed is None:
-            self._is_allowed = self._consented()
-        return self._is_allowed
+        """May behaviour be recorded? At most one query: a token's row, or the signed-in user's rows."""
+        if self.token is not None:
+            row = self._token_row
+            return row is not None and row.has_consented
+        if self.gives_consent:
+            return True
+        if not self._may_consent_by_account or self.user_key is None:
+            return False
+        return Visitor.objects.filter(user_key=self.user_key, has_consented=True).exists()
 
-    @property
+    @cached_property
+    def gives_consent(self) -> bool:
+        """What the `CONSENT` callable says of this request; one that fails says no."""
+        try:
+            return bool(conf.get_callable("CONSENT")(self.request))
+        except Exception:
+            logger.exception("RECOMMENDER['CONSENT'] failed; the request counts as not consented")
+            return False
+
+    @cached_property
     def is_profiled(self) -> bool:
-        """False where the browser sends Global Privacy Control."""
-        return self._request.META.get("HTTP_SEC_GPC") != "1"
+        """False where the browser sends `Sec-GPC: 1` or the token's visitor switched it off.
 
-    @property
+        Source: https://w3c.github.io/gpc/, section 3.1. The switch on other visitors' rows is applied by `history`.
+        """
+        if self.request.META.get("HTTP_SEC_GPC", "").strip() == "1":
+            return False
+        return self.token is None or self._token_row is None or self._token_row.is_profiled
+
+    @cached_property
+    def is_crawler(self) -> bool:
+        return bool(_CRAWLERS.search(self._user_agent))
+
+    @cached_property
     def is_bot(self) -> bool:
-        """True for a crawler, and for a page fetched before anybody asked to see it."""
-        meta = self._request.META
-        purpose = f"{meta.get('HTTP_SEC_PURPOSE', '')} {meta.get('HTTP_PURPOSE', '')} {meta.get('HTTP_X_MOZ', '')}"
-        return "prefetch" in purpose.lower() or bool(_BOTS.search(meta.get("HTTP_USER_AGENT", "")))
+        """A crawler, or a browser that fetches a page nobody has asked for yet."""
+        meta = self.request.META
+        purpose = f"{meta.get('HTTP_SEC_PURPOSE', '')} {meta.get('HTTP_PURPOSE', '')} {meta.get('HTTP_X_MOZ', '')}".lower()
+        return self.is_crawler or "prefetch" in purpose or "prerender" in purpose
 
-    @property
+    @cached_property
     def device(self) -> str:
-        """ "mobile", "tablet", "desktop" or "", from the user agent."""
-        agent = self._request.META.get("HTTP_USER_AGENT", "")
-        for name, pattern in (("tablet", _TABLETS), ("mobile", _PHONES), ("desktop", _DESKTOPS)):
-            if pattern.search(agent):
-                return name
-        return ""
+        if _TABLETS.search(self._user_agent):
+            return "tablet"
+        if self.request.META.get("HTTP_SEC_CH_UA_MOBILE") == "?1" or _MOBILES.search(self._user_agent):
+            return "mobile"
+        return "desktop" if self._user_agent else ""
 
-    @property
+    @cached_property
     def region(self) -> str:
-        """The country that a proxy in front found, two letters or ""."""
-        meta = self._request.META
-        country = str(meta.get("HTTP_CF_IPCOUNTRY") or meta.get("HTTP_CLOUDFRONT_VIEWER_COUNTRY") or "")
-        return country.upper() if re.fullmatch(r"[A-Za-z]{2}", country) else ""
+        """The country of the first accepted language, or nothing."""
+        found = _LANGUAGE_REGION.match(self.request.META.get("HTTP_ACCEPT_LANGUAGE", "")[:32])
+        return found[1].upper() if found else ""
 
-    @property
+    @cached_property
     def source(self) -> str:
-        """ "api" for a token, "page" for a browser."""
-        return "api" if self.token_key else "page"
+        return "page" if self.token is None else "api"
+
+    @cached_property
+    def token(self) -> str | None:
+        """What follows `Authorization: Visitor`, unverified; None without that scheme."""
+        scheme, _, token = self.request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+        return token.strip() if scheme.lower() == TOKEN_SCHEME else None
+
+    @cached_property
+    def cookie_key(self) -> uuid.UUID | None:
+        """The visitor of a genuine cookie, whatever the consent now says."""
+        return visitor_key_from(self.request.COOKIES.get(conf.get("COOKIE_NAME"), ""))
 
     @property
-    def is_secure(self) -> bool:
-        """Whether the request came by HTTPS; its cookie then stays with HTTPS."""
-        return self._request.is_secure()
-
-    def context(self, at: dt.datetime | None = None) -> Context:
-        """The circumstances of the request."""
-        return Context(at or timezone.now(), self.device, self.region)
+    def recorded_user_key(self) -> str | None:
+        """The user where it is known, or needed because no cookie names the visitor: a page that did not read the
+        session does not pay for it."""
+        user = getattr(self.request, "user", None)
+        is_unread = isinstance(user, LazyObject) and user._wrapped is empty
+        return None if is_unread and self.gives_consent and "user_key" not in vars(self) else self.user_key
 
     def history(self) -> tuple[PastEvent, ...]:
-        """The newest `HISTORY_LIMIT` events, oldest first. One query; none and () for a stranger or under GPC."""
-        if self._history is None:
-            who = self._known_as() if self.is_profiled else None
-            self._history = () if who is None else read_history(Visitor.objects.filter(who))
+        """The newest `MAX_HISTORY` events of the person, oldest first. One query, once; none without consent."""
         return self._history
 
-    def _known_as(self) -> Q | None:
-        key = self.token_key or (self.cookie_key if self.may_set_cookie else None)
-        is_refused = self._request.COOKIES.get(CONSENT_COOKIE) == DENIED
-        user_key = None if self.token_key or is_refused else self.user_key
-        who = Q()
-        if user_key:
-            who |= Q(user_key=user_key)
-        if key:
-            who |= Q(key=key)
-            if not user_key:  # the token of a linked visitor brings the user's other visitors along
-                linked = Visitor.objects.filter(key=key, user_key__isnull=False).values("user_key")
-                who |= Q(user_key__in=linked)
-        return who or None
+    def context(self, at: dt.datetime | None = None) -> Context:
+        """The circumstances of the request. No query."""
+        return Context(at or timezone.now(), device=self.device, region=self.region)
 
-    def _consented(self) -> bool:
-        if self._request.COOKIES.get(CONSENT_COOKIE) == DENIED:
-            return False
-        if (key := self.token_key) is not None:
-            return Visitor.objects.filter(key=key, has_consented=True).exists()
-        if self.may_set_cookie:
-            return True
-        user_key = self.user_key
-        return bool(user_key) and Visitor.objects.filter(user_key=user_key, has_consented=True).exists()
+    def start_over(self) -> None:
+        """Become a fresh visitor, of nobody's past."""
+        self.forget()
+        if self.gives_consent and not self.is_crawler:
+            self.visitor_key = self._fresh_key()
+
+    def forget(self) -> None:
+        """Drop what was read of the person, so that it is read again."""
+        for name in ("visitor_key", "user_key", "has_consented", "_history"):
+            vars(self).pop(name, None)
+
+    @cached_property
+    def _history(self) -> tuple[PastEvent, ...]:
+        person = self._person()
+        if not person or not self.is_profiled:
+            return ()
+        visitors = Visitor.objects.filter(person, has_consented=True, is_profiled=True)
+        rows = list(
+            Event.objects.filter(visitor_id__in=visitors.values("pk"), is_bot=False)
+            .order_by("-occurred_at", "-pk")
+            .values_list("type", "occurred_at", "item_id", "query", "quantity", "order_id")[:MAX_HISTORY]
+        )
+        if rows:
+            vars(self).setdefault("has_consented", True)
+        return tuple(PastEvent(EventType(kind), *rest) for kind, *rest in reversed(rows))
+
+    def _person(self) -> Q:
+        """The visitors that are this person; empty for nobody. A cookie of another user is not."""
+        if self.token is not None:
+            key = visitor_key_from(self.token)
+            users = Visitor.objects.filter(key=key, user_key__isnull=False).values("user_key")
+            return Q(key=key) | Q(user_key__in=users) if key else Q()
+        if not (self.gives_consent or self._may_consent_by_account):
+            return Q()
+        user = Q(user_key=self.user_key) if self.user_key else Q()
+        if not self.gives_consent or self.visitor_key is None or self.is_fresh:
+            return user
+        return user | Q(key=self.visitor_key, user_key__isnull=True) if user else Q(key=self.visitor_key)
+
+    @cached_property
+    def _may_consent_by_account(self) -> bool:
+        """May a signed-in user's earlier consent stand in? Not for a host's own `CONSENT`, nor against a refusal."""
+        return conf.get("CONSENT") == conf.DEFAULTS["CONSENT"] and CONSENT_COOKIE not in self.request.COOKIES
+
+    @cached_property
+    def _token_row(self) -> Visitor | None:
+        key = visitor_key_from(self.token or "")
+        return Visitor.objects.filter(key=key).first() if key else None
+
+    @cached_property
+    def _user_agent(self) -> str:
+        return str(self.request.META.get("HTTP_USER_AGENT", ""))[:512]
+
+    def _fresh_key(self) -> uuid.UUID:
+        self.is_fresh = True
+        return uuid.uuid4()
 
 
-def read_history(visitors: QuerySet[Visitor], *, limit: int = HISTORY_LIMIT) -> tuple[PastEvent, ...]:
-    """Events of those of `visitors` who consented and are personalised, oldest first. One query."""
-    allowed = visitors.filter(has_consented=True, is_profiled=True).values("pk")
-    rows = (
-        Event.objects.filter(visitor__in=allowed)
-        .order_by("-occurred_at")
-        .values_list("type", "occurred_at", "item_id", "query", "quantity", "order_id")[:limit]
-    )
-    return tuple(PastEvent(EventType(kind), *rest) for kind, *rest in reversed(rows))
-
-
-def shopper_of(request: HttpRequest) -> Shopper:
-    """The shopper of a request, the same one at every call; a REST framework request is unwrapped."""
+def shopper_of(request: Any) -> Shopper:
+    """The shopper of a Django or REST framework request, the same object throughout the request. No query."""
     request = getattr(request, "_request", request)
-    shopper = getattr(request, "recommender_shopper", None)
+    shopper: Shopper | None = getattr(request, "recommender_shopper", None)
     if shopper is None:
-        shopper = request.recommender_shopper = Shopper(request)  # type: ignore[attr-defined]
+        shopper = request.recommender_shopper = Shopper(request)
     return shopper
 
 
 def has_consented(request: HttpRequest) -> bool:
-    """The default `CONSENT`: the cookie `recommender_consent` says "granted"."""
-    return request.COOKIES.get(CONSENT_COOKIE) == GRANTED
+    """The default `CONSENT`: the banner's cookie."""
+    return request.COOKIES.get(CONSENT_COOKIE) == CONSENT_GRANTED
 
 
 def user_key_of(user: Any) -> str:
-    """How a user of the shop is known here: by primary key, as text."""
+    """The key under which a user of the shop is stored here: the primary key as text."""
     return str(user.pk)
 
 
-def key_of_user(user_key: str) -> uuid.UUID:
-    """The key of the user's own visitor, under which the shop's orders enter."""
-    return uuid.uuid5(USER_NAMESPACE, user_key)
+def own_key(user_key: str) -> uuid.UUID:
+    """The key of the visitor that stands for a user without any browser: orders enter under it."""
+    return uuid.uuid5(_NAMESPACE, user_key)
 
 
 def visitor_of_user(user_key: str) -> Visitor:
-    """The user's own visitor; made without consent, which is the user's or the loader's to give."""
-    visitor, _ = Visitor.objects.get_or_create(
-        key=key_of_user(user_key), defaults={"user_key": user_key, "has_consented": False}
+    """The user's own visitor, made where missing; made without consent, for making a row is not being asked.
+
+    One query, two where it is made.
+    """
+    defaults = {"user_key": user_key, "has_consented": False}
+    return Visitor.objects.get_or_create(key=own_key(user_key), defaults=defaults)[0]
+
+
+def grant_consent(user_keys: list[str]) -> int:
+    """Note that these users have agreed, on the visitor of their own. Returns how many; one statement a thousand."""
+    rows = [Visitor(key=own_key(user_key), user_key=user_key, has_consented=True) for user_key in sorted(set(user_keys))]
+    Visitor.objects.bulk_create(
+        rows, batch_size=1000, update_conflicts=True, unique_fields=["key"], update_fields=["has_consented"]
     )
-    return visitor
+    return len(rows)
 
 
 def link(visitor: Visitor, user_key: str) -> bool:
-    """Tie a visitor to a user; False where it is tied to another one, which stays so."""
-    n_linked = Visitor.objects.filter(Q(user_key__isnull=True) | Q(user_key=user_key), pk=visitor.pk).update(
-        user_key=user_key
-    )
-    return bool(n_linked)
+    """Say that a visitor is a user; False where it is another's already. One query, reversed by `unlink`."""
+    unlinked = Visitor.objects.filter(Q(user_key__isnull=True) | Q(user_key=user_key), pk=visitor.pk)
+    if not unlinked.update(user_key=user_key):
+        return False
+    visitor.user_key = user_key
+    return True
 
 
 def unlink(visitor: Visitor) -> None:
-    """Take the tie back; the visitor keeps what it did itself."""
+    """Say that a visitor is nobody known. One query."""
     Visitor.objects.filter(pk=visitor.pk).update(user_key=None)
+    visitor.user_key = None
 
 
 def token_for(visitor_key: uuid.UUID) -> str:
-    """A signed text that names a visitor: the value of the cookie and of the API's token."""
-    return _signer.sign(visitor_key.hex)
+    """The signed form of a visitor's key, for the cookie and for `Authorization: Visitor <token>`."""
+    return _signer().sign(visitor_key.hex)
 
 
 def visitor_key_from(token: str) -> uuid.UUID | None:
-    """The key in a token of `token_for`; None where it is forged, cut or foreign."""
+    """The visitor of a token that this shop has signed; None for anything else. `SECRET_KEY_FALLBACKS` count."""
+    if not 32 < len(token) <= MAX_TOKEN_LENGTH:
+        return None
     try:
-        return uuid.UUID(_signer.unsign(token))
+        return uuid.UUID(hex=_signer().unsign(token))
     except (signing.BadSignature, ValueError):
         return None
 
 
+def mark_personal(request: Any) -> None:
+    """Say that the page shows what one visitor's list holds: neither Django's cache nor a shared one may keep it."""
+    request = getattr(request, "_request", request)
+    request.recommender_is_personal = True
+    request._cache_update_cache = False
+
+
+def set_cookie(response: HttpResponseBase, visitor_key: uuid.UUID, *, is_secure: bool) -> None:
+    """Give the browser its visitor's signed key."""
+    response.set_cookie(
+        conf.get("COOKIE_NAME"),
+        token_for(visitor_key),
+        max_age=dt.timedelta(days=conf.get("COOKIE_AGE_DAYS")),
+        secure=is_secure or settings.SESSION_COOKIE_SECURE,
+        domain=settings.SESSION_COOKIE_DOMAIN,
+        path=settings.SESSION_COOKIE_PATH,
+        httponly=True,
+        samesite="Lax",
+    )
+
+
+def delete_cookie(response: HttpResponseBase) -> None:
+    """Take the visitor's key back."""
+    name, path, domain = conf.get("COOKIE_NAME"), settings.SESSION_COOKIE_PATH, settings.SESSION_COOKIE_DOMAIN
+    response.delete_cookie(name, path=path, domain=domain, samesite="Lax")
+
+
 def connect() -> None:
-    """Follow sign-ins and sign-outs."""
-    user_logged_in.connect(logged_in, dispatch_uid="recommender_logged_in")
-    user_logged_out.connect(logged_out, dispatch_uid="recommender_logged_out")
+    """Follow logins and logouts; safe to call again."""
+    user_logged_in.connect(_on_login, dispatch_uid="recommender.identity")
+    user_logged_out.connect(_on_logout, dispatch_uid="recommender.identity")
 
 
-def logged_in(sender: Any, request: HttpRequest | None, user: Any, **_: Any) -> None:
-    """Tie the browser's visitor to the user who signs in; one that is another user's is given up for a new one."""
+def _on_login(*, request: Any, user: Any, **_: Any) -> None:
+    """Link the browser's visitor to the user; one that is another user's gives way to a fresh one. Two queries."""
     if request is None:
         return
     shopper = shopper_of(request)
-    shopper._user_key, shopper._history, shopper._is_allowed = user_key_of(user), None, None
-    key = shopper.cookie_key
-    visitor = Visitor.objects.filter(key=key).first() if key else None
-    if visitor is not None and not link(visitor, user_key_of(user)):
-        rotate(shopper)
+    key, user_key = shopper.visitor_key if shopper.gives_consent else None, user_key_of(user)
+    shopper.forget()
+    shopper.user_key = user_key
+    if key is None or shopper.token is not None:
+        return
+    shopper.visitor_key = key
+    try:
+        with transaction.atomic():
+            visitor, _ = Visitor.objects.get_or_create(key=key, defaults={"user_key": user_key})
+            is_linked = visitor.user_key == user_key or link(visitor, user_key)
+    except Exception:
+        logger.exception("a login was not linked to its visitor; a fresh visitor is used")
+        is_linked = False
+    if not is_linked:
+        shopper.visitor_key = shopper._fresh_key()
 
 
-def logged_out(sender: Any, request: HttpRequest | None, **_: Any) -> None:
-    """Whoever uses the browser next is a new visitor."""
-    if request is not None:
-        rotate(shopper_of(request))
+def _on_logout(*, request: Any, user: Any, **_: Any) -> None:
+    """The next person at this browser is another visitor. No query."""
+    if request is not None and user is not None:
+        shopper_of(request).start_over()
 
 
-def rotate(shopper: Shopper) -> None:
-    """Give up the browser's visitor for a new one."""
-    shopper.rotated, shopper._key, shopper._history = True, None, None
-
-
-def _user_key_in(request: HttpRequest) -> str | None:
-    session = getattr(request, "session", None)
-    if session is not None and session.session_key is None:
-        return None
-    user = getattr(request, "user", None)
-    return user_key_of(user) if user is not None and user.is_authenticated else None
+def _signer() -> signing.Signer:
+    return signing.Signer(salt=_SIGNER_SALT)
