@@ -98,7 +98,7 @@ def _request(user: Any) -> Any:
 
     request: Any = RequestFactory().get("/", headers={"host": "127.0.0.1"})
     request.COOKIES["recommender_consent"] = "granted"
-    request.user, request.session = user, {}
+    request.user = user
     return request
 
 

@@ -162,14 +162,13 @@ def wait_for(
 
 
 def request_of(user: Any = None, path: str = "/") -> Any:
-    """A request of a user who has consented, as a view receives it."""
+    """A request of a user who has consented, as a view receives it but for the session."""
     from django.contrib.auth.models import AnonymousUser
     from django.test import RequestFactory
 
     request: Any = RequestFactory().get(path)
     request.COOKIES["recommender_consent"] = "granted"
     request.user = user or AnonymousUser()
-    request.session = {}
     return request
 
 
