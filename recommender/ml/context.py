@@ -1,0 +1,312 @@
+"""The context model U and the item corrections δ: a sequence of frozen vectors in, one vector per request out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from recommender.ml.encoder import quiet_exporter
+from recommender.ml.examples import Histories
+from recommender.sequence import LENGTH, N_DEVICES, SLOT_CODES, Sequence, sequence
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Profile, Slot
+
+N_TARGETS = 6
+"""Items of the next visit that one example is trained on, drawn anew each epoch."""
+
+INPUTS = ("vectors", "types", "gaps", "weights", "current", "circumstances")
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSettings:
+    """Size and training of U and δ; `reach` is ε, the largest length of a correction."""
+
+    width: int = 128
+    n_blocks: int = 1
+    n_heads: int = 4
+    dropout: float = 0.2
+    n_epochs: int = 12
+    batch: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    temperature: float = 0.07
+    n_negatives: int = 1_024
+    reach: float = 0.5
+    new_weight: float = 3.0
+    patience: int = 2
+
+
+class Context(nn.Module):
+    """norm(decayed mean + α · transformer); α starts at 0, so that untrained it is the decayed mean.
+
+    A causal transformer over [events, circumstances]; the last place is read (Kang and McAuley 2018, section III).
+    """
+
+    def __init__(self, dimension: int, settings: ContextSettings) -> None:
+        super().__init__()
+        width = settings.width
+        self.inward, self.current = nn.Linear(dimension, width), nn.Linear(dimension, width)
+        self.kind = nn.Embedding(len(EventType), width)
+        self.gap = nn.Linear(3, width)
+        sizes = (len(SLOT_CODES), N_DEVICES, 24, 7)
+        self.circumstances = nn.ModuleList(nn.Embedding(size, width) for size in sizes)
+        self.blocks = nn.ModuleList(_Block(width, settings) for _ in range(settings.n_blocks))
+        self.norm = nn.LayerNorm(width)
+        self.outward = nn.Linear(width, dimension)
+        self.alpha = nn.Parameter(torch.zeros(()))
+        for table in (self.kind, self.current, *self.circumstances):  # what training never saw must add nothing
+            nn.init.zeros_(table.weight)
+        nn.init.zeros_(self.current.bias)
+
+    def forward(
+        self, vectors: Tensor, types: Tensor, gaps: Tensor, weights: Tensor, current: Tensor, circumstances: Tensor
+    ) -> Tensor:
+        """(b, h, d), (b, h), (b, h), (b, h), (b, d), (b, 4) -> (b, d) of unit length; places of weight 0 are padding."""
+        total = (vectors * weights.unsqueeze(-1)).sum(dim=1)
+        mean = total / (total.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()  # an empty history stays 0
+        age = torch.stack([gaps / 8, (-gaps).exp(), (gaps < 1).float()], dim=-1)
+        events = self.inward(vectors) + self.kind(types) + self.gap(age)
+        token = self.current(current)
+        for place, table in enumerate(self.circumstances):
+            token = token + table(circumstances[:, place])
+        states = torch.cat([events, token.unsqueeze(1)], dim=1)
+        hidden = torch.cat([weights <= 0, weights.new_zeros(weights.shape[0], 1).bool()], dim=1)
+        for block in self.blocks:
+            states = block(states, hidden)
+        read = nn.functional.normalize(self.outward(self.norm(states[:, -1])), dim=1)
+        return nn.functional.normalize(mean + self.alpha * read, dim=1)
+
+
+class _Block(nn.Module):
+    """Pre-norm causal self-attention and a feed-forward layer, written out so that it exports as plain products."""
+
+    def __init__(self, width: int, settings: ContextSettings) -> None:
+        super().__init__()
+        self.n_heads = settings.n_heads
+        self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.mixed, self.joined = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.wide, self.narrow = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.drop = nn.Dropout(settings.dropout)
+
+    def forward(self, states: Tensor, hidden: Tensor) -> Tensor:
+        length, width = states.shape[1], states.shape[2]
+        parts = self.mixed(self.before(states)).chunk(3, dim=-1)
+        query, key, value = (part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for part in parts)
+        scores = query @ key.transpose(-1, -2) / math.sqrt(width / self.n_heads)
+        place = torch.arange(length, device=states.device)
+        future = place.unsqueeze(0) > place.unsqueeze(1)
+        scores = scores.masked_fill(future | hidden[:, None, None, :], -1e4)
+        states = states + self.drop(self.joined((scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(2)))
+        return states + self.drop(self.narrow(nn.functional.gelu(self.wide(self.between(states)))))
+
+
+@dataclass(frozen=True, slots=True)
+class Batchable:
+    """Examples as padded arrays, newest event in the last place; `target` lists hold the items of the next visit."""
+
+    item: IntArray
+    type: IntArray
+    gap: FloatArray
+    weight: FloatArray
+    circumstances: IntArray
+    target: tuple[IntArray, ...]
+    target_weight: tuple[FloatArray, ...]
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+
+def examples(histories: Histories, *, since: float, until: float, new_weight: float, most: int, seed: int) -> Batchable:
+    """Cut histories at the start of each visit in [since, until): what came before, and what was taken up in it."""
+    generator = np.random.default_rng(seed)
+    source = histories.interactions
+    moments: list[tuple[int, float, float]] = []
+    for visitor in range(histories.n_visitors):
+        rows = histories.between(visitor, -np.inf, until)
+        time = source.time[rows]
+        starts = time[np.flatnonzero(np.diff(time) > 1800) + 1] if len(time) else time
+        ends = np.append(starts[1:], until)[: len(starts)]
+        moments += [(visitor, s, e) for s, e in zip(starts.tolist(), ends.tolist(), strict=True) if s >= since]
+    moments = [moments[i] for i in generator.permutation(len(moments))[:most]]
+    built = [_example(histories, *moment, new_weight=new_weight) for moment in moments]
+    built = [one for one in built if len(one[1])]
+    sequences = [one[0] for one in built]
+    return Batchable(
+        item=_padded([s.item for s in sequences], -1),
+        type=_padded([s.type for s in sequences], 0),
+        gap=_padded([s.gap for s in sequences], 0).astype(np.float32),
+        weight=_padded([s.weight for s in sequences], 0).astype(np.float32),
+        circumstances=np.asarray([s.circumstances for s in sequences], np.int32).reshape(-1, 4),
+        target=tuple(one[1] for one in built),
+        target_weight=tuple(one[2] for one in built),
+    )
+
+
+def train_context(
+    data: Batchable,
+    check: Batchable,
+    text_vectors: FloatArray,
+    popularity: FloatArray,
+    *,
+    minutes: float,
+    seed: int = 0,
+    settings: ContextSettings | None = None,
+    on_step: Callable[[int, int, float], None] = lambda step, total, loss: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[Context, FloatArray]:
+    """Return U and δ (n_items, d), ‖δ‖ ≤ ε, of the epoch with the lowest loss on `check`.
+
+    Sampled softmax with uniform and popularity negatives and logQ correction (Yi et al. 2019, equation 3).
+    text_vectors (n_items, d); popularity (n_items,): weighted events, for the negatives. Searches of the history
+    enter as vectors only when served: their texts change with the encoder, not with U.
+    """
+    settings = settings or ContextSettings()
+    torch.manual_seed(seed)
+    model = Context(text_vectors.shape[1], settings)
+    delta = nn.Parameter(torch.zeros(text_vectors.shape))
+    texts = torch.from_numpy(text_vectors)
+    optimizer = torch.optim.AdamW(
+        [{"params": model.parameters(), "weight_decay": settings.weight_decay}, {"params": [delta], "weight_decay": 0}],
+        lr=settings.learning_rate,
+    )
+    generator = np.random.default_rng(seed)
+    total, step, started = settings.n_epochs * -(-len(data) // settings.batch), 0, time.monotonic()
+    best, kept, worse = _check_loss(model, delta, texts, check, popularity, settings), _copy(model, delta), 0
+    for _ in range(settings.n_epochs):
+        model.train()
+        for places in np.array_split(generator.permutation(len(data)), -(-len(data) // settings.batch)):
+            progress = max(step / total, (time.monotonic() - started) / (minutes * 60))
+            if progress >= 1 or should_stop():
+                break
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * (1 - progress)
+            loss = _loss(model, delta, texts, data, places, popularity, settings, generator)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            step += 1
+            on_step(step, total, float(loss.detach()))
+        now = _check_loss(model, delta, texts, check, popularity, settings)
+        best, kept, worse = (now, _copy(model, delta), 0) if now < best else (best, kept, worse + 1)
+        if worse >= settings.patience or (time.monotonic() - started) >= minutes * 60 or should_stop():
+            break
+    model.load_state_dict(kept[0])
+    return model.eval(), bounded(kept[1], settings.reach).numpy()
+
+
+def bounded(delta: Tensor, reach: float) -> Tensor:
+    """Shorten each row that is longer than `reach`."""
+    return delta * (reach / delta.norm(dim=1, keepdim=True).clamp(min=reach))
+
+
+def context_vector(model: Context, profile: Profile, item_vectors: FloatArray) -> FloatArray:
+    """Return (d,): the vector of one profile; searches are left out, as in training."""
+    told = sequence(profile)
+    used = told.item >= 0
+    vectors = item_vectors[told.item[used]]
+    current = item_vectors[profile.current_item] if profile.current_item >= 0 else np.zeros(item_vectors.shape[1])
+    arrays = (vectors, told.type[used], told.gap[used], told.weight[used], current, told.circumstances)
+    with torch.inference_mode():
+        inputs = [torch.from_numpy(np.asarray(a, np.int64 if a.dtype == np.int64 else np.float32)) for a in arrays]
+        return model(*[part.unsqueeze(0) for part in inputs])[0].numpy()
+
+
+def export_context(model: Context, path: Path) -> None:
+    """Write U as ONNX with the inputs `INPUTS` and the output "context"."""
+    dimension = model.outward.out_features
+    axes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("events", min=1, max=LENGTH)}
+    batch = {0: axes[0]}
+    sample = (
+        torch.zeros(2, 3, dimension),
+        torch.zeros(2, 3, dtype=torch.int64),
+        torch.zeros(2, 3),
+        torch.full((2, 3), 0.3),
+        torch.zeros(2, dimension),
+        torch.zeros(2, 4, dtype=torch.int64),
+    )
+    with quiet_exporter():
+        torch.onnx.export(
+            model.eval(), sample, str(path), input_names=list(INPUTS), output_names=["context"],
+            dynamic_shapes=(axes, axes, axes, axes, batch, batch), dynamo=True, external_data=False, verbose=False,
+        )  # fmt: skip
+
+
+def _example(
+    histories: Histories, visitor: int, start: float, end: float, *, new_weight: float
+) -> tuple[Sequence, IntArray, FloatArray]:
+    source = histories.interactions
+    profile = histories.profile(visitor, at=start, slot=Slot.HOME)
+    rows = histories.between(visitor, start, end)
+    taken = (source.item[rows] >= 0) & (source.type[rows] != EVENT_CODES[EventType.REFUND])
+    target = np.unique(source.item[rows][taken]).astype(np.int32)
+    weight = np.where(np.isin(target, profile.item), 1.0, new_weight).astype(np.float32)
+    return sequence(profile), target, weight
+
+
+def _padded(rows: list[np.ndarray], blank: int) -> np.ndarray:
+    table = np.full((len(rows), LENGTH), blank, rows[0].dtype if rows else np.float32)
+    for place, row in enumerate(rows):
+        if len(row):
+            table[place, -len(row) :] = row
+    return table
+
+
+def _loss(
+    model: Context, delta: Tensor, texts: Tensor, data: Batchable, places: np.ndarray, popularity: FloatArray,
+    settings: ContextSettings, generator: np.random.Generator,
+) -> Tensor:  # fmt: skip
+    table = nn.functional.normalize(texts + bounded(delta, settings.reach), dim=1)
+    item = torch.from_numpy(data.item[places]).long()
+    weight = torch.from_numpy(data.weight[places]) * (item >= 0)
+    ours = model(
+        table[item.clamp(min=0)],
+        torch.from_numpy(data.type[places]).long(),
+        torch.from_numpy(data.gap[places]),
+        weight,
+        torch.zeros(len(places), texts.shape[1]),
+        torch.from_numpy(data.circumstances[places]).long(),
+    )
+    target = np.full((len(places), N_TARGETS), -1)
+    for row, place in enumerate(places):
+        chance = data.target_weight[place] / data.target_weight[place].sum()
+        drawn = generator.choice(data.target[place], N_TARGETS, p=chance)
+        target[row] = drawn
+    negatives, log_q = _negatives(popularity, settings.n_negatives, generator)
+    logits = ours @ table[torch.from_numpy(negatives)].T / settings.temperature - torch.from_numpy(log_q)
+    positive = (ours.unsqueeze(1) * table[torch.from_numpy(target)]).sum(dim=-1) / settings.temperature
+    hit = torch.from_numpy((target[:, :, None] == negatives[None, None, :]).any(axis=1))
+    rest = logits.masked_fill(hit, -1e4).logsumexp(dim=1, keepdim=True)
+    return (torch.logaddexp(positive, rest) - positive).mean()
+
+
+def _negatives(popularity: FloatArray, n: int, generator: np.random.Generator) -> tuple[np.ndarray, FloatArray]:
+    """Draw half uniformly, half by popularity^0.75; return rows (m,) and log of the expected count of each (m,)."""
+    chance = np.power(popularity + 1e-3, 0.75, dtype=np.float64)
+    chance = 0.5 * chance / chance.sum() + 0.5 / len(chance)
+    rows = np.unique(generator.choice(len(chance), n, p=chance))
+    included = -np.expm1(n * np.log1p(-chance[rows]))  # chance to be drawn at least once
+    return rows, np.log(np.maximum(included, 1e-12)).astype(np.float32)
+
+
+def _check_loss(
+    model: Context, delta: Tensor, texts: Tensor, check: Batchable, popularity: FloatArray, settings: ContextSettings
+) -> float:
+    model.eval()
+    generator = np.random.default_rng(0)
+    with torch.no_grad():
+        parts = [
+            float(_loss(model, delta, texts, check, places, popularity, settings, generator))
+            for places in np.array_split(np.arange(len(check)), max(len(check) // 256, 1))
+            if len(places)
+        ]
+    return float(np.mean(parts)) if parts else 0.0
+
+
+def _copy(model: nn.Module, delta: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}, delta.detach().clone()

@@ -1,0 +1,309 @@
+"""The training of one bundle: behaviour and catalogue in, encoder, context model, corrections and head out.
+
+Everything that learns from a moment sees only what happened before it: encoder and context model end where the first
+moment of the head begins, the head ends where the validation window begins, the test window is only ever judged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from recommender.features import BERT_FEATURES
+from recommender.head import Head
+from recommender.ml import context, threads
+from recommender.ml.context import Context, ContextSettings, train_context
+from recommender.ml.contrastive import TuneSettings, fine_tune
+from recommender.ml.encoder import Encoder, load_encoder
+from recommender.ml.examples import Histories, Lists, Vectors, days, joined, lists_at
+from recommender.ml.head import HeadSettings, calibrated, fit_head, judge
+from recommender.ml.metrics import best_threshold, reciprocal_rank
+from recommender.ml.pairs import Pairs, build_pairs, known_items
+from recommender.state import DAY_SECONDS, build_state
+from recommender.types import FloatArray, Interactions, ItemTable, Profile
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Behaviour over one catalogue. Nothing at or after `train_end` is learned from; [test_start, test_end) judges."""
+
+    interactions: Interactions
+    items: ItemTable
+    train_end: float
+    test_start: float
+    test_end: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """The knobs of one run. `minutes` is shared out to the stages; the least counts skip a stage on thin evidence."""
+
+    minutes: float = 3.0
+    seed: int = 0
+    encoder: str = ""
+    horizon_days: float = 30.0
+    n_cutoffs: int = 4
+    lists_per_cutoff: int = 700
+    n_threads: int | None = None
+    tune: TuneSettings = field(default_factory=TuneSettings)
+    context: ContextSettings = field(default_factory=ContextSettings)
+    head: HeadSettings = field(default_factory=HeadSettings)
+    least_pairs: int = 500
+    least_examples: int = 200
+    least_lists: int = 50
+    tune_share: float = 0.3
+    context_share: float = 0.2
+    checkpoint_dir: Path | None = None
+
+
+class Progress(Protocol):
+    """Who watches a run."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+
+    def step(self, done: int, total: int, loss: float) -> None:
+        """A step of the stage is taken."""
+
+    def metric(self, name: str, value: float) -> None:
+        """A number is known."""
+
+    def should_stop(self) -> bool:
+        """Whether the run is to end early; asked at every step."""
+
+
+class Silent:
+    """A `Progress` that nobody watches."""
+
+    def stage(self, name: str) -> None: ...
+
+    def step(self, done: int, total: int, loss: float) -> None: ...
+
+    def metric(self, name: str, value: float) -> None: ...
+
+    def should_stop(self) -> bool:
+        return False
+
+
+@dataclass(slots=True)
+class Artifacts:
+    """What a run made; a stage that was skipped leaves None.
+
+    text_vectors (n_items, d) float32 of unit length; delta (n_items, d) float32.
+    """
+
+    encoder: Encoder
+    items: ItemTable
+    text_vectors: FloatArray
+    context: Context | None = None
+    delta: FloatArray | None = None
+    head: Head | None = None
+    baseline: Head | None = None
+    thresholds: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def item_vectors(self) -> FloatArray:
+        """norm(E + δ) of every item."""
+        return moved(self.text_vectors, self.delta)
+
+    def context_vector(self, profile: Profile) -> FloatArray:
+        """Return (d,) for one profile; needs the context model."""
+        assert self.context is not None
+        return context.context_vector(self.context, profile, self.item_vectors)
+
+
+@dataclass(frozen=True, slots=True)
+class Cutoffs:
+    """Moments of a run: encoder and context learn before `behaviour_end`, the head at `head`, then validation."""
+
+    behaviour_end: float
+    head: tuple[float, ...]
+    validation: float
+    horizon_days: float
+
+
+def fit(data: TrainingData, settings: TrainingSettings, progress: Progress | None = None) -> Artifacts:
+    """Run every stage that the evidence allows, within about `settings.minutes`."""
+    progress = progress or Silent()
+    threads.settle(settings.n_threads)
+    cutoffs = plan(data, settings)
+    behaviour = until(data.interactions, cutoffs.behaviour_end)
+    seconds: dict[str, float] = {}
+    with _timed("encoder", seconds, progress):
+        made = _encoder(data, behaviour, settings, progress)
+    made.seconds = seconds
+    with _timed("context", seconds, progress):
+        _fit_context(made, behaviour, cutoffs, settings, progress)
+    with _timed("head", seconds, progress):
+        _fit_head(made, data, cutoffs, settings, progress)
+    for name, value in made.metrics.items():
+        progress.metric(name, value)
+    return made
+
+
+def plan(data: TrainingData, settings: TrainingSettings) -> Cutoffs:
+    """Lay the moments of the head half a horizon apart before the validation window; short pasts shorten both."""
+    known = data.interactions.time[data.interactions.time < data.train_end]
+    span = (data.train_end - float(known[0])) / DAY_SECONDS if len(known) else 0.0
+    horizon = min(settings.horizon_days, span / 5)
+    validation = data.train_end - days(horizon)
+    head = tuple(validation - days(horizon * (1 + place / 2)) for place in reversed(range(settings.n_cutoffs)))
+    head = tuple(at for at in head if at > data.train_end - days(span * 0.7)) or head[-1:]
+    return Cutoffs(head[0], head, validation, horizon)
+
+
+def until(interactions: Interactions, at: float) -> Interactions:
+    """Return the events with time < `at`."""
+    n = int(np.searchsorted(interactions.time, at, side="left"))
+    columns = {
+        name: getattr(interactions, name)[:n]
+        for name in ("visitor", "item", "type", "time", "quantity", "basket", "query")
+    }
+    return Interactions(**columns, queries=interactions.queries)
+
+
+def moved(text_vectors: FloatArray, delta: FloatArray | None) -> FloatArray:
+    """Return norm(E + δ)."""
+    if delta is None:
+        return text_vectors
+    total = text_vectors + delta
+    return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def search_quality(vectors: Callable[[list[str]], FloatArray], texts: tuple[str, ...], *, seed: int = 7) -> float:
+    """Return the MRR of up to 500 known-item queries made from titles: the guard that tuning keeps search."""
+    queries, rows = known_items(texts, 500, seed=seed)
+    scores = vectors(queries) @ vectors(list(texts)).T
+    order = np.argsort(-scores, axis=1)[:, :100]
+    alike = {}
+    for row, text in enumerate(texts):
+        alike.setdefault(text, set()).add(row)
+    ranks = [reciprocal_rank(found.tolist(), alike[texts[row]]) for found, row in zip(order, rows, strict=True)]
+    return float(np.mean(ranks)) if ranks else 0.0
+
+
+def _encoder(data: TrainingData, behaviour: Interactions, settings: TrainingSettings, progress: Progress) -> Artifacts:
+    items = data.items
+    encoder = load_encoder(settings.encoder, items.texts, seed=settings.seed)
+    state = build_state(behaviour, items, at=float(behaviour.time[-1]) + 1 if len(behaviour) else data.train_end)
+    pairs = build_pairs(behaviour, items, state)
+    base = encoder.encode(items.texts)
+    made = Artifacts(encoder, items, base)
+    if len(pairs) < settings.least_pairs or progress.should_stop():
+        return made
+    made.metrics["search_mrr_untuned"] = search_quality(encoder.encode, items.texts)
+    _tune(encoder, pairs, base, settings, progress)
+    made.text_vectors = encoder.encode(items.texts)
+    made.metrics["search_mrr_tuned"] = search_quality(encoder.encode, items.texts)
+    return made
+
+
+def _tune(encoder: Encoder, pairs: Pairs, base: FloatArray, settings: TrainingSettings, progress: Progress) -> None:
+    fine_tune(
+        encoder,
+        pairs,
+        minutes=settings.minutes * settings.tune_share,
+        seed=settings.seed,
+        settings=settings.tune,
+        base_vectors=base,
+        on_step=progress.step,
+        should_stop=progress.should_stop,
+        checkpoint_dir=settings.checkpoint_dir,
+    )
+
+
+def _fit_context(
+    made: Artifacts, behaviour: Interactions, cutoffs: Cutoffs, settings: TrainingSettings, progress: Progress
+) -> None:
+    histories = Histories(behaviour)
+    check_from = cutoffs.behaviour_end - days(cutoffs.horizon_days / 2)
+    options = {"new_weight": settings.context.new_weight, "seed": settings.seed}
+    data = context.examples(histories, since=-np.inf, until=check_from, most=20_000, **options)
+    check = context.examples(histories, since=check_from, until=cutoffs.behaviour_end, most=1_000, **options)
+    if len(data) < settings.least_examples or not len(check) or progress.should_stop():
+        return
+    counts = build_state(behaviour, made.items, at=cutoffs.behaviour_end).counts[:, 3]
+    made.context, made.delta = train_context(
+        data,
+        check,
+        made.text_vectors,
+        counts,
+        minutes=settings.minutes * settings.context_share,
+        seed=settings.seed,
+        settings=settings.context,
+        on_step=progress.step,
+        should_stop=progress.should_stop,
+    )
+
+
+def _fit_head(
+    made: Artifacts, data: TrainingData, cutoffs: Cutoffs, settings: TrainingSettings, progress: Progress
+) -> None:
+    asked = _Asker(made, data, settings, progress)
+    lists = joined([asked(at, days(cutoffs.horizon_days)) for at in cutoffs.head])
+    check = asked(cutoffs.validation, data.train_end - cutoffs.validation)
+    if len(lists) < settings.least_lists or not check.labels.any() or progress.should_stop():
+        return
+    options = {"horizon_days": cutoffs.horizon_days, "settings": settings.head, "should_stop": progress.should_stop}
+    made.head = calibrated(fit_head(lists, on_step=progress.step, **options), check)
+    made.baseline = calibrated(fit_head(lists, without=BERT_FEATURES, **options), check)
+    rows, labels = check.flat()
+    threshold = best_threshold(labels, made.head.calibrate(made.head.logits(rows)))
+    made.thresholds = {"buy": threshold}
+    judged = {"validation": check}
+    if data.test_end > data.test_start:
+        judged["test"] = asked(data.test_start, data.test_end - data.test_start)
+    for name, some in judged.items():
+        if some.labels.any():
+            made.metrics |= {f"{name}_{k}": v for k, v in judge(made.head, some, threshold=threshold).items()}
+
+
+@dataclass(slots=True)
+class _Asker:
+    """Asks for the lists of one moment, with the state of that moment."""
+
+    made: Artifacts
+    data: TrainingData
+    settings: TrainingSettings
+    progress: Progress
+
+    def __call__(self, at: float, window_seconds: float) -> Lists:
+        made = self.made
+        vectors = made.item_vectors
+        context_of = (lambda profile: _context_of(made, profile, vectors)) if len(vectors) else None
+        return lists_at(
+            Histories(self.data.interactions),
+            build_state(self.data.interactions, made.items, at=at),
+            made.items,
+            Vectors(vectors, context_of),
+            until=at + window_seconds,
+            n_visitors=self.settings.lists_per_cutoff,
+            seed=self.settings.seed,
+            should_stop=self.progress.should_stop,
+        )
+
+
+def _context_of(made: Artifacts, profile: Profile, vectors: FloatArray) -> FloatArray:
+    from recommender.sequence import decayed_mean, sequence
+
+    if made.context is not None:
+        return context.context_vector(made.context, profile, vectors)
+    told = sequence(profile)
+    used = told.item >= 0
+    return decayed_mean(vectors[told.item[used]], told.weight[used])
+
+
+@contextmanager
+def _timed(name: str, seconds: dict[str, float], progress: Progress) -> Iterator[None]:
+    progress.stage(name)
+    started = time.monotonic()
+    yield
+    seconds[name] = round(time.monotonic() - started, 1)
