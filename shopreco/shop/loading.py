@@ -21,6 +21,7 @@ from django.contrib.auth.hashers import make_password
 from django.db import models, transaction
 from django.utils import timezone
 
+from recommender.identity import grant_consent, user_key_of
 from shopreco.shop.models import Customer, Order, OrderLine, Product
 from shopreco.shop.titles import readable
 
@@ -151,7 +152,7 @@ def _sample(lines: list[SourceLine], *, n_customers: int, n_products: int, seed:
 
 def _products(items: list[dict[str, str]], lines: list[SourceLine], shift: dt.timedelta) -> Iterator[Product]:
     paid: defaultdict[str, list[Decimal]] = defaultdict(list)
-    stocks = _stocks(lines)
+    stocks, n_sold = _stocks(lines)
     for line in lines:
         paid[line.stock_code].append(line.unit_price)
     for item in items:
@@ -163,23 +164,28 @@ def _products(items: list[dict[str, str]], lines: list[SourceLine], shift: dt.ti
             title=title,
             price=price.quantize(Decimal("0.01")),
             stock=stocks.get(code, 0),
+            n_sold=n_sold[code],
             is_visible=bool(price) and title not in NOT_GOODS,
             first_seen=first_seen,
         )
 
 
-def _stocks(lines: list[SourceLine]) -> dict[str, int]:
-    """Make up the units in stock, which the data does not have: a month's sales, at least a dozen, few if unsold."""
-    month = dt.timedelta(days=30)
+def _stocks(lines: list[SourceLine]) -> tuple[dict[str, int], Counter[str]]:
+    """Return units in stock and orders of the last month, by stock code.
+
+    The data knows no stock, so it is made up: a month's sales, at least a dozen, and three of what sold long ago.
+    """
     newest = dt.datetime.fromisoformat(max(line.at for line in lines))
-    recently, long_ago = (newest - month).isoformat(), (newest - 4 * month).isoformat()
-    sold: Counter[str] = Counter()
+    recently, long_ago = ((newest - dt.timedelta(days=days)).isoformat() for days in (30, 120))
+    units: Counter[str] = Counter()
+    n_sold: Counter[str] = Counter()
     last: dict[str, str] = {}
     for line in lines:
-        last[line.stock_code] = max(line.at, last.get(line.stock_code, ""))
+        last[line.stock_code] = line.at
         if line.at >= recently and not line.is_cancellation:
-            sold[line.stock_code] += line.quantity
-    return {code: max(12, sold[code]) if at >= long_ago else 3 for code, at in last.items()}
+            units[line.stock_code] += line.quantity
+            n_sold[line.stock_code] += 1
+    return {code: max(12, units[code]) if at >= long_ago else 3 for code, at in last.items()}, n_sold
 
 
 def _write_customers(lines: list[SourceLine]) -> dict[str, Customer]:
@@ -189,18 +195,8 @@ def _write_customers(lines: list[SourceLine]) -> dict[str, Customer]:
     password = make_password(None)
     users = _create(user_model(username=code, password=password) for code in sorted(countries))
     customers = _create(Customer(user=user, code=user.username, country=countries[user.username]) for user in users)
-    # consent pending
-    _grant_consent(users) if __import__("importlib.util").util.find_spec("recommender.identity") else None
+    grant_consent([user_key_of(user) for user in users])
     return {customer.code: customer for customer in customers}
-
-
-def _grant_consent(users: list[Any]) -> None:
-    from recommender import identity
-
-    for user in users:
-        visitor = identity.visitor_of_user(identity.user_key_of(user))
-        visitor.has_consented = True
-        visitor.save(update_fields=["has_consented"])
 
 
 def _orders(lines: list[SourceLine], customers: dict[str, Customer], shift: dt.timedelta) -> Iterator[Order]:

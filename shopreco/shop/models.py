@@ -32,6 +32,7 @@ class Product(models.Model):
     department = models.ForeignKey(Department, models.SET_NULL, null=True, blank=True, related_name="products")
     stock = models.PositiveIntegerField(default=0)
     is_visible = models.BooleanField(default=True)
+    n_sold = models.PositiveIntegerField(default=0, db_index=True, help_text="Orders of the last month it was in.")
     first_seen = models.DateField(default=timezone.localdate)
     updated_at = models.DateTimeField(auto_now=True, db_index=True)
 

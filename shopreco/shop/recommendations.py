@@ -4,6 +4,13 @@ from recommender.catalog import Catalog, Constant, register
 from recommender.tracking import OrderRows, page, track_pages, track_rows
 from shopreco.shop.models import Product
 
+track_pages(
+    page("shop:product", "view_item", item_id="kwargs.stock_code"),
+    page("shop:search", "search", query="GET.q"),
+    page("shop:cart_add", "add_to_cart", item_id="kwargs.stock_code", quantity="POST.quantity", method="POST"),
+    page("shop:cart_remove", "remove_from_cart", item_id="kwargs.stock_code", method="POST"),
+)
+
 
 @register("shop.Product")
 class Products(Catalog):
@@ -20,13 +27,6 @@ class Products(Catalog):
 
     def available(self, product: Product) -> bool:
         return product.stock > 0
-
-
-track_pages(
-    page("shop:product", "view_item", item_id="kwargs.stock_code"),
-    page("shop:search", "search", query="GET.q"),
-    page("shop:cart_add", "add_to_cart", item_id="kwargs.stock_code", quantity="POST.quantity", method="POST"),
-)
 
 
 @track_rows("shop.OrderLine")

@@ -6,7 +6,7 @@ import re
 import zlib
 from dataclasses import dataclass
 
-MOTIFS = {
+THINGS = {
     "earrings": "earrings earring",
     "ring": "bracelet bangle",
     "necklace": "necklace necklaces choker pendant beads",
@@ -43,10 +43,14 @@ MOTIFS = {
     "sign": "sign signs plaque letter letters number tile chalkboard blackboard board memoboard doorsign",
     "hanger": "hanger hangers rack hook hooks shelf coat peg pegs",
     "chair": "chair stool bench table seat",
-    "soap": "soap bath bathroom toothbrush bubble bubbles cream balm sponge",
+    "soap": "soap bath bathroom toothbrush bubble bubbles balm",
     "sewing": "sewing felt feltcraft button buttons knitting patches craft needle stitch",
     "toy": "doll dolly toy toys teddy jigsaw skittles playhouse game games dinosaur robot puppet babushka bear",
     "watering": "garden watering plant planter planters herb seeds gardening shed marker",
+}
+"""Words for what a product is, by the symbol of `static/shop/motifs.svg`; the last one of a title wins."""
+
+DECORATIONS = {
     "tree": "tree trees wreath holly",
     "bell": "bell bells",
     "bauble": "bauble baubles christmas decoration decorations xmas",
@@ -59,7 +63,7 @@ MOTIFS = {
     "house": "house home cottage hut doorstop door",
     "heart": "heart hearts love sweetheart valentine",
 }
-"""Which words show which symbol of `static/shop/motifs.svg`; the first that matches wins, things before decoration."""
+"""Words for what is on a product; the first of these symbols wins where a title names no thing."""
 
 TONES = {
     "red": "red retrospot ruby strawberry cherry poppy babushka",
@@ -82,7 +86,8 @@ PATTERNS = {
     "checks": "gingham check checks tartan plaid scottie",
 }
 
-_MOTIF_OF = {word: (rank, motif) for rank, motif in reversed(list(enumerate(MOTIFS))) for word in MOTIFS[motif].split()}
+_THING_OF = {word: motif for motif, words in THINGS.items() for word in words.split()}
+_DECORATION_OF = {word: motif for motif, words in DECORATIONS.items() for word in words.split()}
 _TONE_OF = {word: tone for tone, words in TONES.items() for word in words.split()}
 _PATTERN_OF = {word: pattern for pattern, words in PATTERNS.items() for word in words.split()}
 
@@ -100,15 +105,25 @@ class Tile:
 def tile(title: str) -> Tile:
     """Draw the same tile for the same title."""
     words = re.findall(r"[a-z]+", title.lower())
-    motifs = sorted(_MOTIF_OF[word] for word in words if word in _MOTIF_OF)
     tones = [_TONE_OF[word] for word in words if word in _TONE_OF]
     patterns = [_PATTERN_OF[word] for word in words if word in _PATTERN_OF]
     return Tile(
-        motif=motifs[0][1] if motifs else "",
+        motif=_motif(words),
         tone=tones[0] if tones else _any_tone(words),
         pattern=patterns[0] if patterns else "",
         initials="".join(word[0] for word in words[:2]).upper(),
     )
+
+
+def _motif(words: list[str]) -> str:
+    """The head of an English title comes last, before what it is in, on, with or for: a cake tin is a tin."""
+    end = next((place for place, word in enumerate(words) if place and word in ("in", "on", "with", "for")), len(words))
+    for part in (words[:end], words):
+        things = [_THING_OF[word] for word in part if word in _THING_OF]
+        if things:
+            return things[-1]
+    shown = {_DECORATION_OF.get(word) for word in words}
+    return next((motif for motif in DECORATIONS if motif in shown), "")
 
 
 def _any_tone(words: list[str]) -> str:
