@@ -1,4 +1,4 @@
-"""System checks: a host's settings, middleware, catalogs and database in, messages that name the repair out."""
+"""System checks: a host's settings and declarations in, messages that name the repair out."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 from django.core.files.storage import InvalidStorageError, storages
+from django.urls import URLPattern, URLResolver, get_resolver
 
 from recommender import conf
 from recommender.catalog import Catalog, catalogs
 from recommender.exceptions import ConfigurationError
+from recommender.tracking import tracked_pages, tracked_rows
 
 MIDDLEWARE = "recommender.middleware.RecommenderMiddleware"
 CATALOG_EXAMPLE = """Write a recommendations.py in your shop's app:
@@ -24,7 +26,7 @@ with `from recommender.catalog import Catalog, register` above it."""
 
 def register() -> None:
     """Tell Django about the checks of this app."""
-    for check in (check_settings, check_middleware, check_catalogs, check_databases):
+    for check in (check_settings, check_middleware, check_catalogs, check_tracking, check_databases):
         checks.register(check, "recommender")
 
 
@@ -75,6 +77,11 @@ def check_catalogs(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[ch
             )
         ]
     return [message for catalog in catalogs() for message in _faults_of(catalog)]
+
+
+def check_tracking(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
+    """E007 and W007: order rows and pages named in a `recommendations.py`."""
+    return [*_faulty_rows(), *_unknown_pages()]
 
 
 def check_databases(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
@@ -146,6 +153,39 @@ def _faults_of(catalog: Catalog) -> Iterator[checks.CheckMessage]:
             obj=type(catalog),
             id="recommender.E005",
         )
+
+
+def _faulty_rows() -> Iterator[checks.CheckMessage]:
+    for rows in tracked_rows():
+        try:
+            rows.model  # noqa: B018  looking it up is the check
+            messages = [message for _, message in rows.faults()]
+        except ConfigurationError as error:
+            messages = [str(error)]
+        for message in messages:
+            hint = 'See "Order rows" in docs/tracking.md.'
+            yield checks.Error(message, hint=hint, obj=type(rows), id="recommender.E007")
+
+
+def _unknown_pages() -> Iterator[checks.CheckMessage]:
+    if not tracked_pages() or not getattr(settings, "ROOT_URLCONF", None):
+        return
+    known = set(_view_names(get_resolver().url_patterns))
+    for name in sorted({rule.view_name for rule in tracked_pages()} - known):
+        yield checks.Warning(
+            f"track_pages() names the page {name!r}, which no URL has: its events are never recorded.",
+            hint=conf.closest(name, known) or "Name a URL as reverse() does, with its namespace.",
+            id="recommender.W007",
+        )
+
+
+def _view_names(patterns: Sequence[URLPattern | URLResolver], namespace: str = "") -> Iterator[str]:
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            inner = f"{namespace}{pattern.namespace}:" if pattern.namespace else namespace
+            yield from _view_names(pattern.url_patterns, inner)
+        elif pattern.name:
+            yield namespace + pattern.name
 
 
 def _sqlite_warnings(alias: str, database: dict[str, Any]) -> Iterator[checks.CheckMessage]:

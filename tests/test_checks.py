@@ -10,9 +10,17 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.core.management import call_command
 
-from recommender import catalog
+from recommender import catalog, tracking
 from recommender.catalog import Catalog, Constant, register
-from recommender.checks import MIDDLEWARE, check_catalogs, check_databases, check_middleware, check_settings
+from recommender.checks import (
+    MIDDLEWARE,
+    check_catalogs,
+    check_databases,
+    check_middleware,
+    check_settings,
+    check_tracking,
+)
+from recommender.tracking import OrderRows, page, track_pages, track_rows
 
 
 @pytest.fixture
@@ -133,6 +141,41 @@ def test_catalog_of_an_unknown_model_names_the_closest(only_catalogs: None) -> N
     (message,) = check_catalogs(None)
     assert message.id == "recommender.E006"
     assert "shop.Product" in message.msg
+
+
+@pytest.fixture
+def no_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "_pages", {})
+    monkeypatch.setattr(tracking, "_rows", {})
+
+
+def test_tracked_page_that_no_url_has_names_the_closest(no_rules: None) -> None:
+    track_pages(page("shop:produkt", "view_item", item_id="kwargs.stock_code"))
+    (message,) = check_tracking(None)
+    assert (message.id, message.hint) == ("recommender.W007", "Did you mean 'shop:product'?")
+
+
+def test_tracked_page_is_found_in_its_namespace(no_rules: None) -> None:
+    track_pages(page("shop:product", "view_item", item_id="kwargs.stock_code"), page("admin:index", "view_item"))
+    assert check_tracking(None) == []
+
+
+def test_order_rows_without_an_item_are_an_error(no_rules: None) -> None:
+    @track_rows("shop.OrderLine")
+    class Purchases(OrderRows):
+        order_id = "order.number"
+        occurred_at = "order.placed_at"
+
+    (message,) = check_tracking(None)
+    assert (message.id, message.obj) == ("recommender.E007", Purchases)
+    assert "item_id" in message.msg
+
+
+def test_order_rows_of_an_unknown_model_name_the_closest(no_rules: None) -> None:
+    track_rows("shop.OrderLin")(type("Purchases", (OrderRows,), {}))
+    (message,) = check_tracking(None)
+    assert message.id == "recommender.E007"
+    assert "shop.OrderLine" in message.msg
 
 
 def test_bare_sqlite_is_warned_of_lost_writes(databases: Any) -> None:
