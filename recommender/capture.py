@@ -1,47 +1,59 @@
-"""Records in, committed rows out: valid, once per `message_id`, tied to visitors and to the lists they came from."""
+"""The way in of behaviour: drafts are checked, given their visitor and their list, and stored once by message id."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import logging
 import math
+import unicodedata
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from django.db import connections, router, transaction
-from django.db.models import Q
-from django.db.models.constants import OnConflict
+from django.db import router, transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
 from recommender.exceptions import InvalidEvent
-from recommender.identity import Shopper, key_of_user, link, shopper_of
-from recommender.models import Event, Impression, Visitor
+from recommender.identity import Shopper, mark_personal, shopper_of
+from recommender.models import Event
 from recommender.signals import event_recorded
+from recommender.storage import EventRow, ImpressionRow, store
 from recommender.types import EventType, Ranking
 
 logger = logging.getLogger(__name__)
 
-MAX_FUTURE = dt.timedelta(minutes=10)
-"""A client's clock may run ahead this far; the event is then stored as of now."""
+MAX_ID_LENGTH = 128
+MAX_QUERY_LENGTH = 255
+MAX_QUANTITY = 1e9
+MAX_POSITION = 32_767
+MAX_PRICE = Decimal(10) ** 12
+MAX_CLOCK_AHEAD = dt.timedelta(days=1)
+"""A client's clock may be this much ahead: its event is then dated now. Further ahead it is refused."""
 
-ATTRIBUTION_WINDOW = dt.timedelta(days=30)
-SEEN_AGAIN_AFTER = dt.timedelta(hours=1)
-MAX_QUANTITY = 1e6
-LENGTHS = {"message_id": 128, "item_id": 128, "query": 255, "order_id": 128, "currency": 3, "device": 16, "region": 32}
-ATTRIBUTED = (EventType.ADD_TO_CART, EventType.PURCHASE)
+FIRST_DAY = dt.datetime(1990, 1, 1, tzinfo=dt.UTC)
+TYPES = frozenset(event_type.value for event_type in EventType)
+ITEMLESS = frozenset({EventType.SEARCH.value, EventType.VIEW_ITEM_LIST.value})
 
 counts: Counter[str] = Counter()
-"""Events of this process: sent = accepted + duplicate + rejected + dropped; `failed` counts lost batches."""
+"""Accepted, duplicate, rejected, dropped and failed events since this process started."""
+
+current_request: ContextVar[HttpRequest | None] = ContextVar("recommender_request", default=None)
+"""The request that this thread or task answers, set by the middleware: a saved order finds its visitor by it."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventDraft:
-    """An event before it is stored; `occurred_at` is aware. With `user_key` alone it goes to the user's own visitor."""
+    """An event as its source tells it. `occurred_at` is aware; `price` is of one unit.
+
+    With neither visitor nor user it counts for nobody. A user without a visitor is recorded under the visitor of their
+    own, if they have consented; if not, an order is kept without a visitor and anything else is dropped.
+    """
 
     message_id: str
     type: str
@@ -60,11 +72,27 @@ class EventDraft:
     is_bot: bool = False
     visitor_key: uuid.UUID | None = None
     user_key: str | None = None
+    is_profiled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ImpressionDraft:
+    """A ranking that was shown."""
+
+    ranking: Ranking
+    occurred_at: dt.datetime
+    current_item_id: str = ""
+    source: str = "page"
+    device: str = ""
+    is_bot: bool = False
+    visitor_key: uuid.UUID | None = None
+    user_key: str | None = None
+    is_profiled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why the draft at `index` was not stored."""
+    """An event that cannot be stored: its place in the batch, the part at fault, and how to repair it."""
 
     index: int
     field: str
@@ -73,305 +101,271 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """sent = n_accepted + n_duplicate + len(rejections) + n_dropped."""
+    """What became of a batch; its size is the sum of the four."""
 
     n_accepted: int = 0
     n_duplicate: int = 0
-    rejections: tuple[Rejection, ...] = ()
+    rejections: list[Rejection] = field(default_factory=list)
     n_dropped: int = 0
+
+
+Source = Callable[[Shopper], Iterable[EventDraft]]
 
 
 @dataclass(slots=True)
 class Buffer:
-    """What one request has to record: drafts, or callables that make one when it is written."""
+    """What one request has seen; `sources` are asked for their events after the response."""
 
-    drafts: list[EventDraft | Callable[[], EventDraft | None]] = field(default_factory=list)
-    impressions: list[Impression] = field(default_factory=list)
-
-
-def buffer_of(request: HttpRequest) -> Buffer:
-    """The buffer of a request, made at the first call."""
-    request = getattr(request, "_request", request)
-    if not hasattr(request, "recommender_buffer"):
-        request.recommender_buffer = Buffer()  # type: ignore[attr-defined]
-    buffer: Buffer = request.recommender_buffer  # type: ignore[attr-defined]
-    return buffer
+    drafts: list[EventDraft] = field(default_factory=list)
+    impressions: dict[uuid.UUID, ImpressionDraft] = field(default_factory=dict)
+    sources: list[Source] = field(default_factory=list)
 
 
-def record(request: HttpRequest, draft: EventDraft | Callable[[], EventDraft | None]) -> None:
-    """Keep an event until the response was sent; who did it is filled in then."""
-    buffer_of(request).drafts.append(draft)
+def ingest(drafts: Sequence[EventDraft], impressions: Sequence[ImpressionDraft] = ()) -> IngestResult:
+    """Store a batch in one transaction, or in a savepoint of the host's. Raises `DatabaseError` if nothing is stored.
 
-
-def record_impression(request: HttpRequest, ranking: Ranking, *, current_item_id: str = "") -> None:
-    """Keep that a list was shown, until the response was sent; an empty list was not shown."""
-    if not ranking.entries:
-        return
-    shopper = shopper_of(request)
-    impression = Impression(
-        ranking_id=ranking.id,
-        slot=ranking.slot,
-        query=ranking.query[: LENGTHS["query"]],
-        current_item_id=current_item_id,
-        item_ids=[entry.item_id for entry in ranking.entries],
-        first_position=ranking.entries[0].position,
-        rung=ranking.rung,
-        bundle=ranking.bundle,
-        source=shopper.source,
-        device=shopper.device,
-        is_bot=shopper.is_bot,
-        occurred_at=timezone.now(),
-    )
-    buffer_of(request).impressions.append(impression)
-
-
-def mark_personal(request: HttpRequest) -> None:
-    """Say that the page shows one visitor's list: Django's page cache must not keep it."""
-    request = getattr(request, "_request", request)
-    request._cache_update_cache = False  # type: ignore[attr-defined]
-    request.recommender_is_personal = True  # type: ignore[attr-defined]
-
-
-def flush(request: HttpRequest) -> IngestResult:
-    """Write what the request recorded. Never raises: a failure is logged and counted, the page is out already."""
-    buffer = buffer_of(request)
-    drafts, buffer.drafts = buffer.drafts, []
-    impressions, buffer.impressions = buffer.impressions, []
-    try:
-        return _flush(shopper_of(request), drafts, impressions)
-    except Exception:  # the edge of capture: whatever the database or a tracking rule does, the shop goes on
-        counts["failed"] += 1
-        counts["dropped"] += len(drafts)
-        logger.exception("%d events and %d lists were not recorded", len(drafts), len(impressions))
-        return IngestResult(n_dropped=len(drafts))
-
-
-def _flush(shopper: Shopper, drafts: Sequence[Any], impressions: list[Impression]) -> IngestResult:
-    made = [draft() if callable(draft) else draft for draft in drafts]
-    has_consented = shopper.has_consented
-    ready = [_signed(draft, shopper, has_consented) for draft in made if draft is not None]
-    kept = [draft for draft in ready if draft is not None]
-    n_dropped = len(drafts) - len(kept)
-    counts["dropped"] += n_dropped
-    if not kept and not (impressions and has_consented):
-        return IngestResult(n_dropped=n_dropped)
-    who = (shopper.visitor_key, shopper.user_key) if has_consented else (None, None)
-    result = ingest(kept, impressions if has_consented else (), seen_by=who)
-    return replace(result, n_dropped=result.n_dropped + n_dropped)
-
-
-def _signed(draft: EventDraft, shopper: Shopper, has_consented: bool) -> EventDraft | None:
-    """Fill in who did it. Without consent only the shop's own orders stay, with nobody's name on them."""
-    if not has_consented:
-        return replace(draft, visitor_key=None, user_key=None) if draft.source == "order" else None
-    return replace(
-        draft,
-        visitor_key=shopper.visitor_key,
-        user_key=shopper.user_key,
-        device=shopper.device,
-        region=shopper.region,
-        is_bot=shopper.is_bot,
-    )
-
-
-def ingest(
-    drafts: Iterable[EventDraft],
-    impressions: Iterable[Impression] = (),
-    *,
-    seen_by: tuple[uuid.UUID | None, str | None] = (None, None),
-) -> IngestResult:
-    """Store the valid drafts, each `message_id` once, and the lists that the visitor `seen_by` was shown.
-
-    One bulk insert of events in a transaction of its own (a savepoint inside the caller's), sorted by key so that
-    parallel batches do not lock each other out. Raises `DatabaseError`; a faulty draft is only rejected.
+    At most: one statement for the visitors that this process has not seen lately (two where users are to be looked
+    up), one for the lists that carts and orders follow from, one for all events, one for all impressions.
     """
-    valid, rejections, n_sent = _validated(drafts)
-    unique = {draft.message_id: draft for draft in reversed(valid)}
-    impressions = list(impressions)
-    with transaction.atomic(using=router.db_for_write(Event)):
-        visitors = _visitors(unique.values(), seen_by if impressions else (None, None))
-        attributed = _attributed(unique, visitors)
-        n_accepted = insert_events([_event(attributed[key], visitors) for key in sorted(attributed)])
-        _insert_impressions(impressions, visitors.get(seen_by[0]) if seen_by[0] else None)
-    result = IngestResult(n_accepted, n_sent - len(rejections) - n_accepted, tuple(rejections))
+    at = timezone.now()
+    rows, rejections = _checked(drafts, at)
+    shown = [_impression_row(draft) for draft in impressions if draft.ranking.entries]
+    unique = {row.message_id: row for row in reversed(rows)}
+    alias = router.db_for_write(Event)
+    with transaction.atomic(using=alias):
+        stored = store(sorted(unique.values(), key=lambda row: row.message_id), shown, at=at, alias=alias)
+    rejections += [Rejection(index, "", message) for index, message in stored.refused]
+    n_duplicate = len(rows) - len(unique) + stored.n_duplicate
+    result = IngestResult(
+        stored.n_accepted, n_duplicate, sorted(rejections, key=lambda refused: refused.index), stored.n_dropped
+    )
     _count(result)
+    if result.n_accepted:
+        transaction.on_commit(lambda: _announce(result.n_accepted), using=alias)
     return result
 
 
-def insert_events(events: list[Event]) -> int:
-    """Insert in one statement per batch, skipping known message ids; return how many rows were new.
-
-    `bulk_create(ignore_conflicts=True)` does not tell which rows it inserted (Django ticket 34277), so the inner
-    `_insert` asks the database by RETURNING.
-    """
-    if not events:
-        return 0
-    fields = [column for column in Event._meta.concrete_fields if not column.primary_key]
-    using = router.db_for_write(Event)
-    size = max(1, connections[using].ops.bulk_batch_size(fields, events))
-    n_inserted = 0
-    for start in range(0, len(events), size):
-        rows = Event.objects.using(
-            using
-        )._insert(  # type: ignore[attr-defined]
-            events[start : start + size],
-            fields=fields,
-            returning_fields=[Event._meta.pk],
-            using=using,
-            on_conflict=OnConflict.IGNORE,
-        )
-        n_inserted += len(rows)
-    return n_inserted
+def record(request: Any, draft: EventDraft) -> None:
+    """Keep an event of the request's shopper until `flush`; visitor, device and region are filled in there."""
+    buffer_of(request).drafts.append(draft)
 
 
-def _validated(drafts: Iterable[EventDraft]) -> tuple[list[EventDraft], list[Rejection], int]:
-    valid, rejections, n_sent = [], [], 0
-    now = timezone.now()
-    for index, draft in enumerate(drafts):
-        n_sent += 1
-        try:
-            valid.append(validate(draft, now=now))
-        except InvalidEvent as error:
-            rejections.append(Rejection(index, error.field, str(error)))
-    return valid, rejections, n_sent
+def record_impression(request: Any, ranking: Ranking, *, current_item_id: str = "") -> None:
+    """Keep a list that is being shown until `flush`, once however often it is drawn; its page is personal."""
+    mark_personal(request)
+    if ranking.entries:
+        draft = ImpressionDraft(ranking, timezone.now(), current_item_id)
+        buffer_of(request).impressions.setdefault(ranking.id, draft)
 
 
-def validate(draft: EventDraft, *, now: dt.datetime) -> EventDraft:
-    """Return the draft as it is stored. Raises `InvalidEvent`, which names the field and what it must be."""
-    _check_texts(draft)
-    if draft.type not in EventType.__members__.values():
-        raise InvalidEvent(f"{draft.type[:20]!r} is none of: {', '.join(EventType)}.", field="type")
-    wanted = "query" if draft.type == EventType.SEARCH else "item_id"
-    if draft.type != EventType.VIEW_ITEM_LIST and not getattr(draft, wanted):
-        raise InvalidEvent(f"{draft.type} needs {wanted}.", field=wanted)
-    if not (math.isfinite(draft.quantity) and 0 < draft.quantity <= MAX_QUANTITY):
-        raise InvalidEvent(f"quantity must be above 0 and at most {MAX_QUANTITY:g}.", field="quantity")
-    if draft.price is not None and not (draft.price.is_finite() and 0 <= draft.price < Decimal(10) ** 12):
-        raise InvalidEvent("price must be a number of 0 or more.", field="price")
-    if draft.position is not None and not 0 <= draft.position <= 32_767:
-        raise InvalidEvent("position must be between 0 and 32767.", field="position")
-    return replace(draft, occurred_at=_moment(draft.occurred_at, now))
+def record_later(request: Any, source: Source) -> None:
+    """Ask `source` for events when the response is out."""
+    buffer_of(request).sources.append(source)
 
 
-def _check_texts(draft: EventDraft) -> None:
-    if not draft.message_id:
-        raise InvalidEvent("message_id must not be empty: it makes the event count once.", field="message_id")
-    for name, limit in LENGTHS.items():
-        text = getattr(draft, name)
-        if len(text) > limit:
-            raise InvalidEvent(f"{name} has {len(text)} characters, at most {limit} are kept.", field=name)
-        if "\x00" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise InvalidEvent(f"{name} has a character that no database stores.", field=name)
+def buffer_of(request: Any) -> Buffer:
+    """What the request has seen so far."""
+    request = getattr(request, "_request", request)
+    buffer: Buffer | None = getattr(request, "recommender_buffer", None)
+    if buffer is None:
+        buffer = request.recommender_buffer = Buffer()
+    return buffer
 
 
-def _moment(moment: dt.datetime, now: dt.datetime) -> dt.datetime:
-    if timezone.is_naive(moment):
-        raise InvalidEvent("occurred_at needs a time zone, such as 2026-01-31T12:00:00Z.", field="occurred_at")
-    if moment.year < 1990:
-        raise InvalidEvent("occurred_at is before 1990.", field="occurred_at")
-    if moment > now + MAX_FUTURE:
-        raise InvalidEvent("occurred_at lies in the future; send it in UTC.", field="occurred_at")
-    return min(moment, now)
+def flush(request: Any) -> IngestResult:
+    """Store what the request has seen. Without consent only orders are kept, as nobody's. Raises `DatabaseError`."""
+    request = getattr(request, "_request", request)
+    buffer: Buffer | None = vars(request).pop("recommender_buffer", None)
+    if buffer is None:
+        return IngestResult()
+    shopper = shopper_of(request)
+    told = [*buffer.drafts, *(draft for source in buffer.sources for draft in source(shopper))]
+    orders = [draft for draft in told if draft.source == "order"]
+    if not (len(told) > len(orders) or buffer.impressions) or not shopper.has_consented:
+        n_dropped = len(told) - len(orders)
+        counts["dropped"] += n_dropped
+        result = ingest(orders) if orders else IngestResult()
+        return dataclasses.replace(result, n_dropped=result.n_dropped + n_dropped)
+    own = _of_shopper(shopper)
+    drafts = [draft if draft.source == "order" else dataclasses.replace(draft, region=shopper.region, **own) for draft in told]
+    return ingest(drafts, [dataclasses.replace(draft, **own) for draft in buffer.impressions.values()])
 
 
-def _visitors(drafts: Iterable[EventDraft], seen_by: tuple[uuid.UUID | None, str | None]) -> dict[uuid.UUID, Visitor]:
-    """Rows of everybody named, made where a browser consented just now, tied to the user where nobody is yet."""
-    named: dict[uuid.UUID, tuple[str | None, str]] = {}
-    for draft in drafts:
-        if draft.visitor_key is not None:
-            named[draft.visitor_key] = (draft.user_key, draft.device)
-        elif draft.user_key:
-            named.setdefault(key_of_user(draft.user_key), (None, ""))
-    if seen_by[0] is not None:
-        named.setdefault(seen_by[0], (seen_by[1], ""))
-    found = _read_visitors(named)
-    own = {key_of_user(draft.user_key) for draft in drafts if draft.visitor_key is None and draft.user_key}
-    missing = [key for key in sorted(named) if key not in found and key not in own]
-    if missing:
-        rows = [Visitor(key=key, user_key=named[key][0], device=named[key][1]) for key in missing]
-        Visitor.objects.bulk_create(rows, ignore_conflicts=True)
-        found |= _read_visitors(missing)
-    _touch(found, named)
-    return found
+def normalised(query: str) -> str:
+    """A query as it is stored: composed, without control characters and runs of white space, at most 255 characters."""
+    text = unicodedata.normalize("NFC", query[: MAX_QUERY_LENGTH * 8].encode("utf-8", "replace").decode())
+    printable = "".join(" " if unicodedata.category(char) == "Cc" else char for char in text)
+    return " ".join(printable.split())[:MAX_QUERY_LENGTH].rstrip()
 
 
-def _read_visitors(keys: Iterable[uuid.UUID]) -> dict[uuid.UUID, Visitor]:
-    keys = list(keys)
-    return {visitor.key: visitor for visitor in Visitor.objects.filter(key__in=keys)} if keys else {}
+def _of_shopper(shopper: Shopper) -> dict[str, Any]:
+    return {
+        "visitor_key": shopper.visitor_key,
+        "user_key": shopper.recorded_user_key if shopper.visitor_key else None,
+        "source": shopper.source,
+        "device": shopper.device,
+        "is_bot": shopper.is_bot,
+        "is_profiled": shopper.is_profiled,
+    }
 
 
-def _touch(found: dict[uuid.UUID, Visitor], named: dict[uuid.UUID, tuple[str | None, str]]) -> None:
-    now = timezone.now()
-    for key, visitor in found.items():
-        user_key = named[key][0]
-        if user_key and visitor.user_key is None and link(visitor, user_key):
-            visitor.user_key = user_key
-    stale = [visitor.pk for visitor in found.values() if visitor.last_seen_at < now - SEEN_AGAIN_AFTER]
-    if stale:
-        Visitor.objects.filter(pk__in=stale).update(last_seen_at=now)
-
-
-def _attributed(drafts: dict[str, EventDraft], visitors: dict[uuid.UUID, Visitor]) -> dict[str, EventDraft]:
-    """Carry the list that led to an item on to its cart and its order: the visitor's last click on it. One query."""
-    open_drafts = [
-        draft
-        for draft in drafts.values()
-        if draft.type in ATTRIBUTED and draft.ranking_id is None and draft.visitor_key in visitors
-    ]
-    if not open_drafts:
-        return drafts
-    since = min(draft.occurred_at for draft in open_drafts) - ATTRIBUTION_WINDOW
-    clicks = Event.objects.filter(
-        Q(visitor__in={visitors[draft.visitor_key].pk for draft in open_drafts if draft.visitor_key}),
-        item_id__in={draft.item_id for draft in open_drafts},
-        occurred_at__gte=since,
-        ranking_id__isnull=False,
-    ).order_by("occurred_at")
-    last = {(visitor, item): rest for visitor, item, *rest in clicks.values_list(
-        "visitor__key", "item_id", "ranking_id", "position"
-    )}  # fmt: skip
-    carried = dict(drafts)
-    for draft in open_drafts:
-        if (draft.visitor_key, draft.item_id) in last:
-            ranking_id, position = last[draft.visitor_key, draft.item_id]
-            carried[draft.message_id] = replace(draft, ranking_id=ranking_id, position=position)
-    return carried
-
-
-def _event(draft: EventDraft, visitors: dict[uuid.UUID, Visitor]) -> Event:
-    key = draft.visitor_key or (key_of_user(draft.user_key) if draft.user_key else None)
-    visitor = visitors.get(key) if key else None
-    return Event(
-        message_id=draft.message_id,
-        visitor_id=visitor.pk if visitor is not None and visitor.has_consented else None,
-        type=str(draft.type),
-        item_id=draft.item_id,
-        query=draft.query,
-        occurred_at=draft.occurred_at,
-        quantity=draft.quantity,
-        price=draft.price,
-        currency=draft.currency,
-        order_id=draft.order_id,
-        ranking_id=draft.ranking_id,
-        position=draft.position,
-        source=draft.source,
-        device=draft.device,
-        region=draft.region,
-        is_bot=draft.is_bot,
-    )
-
-
-def _insert_impressions(impressions: list[Impression], visitor: Visitor | None) -> None:
-    for impression in impressions:
-        impression.visitor = visitor
-    if impressions:
-        Impression.objects.bulk_create(impressions, ignore_conflicts=True)
+def _announce(n_accepted: int) -> None:
+    for receiver, error in event_recorded.send_robust(sender=Event, n_accepted=n_accepted):
+        if isinstance(error, Exception):
+            logger.error("receiver %r of event_recorded failed: %r", receiver, error)
 
 
 def _count(result: IngestResult) -> None:
     counts["accepted"] += result.n_accepted
     counts["duplicate"] += result.n_duplicate
     counts["rejected"] += len(result.rejections)
-    if result.n_accepted:
-        n_accepted = result.n_accepted
-        transaction.on_commit(lambda: event_recorded.send(sender=Event, n_accepted=n_accepted), robust=True)
+    counts["dropped"] += result.n_dropped
+
+
+def _checked(drafts: Sequence[EventDraft], at: dt.datetime) -> tuple[list[EventRow], list[Rejection]]:
+    rows, rejections = [], []
+    for index, draft in enumerate(drafts):
+        try:
+            rows.append(_row(draft, index, at))
+        except InvalidEvent as refused:
+            rejections.append(Rejection(index, refused.field, str(refused)))
+    return rows, rejections
+
+
+def _row(draft: EventDraft, index: int, at: dt.datetime) -> EventRow:
+    """A draft whose every value fits its column. Raises `InvalidEvent`."""
+    if not isinstance(draft.type, str) or draft.type not in TYPES:
+        raise InvalidEvent(f"Expected one of {', '.join(sorted(TYPES))}.", field="type")
+    if not _identifier(draft.message_id, "message_id"):
+        raise InvalidEvent("Give every event an id of its own, 1 to 128 characters.", field="message_id")
+    query = _query(draft)
+    if not _identifier(draft.item_id, "item_id") and draft.type not in ITEMLESS:
+        raise InvalidEvent(f"An event of type {draft.type} needs the item it is about.", field="item_id")
+    return EventRow(
+        index=index,
+        message_id=draft.message_id,
+        type=str(draft.type),
+        item_id=draft.item_id,
+        query=query,
+        occurred_at=_moment(draft.occurred_at, at),
+        quantity=_quantity(draft.quantity),
+        price=_price(draft.price),
+        currency=_currency(draft.currency),
+        order_id=_identifier(draft.order_id, "order_id"),
+        ranking_id=_key(draft.ranking_id, "ranking_id"),
+        position=_position(draft.position),
+        source=_label(draft.source, 10, "source") or "page",
+        device=_label(draft.device, 16, "device"),
+        region=_label(draft.region, 32, "region"),
+        is_bot=bool(draft.is_bot),
+        visitor_key=_key(draft.visitor_key, "visitor_key"),
+        user_key=_user(draft.user_key),
+        is_profiled=bool(draft.is_profiled),
+    )
+
+
+def _impression_row(draft: ImpressionDraft) -> ImpressionRow:
+    ranking = draft.ranking
+    return ImpressionRow(
+        ranking_id=ranking.id,
+        slot=ranking.slot.value,
+        query=normalised(ranking.query),
+        current_item_id=draft.current_item_id if _is_plain(draft.current_item_id, MAX_ID_LENGTH) else "",
+        item_ids=[entry.item_id for entry in ranking.entries],
+        first_position=ranking.entries[0].position,
+        rung=ranking.rung.value,
+        bundle=ranking.bundle[:64],
+        source=draft.source,
+        device=draft.device,
+        is_bot=draft.is_bot,
+        occurred_at=draft.occurred_at,
+        visitor_key=draft.visitor_key,
+        user_key=draft.user_key,
+        is_profiled=draft.is_profiled,
+    )
+
+
+def _is_plain(text: Any, limit: int) -> bool:
+    """Is it text that every database stores: no NUL, no half of a surrogate pair?"""
+    if not isinstance(text, str) or len(text) > limit or "\x00" in text:
+        return False
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _identifier(text: Any, name: str) -> str:
+    if not _is_plain(text, MAX_ID_LENGTH):
+        message = f"Expected text of at most {MAX_ID_LENGTH} characters, without NUL and unpaired surrogates."
+        raise InvalidEvent(message, field=name)
+    return str(text)
+
+
+def _label(text: Any, limit: int, name: str) -> str:
+    if not _is_plain(text, limit):
+        raise InvalidEvent(f"Expected text of at most {limit} characters.", field=name)
+    return str(text)
+
+
+def _query(draft: EventDraft) -> str:
+    if not isinstance(draft.query, str):
+        raise InvalidEvent("Expected text.", field="query")
+    query = normalised(draft.query) if draft.query else ""
+    if not query and draft.type == EventType.SEARCH:
+        raise InvalidEvent("A search needs the query that was searched.", field="query")
+    return query
+
+
+def _moment(moment: Any, at: dt.datetime) -> dt.datetime:
+    if not isinstance(moment, dt.datetime) or moment.utcoffset() is None:
+        raise InvalidEvent("Expected a date and time with its offset from UTC.", field="occurred_at")
+    if moment <= at:
+        if moment < FIRST_DAY:
+            raise InvalidEvent(f"Nothing is recorded from before {FIRST_DAY.year}.", field="occurred_at")
+        return moment
+    if moment - at > MAX_CLOCK_AHEAD:
+        raise InvalidEvent("The event is more than a day in the future; set the client's clock.", field="occurred_at")
+    return at
+
+
+def _quantity(quantity: Any) -> float:
+    is_number = isinstance(quantity, int | float | Decimal) and not isinstance(quantity, bool)
+    if not is_number or not math.isfinite(quantity) or not 0 < quantity <= MAX_QUANTITY:
+        raise InvalidEvent(f"Expected a number above 0 and at most {MAX_QUANTITY:.0f}.", field="quantity")
+    return float(quantity)
+
+
+def _price(price: Any) -> Decimal | None:
+    if price is None:
+        return None
+    try:
+        exact = price if isinstance(price, Decimal) else Decimal(str(price))
+        if not (exact.is_finite() and 0 <= exact < MAX_PRICE):
+            raise InvalidOperation
+        return exact.quantize(Decimal("0.01"))
+    except InvalidOperation:
+        raise InvalidEvent("Expected the price of one unit, 0 to 12 digits, or none.", field="price") from None
+
+
+def _currency(currency: Any) -> str:
+    if currency == "" or (isinstance(currency, str) and len(currency) == 3 and currency.isascii() and currency.isalpha()):
+        return str(currency).upper()
+    raise InvalidEvent("Expected the three letters of ISO 4217, or nothing.", field="currency")
+
+
+def _position(position: Any) -> int | None:
+    if position is None:
+        return None
+    if isinstance(position, int) and not isinstance(position, bool) and 0 < position <= MAX_POSITION:
+        return int(position)
+    raise InvalidEvent(f"Expected a place from 1 to {MAX_POSITION}.", field="position")
+
+
+def _key(key: Any, name: str) -> uuid.UUID | None:
+    if key is None or isinstance(key, uuid.UUID):
+        return key
+    raise InvalidEvent("Expected a UUID.", field=name)
+
+
+def _user(user_key: Any) -> str | None:
+    if user_key is None or (user_key and _is_plain(user_key, 64)):
+        return user_key
+    raise InvalidEvent("Expected a user's key of 1 to 64 characters.", field="user_key")

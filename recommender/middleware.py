@@ -10,10 +10,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_cache_control, patch_vary_headers
 
-from recommender import capture, conf, tracking
-from recommender.identity import Shopper, shopper_of, token_for
-
-SECONDS_PER_DAY = 86_400
+from recommender import capture, tracking
+from recommender.identity import set_cookie, shopper_of
 
 
 class RecommenderMiddleware:
@@ -54,24 +52,12 @@ def _finished(request: HttpRequest, response: HttpResponseBase) -> HttpResponseB
     if getattr(request, "recommender_is_personal", False):
         patch_vary_headers(response, ("Cookie",))  # type: ignore[arg-type]
         patch_cache_control(response, private=True)  # type: ignore[arg-type]
-    if shopper.may_set_cookie and shopper.cookie_key is None:
-        _set_cookie(shopper, response)
+    if shopper.token is None and shopper.gives_consent:
+        key = shopper.visitor_key
+        if key is not None and key != shopper.cookie_key:
+            set_cookie(response, key, is_secure=request.is_secure())
+            patch_vary_headers(response, ("Cookie",))  # type: ignore[arg-type]
     buffer = capture.buffer_of(request)
     if buffer.drafts or buffer.impressions:
         response._resource_closers.append(lambda: capture.flush(request))  # type: ignore[attr-defined]
     return response
-
-
-def _set_cookie(shopper: Shopper, response: HttpResponseBase) -> None:
-    key = shopper.visitor_key
-    if key is None:
-        return
-    response.set_cookie(
-        conf.get("COOKIE_NAME"),
-        token_for(key),
-        max_age=int(conf.get("COOKIE_AGE_DAYS") * SECONDS_PER_DAY),
-        httponly=True,
-        samesite="Lax",
-        secure=shopper.is_secure,
-    )
-    patch_vary_headers(response, ("Cookie",))  # type: ignore[arg-type]

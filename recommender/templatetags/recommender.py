@@ -1,4 +1,4 @@
-"""Tags of a shop's pages: `recommend` gives a ranking, `recommendations` shows one, `search` does either; none raises."""
+"""Tags of a shop's pages: `recommend` gives a ranking, `recommendations` shows one, `search` does both, never raising."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from django.template.base import Node, Parser, Token
 from django.template.context import Context
 from django.utils import formats
 from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from recommender import capture, pipeline
 from recommender.catalog import item_id_of
-from recommender.identity import Shopper, shopper_of
+from recommender.identity import Shopper, mark_personal, shopper_of
 from recommender.types import Entry, Live, Ranking, Rung, Slot
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def recommendations(
 
 @register.tag
 def search(parser: Parser, token: Token) -> Node:
-    """`{% search %}` shows the results for the page's `?q=`; `{% search query limit=24 as ranking %}` only finds them."""
+    """`{% search %}` shows the results for the page's `?q=`; `{% search query as ranking %}` only finds them."""
     finds = token.split_contents()[-2:-1] == ["as"]
     node: Node = _search_tags.tags["find" if finds else "show"](parser, token)
     return node
@@ -154,7 +154,7 @@ def _shopper(context: Context) -> Shopper | None:
     request = context.get("request")
     if not isinstance(request, HttpRequest):
         return None
-    capture.mark_personal(request)
+    mark_personal(request)
     return shopper_of(request)
 
 
@@ -197,7 +197,8 @@ def _rendered(context: Context, names: list[str], values: dict[str, Any]) -> Saf
     page: Any = context
     found = page.template.engine.select_template(names)
     inner = context.new({**values, "request": context.get("request"), "csrf_token": context.get("csrf_token", "")})
-    return mark_safe(found.render(inner))  # the template has escaped it
+    rendered: SafeString = found.render(inner)
+    return rendered
 
 
 def _or_empty(slot: str, make: Callable[[], Ranking]) -> Ranking:

@@ -1,0 +1,167 @@
+"""Endpoints of the person: a token for an app, the own profile, the own choices, everything stored, and erasure."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Count
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from recommender import conf, identity, personas, privacy, serving
+from recommender.api.authentication import HOW_TO_IDENTIFY
+from recommender.api.base import ApiView, checked
+from recommender.api.problems import Problem
+from recommender.api.serializers import (
+    ChoicesSerializer,
+    ConsentSerializer,
+    ExportSerializer,
+    ProfileSerializer,
+    VisitorSerializer,
+)
+from recommender.identity import Shopper, shopper_of
+from recommender.models import Event, Visitor
+
+ENDPOINTS = ("visitors", "events", "search", "suggest", "recommendations/<slot>", "me", "me/export")
+CONSENT_DENIED = "denied"
+CONSENT_COOKIE_AGE_SECONDS = 180 * 86_400
+"""Half a year, after which a browser is asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whose data it is: the visitor of the token or cookie, and the user who is signed in; at least one of them."""
+
+    visitor_key: uuid.UUID | None
+    user_key: str | None
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """The arguments by which `privacy` finds a person."""
+        return {"visitor_key": self.visitor_key, "user_key": self.user_key}
+
+
+class VisitorsView(ApiView):
+    """Visitors of apps, which have no cookies."""
+
+    authentication_classes = ()
+
+    def post(self, request: Request) -> Response:
+        """Make a visitor with the consent that the app asked for, and give out its token."""
+        asked = checked(ConsentSerializer, request.data)
+        device = shopper_of(request._request).device
+        visitor = Visitor.objects.create(has_consented=asked["consent"], device=device)
+        made = {"visitor_id": visitor.key, "token": identity.token_for(visitor.key), "consent": asked["consent"]}
+        return Response(VisitorSerializer(made).data, status=201)
+
+
+class MeView(ApiView):
+    """The own profile."""
+
+    def get(self, request: Request) -> Response:
+        """What is known of the person and what it means in words. At most four queries."""
+        shopper = shopper_of(request._request)
+        return Response(_profile(shopper, _person(shopper)))
+
+    def patch(self, request: Request) -> Response:
+        """Change consent or profiling for the person, on all devices that are tied to the same user."""
+        shopper = shopper_of(request._request)
+        person = _person(shopper)
+        choices = checked(ChoicesSerializer, request.data)
+        _choose(person, choices)
+        response = Response(_profile(shopper, person))
+        if "consent" in choices and _asks_by_cookie(shopper):
+            answer = identity.CONSENT_GRANTED if choices["consent"] else CONSENT_DENIED
+            response.set_cookie(
+                identity.CONSENT_COOKIE, answer, max_age=CONSENT_COOKIE_AGE_SECONDS, samesite="Lax", path="/"
+            )
+        return response
+
+    def delete(self, request: Request) -> Response:
+        """Erase everything about the person."""
+        shopper = shopper_of(request._request)
+        privacy.erase(**_person(shopper).names)
+        response = Response(status=204)
+        if shopper.token is None:
+            identity.delete_cookie(response)
+        if _asks_by_cookie(shopper):
+            response.delete_cookie(identity.CONSENT_COOKIE)
+        return response
+
+
+class ExportView(ApiView):
+    """Everything stored about the person."""
+
+    def get(self, request: Request) -> Response:
+        """Visitors, events and lists, oldest first. Three queries."""
+        stored = privacy.export(**_person(shopper_of(request._request)).names)
+        return Response(ExportSerializer(stored).data)
+
+
+class UnknownEndpointView(ApiView):
+    """Whatever else is asked for below the API."""
+
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse every method."""
+        asked = request.path.rpartition("/api/v1/")[2].strip("/")
+        nearest = conf.closest(asked, ENDPOINTS)
+        raise Problem("unknown-endpoint", f"{nearest} There are: {', '.join(ENDPOINTS)}; none ends in a slash.".strip())
+
+
+def _person(shopper: Shopper) -> Person:
+    """Who asks about themselves; also a browser that has taken its consent back. Raises `Problem` for nobody.
+
+    The visitor of a browser is passed over where it is tied to a user who is not signed in here: the cookie alone opens
+    nobody's account. One query for a browser.
+    """
+    if shopper.token is not None:
+        return Person(identity.visitor_key_from(shopper.token), None)
+    key, user_key = shopper.cookie_key, shopper.user_key
+    tied_to = Visitor.objects.filter(key=key).values_list("user_key", flat=True).first() if key else None
+    if tied_to and tied_to != user_key:
+        key = None
+    if key is None and user_key is None:
+        raise Problem("not-identified", f"Sign in, or allow the visitor's cookie first. {HOW_TO_IDENTIFY}")
+    return Person(key, user_key)
+
+
+def _choose(person: Person, choices: dict[str, Any]) -> None:
+    """Store the choices; someone who has no row yet gets one, so that a refusal is remembered."""
+    if not choices:
+        return
+    if not privacy.visitors_of(**person.names).exists():
+        if person.visitor_key is not None:
+            Visitor.objects.get_or_create(key=person.visitor_key, defaults={"has_consented": False})
+        else:
+            identity.visitor_of_user(person.user_key or "")
+    if "consent" in choices:
+        privacy.set_consent(choices["consent"], **person.names)
+    if "profiling" in choices:
+        privacy.set_profiling(choices["profiling"], **person.names)
+
+
+def _asks_by_cookie(shopper: Shopper) -> bool:
+    """Whether the consent of this browser is our own cookie, and not the host's to store."""
+    return shopper.token is None and conf.get("CONSENT") == conf.DEFAULTS["CONSENT"]
+
+
+def _profile(shopper: Shopper, person: Person) -> dict[str, Any]:
+    rows = list(privacy.visitors_of(**person.names))
+    own = next((row for row in rows if row.key == person.visitor_key), rows[0] if rows else None)
+    counts = Event.objects.filter(visitor__in=rows).values_list("type").annotate(Count("pk")).order_by("type")
+    description = personas.describe(shopper.history(), serving.current().shelf, now=timezone.now())
+    profile = {
+        "visitor_id": person.visitor_key,
+        "user": own.user_key if own else person.user_key,
+        "consent": own.has_consented if own else shopper.has_consented,
+        "profiling": (own is None or own.is_profiled) and shopper.is_profiled,
+        "counts": dict(counts),
+        "headline": description.headline,
+        "interests": description.interests,
+    }
+    return dict(ProfileSerializer(profile).data)
