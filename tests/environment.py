@@ -8,6 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 VAR_DIR = Path(tempfile.mkdtemp(prefix="shopreco-tests-"))
 (VAR_DIR / "broker" / "control").mkdir(parents=True)
+(VAR_DIR / "static").mkdir()
 os.environ["SHOPRECO_VAR"] = str(VAR_DIR)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads of two processes on two cores only wait for each other
