@@ -19,8 +19,8 @@ from recommender.types import FloatArray, IntArray
 K1 = 1.2
 B = 0.4
 """Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond", section 3.5: k1 in 1.2-2,
-b in 0.5-0.8 for documents. Titles differ in length because they say more, so b is lower: on known-item queries of the
-demo's titles .4 to .75 differ by less than .01 in MRR."""
+b in 0.5-0.8 for documents. Titles differ in length because they say more, so b is lower. On known-item queries made of
+the demo's titles, .4 to .9 and k1 from .6 to 2 give the same MRR; b = 0 loses .04."""
 
 TITLE_WEIGHT = 2.0
 """A word of the title counts as two of the text: BM25F, Robertson, Zaragoza and Taylor 2004, "Simple BM25 extension to
@@ -91,7 +91,7 @@ class Postings:
 class LexicalIndex:
     """Texts by words; row i is the i-th text, an empty one is never found. `n_updated`: rows replaced since `build`.
 
-    norm (n_rows,) float32: k1 ((1 - b) + b length / mean length) of each item.
+    norm (n_rows,) float32: k1 ((1 - b) + b length / mean length) of each item, in the weight of a title's word.
     """
 
     lexicon: Lexicon

@@ -63,8 +63,9 @@ class Lexicon:
         """Return up to three (word id, errors) of words in use that may have been meant, the likeliest first.
 
         Errors are insertions, deletions, substitutions and swaps of neighbours (Damerau 1964, as optimal string
-        alignment): at most 1 from 4 letters on, 2 from 8 on. Fewer errors come first, then the same first letter, then the more
-        frequent word. An unfinished word may also be the misspelt start of a longer one.
+        alignment): at most 1 from 4 letters on, 2 from 8 on. Fewer errors come first, then the
+        more frequent word; another first letter only where no word has the same. An unfinished word may also be the
+        misspelt start of a longer one.
         """
         if not SHORTEST_CORRECTED <= len(word) <= MAX_LENGTH_CORRECTED or any(map(str.isdigit, word)):
             return []

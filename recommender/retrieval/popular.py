@@ -11,8 +11,9 @@ from recommender.state import State
 from recommender.types import FloatArray, IntArray
 
 WINDOW_DAYS: FloatArray = np.array([1, 7, 30], np.float32)
-WINDOW_WEIGHTS: FloatArray = np.array([0.2, 0.5, 0.3], np.float32)
-"""Share of the daily rate over 1, 7 and 30 days: a week is the shortest window that holds every weekday once."""
+WINDOW_WEIGHTS: FloatArray = np.array([0.05, 0.45, 0.5], np.float32)
+"""Shares of the daily rates over 1, 7 and 30 days. Of eleven mixtures the best at naming the next week's 100 best
+sellers in the demo's orders, over 29 weeks: NDCG .905; the month alone .889, the week .882, the day .722."""
 
 EVER_WEIGHT = 1e-4
 """Sales of all time only order items that nobody bought within 30 days."""

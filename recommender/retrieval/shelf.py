@@ -117,7 +117,7 @@ def build_shelf(
     encoder_hash: str = "",
     version: str = "",
 ) -> Shelf:
-    """Make a shelf of what is in memory; no SQL. Without titles a text is its own; without `available` all is in stock."""
+    """Make a shelf of what is in memory, without SQL. Unless given, a text is its own title and all is in stock."""
     titles = tuple(items.texts if titles is None else titles)
     blank = ("",) * len(items)
     return Shelf(

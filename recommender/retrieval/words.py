@@ -36,8 +36,8 @@ _NO_PLURAL = frozenset({"christmas", "lens", "canvas", "atlas", "gas", "series",
 
 LINKING_WORDS = frozenset(
     (
-        "a", "an", "and", "are", "as", "at", "by", "for", "from", "in", "is", "it", "of", "on", "or", "per", "the", "to",
-        "with", "without", "de", "la", "le", "der", "die", "das", "und", "et",
+        "a", "an", "and", "are", "as", "at", "by", "for", "from", "in", "is", "it", "of", "on", "or", "per", "the",
+        "to", "with", "without", "de", "la", "le", "der", "die", "das", "und", "et",
     )
 )  # fmt: skip
 """Words that a title may lack although the query has them."""

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recommender.retrieval.base import Candidates
+from recommender.retrieval.fusion import fuse_ranks, fuse_scores
+
+
+def listed(rows, scores=None):
+    scores = range(len(rows), 0, -1) if scores is None else scores
+    return Candidates(np.array(rows, np.int32), np.array(list(scores), np.float32))
+
+
+def test_reciprocal_ranks_add_up():
+    fused = fuse_ranks([listed([7, 3]), listed([3, 9])], limit=5)
+    assert fused.rows.tolist() == [3, 7, 9]
+    np.testing.assert_allclose(fused.scores, [1 / 62 + 1 / 61, 1 / 61, 1 / 62], rtol=1e-6)
+
+
+def test_rank_fusion_ignores_the_size_of_scores():
+    small, large = listed([1, 2], [0.2, 0.1]), listed([1, 2], [2e6, 1e6])
+    assert fuse_ranks([small], limit=2).scores.tolist() == fuse_ranks([large], limit=2).scores.tolist()
+
+
+def test_weights_say_which_list_leads():
+    lists = [listed([1]), listed([2])]
+    assert fuse_ranks(lists, limit=2, weights=[1, 2]).rows.tolist() == [2, 1]
+    assert fuse_scores(lists, limit=2, weights=[2, 1]).rows.tolist() == [1, 2]
+
+
+def test_scores_are_brought_to_one_scale():
+    fused = fuse_scores([listed([1, 2], [10, 5]), listed([2, 3], [0.4, 0.1])], limit=3)
+    assert fused.rows.tolist() == [2, 1, 3]
+    np.testing.assert_allclose(fused.scores, [1.5, 1.0, 0.25], rtol=1e-6)
+
+
+def test_list_without_positive_scores_says_nothing():
+    fused = fuse_scores([listed([1, 2], [0, 0]), listed([2], [1])], limit=2)
+    assert fused.rows.tolist() == [2, 1]
+    assert fused.scores.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("fuse", [fuse_ranks, fuse_scores])
+def test_nothing_fused_is_nothing(fuse):
+    assert len(fuse([], limit=3)) == 0
+    assert len(fuse([Candidates.none(), Candidates.none()], limit=3)) == 0
+
+
+@pytest.mark.parametrize("fuse", [fuse_ranks, fuse_scores])
+@given(lists=st.lists(st.lists(st.integers(0, 30), unique=True), min_size=1, max_size=4), data=st.data())
+def test_order_of_the_lists_does_not_matter(fuse, lists, data):
+    shuffled = data.draw(st.permutations(lists))
+    first, second = (fuse([listed(rows) for rows in some], limit=99) for some in (lists, shuffled))
+    assert set(first.rows.tolist()) == {row for rows in lists for row in rows}
+    np.testing.assert_allclose(first.scores, second.scores, rtol=1e-5)

@@ -1,0 +1,88 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recommender.retrieval.words import fold, pairs, stem, words
+
+
+def indexed(text):
+    return [part for word in words(text) for part in word.indexed()]
+
+
+@pytest.mark.parametrize(
+    ("plural", "singular"),
+    [
+        ("boxes", "box"), ("glasses", "glass"), ("dishes", "dish"), ("watches", "watch"), ("berries", "berry"),
+        ("cookies", "cookie"), ("pies", "pie"), ("shoes", "shoe"), ("tomatoes", "tomato"), ("knives", "knife"),
+        ("buses", "bus"), ("vases", "vase"), ("houses", "house"), ("dresses", "dress"), ("cups", "cup"),
+        ("lenses", "lens"), ("children", "child"), ("fairies", "fairy"), ("cases", "case"), ("toes", "toe"),
+    ],
+)  # fmt: skip
+def test_plural_and_singular_share_a_stem(plural, singular):
+    assert stem(plural) == stem(singular)
+
+
+@pytest.mark.parametrize("word", ["glass", "christmas", "bus", "gas", "12cm", "3s", "茶杯", "the", "", "tennis"])
+def test_what_is_no_plural_is_left_alone(word):
+    assert stem(word) == word
+
+
+def test_different_words_keep_different_stems():
+    kinds = ["glass", "gloss", "box", "boy", "dish", "disc", "case", "cash", "house", "horse", "lens", "len"]
+    assert len({stem(word) for word in kinds}) == len(kinds)
+
+
+def test_accents_ligatures_and_full_width_letters_are_folded():
+    assert fold("Crème BRÛLÉE Ångström straße ﬁne Łódź œuvre") == "creme brulee angstrom strasse fine lodz oeuvre"
+    assert indexed("１２ＣＭ") == ["12cm"]
+
+
+def test_folding_keeps_sounds_of_japanese_and_syllables_of_korean():
+    assert fold("ガラス") == "ガラス"
+    assert fold("한국") == "한국"
+
+
+def test_hyphenated_word_is_found_whole_and_in_parts():
+    assert indexed("T-LIGHT holder") == ["tlight", "t", "light", "holder"]
+    assert next(words("T-LIGHT")).shown == "t-light"
+
+
+def test_apostrophes_do_not_split():
+    assert indexed("Jack's don’t") == ["jacks", "dont"]
+
+
+def test_numbers_and_sizes_are_kept():
+    assert indexed("12cm 3.5 3,5 1,000 1/2 5.5cm A4 S/3") == [
+        "12cm",
+        "3.5",
+        "3.5",
+        "1000",
+        "1/2",
+        "5.5cm",
+        "a4",
+        "s",
+        "3",
+    ]
+
+
+def test_chinese_is_indexed_in_pairs_and_characters():
+    assert set(indexed("绿茶杯")) == {"绿茶杯", "绿茶", "茶杯", "绿", "茶", "杯"}
+    assert pairs(next(words("绿茶杯"))) == ("绿茶", "茶杯")
+    assert pairs(next(words("茶"))) == ("茶",)
+
+
+def test_scripts_with_vowel_signs_stay_whole():
+    assert indexed("बच्चों के खिलौने") == ["बच्चों", "के", "खिलौने"]
+
+
+def test_emoji_and_operators_are_no_words():
+    assert indexed("😀🎉 * -- ; \"' ~^ \x00 _ __") == []
+
+
+@given(st.text(max_size=200))
+def test_any_text_splits_into_words_that_split_into_themselves(text):
+    for word in words(text):
+        assert word.shown
+        assert all(part and len(part) <= len(text) * 4 + 64 for part in word.indexed())
+        if word.whole and not word.parts and not word.is_cjk:
+            assert indexed(word.whole)[:1] == [word.whole]
