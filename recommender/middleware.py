@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ from django.utils.cache import patch_cache_control, patch_vary_headers
 
 from recommender import capture, tracking
 from recommender.identity import set_cookie, shopper_of
+
+logger = logging.getLogger(__name__)
 
 
 class RecommenderMiddleware:
@@ -58,6 +61,14 @@ def _finished(request: HttpRequest, response: HttpResponseBase) -> HttpResponseB
             set_cookie(response, key, is_secure=request.is_secure())
             patch_vary_headers(response, ("Cookie",))  # type: ignore[arg-type]
     buffer = capture.buffer_of(request)
-    if buffer.drafts or buffer.impressions:
-        response._resource_closers.append(lambda: capture.flush(request))  # type: ignore[attr-defined]
+    if buffer.drafts or buffer.impressions or buffer.sources:
+        response._resource_closers.append(lambda: _flush(request))  # type: ignore[attr-defined]
     return response
+
+
+def _flush(request: HttpRequest) -> None:
+    try:
+        capture.flush(request)
+    except Exception:  # the edge of capture: whatever the database or a rule of the shop does, the page is out
+        capture.counts["failed"] += 1
+        logger.exception("what happened on a page was not recorded")

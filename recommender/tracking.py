@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import logging
 import uuid
@@ -21,9 +22,10 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 
 from recommender import conf
-from recommender.capture import LENGTHS, EventDraft, IngestResult, ingest, record
+from recommender.capture import MAX_ID_LENGTH, EventDraft, IngestResult, ingest, normalised, record, record_later
 from recommender.catalog import Constant, catalog_for_label, follow
 from recommender.exceptions import ConfigurationError
+from recommender.identity import Shopper
 from recommender.types import EventType
 
 logger = logging.getLogger(__name__)
@@ -262,9 +264,16 @@ def _row_saved(sender: type[models.Model], instance: models.Model, created: bool
         return
     request = current_request.get()
     if request is not None:
-        transaction.on_commit(lambda: record(request, lambda: rule.draft(instance)))
+        transaction.on_commit(lambda: record_later(request, lambda shopper: [_signed(rule.draft(instance), shopper)]))
     else:
         transaction.on_commit(lambda: _record_alone(rule, instance))
+
+
+def _signed(draft: EventDraft, shopper: Shopper) -> EventDraft:
+    """The order of a shopper who consented is theirs; another one is nobody's."""
+    if not shopper.has_consented:
+        return dataclasses.replace(draft, user_key=None)
+    return dataclasses.replace(draft, visitor_key=shopper.visitor_key, device=shopper.device, region=shopper.region)
 
 
 def _record_alone(rule: OrderRows, row: models.Model) -> None:
@@ -276,7 +285,7 @@ def _record_alone(rule: OrderRows, row: models.Model) -> None:
 
 def _page_drafts(rule: PageRule, request: HttpRequest) -> Iterator[EventDraft]:
     item_id, query = _item_id(rule, request), _read(rule.query, request)
-    query = " ".join(query.replace("\x00", " ").split())[: LENGTHS["query"]].strip()
+    query = normalised(query)
     if not item_id and not query:
         return
     ranking_id, position = _source_list(request)
@@ -304,7 +313,7 @@ def _page_drafts(rule: PageRule, request: HttpRequest) -> Iterator[EventDraft]:
 
 def _item_id(rule: PageRule, request: HttpRequest) -> str:
     if isinstance(rule.item_id, str):
-        return _read(rule.item_id, request)[: LENGTHS["item_id"]]
+        return _read(rule.item_id, request)[:MAX_ID_LENGTH]
     label, path = rule.item_id
     key, catalog = _read(path, request), catalog_for_label(label)
     return f"{catalog.model._meta.model_name}:{key}" if key and catalog is not None else ""
