@@ -21,6 +21,7 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 N_DEPARTMENTS = 14
+MAX_DEPARTMENTS = 100
 MAX_ROUNDS = 60
 N_STARTS = 8
 N_NAME_WORDS = 2
@@ -76,7 +77,7 @@ def group(vectors: FloatArray, titles: Sequence[str], *, n_groups: int = N_DEPAR
     """
     labels = _cluster(vectors, min(n_groups, len(vectors)), seed)
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    names = name_groups([[titles[row] for row in rows] for rows in members])
+    names = name_groups([[titles[row] for row in rows.tolist()] for rows in members])
     return sorted((Group(name, rows) for name, rows in zip(names, members, strict=True)), key=lambda one: one.name)
 
 

@@ -1,0 +1,190 @@
+"""The demo from an empty folder to a served shop: each step once, and skipped where its result is there."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import signal
+import socket
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import CommandError, call_command
+
+from recommender.models import Bundle, Event, ItemStatistics
+from shopreco.shop.models import Department, OrderLine, Product
+from shopreco.shop.processes import Child, Children
+
+HOST = "127.0.0.1"
+START_SECONDS = 60.0
+LOOK_SECONDS = 0.2
+ADMIN = "admin"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A part of the demo: what it says, whether its result is there already, and the command that makes it."""
+
+    title: str
+    is_done: Callable[[], bool]
+    work: Callable[[], Any]
+
+
+def prepare(say: Say) -> None:
+    """Fill the database as far as it is not: shop, events, items, vectors, statistics, departments, the admin."""
+    for step in STEPS:
+        run_step(step, say)
+
+
+def run_step(step: Step, say: Say) -> None:
+    """Do one step, or say that it is done."""
+    if step.is_done():
+        say(f"- {step.title}: there already")
+        return
+    say(f"- {step.title} …")
+    started = time.monotonic()
+    step.work()
+    say(f"  {time.monotonic() - started:.1f} s")
+
+
+def start_workers(children: Children) -> None:
+    """Start a Celery worker for each queue, and beat."""
+    (Path(settings.VAR_DIR) / "broker" / "control").mkdir(parents=True, exist_ok=True)
+    celery = [sys.executable, "-m", "celery", "-A", "shopreco"]
+    folder = children.log_folder.parent
+    worker = [*celery, "worker", "--loglevel", "INFO", "--pool", "solo", "--without-gossip", "--without-mingle"]
+    children.start("worker-default", [*worker, "--queues", "default", "--hostname", "default@%h"])
+    children.start("worker-training", [*worker, "--queues", "training", "--hostname", "training@%h"])
+    children.start(
+        "beat", [*celery, "beat", "--loglevel", "INFO", "--schedule", str(folder / "beat-schedule"), "--pidfile", ""]
+    )
+
+
+def train(say: Say) -> None:
+    """Train once; a training that fails leaves a shop that searches and lists by the untrained encoder."""
+    if is_trained():
+        say("- Training: there already")
+        return
+    say("- Training …")
+    started = time.monotonic()
+    try:
+        call_command("recommender_train")
+    except CommandError as error:
+        say(f"  {error}\n  The shop is served without a trained model; the schedule trains again.")
+    say(f"  {time.monotonic() - started:.1f} s")
+
+
+def serve(children: Children, *, port: int) -> Child:
+    """Start the web server and wait until it answers. Raises `CommandError`."""
+    child = children.start("web", _web_command(port))
+    deadline = time.monotonic() + START_SECONDS
+    while not _answers(port):
+        if child.process.poll() is not None or time.monotonic() > deadline:
+            last = child.log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise CommandError(f"The web server did not start: {' '.join(last)[:300]} See {child.log}.")
+        time.sleep(LOOK_SECONDS)
+    return child
+
+
+def watch(children: Children, web: Child, say: Say) -> None:
+    """Wait for Ctrl-C. A worker that ends is reported once; without the web server there is nothing to wait for."""
+    reported: set[str] = set()
+    while web.process.poll() is None:
+        for child in children.ended():
+            if child.name not in reported:
+                reported.add(child.name)
+                say(f"{child.name} has ended with code {child.process.returncode}; see {child.log}.")
+        time.sleep(LOOK_SECONDS)
+    raise CommandError(f"The web server has ended with code {web.process.returncode}; see {web.log}.")
+
+
+def check_port(port: int) -> None:
+    """Raise `CommandError` where another program listens, before minutes are spent."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise CommandError(
+                f"Port {port} is taken ({error.strerror}). Stop what listens there, or choose another: "
+                f"manage.py demo --port {port + 1}"
+            ) from error
+
+
+def is_trained() -> bool:
+    """Has a run written a bundle, promoted or not?"""
+    return Bundle.objects.filter(is_trained=True).exists()
+
+
+def are_orders_recorded() -> bool:
+    """Is the newest order line an event? They are recorded oldest first."""
+    newest = OrderLine.objects.order_by("-pk").values_list("pk", flat=True).first()
+    return newest is None or Event.objects.filter(message_id=f"order:shop.orderline:{newest}").exists()
+
+
+def create_admin() -> None:
+    """Create the user admin with the password admin: for this demo only."""
+    users: Any = get_user_model().objects
+    users.create_superuser(ADMIN, "admin@example.com", ADMIN)
+
+
+def has_admin() -> bool:
+    return get_user_model().objects.filter(is_superuser=True).exists()
+
+
+def log_folder() -> Path:
+    return Path(settings.VAR_DIR) / "logs"
+
+
+@contextlib.contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that the children are stopped."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _web_command(port: int) -> list[str]:
+    if importlib.util.find_spec("gunicorn") is None:
+        return [sys.executable, "manage.py", "runserver", "--noreload", f"{HOST}:{port}"]
+    return [
+        *(sys.executable, "-m", "gunicorn", "shopreco.wsgi"),
+        *("--bind", f"{HOST}:{port}", "--workers", "1", "--threads", "2", "--access-logfile", "-"),
+    ]
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/", timeout=30) as page:
+            return bool(page.status == 200)
+    except OSError:
+        return False
+
+
+STEPS = (
+    Step("Tables", lambda: False, lambda: call_command("migrate", verbosity=0, interactive=False)),
+    Step("Products, customers and orders", lambda: Product.objects.exists(), lambda: call_command("demo_load")),
+    Step("Orders as events", are_orders_recorded, lambda: call_command("recommender_reconcile")),
+    Step(
+        "Items, vectors and statistics",
+        lambda: ItemStatistics.objects.exists(),
+        lambda: call_command("recommender_sync"),
+    ),
+    Step("Departments", lambda: Department.objects.exists(), lambda: call_command("demo_departments")),
+    Step("Administrator", has_admin, create_admin),
+)
