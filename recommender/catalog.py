@@ -138,7 +138,7 @@ class Catalog:
             is_available=bool(self.value("available", obj)),
             is_active=bool(self.value("active", obj)),
             text_hash=hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
-            first_seen_at=_moment(self.value("first_seen", obj)),
+            first_seen_at=moment(self.value("first_seen", obj)),
         )
 
     def live(self, obj: Any) -> Live | None:
@@ -171,7 +171,7 @@ class Catalog:
         if self.updated:
             paths["updated"] = self.updated
         for name, path in paths.items():
-            if isinstance(path, str) and (message := _path_fault(self.model, path)):
+            if isinstance(path, str) and (message := path_fault(self.model, path)):
                 faults.append((name, f"{type(self).__name__}.{name} = {path!r}: {message}"))
         return faults
 
@@ -191,7 +191,7 @@ class Catalog:
     def _joins(self) -> list[str]:
         joins = set()
         for declared in (*(getattr(self, name) for name in ATTRIBUTES), *self.attributes.values()):
-            if isinstance(declared, str) and (join := _foreign_keys(self.model, declared)):
+            if isinstance(declared, str) and (join := foreign_keys(self.model, declared)):
                 joins.add(join)
         return sorted(joins)
 
@@ -256,14 +256,22 @@ def live_items(refs: Mapping[str, tuple[str, str]]) -> dict[str, Live]:
         wanted = {object_id: item_id for item_id, (label, object_id) in refs.items() if label == catalog.label}
         if not wanted:
             continue
+        unreadable: list[str] = []
         for obj in catalog.queryset().filter(pk__in=list(wanted)):
             try:
                 live = catalog.live(obj)
-            except Exception:
-                logger.exception("catalog %s cannot read object %s; it is left out of lists", catalog.label, obj.pk)
+            except Exception as error:  # the shop's own code: one bad object must not empty the list
+                unreadable.append(f"{obj.pk} ({type(error).__name__}: {error})")
                 continue
             if live is not None:
                 found[wanted[str(obj.pk)]] = live
+        if unreadable:
+            logger.error(
+                "%s: %d objects cannot be read and are left out of lists, the first is %s",
+                catalog.label,
+                len(unreadable),
+                unreadable[0],
+            )
     return found
 
 
@@ -286,7 +294,7 @@ def _declarable() -> set[str]:
     return {name for name in vars(Catalog) if not name.startswith("_")} | {"label"}
 
 
-def _path_fault(model: type[models.Model], path: str) -> str:
+def path_fault(model: type[models.Model], path: str) -> str:
     current: type[models.Model] | None = model
     for part in path.replace("__", ".").split("."):
         if current is None:
@@ -304,7 +312,7 @@ def _path_fault(model: type[models.Model], path: str) -> str:
     return ""
 
 
-def _foreign_keys(model: type[models.Model], path: str) -> str:
+def foreign_keys(model: type[models.Model], path: str) -> str:
     """The part of a path that leads through forward foreign keys, as `select_related` wants it."""
     joins: list[str] = []
     current: type[models.Model] = model
@@ -340,7 +348,7 @@ def _price(value: Any) -> Decimal | None:
     return price if price.is_finite() and 0 <= price < Decimal(10) ** 12 else None
 
 
-def _moment(value: Any) -> dt.datetime | None:
+def moment(value: Any) -> dt.datetime | None:
     """A date or a naive time in the shop's time zone becomes aware."""
     if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
         value = dt.datetime.combine(value, dt.time.min)
