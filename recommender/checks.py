@@ -11,10 +11,9 @@ from django.core import checks
 from django.core.files.storage import InvalidStorageError, storages
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from recommender import conf
+from recommender import conf, tracking
 from recommender.catalog import Catalog, catalogs
 from recommender.exceptions import ConfigurationError
-from recommender.tracking import tracked_pages, tracked_rows
 
 MIDDLEWARE = "recommender.middleware.RecommenderMiddleware"
 CATALOG_EXAMPLE = """Write a recommendations.py in your shop's app:
@@ -156,10 +155,10 @@ def _faults_of(catalog: Catalog) -> Iterator[checks.CheckMessage]:
 
 
 def _faulty_rows() -> Iterator[checks.CheckMessage]:
-    for rows in tracked_rows():
+    for rows in tracking._rows.values():
         try:
             rows.model  # noqa: B018  looking it up is the check
-            messages = [message for _, message in rows.faults()]
+            messages = [fault if isinstance(fault, str) else fault[1] for fault in rows.faults()]
         except ConfigurationError as error:
             messages = [str(error)]
         for message in messages:
@@ -168,10 +167,10 @@ def _faulty_rows() -> Iterator[checks.CheckMessage]:
 
 
 def _unknown_pages() -> Iterator[checks.CheckMessage]:
-    if not tracked_pages() or not getattr(settings, "ROOT_URLCONF", None):
+    if not tracking._pages or not getattr(settings, "ROOT_URLCONF", None):
         return
     known = set(_view_names(get_resolver().url_patterns))
-    for name in sorted({rule.view_name for rule in tracked_pages()} - known):
+    for name in sorted(set(tracking._pages) - known):
         yield checks.Warning(
             f"track_pages() names the page {name!r}, which no URL has: its events are never recorded.",
             hint=conf.closest(name, known) or "Name a URL as reverse() does, with its namespace.",
