@@ -179,7 +179,7 @@ def flush(request: Any) -> IngestResult:
     if buffer is None:
         return IngestResult()
     shopper = shopper_of(request)
-    told = [*buffer.drafts, *(draft for source in buffer.sources for draft in source(shopper))]
+    told = [*buffer.drafts, *(draft for source in buffer.sources for draft in _told(source, shopper))]
     orders = [draft for draft in told if draft.source == "order"]
     if not (len(told) > len(orders) or buffer.impressions) or not shopper.has_consented:
         n_dropped = len(told) - len(orders)
@@ -187,7 +187,9 @@ def flush(request: Any) -> IngestResult:
         result = ingest(orders) if orders else IngestResult()
         return dataclasses.replace(result, n_dropped=result.n_dropped + n_dropped)
     own = _of_shopper(shopper)
-    drafts = [draft if draft.source == "order" else dataclasses.replace(draft, region=shopper.region, **own) for draft in told]
+    drafts = [
+        draft if draft.source == "order" else dataclasses.replace(draft, region=shopper.region, **own) for draft in told
+    ]
     return ingest(drafts, [dataclasses.replace(draft, **own) for draft in buffer.impressions.values()])
 
 
@@ -196,6 +198,15 @@ def normalised(query: str) -> str:
     text = unicodedata.normalize("NFC", query[: MAX_QUERY_LENGTH * 8].encode("utf-8", "replace").decode())
     printable = "".join(" " if unicodedata.category(char) == "Cc" else char for char in text)
     return " ".join(printable.split())[:MAX_QUERY_LENGTH].rstrip()
+
+
+def _told(source: Source, shopper: Shopper) -> list[EventDraft]:
+    try:
+        return list(source(shopper))
+    except Exception:
+        counts["failed"] += 1
+        logger.exception("a source of events failed; the others of its request are kept")
+        return []
 
 
 def _of_shopper(shopper: Shopper) -> dict[str, Any]:
@@ -346,7 +357,9 @@ def _price(price: Any) -> Decimal | None:
 
 
 def _currency(currency: Any) -> str:
-    if currency == "" or (isinstance(currency, str) and len(currency) == 3 and currency.isascii() and currency.isalpha()):
+    if currency == "" or (
+        isinstance(currency, str) and len(currency) == 3 and currency.isascii() and currency.isalpha()
+    ):
         return str(currency).upper()
     raise InvalidEvent("Expected the three letters of ISO 4217, or nothing.", field="currency")
 

@@ -33,11 +33,11 @@ MAX_TOKEN_LENGTH = 200
 _NAMESPACE = uuid.UUID("6f1c1c0e-7d0b-5a53-9b1a-0c1a4b0e2f57")
 _SIGNER_SALT = "recommender.visitor"
 _CRAWLERS = re.compile(
-    r"bot\b|bot[/;_-]|crawl|spider|slurp|preview|headlesschrome-lighthouse|lighthouse|facebookexternalhit|"
-    r"^(?:curl|wget|python-|go-http|java/|okhttp-bot|scrapy|libwww|httpie|apache-httpclient)|monitor|pingdom|uptime",
+    r"(?<!cu)bot\b|crawl|spider|slurp|preview|lighthouse|facebookexternalhit|pingdom|uptime|"
+    r"^(?:curl|wget|python-|go-http|java/|scrapy|libwww|httpie|apache-httpclient)",
     re.IGNORECASE,
 )
-"""What crawlers, previews and monitors call themselves; a browser that says nothing is taken for a person."""
+"""What crawlers, previews and monitors call themselves; the Cubot phones are people, and so is one without a name."""
 
 _TABLETS = re.compile(r"ipad|tablet|kindle|silk|playbook|android(?!.*mobi)", re.IGNORECASE)
 _MOBILES = re.compile(r"mobi|iphone|ipod|android|opera mini", re.IGNORECASE)
@@ -110,14 +110,15 @@ class Shopper:
 
     @cached_property
     def is_crawler(self) -> bool:
-        return bool(_CRAWLERS.search(self._user_agent))
+        """By the user agent. Who sends a token is an app that asked for it, whatever its HTTP library calls itself."""
+        return self.token is None and bool(_CRAWLERS.search(self._user_agent))
 
     @cached_property
     def is_bot(self) -> bool:
         """A crawler, or a browser that fetches a page nobody has asked for yet."""
-        meta = self.request.META
-        purpose = f"{meta.get('HTTP_SEC_PURPOSE', '')} {meta.get('HTTP_PURPOSE', '')} {meta.get('HTTP_X_MOZ', '')}".lower()
-        return self.is_crawler or "prefetch" in purpose or "prerender" in purpose
+        headers = ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_PURPOSE", "HTTP_X_MOZ")
+        purpose = " ".join(self.request.META.get(header, "") for header in headers).lower()
+        return self.is_crawler or any(word in purpose for word in ("prefetch", "prerender", "preview"))
 
     @cached_property
     def device(self) -> str:
@@ -257,7 +258,8 @@ def visitor_of_user(user_key: str) -> Visitor:
 
 def grant_consent(user_keys: list[str]) -> int:
     """Note that these users have agreed, on the visitor of their own. Returns how many; one statement a thousand."""
-    rows = [Visitor(key=own_key(user_key), user_key=user_key, has_consented=True) for user_key in sorted(set(user_keys))]
+    keys = sorted(set(user_keys))
+    rows = [Visitor(key=own_key(user_key), user_key=user_key, has_consented=True) for user_key in keys]
     Visitor.objects.bulk_create(
         rows, batch_size=1000, update_conflicts=True, unique_fields=["key"], update_fields=["has_consented"]
     )

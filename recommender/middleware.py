@@ -1,74 +1,146 @@
-"""The one middleware: knows the visitor, sets the cookie after consent, and records a page once it has been sent."""
+"""The visitor's cookie on the way out, and what was seen stored after the response: a request in, the same page out."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.cache import cc_delim_re, patch_cache_control, patch_vary_headers
 
-from recommender import capture, tracking
-from recommender.identity import set_cookie, shopper_of
+from recommender import capture, conf, identity, tracking
+from recommender.identity import Shopper, shopper_of
 
 logger = logging.getLogger(__name__)
 
+_complaints: set[str] = set()
+"""What has been logged with its traceback in this process: a broken database is one line, not one per page."""
+
 
 class RecommenderMiddleware:
-    """Must be the first of `MIDDLEWARE`. It asks the database nothing before the response and writes after it.
-
-    The writing hangs on the closing of the response, which runs before Django gives its connections back.
-    """
+    """Put it first in MIDDLEWARE, so that no cache above it keeps what it adds. Adds no query before the response."""
 
     sync_capable = True
     async_capable = True
 
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]) -> None:
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
             markcoroutinefunction(self)
+        identity.connect()
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self.is_async:
-            return self._acall(request)
-        token = tracking.current_request.set(request)
+            return self._answer_async(request)
+        token = capture.current_request.set(request)
         try:
-            return _finished(request, self.get_response(request))
+            response: HttpResponseBase = self.get_response(request)  # type: ignore[assignment]
         finally:
-            tracking.current_request.reset(token)
+            capture.current_request.reset(token)
+        if _is_concerned(request, response):
+            finish(request, response)
+        return response
 
-    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        token = tracking.current_request.set(request)
+    async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
+        token = capture.current_request.set(request)
         try:
-            return _finished(request, await self.get_response(request))
+            response: HttpResponseBase = await self.get_response(request)  # type: ignore[misc]
         finally:
-            tracking.current_request.reset(token)
+            capture.current_request.reset(token)
+        if _is_concerned(request, response):
+            await sync_to_async(finish, thread_sensitive=True)(request, response)
+        return response
 
 
-def _finished(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    tracking.record_page(request, response)
+def finish(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Settle the cookie and the caches, and leave the storing to the response's end. Never raises, no query."""
+    try:
+        _settle(request, response)
+    except Exception:
+        _complain("finish", "a response left without its visitor's cookie")
+    if "recommender_buffer" in vars(request):
+        response._resource_closers.append(lambda: _store(request))  # type: ignore[attr-defined]
+
+
+def _is_concerned(request: HttpRequest, response: HttpResponseBase) -> bool:
+    """Has the page something to record, to keep out of caches or to tell the browser? The cheap way out of most."""
+    try:
+        source = tracking.page_source(request, response)
+    except Exception:
+        _complain("rules", "the rules of a page were not applied")
+        source = None
+    if source is not None:
+        capture.record_later(request, source)
+    seen = vars(request)
+    return (
+        "recommender_buffer" in seen
+        or "recommender_is_personal" in seen
+        or "recommender_shopper" in seen
+        or conf.get("COOKIE_NAME") in request.COOKIES
+    )
+
+
+def _settle(request: HttpRequest, response: HttpResponseBase) -> None:
     shopper = shopper_of(request)
-    if getattr(request, "recommender_is_personal", False):
-        patch_vary_headers(response, ("Cookie",))  # type: ignore[arg-type]
-        patch_cache_control(response, private=True)  # type: ignore[arg-type]
-    if shopper.token is None and shopper.gives_consent:
-        key = shopper.visitor_key
-        if key is not None and key != shopper.cookie_key:
-            set_cookie(response, key, is_secure=request.is_secure())
-            patch_vary_headers(response, ("Cookie",))  # type: ignore[arg-type]
-    buffer = capture.buffer_of(request)
-    if buffer.drafts or buffer.impressions or buffer.sources:
-        response._resource_closers.append(lambda: _flush(request))  # type: ignore[attr-defined]
-    return response
+    if "recommender_is_personal" in vars(request):
+        _keep_private(response)
+    if shopper.token is not None or shopper.is_crawler:
+        return
+    if not shopper.gives_consent:
+        if shopper.cookie_key is not None and not _is_shared(response):
+            identity.delete_cookie(response)
+        return
+    if "recommender_buffer" in vars(request) or shopper.is_fresh:
+        _give_cookie(shopper, request, response)
 
 
-def _flush(request: HttpRequest) -> None:
+def _give_cookie(shopper: Shopper, request: HttpRequest, response: HttpResponseBase) -> None:
+    """A page that shared caches may keep gets no cookie: they would hand one visitor's to everybody."""
+    key = shopper.visitor_key
+    if key is None or not shopper.is_fresh:
+        return
+    if _is_shared(response):
+        shopper.visitor_key = None
+        return
+    identity.set_cookie(response, key, is_secure=request.is_secure())
+    patch_vary_headers(response, ("Cookie",))
+
+
+def _keep_private(response: HttpResponseBase) -> None:
+    """For one browser only. Source: RFC 9111, section 5.2.2.7."""
+    directives = [part for part in _cache_control(response) if not part.lower().startswith(("s-maxage", "public"))]
+    if directives:
+        response["Cache-Control"] = ", ".join(directives)
+    elif response.has_header("Cache-Control"):
+        del response["Cache-Control"]
+    if not any(part.lower() in ("no-store", "private") for part in directives):
+        patch_cache_control(response, private=True)
+    patch_vary_headers(response, ("Cookie",))
+
+
+def _is_shared(response: HttpResponseBase) -> bool:
+    return any(part.lower().startswith(("public", "s-maxage")) for part in _cache_control(response))
+
+
+def _cache_control(response: HttpResponseBase) -> list[str]:
+    return [part for part in cc_delim_re.split(response.get("Cache-Control", "")) if part]
+
+
+def _store(request: HttpRequest) -> None:
+    """The closer. Django runs it after the last byte and before it closes old connections."""
     try:
         capture.flush(request)
-    except Exception:  # the edge of capture: whatever the database or a rule of the shop does, the page is out
+    except Exception:
         capture.counts["failed"] += 1
-        logger.exception("what happened on a page was not recorded")
+        _complain("store", "what a page has seen was not stored")
+
+
+def _complain(kind: str, message: str) -> None:
+    if kind in _complaints:
+        logger.debug("again: %s", message, exc_info=True)
+        return
+    _complaints.add(kind)
+    logger.exception("%s; further ones are counted in recommender.capture.counts and not logged", message)

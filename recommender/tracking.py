@@ -1,42 +1,43 @@
-"""Rules of a shop: a page that answered is an event, an order row is a purchase; drafts for `capture` come out."""
+"""What a shop declares in its `recommendations.py`: pages that are events, rows that are purchases; drafts come out."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
 import logging
+import math
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
-from functools import cached_property
-from itertools import islice
 from typing import Any
 
-from django.apps import apps
-from django.core.exceptions import FieldDoesNotExist
 from django.db import models, transaction
 from django.db.models.signals import post_save
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 
-from recommender import conf
-from recommender.capture import MAX_ID_LENGTH, EventDraft, IngestResult, ingest, normalised, record, record_later
-from recommender.catalog import Constant, catalog_for_label, follow
+from recommender import capture, conf
+from recommender.capture import EventDraft, IngestResult, Source
+from recommender.catalog import Constant, catalog_for_label
 from recommender.exceptions import ConfigurationError
 from recommender.identity import Shopper
+from recommender.models import Item
+from recommender.orders import OrderRows
 from recommender.types import EventType
+
+__all__ = [
+    "Constant", "OrderRows", "PageRule", "ReconcileReport", "connect", "page", "page_source", "reconcile",
+    "track_pages", "track_rows", "tracked_pages", "tracked_rows",
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
-SUCCESSES = frozenset({200, 201, 302, 303})
 PLACES = ("kwargs", "GET", "POST")
-ATTRIBUTES = ("item_id", "order_id", "user", "occurred_at", "quantity", "price", "currency", "refunded")
+SHOWN = frozenset({200, 304})
+ACTED = frozenset({200, 201, 202, 204, 302, 303})
 MAX_REJECTIONS_KEPT = 20
 
-current_request: ContextVar[HttpRequest | None] = ContextVar("recommender_request", default=None)
-"""The request in progress, so that an order saved in it knows its shopper. Set by the middleware."""
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +46,16 @@ class PageRule:
 
     view_name: str
     event: EventType
-    item_id: str | tuple[str, str] = ""
-    query: str = ""
-    quantity: str = ""
-    method: str = "GET"
+    item_id: Any
+    query: Any
+    quantity: Any
+    method: str
+    statuses: frozenset[int]
 
 
 @dataclass(slots=True)
 class ReconcileReport:
-    """What the order rows came to: n_read = n_recorded + n_known + n_rejected."""
+    """What the rows came to: n_read = n_recorded + n_known + n_rejected. `rejections` holds the first messages."""
 
     n_read: int = 0
     n_recorded: int = 0
@@ -61,109 +63,18 @@ class ReconcileReport:
     n_rejected: int = 0
     rejections: list[str] = field(default_factory=list)
 
-    def add(self, n_read: int, result: IngestResult) -> None:
+    def add(self, chunk: list[EventDraft], result: IngestResult) -> None:
         """Count one chunk."""
-        self.n_read += n_read
         self.n_recorded += result.n_accepted
         self.n_known += result.n_duplicate
-        self.n_rejected += len(result.rejections)
-        left = MAX_REJECTIONS_KEPT - len(self.rejections)
-        self.rejections += [f"{fault.field}: {fault.message}" for fault in result.rejections[:left]]
+        for refused in result.rejections:
+            self.reject(chunk[refused.index].message_id, f"{refused.field}: {refused.message}")
 
-
-class OrderRows:
-    """An order's row as a purchase: each attribute is a dotted path or a `Constant`, or a method that takes the row.
-
-    `user` is the primary key of the shop's user, or None for a guest; `refunded` makes the row a refund. Where all are
-    paths of fields, the past is read without making objects.
-    """
-
-    item_id: Any = None
-    order_id: Any = None
-    user: Any = Constant(None)
-    occurred_at: Any = None
-    quantity: Any = Constant(1)
-    price: Any = Constant(None)
-    currency: Any = Constant("")
-    refunded: Any = Constant(False)
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-
-    @cached_property
-    def model(self) -> type[models.Model]:
-        """The shop's model of a row. Raises `ConfigurationError` where the label names none."""
-        try:
-            return apps.get_model(self.label)
-        except (LookupError, ValueError) as error:
-            known = [model._meta.label for model in apps.get_models()]
-            raise ConfigurationError(
-                f"@track_rows({self.label!r}) names no model. {conf.closest(self.label, known)}".strip()
-            ) from error
-
-    def draft(self, row: models.Model) -> EventDraft:
-        """The event of one row object."""
-        return self._draft(row.pk, {name: self._value(name, row) for name in ATTRIBUTES})
-
-    def drafts(self, rows: models.QuerySet[Any], *, chunk_size: int) -> Iterator[list[EventDraft]]:
-        """The events of many rows, a chunk at a time."""
-        lookups = self._lookups()
-        if lookups is None:
-            objects = rows.iterator(chunk_size=chunk_size)
-            while chunk := list(islice(objects, chunk_size)):
-                yield [self.draft(row) for row in chunk]
-            return
-        constants = {name: getattr(self, name).value for name in ATTRIBUTES if name not in lookups}
-        found = rows.values_list("pk", *lookups.values()).iterator(chunk_size=chunk_size)
-        while values := list(islice(found, chunk_size)):
-            yield [self._draft(pk, constants | dict(zip(lookups, rest, strict=True))) for pk, *rest in values]
-
-    def since(self, moment: dt.datetime | None) -> models.QuerySet[Any]:
-        """Rows in the order of their keys, those from `moment` on where the time is a field."""
-        rows = self.model._default_manager.order_by("pk")
-        lookup = (self._lookups() or {}).get("occurred_at")
-        return rows.filter(**{f"{lookup}__gte": moment}) if moment is not None and lookup else rows
-
-    def faults(self) -> list[tuple[str, str]]:
-        """`(attribute, message)` of what is missing."""
-        return [
-            (name, f"{type(self).__name__}.{name} must be a path of {self.label}, a Constant or a method.")
-            for name in ("item_id", "order_id", "occurred_at")
-            if getattr(self, name) is None
-        ]
-
-    def _value(self, name: str, row: models.Model) -> Any:
-        declared = getattr(self, name)
-        if isinstance(declared, Constant):
-            return declared.value
-        return follow(row, declared) if isinstance(declared, str) else declared(row)
-
-    def _lookups(self) -> dict[str, str] | None:
-        """Attribute -> ORM lookup, without the constants; None where one of them is not a field."""
-        lookups = {}
-        for name in ATTRIBUTES:
-            declared = getattr(self, name)
-            if isinstance(declared, Constant):
-                continue
-            if not isinstance(declared, str) or not _is_field_path(self.model, declared):
-                return None
-            lookups[name] = declared.replace(".", "__")
-        return lookups
-
-    def _draft(self, pk: Any, values: Mapping[str, Any]) -> EventDraft:
-        user = values["user"]
-        return EventDraft(
-            message_id=f"order:{self.label.lower()}:{pk}",
-            type=EventType.REFUND if values["refunded"] else EventType.PURCHASE,
-            occurred_at=_aware(values["occurred_at"]),
-            item_id=str(values["item_id"] or ""),
-            order_id=str(values["order_id"] or ""),
-            quantity=float(values["quantity"] or 0),
-            price=_decimal(values["price"]),
-            currency=str(values["currency"] or ""),
-            source="order",
-            user_key=None if user is None else str(user),
-        )
+    def reject(self, name: str, message: str) -> None:
+        """Count one row and keep the message of the first ones."""
+        self.n_rejected += 1
+        if len(self.rejections) < MAX_REJECTIONS_KEPT:
+            self.rejections.append(f"{name}: {message}")
 
 
 _pages: dict[str, list[PageRule]] = {}
@@ -174,23 +85,30 @@ def page(
     view_name: str,
     event: str,
     *,
-    item_id: str | tuple[str, str] = "",
-    query: str = "",
-    quantity: str = "",
+    item_id: Any = None,
+    query: Any = None,
+    quantity: Any = None,
     method: str = "GET",
+    statuses: tuple[int, ...] = (),
 ) -> PageRule:
-    """A rule: `item_id` and the rest name where a value is found, such as "kwargs.pk", "GET.q" or "POST.quantity".
+    """A rule. Values are "kwargs.pk", "GET.q", "POST.quantity", a `Constant`, or a callable that takes the request.
 
-    `item_id=("shop.Product", "kwargs.pk")` is for a Catalog without an `id`. Raises `ConfigurationError`.
+    `item_id=("shop.Product", "kwargs.pk")` finds the item of a primary key. The rule applies to a response with one of
+    `statuses`: by default a page that was shown, for a POST also a redirect. Raises `ConfigurationError`.
     """
-    try:
-        event_type = EventType(event)
-    except ValueError as error:
-        raise ConfigurationError(f"{event!r} is no event. {conf.closest(event, list(EventType))}".strip()) from error
-    for path in (item_id[1] if isinstance(item_id, tuple) else item_id, query, quantity):
-        if path and path.partition(".")[0] not in PLACES:
-            raise ConfigurationError(f"{path!r} must start with one of: {', '.join(f'{place}.' for place in PLACES)}")
-    return PageRule(view_name, event_type, item_id, query, quantity, method.upper())
+    if event not in capture.TYPES:
+        raise ConfigurationError(
+            f"page({view_name!r}): {event!r} is no event. {conf.closest(event, capture.TYPES)}".strip()
+        )
+    for value in (item_id[1] if isinstance(item_id, tuple) else item_id, query, quantity):
+        place, _, name = value.partition(".") if isinstance(value, str) else (PLACES[0], "", "-")
+        if place not in PLACES or not name:
+            raise ConfigurationError(
+                f"page({view_name!r}): {value!r} must start with one of {', '.join(f'{place}.' for place in PLACES)}, "
+                "or be a Constant or a callable that takes the request."
+            )
+    expected = statuses or (SHOWN if method.upper() == "GET" else ACTED)
+    return PageRule(view_name, EventType(event), item_id, query, quantity, method.upper(), frozenset(expected))
 
 
 def track_pages(*rules: PageRule) -> None:
@@ -202,9 +120,11 @@ def track_pages(*rules: PageRule) -> None:
 
 
 def track_rows(label: str) -> Callable[[type[OrderRows]], type[OrderRows]]:
-    """Record the rows of the model `label` ("app.Model") as purchases and refunds."""
+    """Record the rows of the model `label` ("app.Model") as purchases and refunds, as this class describes them."""
 
     def decorate(declared: type[OrderRows]) -> type[OrderRows]:
+        if not (isinstance(declared, type) and issubclass(declared, OrderRows)):
+            raise ConfigurationError(f"@track_rows({label!r}) decorates a subclass of recommender.tracking.OrderRows.")
         _rows[label.lower()] = declared(label)
         return declared
 
@@ -217,158 +137,183 @@ def tracked_pages() -> list[PageRule]:
 
 
 def tracked_rows() -> list[OrderRows]:
-    """Every order-row rule."""
+    """Every class of order rows."""
     return list(_rows.values())
 
 
-def record_page(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Keep the events of a page that was answered. No query."""
+def connect() -> None:
+    """Follow the saves of order rows; safe to call again."""
+    post_save.connect(_on_save, dispatch_uid="recommender.tracking")
+
+
+def page_source(request: HttpRequest, response: HttpResponseBase) -> Source | None:
+    """What will tell the events of this page when the response is out; None where no rule applies. No query."""
     match = request.resolver_match
-    if match is None or response.status_code not in SUCCESSES:
-        return
-    for rule in _pages.get(match.view_name, ()):
-        if rule.method == request.method:
-            for draft in _page_drafts(rule, request):
-                record(request, draft)
+    rules = _pages.get(match.view_name) if match is not None else None
+    if not rules:
+        return None
+    applying = [rule for rule in rules if rule.method == request.method and response.status_code in rule.statuses]
+    if not applying:
+        return None
+    at = timezone.now()
+    return lambda shopper: (draft for rule in applying for draft in _page_drafts(rule, request, shopper, at))
 
 
 def reconcile(
-    *,
-    since: dt.datetime | None = None,
-    chunk_size: int = 2000,
-    progress: Callable[[int, int], None] | None = None,
+    *, since: dt.datetime | None = None, chunk_size: int = 2000, progress: Progress | None = None
 ) -> ReconcileReport:
-    """Record the order rows that no request recorded; rows known already are skipped by their key.
+    """Record the order rows that are not recorded yet, all or since a moment. A read and a transaction per chunk.
 
-    A purchase enters its user's history where that user's own visitor consented; else it is nobody's.
+    A purchase is the history of its user where that user has consented; else it is nobody's.
     """
     report = ReconcileReport()
-    sources = [(rule, rule.since(since)) for rule in _rows.values()]
-    total = sum(rows.count() for _, rows in sources)
-    for rule, rows in sources:
-        for drafts in rule.drafts(rows, chunk_size=chunk_size):
-            report.add(len(drafts), ingest(drafts))
+    total = sum(rows.since(rows.queryset(), since).count() for rows in _rows.values())
+    for rows in _rows.values():
+        for chunk in _chunks(rows, since, chunk_size, report):
+            report.add(chunk, capture.ingest(chunk))
             if progress is not None:
                 progress(report.n_read, total)
     return report
 
 
-def connect() -> None:
-    """Follow the saves of every model that has a rule."""
-    post_save.connect(_row_saved, dispatch_uid="recommender_row_saved")
-
-
-def _row_saved(sender: type[models.Model], instance: models.Model, created: bool, raw: bool = False, **_: Any) -> None:
-    rule = _rows.get(sender._meta.label_lower)
-    if rule is None or raw or not created:
-        return
-    request = current_request.get()
-    if request is not None:
-        transaction.on_commit(lambda: record_later(request, lambda shopper: [_signed(rule.draft(instance), shopper)]))
-    else:
-        transaction.on_commit(lambda: _record_alone(rule, instance))
-
-
-def _signed(draft: EventDraft, shopper: Shopper) -> EventDraft:
-    """The order of a shopper who consented is theirs; another one is nobody's."""
-    if not shopper.has_consented:
-        return dataclasses.replace(draft, user_key=None)
-    return dataclasses.replace(draft, visitor_key=shopper.visitor_key, device=shopper.device, region=shopper.region)
-
-
-def _record_alone(rule: OrderRows, row: models.Model) -> None:
-    try:
-        ingest([rule.draft(row)])
-    except Exception:  # the shop's order is placed and must stay so; reconcile finds it later
-        logger.exception("order row %s %s was not recorded; run recommender_reconcile", rule.label, row.pk)
-
-
-def _page_drafts(rule: PageRule, request: HttpRequest) -> Iterator[EventDraft]:
-    item_id, query = _item_id(rule, request), _read(rule.query, request)
-    query = normalised(query)
+def _page_drafts(rule: PageRule, request: HttpRequest, shopper: Shopper, at: dt.datetime) -> Iterator[EventDraft]:
+    item_id = _item_id(rule, request)
+    query = capture.normalised(str(_read(rule.query, request) or ""))
     if not item_id and not query:
         return
-    ranking_id, position = _source_list(request)
+    ranking_id, position = _origin(request)
     draft = EventDraft(
-        message_id=uuid.uuid4().hex,
+        message_id=f"page:{uuid.uuid4().hex}",
         type=rule.event,
-        occurred_at=timezone.now(),
+        occurred_at=at,
         item_id=item_id,
         query=query,
         quantity=_quantity(_read(rule.quantity, request)),
         ranking_id=ranking_id,
         position=position,
     )
-    if ranking_id is not None and rule.event == EventType.VIEW_ITEM:
-        yield EventDraft(
-            message_id=uuid.uuid4().hex,
-            type=EventType.SELECT_ITEM,
-            occurred_at=draft.occurred_at,
-            item_id=item_id,
-            ranking_id=ranking_id,
-            position=position,
-        )
+    if rule.event == EventType.VIEW_ITEM and ranking_id is not None:
+        yield _selection(draft, ranking_id, shopper)
     yield draft
 
 
+def _selection(view: EventDraft, ranking_id: uuid.UUID, shopper: Shopper) -> EventDraft:
+    """The click that led to a view: one for a list, an item and a visitor, however often the page is loaded again."""
+    click = uuid.uuid5(ranking_id, f"{view.item_id}|{shopper.visitor_key or uuid.uuid4()}")
+    return dataclasses.replace(view, message_id=f"select:{click.hex}", type=EventType.SELECT_ITEM)
+
+
 def _item_id(rule: PageRule, request: HttpRequest) -> str:
-    if isinstance(rule.item_id, str):
-        return _read(rule.item_id, request)[:MAX_ID_LENGTH]
-    label, path = rule.item_id
-    key, catalog = _read(path, request), catalog_for_label(label)
-    return f"{catalog.model._meta.model_name}:{key}" if key and catalog is not None else ""
-
-
-def _read(path: str, request: HttpRequest) -> str:
-    place, _, name = path.partition(".")
-    if not place:
+    """The item of a page. One query where a Catalog gives its objects ids of their own."""
+    if not isinstance(rule.item_id, tuple):
+        return str(_read(rule.item_id, request) or "")
+    label, declared = rule.item_id
+    object_id, catalog = _read(declared, request), catalog_for_label(label)
+    if object_id in (None, "") or catalog is None:
         return ""
-    source: Any = request.resolver_match.kwargs if place == "kwargs" else getattr(request, place)  # type: ignore[union-attr]
-    return str(source.get(name, ""))
+    if catalog.id is None:
+        return f"{catalog.model._meta.model_name}:{object_id}"
+    known = Item.objects.filter(label=catalog.label, object_id=str(object_id))
+    return known.values_list("item_id", flat=True).first() or ""
 
 
-def _source_list(request: HttpRequest) -> tuple[uuid.UUID | None, int | None]:
-    """The list and the place that a link came from, `?rid=...&pos=...`; foreign values say nothing."""
+def _read(declared: Any, request: HttpRequest) -> Any:
+    if isinstance(declared, Constant):
+        return declared.value
+    if callable(declared):
+        return declared(request)
+    if not isinstance(declared, str):
+        return declared
+    place, _, name = declared.partition(".")
+    if place == "kwargs":
+        return request.resolver_match.kwargs.get(name) if request.resolver_match else None
+    return getattr(request, place).get(name)
+
+
+def _origin(request: HttpRequest) -> tuple[uuid.UUID | None, int | None]:
+    """The list and the place that a link or a form names, `rid=<ranking id>` and `pos=<n>`; nonsense says nothing."""
+    sent = request.POST if request.method == "POST" and "rid" not in request.GET else request.GET
     try:
-        ranking_id = uuid.UUID(request.GET["rid"])
-    except (KeyError, ValueError):
-        return None, None
-    position = request.GET.get("pos", "")
-    return ranking_id, int(position) if position.isascii() and position.isdigit() and len(position) < 5 else None
-
-
-def _quantity(text: str) -> float:
-    try:
-        quantity = float(text)
+        ranking_id = uuid.UUID(sent.get("rid", ""))
     except ValueError:
-        return 1.0
-    return quantity if 0 < quantity <= 1e6 else 1.0
+        return None, None
+    position = sent.get("pos", "")
+    is_place = position.isascii() and position.isdigit() and 0 < int(position[:6]) <= capture.MAX_POSITION
+    return ranking_id, int(position) if is_place else None
 
 
-def _is_field_path(model: type[models.Model], path: str) -> bool:
-    current: type[models.Model] | None = model
-    for part in path.replace("__", ".").split("."):
-        if current is None:
-            return False
-        try:
-            column = current._meta.get_field(part)
-        except FieldDoesNotExist:
-            is_key = any(getattr(other, "attname", "") == part for other in current._meta.get_fields())
-            return is_key and path.endswith(part)
-        current = column.related_model if isinstance(column, models.ForeignKey) else None
-    return True
-
-
-def _aware(value: Any) -> dt.datetime:
-    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
-        value = dt.datetime.combine(value, dt.time.min)
-    if not isinstance(value, dt.datetime):
-        return timezone.now()
-    return timezone.make_aware(value) if timezone.is_naive(value) else value
-
-
-def _decimal(value: Any) -> Decimal | None:
+def _quantity(value: Any) -> float:
+    """A quantity; 1 where the page tells none that makes sense."""
     try:
-        return None if value is None else Decimal(str(value))
-    except InvalidOperation:
-        return None
+        number = float(value)
+    except (TypeError, ValueError):
+        return 1.0
+    return number if math.isfinite(number) and 0 < number <= capture.MAX_QUANTITY else 1.0
+
+
+def _chunks(
+    rows: OrderRows, since: dt.datetime | None, chunk_size: int, report: ReconcileReport
+) -> Iterator[list[EventDraft]]:
+    """Drafts in chunks by primary key, each chunk one query, so that no read stays open while we write."""
+    source, draft, pk_of = rows.reader()
+    source = rows.since(source, since).order_by("pk")
+    found = list(source[:chunk_size])
+    while found:
+        report.n_read += len(found)
+        drafts = []
+        for row in found:
+            try:
+                drafts.append(draft(row))
+            except Exception as error:  # the shop's own code and rows: an odd one must not stop the others
+                report.reject(f"order:{rows.label.lower()}:{pk_of(row)}", f"{type(error).__name__}: {error}")
+                logger.warning("row %s of %s is skipped: %r", pk_of(row), rows.label, error)
+        yield drafts
+        found = list(source.filter(pk__gt=pk_of(found[-1]))[:chunk_size])
+
+
+def _on_save(
+    *, sender: type[models.Model], instance: Any, created: bool, using: str, raw: bool = False, **_: Any
+) -> None:
+    rows = _rows.get(sender._meta.label_lower)
+    if rows is None or raw or not created:
+        return
+    request = capture.current_request.get()
+    transaction.on_commit(lambda: _on_commit(rows, instance.pk, request), using=using, robust=True)
+
+
+def _on_commit(rows: OrderRows, pk: Any, request: HttpRequest | None) -> None:
+    """Keep a saved row for the end of its request; store it now where no response will follow."""
+    if request is not None and capture.current_request.get() is request:
+        pending: dict[str, list[Any]] = vars(request).setdefault("recommender_rows", {})
+        if rows.label not in pending:
+            pending[rows.label] = []
+            capture.record_later(request, lambda shopper: _saved(rows, pending.pop(rows.label), shopper))
+        pending[rows.label].append(pk)
+        return
+    try:
+        capture.ingest(_saved(rows, [pk], None))
+    except Exception:  # the shop's order is placed and must stay so
+        capture.counts["failed"] += 1
+        logger.exception("row %s of %s was not recorded; recommender_reconcile will find it", pk, rows.label)
+
+
+def _saved(rows: OrderRows, pks: list[Any], shopper: Shopper | None) -> list[EventDraft]:
+    """The events of rows just saved. One query."""
+    drafts = [rows.draft(row) for row in rows.objects().filter(pk__in=pks)]
+    return [_of_visitor(draft, shopper) for draft in drafts] if shopper is not None else drafts
+
+
+def _of_visitor(draft: EventDraft, shopper: Shopper) -> EventDraft:
+    """Under the browser's visitor, if the order is theirs: staff may enter one for somebody else."""
+    if draft.user_key != shopper.user_key:
+        return draft
+    if not shopper.has_consented:
+        return dataclasses.replace(draft, user_key=None)
+    return dataclasses.replace(
+        draft,
+        visitor_key=shopper.visitor_key,
+        device=shopper.device,
+        region=shopper.region,
+        is_bot=shopper.is_bot,
+        is_profiled=shopper.is_profiled,
+    )

@@ -1,0 +1,190 @@
+"""A shop's order rows described from outside: a row in, the draft of a purchase or a refund out."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from django.apps import apps
+from django.core.exceptions import FieldDoesNotExist
+from django.db import models
+from django.utils import timezone
+
+from recommender import conf
+from recommender.capture import EventDraft
+from recommender.catalog import Constant, catalog_for_label, follow, foreign_keys, item_id_of, moment, path_fault
+from recommender.exceptions import ConfigurationError
+from recommender.identity import user_key_of
+from recommender.types import EventType
+
+ATTRIBUTES = ("item_id", "order_id", "user", "occurred_at", "quantity", "price", "currency", "refunded")
+REQUIRED = ("item_id", "order_id", "occurred_at")
+
+Read = tuple["models.QuerySet[Any]", Callable[[Any], EventDraft], Callable[[Any], Any]]
+
+
+class OrderRows:
+    """An order's row as a purchase: each attribute is a dotted path, a `Constant` or a method that takes the row.
+
+    `item_id` may end in an object that has a Catalog, `user` in a user. A row whose `refunded` is true is a refund, and
+    so is a negative quantity. Where all attributes are paths of columns, the past is read without making objects.
+    """
+
+    item_id: Any = None
+    order_id: Any = None
+    user: Any = None
+    occurred_at: Any = None
+    quantity: Any = Constant(1)
+    price: Any = None
+    currency: Any = Constant("")
+    refunded: Any = Constant(False)
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    @cached_property
+    def model(self) -> type[models.Model]:
+        """The shop's model of a row. Raises `ConfigurationError` where the label names none."""
+        try:
+            return apps.get_model(self.label)
+        except (LookupError, ValueError) as error:
+            known = [model._meta.label for model in apps.get_models()]
+            raise ConfigurationError(
+                f"@track_rows({self.label!r}) names no model. {conf.closest(self.label, known)}".strip()
+            ) from error
+
+    def queryset(self) -> models.QuerySet[Any]:
+        """The rows that count; leave out what is not bought yet."""
+        return self.model._default_manager.all()
+
+    def objects(self) -> models.QuerySet[Any]:
+        """The rows with all that the paths lead to, in one query."""
+        paths = [path for name in ATTRIBUTES if isinstance(path := getattr(self, name), str)]
+        joins = sorted({join for path in paths if (join := foreign_keys(self.model, path))})
+        return self.queryset().select_related(*joins) if joins else self.queryset()
+
+    def draft(self, row: models.Model) -> EventDraft:
+        """The event of one row object."""
+        told = {name: self._value(name, row) for name in ATTRIBUTES}
+        if isinstance(told["item_id"], models.Model):
+            told["item_id"] = item_id_of(told["item_id"])
+        if isinstance(told["user"], models.Model):
+            told["user"] = user_key_of(told["user"])
+        return self._draft(row.pk, **told)
+
+    def reader(self) -> Read:
+        """How to read many rows: what to take chunks of, what makes a draft of one, what tells its primary key."""
+        columns = self.columns()
+        if columns is None:
+            return self.objects(), self.draft, lambda row: row.pk
+        fixed = {name: self._value(name, None) for name in ATTRIBUTES if name not in columns}
+        prefix = self._item_prefix() if "item_id" in columns else ""
+        names = tuple(columns)
+
+        def draft(row: tuple[Any, ...]) -> EventDraft:
+            told = {**fixed, **dict(zip(names, row[1:], strict=True))}
+            if prefix and told["item_id"] is not None:
+                told["item_id"] = f"{prefix}{told['item_id']}"
+            return self._draft(row[0], **told)
+
+        return self.queryset().values_list("pk", *columns.values()), draft, lambda row: row[0]
+
+    def columns(self) -> dict[str, str] | None:
+        """The column of each attribute that is a path; None where a method or a property needs the object."""
+        columns = {}
+        for name in ATTRIBUTES:
+            declared = getattr(self, name)
+            if isinstance(declared, str):
+                column = _column(self.model, declared, is_item=name == "item_id")
+                if column is None:
+                    return None
+                columns[name] = column
+            elif callable(declared):
+                return None
+        return columns
+
+    def since(self, rows: models.QuerySet[Any], at: dt.datetime | None) -> models.QuerySet[Any]:
+        """Those of the rows from a moment on, where their time is a column; else all."""
+        column = _column(self.model, self.occurred_at) if isinstance(self.occurred_at, str) else None
+        return rows if at is None or column is None else rows.filter(**{f"{column}__gte": at})
+
+    def faults(self) -> list[tuple[str, str]]:
+        """`(attribute, message)` of what is missing or misspelt."""
+        name_of = type(self).__name__
+        found = [
+            (name, f"{name_of}.{name} must be a path of {self.label}, a Constant or a method.")
+            for name in REQUIRED
+            if getattr(self, name) is None
+        ]
+        for name in ATTRIBUTES:
+            declared = getattr(self, name)
+            if isinstance(declared, str) and (message := path_fault(self.model, declared)):
+                found.append((name, f"{name_of}.{name} = {declared!r}: {message}"))
+        return found
+
+    def _value(self, name: str, row: Any) -> Any:
+        declared = getattr(self, name)
+        if isinstance(declared, Constant):
+            return declared.value
+        if isinstance(declared, str):
+            return follow(row, declared)
+        return declared(row) if callable(declared) else declared
+
+    def _draft(
+        self,
+        pk: Any,
+        *,
+        item_id: Any,
+        order_id: Any,
+        user: Any,
+        occurred_at: Any,
+        quantity: Any,
+        price: Any,
+        currency: Any,
+        refunded: Any,
+    ) -> EventDraft:
+        is_refund = bool(refunded) or quantity < 0
+        return EventDraft(
+            message_id=f"order:{self.label.lower()}:{pk}",
+            type=EventType.REFUND if is_refund else EventType.PURCHASE,
+            occurred_at=moment(occurred_at) or timezone.now(),
+            item_id="" if item_id is None else str(item_id),
+            quantity=abs(quantity),
+            price=price if price is None or price >= 0 else None,
+            currency=currency or "",
+            order_id="" if order_id is None else str(order_id),
+            source="order",
+            user_key=None if user is None else str(user),
+        )
+
+    def _item_prefix(self) -> str:
+        """What a Catalog without ids of its own writes before the primary key; nothing where the path ends in an id."""
+        current: Any = self.model
+        for part in self.item_id.replace("__", ".").split("."):
+            field = current._meta.get_field(part)
+            current = getattr(field, "related_model", None) if part == field.name else None
+            if current is None:
+                return ""
+        return f"{current._meta.model_name}:"
+
+
+def _column(model: type[models.Model], path: str, *, is_item: bool = False) -> str | None:
+    """A path as `values_list` takes it; None where it leaves the columns. An item's object ends in its Catalog's id."""
+    current: type[models.Model] | None = model
+    for part in path.replace("__", ".").split("."):
+        try:
+            field = current._meta.get_field(part) if current is not None else None
+        except FieldDoesNotExist:
+            return None
+        if not isinstance(field, models.Field) or field.many_to_many:
+            return None
+        current = field.related_model if isinstance(field, models.ForeignKey) and part == field.name else None
+    lookup = path.replace(".", "__")
+    if current is None or not is_item:
+        return lookup
+    catalog = catalog_for_label(current._meta.label)
+    if catalog is None or not (catalog.id is None or isinstance(catalog.id, str)):
+        return None
+    return lookup if catalog.id is None else _column(model, f"{path}.{catalog.id}")
