@@ -47,10 +47,11 @@ def explain(rows: IntArray, profile: Profile, shelf: Shelf, *, query: str = "") 
     anchors = Anchors.of(profile)
     together, together_anchor = _strongest_neighbour(rows, anchors, shelf.state.basket)
     alike, alike_anchor = _nearest_text(rows, anchors, shelf)
+    worded = shelf.lexical.score(query, rows) > 0 if query and len(rows) else np.zeros(len(rows), bool)
     reasons = []
     for place, row in enumerate(rows.tolist()):
         found = [
-            *_search_reasons(row, query, shelf),
+            *_search_reasons(query, has_words=bool(worded[place])),
             *_own_reasons(row, profile),
             *_anchor_reasons(place, together, together_anchor, alike, alike_anchor, profile, shelf),
             *_popularity_reasons(row, shelf),
@@ -59,10 +60,10 @@ def explain(rows: IntArray, profile: Profile, shelf: Shelf, *, query: str = "") 
     return reasons
 
 
-def _search_reasons(row: int, query: str, shelf: Shelf) -> list[Reason]:
+def _search_reasons(query: str, *, has_words: bool) -> list[Reason]:
     if not query:
         return []
-    if shelf.lexical.score(query, np.array([row], np.int32))[0] > 0:
+    if has_words:
         return [Reason("matches_query", _("Matches “%(query)s”") % {"query": query[:60]})]
     return [Reason("near_query", _("Close in meaning to “%(query)s”") % {"query": query[:60]})]
 

@@ -1,5 +1,11 @@
 """The demo project around `recommender`."""
 
-from shopreco.celery import app as celery_app
+import os
+
+# One thread for small matrix products: on a busy machine, threads that wait for each other make them ten times slower.
+# It must stand before the first import of numpy.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from shopreco.celery import app as celery_app  # noqa: E402
 
 __all__ = ["celery_app"]
