@@ -38,6 +38,7 @@ __all__ = [
     "prune",
     "quarantine",
     "roll_back",
+    "untrained",
     "verify",
     "write_bundle",
 ]
@@ -138,13 +139,18 @@ def quarantine(name: str, reason: str) -> None:
 
 
 def kept() -> list[Bundle]:
-    """The bundles whose files and vectors are kept: champion, previous, and the newest others. One query."""
+    """The bundles whose files and vectors are kept: champion, previous, bundle 0 and the newest others. One query."""
+    serving = models.Q(state__in=(Bundle.State.CHAMPION, Bundle.State.PREVIOUS))
+    stays = serving | models.Q(is_trained=False) & ~models.Q(state=Bundle.State.QUARANTINED)
     rank = models.Case(
-        models.When(state=Bundle.State.CHAMPION, then=0), models.When(state=Bundle.State.PREVIOUS, then=1), default=2
+        models.When(state=Bundle.State.CHAMPION, then=0),
+        models.When(serving, then=1),
+        models.When(stays, then=2),
+        default=3,
     )
     bundles = list(Bundle.objects.annotate(rank=rank).order_by("rank", "-created_at", "-pk"))
-    serving = [bundle for bundle in bundles if bundle.state in (Bundle.State.CHAMPION, Bundle.State.PREVIOUS)]
-    return bundles[: len(serving) + N_KEPT]
+    others = [bundle for bundle in bundles if bundle.rank == 3]
+    return bundles[: len(bundles) - len(others[N_KEPT:])]
 
 
 def prune() -> int:
@@ -183,11 +189,15 @@ def ensure_untrained() -> Bundle:
     """
     if found := champion():
         return found
-    bundle = Bundle.objects.filter(is_trained=False).exclude(state=Bundle.State.QUARANTINED).first()
-    if bundle is None:
-        bundle = _export_untrained()
+    bundle = untrained()
     _flip(bundle)
     return bundle
+
+
+def untrained() -> Bundle:
+    """Bundle 0, exported where it does not exist yet. Raises as `ensure_untrained`."""
+    known = Bundle.objects.filter(is_trained=False).exclude(state=Bundle.State.QUARANTINED).first()
+    return known or _export_untrained()
 
 
 def _export_untrained() -> Bundle:

@@ -1,0 +1,135 @@
+"""A queued run in, a training subprocess started and watched until it ends; nothing of torch stays in the worker."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from django.conf import settings
+from django.db import DatabaseError
+
+from recommender import conf, runs
+from recommender.exceptions import LeaseLost
+from recommender.models import Run
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+GRACE_SECONDS = 30.0
+"""A cancelled training stops at its next step; one that does not within this time is ended."""
+
+OVERTIME_FACTOR, OVERTIME_SECONDS = 3.0, 900.0
+"""The time box is kept by the training itself; what runs this much longer hangs."""
+
+N_LOG_LINES = 8
+
+
+def supervise(run_id: int) -> bool:
+    """Lease a run, train in a subprocess, wait for its end; return whether the lease was had."""
+    token = runs.lease(run_id, worker=f"{socket.gethostname()}, process {os.getpid()}")
+    if token is None:
+        logger.info("run %s is not queued any more", run_id)
+        return False
+    log = log_path(run_id)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own command, two numbers
+            [sys.executable, "-m", "django", "recommender_run", str(run_id), str(token)],
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        logger.info("run %s trains in process %s, log %s", run_id, process.pid, log)
+        ended_for = _watch(process, run_id, token)
+    _report(run_id, token, process.returncode, ended_for)
+    return True
+
+
+def log_path(run_id: int) -> Path:
+    """Where the subprocess of a run writes."""
+    return conf.directory() / "runs" / str(run_id) / "log.txt"
+
+
+def _environment() -> dict[str, str]:
+    """The same settings and the same import path as this process."""
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+    return {**os.environ, "DJANGO_SETTINGS_MODULE": settings.SETTINGS_MODULE, "PYTHONPATH": path}
+
+
+def _watch(process: subprocess.Popen[bytes], run_id: int, token: int) -> str:
+    """Wait for the end; return why the process was ended from here, "" where it ended by itself."""
+    started = time.monotonic()
+    minutes = Run.objects.values_list("settings__minutes", flat=True).get(pk=run_id)
+    limit = float(minutes or conf.get("TRAINING_MINUTES")) * 60 * OVERTIME_FACTOR + OVERTIME_SECONDS
+    cancelled_at: float | None = None
+    try:
+        while True:
+            try:
+                process.wait(LOOK_SECONDS)
+                return ""
+            except subprocess.TimeoutExpired:
+                now = time.monotonic()
+            state = _state(run_id, token)
+            if state == Run.State.CANCELLING and cancelled_at is None:
+                cancelled_at = now
+            if state is None:
+                return _end(process, "its lease was given to another worker")
+            if cancelled_at is not None and now - cancelled_at > GRACE_SECONDS:
+                return _end(process, "it was cancelled and did not stop by itself")
+            if now - started > limit:
+                return _end(process, f"it ran for {limit / 60:.0f} minutes, far beyond its time box")
+    except BaseException:  # the worker is told to stop: take the training along
+        _end(process, "its worker stops")
+        raise
+
+
+def _state(run_id: int, token: int) -> Run.State | None:
+    """The state while the lease is ours, else None; a database that does not answer changes nothing."""
+    try:
+        state = Run.objects.filter(pk=run_id, fencing_token=token).values_list("state", flat=True).first()
+    except DatabaseError:
+        logger.exception("the state of run %s cannot be read; its training goes on", run_id)
+        return Run.State.RUNNING
+    return Run.State(state) if state else None
+
+
+def _end(process: subprocess.Popen[bytes], why: str) -> str:
+    logger.warning("process %s is ended: %s", process.pid, why)
+    process.terminate()
+    try:
+        process.wait(GRACE_SECONDS / 3)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    return why
+
+
+def _report(run_id: int, token: int, code: int, ended_for: str) -> None:
+    """Say how a process ended that could not say so itself; one that did has given its lease back."""
+    state = _state(run_id, token)
+    if state not in runs.HELD:
+        return
+    is_cancelled = state == Run.State.CANCELLING
+    reason = "Cancelled." if is_cancelled else _crash_in_words(run_id, code, ended_for)
+    try:
+        ended = Run.State.CANCELLED if is_cancelled else Run.State.FAILED
+        runs.finish(run_id, token, state=ended, reason=reason)
+    except LeaseLost:
+        logger.info("run %s was taken over while its process ended", run_id)
+
+
+def _crash_in_words(run_id: int, code: int, ended_for: str) -> str:
+    stage = Run.objects.values_list("stage", flat=True).get(pk=run_id) or "the start"
+    if ended_for:
+        return f"The training was ended at {stage}: {ended_for}. See {log_path(run_id)}."
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    hint = " The host may lack memory." if code == -9 else ""
+    lines = log_path(run_id).read_text(errors="replace").strip().splitlines()[-N_LOG_LINES:]
+    last = f" Last line: {lines[-1][:300]}" if lines else ""
+    return f"The training process {how} at {stage}.{hint}{last} See {log_path(run_id)}, then train again."

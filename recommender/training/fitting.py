@@ -1,0 +1,78 @@
+"""A split in, a folder of weights and the vectors of every item out; a folder that is whole is not made again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recommender import bundles
+from recommender.ml import export
+from recommender.ml.train import TrainingData, TrainingSettings, fit
+from recommender.training.split import Split
+from recommender.training.watch import Watch
+from recommender.types import FloatArray
+
+FIT_SHARE = 0.6
+"""Share of the time box that tuning is told of: reading, encoding, export and evaluation take the rest."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fitted:
+    """`folder` holds the files of a bundle; text_vectors (n_items, d) float32; metrics: numbers by name."""
+
+    folder: Path
+    text_vectors: FloatArray
+    metrics: Mapping[str, float]
+
+
+def fitted(split: Split, settings: Mapping[str, Any], folder: Path, watch: Watch) -> Fitted:
+    """Train, or take up what this run has trained before its process was ended."""
+    record = folder / "fitted.json"
+    if not record.is_file():
+        _fit(split, settings, folder, watch)
+    metrics: dict[str, float] = json.loads(record.read_text())
+    return Fitted(folder / "bundle", np.load(folder / "text_vectors.npy", allow_pickle=False), metrics)
+
+
+def head_figures(metrics: Mapping[str, float]) -> dict[str, Any]:
+    """The heads' part of `Run.metrics`: "validation_f1" becomes heads["buy"]["validation"]["f1"]."""
+    slices: dict[str, dict[str, float]] = {}
+    for name, value in metrics.items():
+        part, _, figure = name.partition("_")
+        if part in ("validation", "test"):
+            slices.setdefault(part, {})[figure] = value
+    return {"buy": slices} if slices else {}
+
+
+def _fit(split: Split, settings: Mapping[str, Any], folder: Path, watch: Watch) -> None:
+    data = TrainingData(
+        interactions=split.whole,
+        items=split.items,
+        train_end=split.test_start,
+        test_start=split.test_start,
+        test_end=split.test_end,
+    )
+    spec = str(settings.get("encoder", "auto"))
+    made = fit(
+        data,
+        TrainingSettings(
+            minutes=float(settings["minutes"]) * FIT_SHARE,
+            seed=int(settings.get("seed", 0)),
+            encoder=bundles.encoder_spec() if spec == "auto" else spec,
+            checkpoint_dir=folder / "checkpoints",
+        ),
+        watch,
+    )
+    watch.check()
+    watch.stage("bundle")
+    shutil.rmtree(folder / "bundle", ignore_errors=True)
+    (folder / "bundle").mkdir(parents=True)
+    export.write(made, folder / "bundle")
+    np.save(folder / "text_vectors.npy", made.text_vectors, allow_pickle=False)
+    (folder / "fitted.json").write_text(json.dumps(made.metrics))

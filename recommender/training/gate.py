@@ -1,0 +1,138 @@
+"""Figures of a test in, a decision with its reason in words out. Pure: no model, no SQL, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from recommender.models import Run
+
+RANKER, CHAMPION = "ranker", "champion"
+SIMPLE = ("random", "popularity", "own_frequency", "item_knn", "lexical", "untuned_encoder", "linear_baseline")
+LEAST_CASES = 500
+"""Below this a 95 % interval of NDCG@10 is wider than any gain worth having (DESIGN, section 5)."""
+
+TOLERANCE = 0.02
+"""Most NDCG@10 that may be lost to the champion on new items: twice the half-width of the interval at 650 cases of
+the demo, so that an equal model passes and a clearly worse one does not."""
+
+SCOPES = {"all": "all items", "new": "items new to the shopper"}
+WORDS = {
+    CHAMPION: "the champion",
+    "random": "random order",
+    "popularity": "recent bestsellers",
+    "own_frequency": "what the shopper buys most",
+    "item_knn": "what the same people bought",
+    "lexical": "matching words",
+    "untuned_encoder": "BERT before fine-tuning",
+    "linear_baseline": "the linear model without BERT",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Mean gain in NDCG@10 over a competitor on the same cases, with the bounds of its 95 % interval."""
+
+    low: float
+    mean: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a test found, per list ("all" items, "new" to the visitor): cases, and the ranker's gain by competitor."""
+
+    n_cases: Mapping[str, int]
+    gains: Mapping[str, Mapping[str, Gain]]
+    search_gain: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`served` names what serves from now on: the ranker, the champion or a rung below."""
+
+    verdict: Run.Verdict
+    reason: str
+    served: str
+
+
+def decide(evidence: Evidence, *, least_cases: int = LEAST_CASES) -> Decision:
+    """Promote a ranker that is surely better than the champion and below no simple competitor.
+
+    Against the champion, the lower bound of the gain must be above 0 on all items; on new items the interval must not
+    lie below 0, nor its lower bound below -`TOLERANCE`. Against each simple competitor the mean gain must not be below
+    0 on either list: a shop's habits are hard to beat surely, and what is equal to them still searches and explains.
+    """
+    kept = CHAMPION if CHAMPION in evidence.gains.get("all", {}) else "lexical"
+    n_cases = evidence.n_cases.get("all", 0)
+    if n_cases < least_cases:
+        reason = (
+            f"Insufficient data: {n_cases:,} test cases, {least_cases:,} are needed to tell a gain from chance. "
+            f"{_stays(kept)}"
+        )
+        return Decision(Run.Verdict.INSUFFICIENT, reason, kept)
+    faults = [*_below_simple(evidence), *_not_above_champion(evidence), *_faults_in_search(evidence)]
+    if faults:
+        return Decision(Run.Verdict.REFUSED, f"Not promoted: {'; '.join(faults)}. {_stays(kept)}", kept)
+    return Decision(Run.Verdict.PROMOTED, _why_promoted(evidence), RANKER)
+
+
+def best_competitor(ndcg: Mapping[str, float]) -> str:
+    """The simple competitor with the best NDCG; ties go to the one named first in `SIMPLE`."""
+    known = [name for name in SIMPLE if name in ndcg]
+    return max(known, key=lambda name: ndcg[name], default="")
+
+
+def _below_simple(evidence: Evidence) -> list[str]:
+    faults = []
+    for scope, words in SCOPES.items():
+        for name, gain in sorted(evidence.gains.get(scope, {}).items(), key=lambda pair: pair[1].mean):
+            if name != CHAMPION and not gain.mean >= 0:
+                how = "worse than" if gain.high < 0 else "below"
+                faults.append(f"on {words} it is {how} {_words(name)} ({_bounds(gain)})")
+    return faults
+
+
+def _not_above_champion(evidence: Evidence) -> list[str]:
+    gain = evidence.gains["all"].get(CHAMPION)
+    if gain is None:
+        return []
+    faults = []
+    if not gain.low > 0:
+        how = "worse" if gain.high < 0 else "not surely better"
+        faults.append(f"on all items it is {how} than the champion ({_bounds(gain)})")
+    on_new = evidence.gains.get("new", {}).get(CHAMPION)
+    if on_new is not None and (on_new.high < 0 or on_new.low < -TOLERANCE):
+        faults.append(f"on items new to the shopper it may lose too much to the champion ({_bounds(on_new)})")
+    return faults
+
+
+def _faults_in_search(evidence: Evidence) -> list[str]:
+    if evidence.search_gain >= 0:
+        return []
+    return [f"it finds known items less well than BERT before fine-tuning ({evidence.search_gain:+.4f} MRR)"]
+
+
+def _why_promoted(evidence: Evidence) -> str:
+    gains = evidence.gains["all"]
+    simple = {name: gain for name, gain in gains.items() if name != CHAMPION}
+    nearest = min(simple, key=lambda name: simple[name].mean, default="")
+    n_all, n_new = evidence.n_cases["all"], evidence.n_cases.get("new", 0)
+    against = f"against the champion {_bounds(gains[CHAMPION])} NDCG@10; " if CHAMPION in gains else ""
+    beside = f" The nearest is {_words(nearest)}: {_bounds(simple[nearest])}." if nearest else ""
+    return (
+        f"Promoted: {against}below none of {len(simple)} simple competitors on {n_all:,} test cases, nor on the "
+        f"{n_new:,} with items new to the shopper.{beside}"
+    )
+
+
+def _stays(kept: str) -> str:
+    return "The champion keeps serving." if kept == CHAMPION else "The untrained rungs keep serving."
+
+
+def _words(name: str) -> str:
+    return WORDS.get(name, name.replace("_", " "))
+
+
+def _bounds(gain: Gain) -> str:
+    return f"{gain.mean:+.4f}, 95 % interval {gain.low:+.4f} to {gain.high:+.4f}"

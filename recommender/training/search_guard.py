@@ -1,0 +1,55 @@
+"""Titles in, the quality of search by known-item queries out. The queries are synthetic, and the figures say so."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from recommender import pipeline
+from recommender.ml import metrics
+from recommender.ml.pairs import known_items
+from recommender.serving import Served
+from recommender.types import Context, ItemTable, Request, Slot
+
+N_QUERIES = 300
+N_LISTED = 10
+
+
+def search_figures(searchers: Mapping[str, Served], items: ItemTable, *, at: float, seed: int) -> dict[str, Any]:
+    """MRR and recall at 10 of the item whose title each query was made from, by the search that a page would use.
+
+    searchers: "tuned", "untuned", "lexical" -> what they search in, rows as in `items`.
+    """
+    queries, truths = _queries(items, seed=seed)
+    context = Context(dt.datetime.fromtimestamp(at, dt.UTC))
+    figures: dict[str, Any] = {"n_queries": len(queries)}
+    for name, served in searchers.items():
+        lists = [_found(query, served, context) for query in queries]
+        pairs = list(zip(lists, truths, strict=True))
+        figures[name] = {
+            "mrr": _mean([metrics.reciprocal_rank(found, truth) for found, truth in pairs]),
+            "recall": _mean([float(any(row in truth for row in found)) for found, truth in pairs]),
+        }
+    return figures
+
+
+def _queries(items: ItemTable, *, seed: int) -> tuple[list[str], list[set[int]]]:
+    """Queries with the rows that they name: items of equal text are one."""
+    shown = np.flatnonzero(items.active)
+    alike: dict[str, set[int]] = {}
+    for row in shown.tolist():
+        alike.setdefault(items.texts[row], set()).add(row)
+    queries, places = known_items([items.texts[row] for row in shown], N_QUERIES, seed=seed)
+    return queries, [alike[items.texts[shown[place]]] for place in places]
+
+
+def _found(query: str, served: Served, context: Context) -> list[int]:
+    ranking = pipeline.rank(Request(Slot.SEARCH, context, query=query, limit=N_LISTED), served=served)
+    return [served.shelf.index[entry.item_id] for entry in ranking.entries]
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else 0.0

@@ -1,0 +1,98 @@
+"""A dataset in, one moment of time out: what may be learned from lies before it, what judges lies after it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from recommender.cleaning import CleaningReport, Recorded, clean
+from recommender.datasets import Dataset
+from recommender.exceptions import InsufficientData
+from recommender.state import DAY_SECONDS
+from recommender.types import Interactions, ItemTable
+
+TEST_DAYS = 30.0
+TEST_SHARE = 0.2
+"""The newest 30 days judge, or the newest fifth of a shorter past."""
+
+LEAST_ITEMS = 2
+LEAST_EVENTS = 50
+"""Below this there is nothing to learn from: no pair of items, and no visitor with a before and an after."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Split:
+    """`past` holds the events before `test_start`, cleaned without a look at what came later; `whole` adds the test.
+
+    items: as of `test_start`: what was first seen later is not active. report: of the cleaning of both parts.
+    """
+
+    past: Interactions
+    whole: Interactions
+    items: ItemTable
+    test_start: float
+    test_end: float
+    report: CleaningReport
+
+
+def split_in_time(dataset: Dataset) -> Split:
+    """Cut once, globally, and clean each side by itself. Raises InsufficientData with what is there and needed."""
+    _, whole_report = clean(dataset.recorded, now=dataset.taken_at)
+    _require(dataset, whole_report)
+    recorded = dataset.recorded.before(dataset.taken_at)
+    test_start, test_end = _window(recorded)
+    past, report = clean(recorded.before(test_start), now=test_start)
+    n_past = int(np.searchsorted(recorded.interactions.time, test_start, side="left"))
+    window, window_report = clean(recorded.take(np.arange(n_past, len(recorded))), now=dataset.taken_at)
+    shown = dataset.items.active & (dataset.items.first_seen <= test_start)
+    return Split(
+        past=past,
+        whole=joined(past, window),
+        items=dataclasses.replace(dataset.items, active=shown),
+        test_start=test_start,
+        test_end=test_end,
+        report=_added(report, window_report, n_read=len(dataset.recorded)),
+    )
+
+
+def joined(first: Interactions, second: Interactions) -> Interactions:
+    """Put later events behind earlier ones; both must share `queries`."""
+    columns = {
+        field.name: np.concatenate([getattr(first, field.name), getattr(second, field.name)])
+        for field in dataclasses.fields(first)
+        if field.name != "queries"
+    }
+    return Interactions(**columns, queries=first.queries)
+
+
+def _require(dataset: Dataset, report: CleaningReport) -> None:
+    n_items = int(dataset.items.active.sum())
+    if n_items < LEAST_ITEMS:
+        raise InsufficientData(
+            f"Insufficient data: {n_items} active items, at least {LEAST_ITEMS} are needed. Run recommender_sync, and "
+            "see that the Catalog lists the shop's products. Search and lists keep serving untrained."
+        )
+    if report.n_clean < LEAST_EVENTS:
+        raise InsufficientData(
+            f"Insufficient data: {report.n_clean} usable events of {report.n_read} recorded, at least {LEAST_EVENTS} "
+            "are needed. Run recommender_reconcile to take in past orders, or wait for shoppers. Search and lists keep "
+            "serving untrained."
+        )
+
+
+def _window(recorded: Recorded) -> tuple[float, float]:
+    time = recorded.interactions.time
+    first, end = float(time[0]), float(time[-1]) + 1.0
+    return end - min(TEST_DAYS * DAY_SECONDS, TEST_SHARE * (end - first)), end
+
+
+def _added(first: CleaningReport, second: CleaningReport, *, n_read: int) -> CleaningReport:
+    total = CleaningReport(n_read=n_read, n_clean=first.n_clean + second.n_clean)
+    for report in (first, second):
+        total.n_quantities_capped += report.n_quantities_capped
+        for reason, n in report.removed.items():
+            total.count(reason, n)
+    if n_later := n_read - first.n_read - second.n_read:
+        total.count("future_time", n_later)
+    return total

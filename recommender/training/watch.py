@@ -1,0 +1,135 @@
+"""Between a training and its run's row: how far it is goes out, and whether it may go on comes in."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+from django.db import DatabaseError, connection
+
+from recommender import runs
+from recommender.exceptions import LeaseLost, RunError
+
+logger = logging.getLogger(__name__)
+
+BEAT_SECONDS = 3.0
+
+SHARES = {
+    "dataset": 0.04, "encoder": 0.38, "context": 0.16, "head": 0.14, "bundle": 0.06, "evaluation": 0.17,
+    "publication": 0.05,
+}  # fmt: skip
+"""Share of a run that each stage takes, measured on the demo; only the progress bar depends on it."""
+
+
+class RunCancelled(RunError):
+    """Somebody cancelled the run."""
+
+
+class RunInterrupted(RunError):
+    """This process is told to stop; the run goes back to the queue and is resumed."""
+
+
+class Watch:
+    """The `Progress` of a leased run. A thread beats, so that no stage is silent for long; use it as a context."""
+
+    def __init__(self, run_id: int, token: int) -> None:
+        self.run_id, self.token = run_id, token
+        self.figures = runs.Figures(metrics={}, losses=[], seconds={})
+        self._stage, self._share, self._started = "", 0.0, time.monotonic()
+        self._cancelled, self._lost, self._interrupted = threading.Event(), threading.Event(), threading.Event()
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._beat_until_end, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close_stage()
+        self._ended.set()
+        self._thread.join()
+
+    def stage(self, name: str) -> None:
+        """A stage begins; the one before ends, with its seconds."""
+        with self._lock:
+            self._close_stage()
+            self._stage, self._share, self._started = name, 0.0, time.monotonic()
+        logger.info("run %s: %s", self.run_id, name.replace("_", " "))
+
+    def step(self, done: int, total: int, loss: float | None = None) -> None:
+        """A step of the stage is taken; a loss becomes a point of its curve."""
+        with self._lock:
+            self._share = done / max(total, 1)
+            if loss is not None:
+                losses: Any = self.figures.losses
+                losses.append({"stage": self._stage, "step": done, "loss": round(float(loss), 5)})
+
+    def metric(self, name: str, value: float) -> None:
+        """A single number is known; the figures are put together at the end."""
+        logger.info("run %s: %s %.4f", self.run_id, name, value)
+
+    def should_stop(self) -> bool:
+        """Whether to end early: cancelled, interrupted, or the lease lost."""
+        return self._cancelled.is_set() or self._interrupted.is_set() or self._lost.is_set()
+
+    def check(self) -> None:
+        """Raises LeaseLost, RunCancelled or RunInterrupted where the run must end; call it between stages."""
+        self._beat()
+        if self._lost.is_set():
+            raise LeaseLost(f"Run {self.run_id} belongs to another process now: this one stops.")
+        if self._cancelled.is_set():
+            raise RunCancelled("Cancelled.")
+        if self._interrupted.is_set():
+            raise RunInterrupted("Its process was told to stop; the next worker resumes it.")
+
+    def interrupt(self) -> None:
+        """Ask the training to stop at its next step; safe to call from a signal handler."""
+        self._interrupted.set()
+
+    @property
+    def progress(self) -> float:
+        """Share done of the whole run, 0 to 1."""
+        before = 0.0
+        for name, share in SHARES.items():
+            if name == self._stage:
+                return min(before + share * self._share, 1.0)
+            before += share
+        return 0.0
+
+    @property
+    def current_stage(self) -> str:
+        """The stage that runs."""
+        return self._stage
+
+    def _close_stage(self) -> None:
+        if self._stage and self.figures.seconds is not None:
+            spent = self.figures.seconds.get(self._stage, 0.0) + time.monotonic() - self._started
+            self.figures.seconds[self._stage] = round(spent, 1)
+            self._started = time.monotonic()
+
+    def _beat_until_end(self) -> None:
+        try:
+            while not self._ended.wait(BEAT_SECONDS):
+                self._beat()
+        finally:
+            connection.close()
+
+    def _beat(self) -> None:
+        with self._lock:
+            figures = runs.Figures(
+                self.figures.report,
+                dict(self.figures.metrics or {}),
+                runs.thinned(self.figures.losses or []),
+                dict(self.figures.seconds or {}),
+            )
+            progress, stage = self.progress, self._stage
+        try:
+            if not runs.heartbeat(self.run_id, self.token, progress=progress, stage=stage, figures=figures):
+                self._cancelled.set()
+        except LeaseLost:
+            self._lost.set()
+        except DatabaseError:  # the next beat is three seconds away; the lease outlives forty of them
+            logger.warning("run %s cannot write its heartbeat", self.run_id, exc_info=True)

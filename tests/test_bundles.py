@@ -1,0 +1,325 @@
+"""Bundles: written once, verified whenever fetched, promoted when every item is encoded, rolled back, quarantined."""
+
+import json
+
+import numpy as np
+import pytest
+from django.core.files.storage import FileSystemStorage
+
+from recommender import bundles, conf, manifest, vectors
+from recommender.exceptions import BundleError, BundleUnreachable, MissingDependency, RunError
+from recommender.models import Bundle, Item, ItemVector
+from recommender.signals import bundle_promoted
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _own_directory(settings, tmp_path):
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "DIRECTORY": tmp_path / "recommender"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    def make(name="weights", value=1.0):
+        made = tmp_path / name
+        made.mkdir()
+        np.save(made / "delta.npy", np.full(3, value, np.float32))
+        (made / "head.json").write_text(json.dumps({"bias": value}))
+        return made
+
+    return make
+
+
+def written(folder, **values):
+    return bundles.write_bundle(folder, **{"is_trained": True, "encoder_hash": "e1", **values})
+
+
+def encode(item, encoder_hash="e1"):
+    vectors.write_vectors([item], np.eye(1, 4, dtype=np.float32), encoder_hash=encoder_hash)
+
+
+def add_item(name="mug", **values):
+    return Item.objects.create(
+        item_id=name, label="shop.Product", object_id=name, title=name, text=name, text_hash=name, **values
+    )
+
+
+def test_bundle_is_named_by_what_it_holds(folder):
+    one, same, other = written(folder("a")), written(folder("b")), written(folder("c", value=2.0))
+    assert one == same
+    assert one.name != other.name
+    assert len(one.name) == manifest.NAME_LENGTH
+    assert one.state == Bundle.State.CANDIDATE
+
+
+def test_manifest_has_the_sha256_of_every_file(folder):
+    bundle = written(folder())
+    found = bundles.fetch(bundle.name)
+    assert set(bundle.manifest["files"]) == {"delta.npy", "head.json"}
+    for name, entry in bundle.manifest["files"].items():
+        assert entry["sha256"] == manifest.digest(found / name)
+
+
+def test_bundle_is_published_and_fetched_by_a_host_without_a_copy(folder):
+    import shutil
+
+    bundle = written(folder())
+    shutil.rmtree(conf.directory() / "cache")
+    assert (bundles.fetch(bundle.name) / "head.json").read_text() == '{"bias": 1.0}'
+
+
+@pytest.mark.parametrize("name", ["weights.pkl", "weights.bin", "model.pt", "run.py", ".hidden.json", "no_suffix"])
+def test_file_of_another_format_is_refused(folder, name):
+    made = folder()
+    (made / name).write_bytes(b"x")
+    with pytest.raises(BundleError, match="may not be in a bundle"):
+        written(made)
+    assert not Bundle.objects.exists()
+
+
+def test_array_of_python_objects_is_refused(folder):
+    made = folder()
+    np.save(made / "objects.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    with pytest.raises(BundleError, match=r"objects\.npy"):
+        written(made)
+
+
+def test_link_out_of_the_folder_is_refused(folder, tmp_path):
+    (tmp_path / "secret.json").write_text("{}")
+    made = folder()
+    (made / "link.json").symlink_to(tmp_path / "secret.json")
+    with pytest.raises(BundleError, match=r"link\.json"):
+        written(made)
+
+
+def test_empty_folder_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BundleError, match="no file"):
+        written(tmp_path / "empty")
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def published(bundle):
+    return conf.directory() / "bundles" / bundle.name
+
+
+def test_flipped_bit_in_the_local_copy_is_repaired_from_the_storage(folder):
+    bundle = written(folder())
+    flip_a_bit(bundles.fetch(bundle.name) / "delta.npy")
+    found = bundles.fetch(bundle.name)
+    manifest.verify(found)
+
+
+def test_flipped_bit_in_the_storage_is_an_error_that_names_file_and_repair(folder):
+    bundle = written(folder())
+    flip_a_bit(published(bundle) / "delta.npy")
+    flip_a_bit(bundles.fetch(bundle.name) / "delta.npy")
+    with pytest.raises(BundleError, match=r"delta\.npy .* sha256 differs\. Roll back, or train again"):
+        bundles.fetch(bundle.name)
+
+
+def test_truncated_missing_and_foreign_files_are_errors(folder):
+    bundle = written(folder())
+    local = bundles.fetch(bundle.name)
+    (local / "stranger.json").write_text("{}")
+    with pytest.raises(BundleError, match="stranger"):
+        manifest.verify(local)
+    (local / "stranger.json").unlink()
+    (local / "head.json").unlink()
+    with pytest.raises(BundleError, match=r"head\.json .* missing"):
+        manifest.verify(local)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": 3}', '{"format": 99, "files": {}}', "\x00"])
+def test_broken_manifest_is_an_error(folder, text):
+    bundle = written(folder())
+    local = bundles.fetch(bundle.name)
+    (local / "manifest.json").write_text(text)
+    with pytest.raises(BundleError):
+        manifest.verify(local)
+
+
+def test_manifest_that_points_out_of_its_folder_is_refused(folder, tmp_path):
+    bundle = written(folder())
+    recorded = json.loads((published(bundle) / "manifest.json").read_text())
+    recorded["files"]["../../escape.json"] = {"sha256": "0" * 64}
+    (published(bundle) / "manifest.json").write_text(json.dumps(recorded))
+    flip_a_bit(bundles.fetch(bundle.name) / "delta.npy")
+    with pytest.raises(BundleError, match="may not be in a bundle"):
+        bundles.fetch(bundle.name)
+
+
+def test_bundle_that_is_nowhere_names_the_storage_setting():
+    with pytest.raises(BundleError, match="BUNDLE_STORAGE"):
+        bundles.fetch("0" * 32)
+    assert not list((conf.directory() / "cache").iterdir())
+
+
+class DeafStorage(FileSystemStorage):
+    """A storage behind a network that is down."""
+
+    def open(self, name, mode="rb"):
+        raise TimeoutError("no route to host")
+
+
+def test_storage_that_does_not_answer_says_nothing_against_the_bundle(folder, settings, tmp_path):
+    import shutil
+
+    bundle = written(folder())
+    shutil.rmtree(conf.directory() / "cache")
+    deaf = {"BACKEND": f"{__name__}.DeafStorage", "OPTIONS": {"location": str(tmp_path)}}
+    settings.STORAGES = {**settings.STORAGES, "weights": deaf}
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "BUNDLE_STORAGE": "weights"}
+    with pytest.raises(BundleUnreachable, match="no route to host"):
+        bundles.fetch(bundle.name)
+
+
+def test_publication_that_was_interrupted_is_completed(folder):
+    made = folder()
+    bundle = written(made)
+    (published(bundle) / "manifest.json").unlink()
+    (published(bundle) / "head.json").write_text("half")
+    written(made)
+    flip_a_bit(bundles.fetch(bundle.name) / "head.json")
+    manifest.verify(bundles.fetch(bundle.name))
+
+
+def test_promotion_makes_the_champion_previous(folder):
+    first, second, third = (written(folder(str(value), value=value)) for value in (1.0, 2.0, 3.0))
+    for bundle in (first, second, third):
+        bundles.promote(bundle)
+    states = dict(Bundle.objects.values_list("name", "state"))
+    assert states == {first.name: "archived", second.name: "previous", third.name: "champion"}
+    assert bundles.champion() == third
+    assert third.promoted_at is not None
+
+
+def test_promotion_waits_for_every_active_item(folder):
+    mug, _hidden = add_item(), add_item("hidden", is_active=False)
+    bundle = written(folder())
+    with pytest.raises(RunError, match="1 items have no vector"):
+        bundles.promote(bundle)
+    encode(mug)
+    bundles.promote(bundle)
+    assert bundles.champion() == bundle
+
+
+def test_item_whose_text_changed_counts_as_not_encoded(folder):
+    mug = add_item()
+    encode(mug)
+    Item.objects.update(text="a new text", text_hash="new")
+    with pytest.raises(RunError, match="no vector"):
+        bundles.promote(written(folder()))
+
+
+def test_broken_bundle_is_not_promoted(folder):
+    bundle = written(folder())
+    flip_a_bit(published(bundle) / "head.json")
+    flip_a_bit(bundles.fetch(bundle.name) / "head.json")
+    with pytest.raises(BundleError):
+        bundles.promote(bundle)
+    assert bundles.champion() is None
+
+
+def test_roll_back_flips_and_flips_again(folder):
+    first, second = written(folder("a")), written(folder("b", value=2.0))
+    bundles.promote(first)
+    bundles.promote(second)
+    assert bundles.roll_back() == first
+    assert bundles.champion() == first
+    assert bundles.roll_back() == second
+
+
+def test_roll_back_without_a_previous_champion_is_refused(folder):
+    bundles.promote(written(folder()))
+    with pytest.raises(RunError, match="no previous champion"):
+        bundles.roll_back()
+
+
+def test_promotion_and_roll_back_are_announced_after_the_commit(folder, django_capture_on_commit_callbacks):
+    heard = []
+    bundle_promoted.connect(listener := lambda name, **_: heard.append(name))
+    first, second = written(folder("a")), written(folder("b", value=2.0))
+    with django_capture_on_commit_callbacks(execute=True):
+        bundles.promote(first)
+        bundles.promote(second)
+        assert heard == []
+    with django_capture_on_commit_callbacks(execute=True):
+        bundles.roll_back()
+    bundle_promoted.disconnect(listener)
+    assert heard == [first.name, second.name, first.name]
+
+
+def test_quarantined_champion_hands_over_to_the_previous_one(folder):
+    first, second = written(folder("a")), written(folder("b", value=2.0))
+    bundles.promote(first)
+    bundles.promote(second)
+    bundles.quarantine(second.name, "its golden input failed")
+    assert bundles.champion() == first
+    second.refresh_from_db()
+    assert second.state == Bundle.State.QUARANTINED
+    with pytest.raises(BundleError, match="its golden input failed"):
+        bundles.promote(second)
+
+
+def test_quarantine_of_what_is_gone_does_nothing():
+    bundles.quarantine("0" * 32, "gone")
+    assert not Bundle.objects.exists()
+
+
+def test_prune_keeps_champion_previous_bundle_0_and_the_last_three(folder):
+    mug = add_item()
+    zero = written(folder("zero", value=0.0), is_trained=False, encoder_hash="e0")
+    made = [written(folder(str(n), value=float(n)), encoder_hash=f"e{n}") for n in range(1, 8)]
+    for bundle in (zero, *made):
+        encode(mug, bundle.encoder_hash)
+    Bundle.objects.filter(pk=made[0].pk).update(state=Bundle.State.PREVIOUS)
+    Bundle.objects.filter(pk=made[1].pk).update(state=Bundle.State.CHAMPION)
+    assert bundles.prune() == 2
+    assert set(Bundle.objects.all()) == {zero, made[0], made[1], *made[4:]}
+    assert not published(made[2]).exists()
+    assert not (conf.directory() / "cache" / made[2].name).exists()
+    assert set(ItemVector.objects.values_list("encoder_hash", flat=True)) == {"e0", "e1", "e2", "e5", "e6", "e7"}
+
+
+def test_without_torch_the_message_names_the_extra(monkeypatch):
+    def missing(name):
+        raise ImportError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(bundles.importlib, "import_module", missing)
+    with pytest.raises(MissingDependency, match=r'\(torch\): pip install "shopreco\[ml\]"'):
+        bundles.ensure_untrained()
+
+
+def test_auto_encoder_is_the_packaged_one_or_one_from_nothing(settings, monkeypatch):
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "auto"}
+    assert bundles.encoder_spec() == ""
+    monkeypatch.setattr(bundles.importlib.util, "find_spec", lambda name: None)
+    assert bundles.encoder_spec() == "scratch"
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "some/folder"}
+    assert bundles.encoder_spec() == "some/folder"
+
+
+def test_bundle_0_is_made_once_encodes_and_serves(settings):
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "scratch"}
+    for name in ("red mug", "blue mug", "desk lamp"):
+        add_item(name)
+    bundle = bundles.ensure_untrained()
+    assert bundles.champion() == bundle == bundles.ensure_untrained()
+    assert not bundle.is_trained
+    seen = []
+    assert vectors.encode_missing(bundle.name, chunk_size=2, progress=lambda *done: seen.append(done)) == 3
+    assert vectors.encode_missing(bundle.name) == 0
+    assert seen == [(2, 3), (3, 3)]
+    stored = np.frombuffer(bytes(ItemVector.objects.get(item__item_id="red mug").vector), "<f4")
+    assert np.linalg.norm(stored) == pytest.approx(1, abs=1e-4)
+    assert np.allclose(stored, vectors.load_ranker(bundle.name).encode(["red mug"])[0], atol=1e-4)
+    Item.objects.filter(item_id="red mug").update(text="red cup", text_hash="cup")
+    assert vectors.encode_missing(bundle.name) == 1
+    assert ItemVector.objects.count() == 3

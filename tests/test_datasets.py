@@ -1,0 +1,253 @@
+"""Events in SQL to columns, and what cleaning leaves out and why."""
+
+import datetime as dt
+
+import numpy as np
+import pytest
+from django.utils import timezone
+
+from recommender import cleaning, datasets
+from recommender.models import Event, Item, Visitor
+from recommender.types import EVENT_CODES, EventType
+
+NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
+PURCHASE, REFUND, VIEW = (EVENT_CODES[EventType(name)] for name in ("purchase", "refund", "view_item"))
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def items():
+    for name, price, active in (("mug", 3, True), ("bag", None, True), ("old", 9, False)):
+        Item.objects.create(
+            item_id=name, label="shop.Product", object_id=name, title=name.title(), text=f"{name} text",
+            category="Kitchen" if name == "mug" else "", price=price, is_active=active, text_hash=name,
+            first_seen_at=NOW - dt.timedelta(days=90),
+        )  # fmt: skip
+    return datasets.read_items()
+
+
+@pytest.fixture
+def visitor(db):
+    return Visitor.objects.create()
+
+
+def record(kind="purchase", item_id="mug", *, visitor=None, minutes_ago=60.0, **values):
+    return Event.objects.create(
+        message_id=f"m{Event.objects.count()}", type=kind, item_id=item_id, visitor=visitor,
+        occurred_at=NOW - dt.timedelta(minutes=minutes_ago), **values,
+    )  # fmt: skip
+
+
+def cleaned(items):
+    return datasets.clean(datasets.read_interactions(items), now=NOW.timestamp())
+
+
+def test_items_are_read_with_the_inactive_ones(items, django_assert_num_queries):
+    with django_assert_num_queries(2):
+        items = datasets.read_items()
+    assert items.ids == ("mug", "bag", "old")
+    assert items.category_names == ("Kitchen",)
+    assert items.category.tolist() == [0, -1, -1]
+    assert items.active.tolist() == [True, True, False]
+    assert np.isnan(items.price[1])
+    assert datasets.read_titles(items) == ("Mug", "Bag", "Old")
+
+
+def test_events_come_ascending_by_time_however_they_were_stored(items, visitor):
+    for minutes in (5, 90, 30):
+        record(visitor=visitor, minutes_ago=minutes)
+    time = datasets.read_interactions(items).interactions.time
+    assert (np.diff(time) > 0).all()
+
+
+def test_reading_takes_few_queries(items, visitor, django_assert_num_queries):
+    for minutes in range(10):
+        record(visitor=visitor, minutes_ago=minutes)
+    with django_assert_num_queries(4):  # a page and the empty page behind it, of events and of visitors
+        datasets.read_interactions(items)
+
+
+def test_more_than_a_page_of_events_is_read_whole(items, visitor, monkeypatch):
+    monkeypatch.setattr(datasets, "CHUNK_SIZE", 4)
+    for minutes in range(10):
+        record(visitor=visitor, minutes_ago=minutes)
+    assert len(datasets.read_interactions(items)) == 10
+
+
+def test_events_at_until_or_later_are_not_read(items, visitor):
+    for minutes in (90, 60, 30):
+        record(visitor=visitor, minutes_ago=minutes)
+    assert len(datasets.read_interactions(items, until=NOW - dt.timedelta(minutes=60))) == 1
+
+
+def test_visitors_of_one_user_are_one(items):
+    laptop, phone, other = (Visitor.objects.create(user_key=key) for key in ("ann", "ann", None))
+    for who in (laptop, phone, other):
+        record(visitor=who)
+    assert len(set(datasets.read_interactions(items).interactions.visitor.tolist())) == 2
+
+
+def test_who_does_not_want_to_be_known_is_nobody(items):
+    record(visitor=Visitor.objects.create(is_profiled=False))
+    record(visitor=Visitor.objects.create(has_consented=False))
+    record(visitor=None)
+    interactions, _ = cleaned(items)
+    assert interactions.visitor.tolist() == [-1, -1, -1]
+    assert interactions.item.tolist() == [0, 0, 0]
+
+
+def test_bots_unknown_items_and_the_future_are_left_out_and_counted(items, visitor):
+    record(visitor=visitor)
+    record(visitor=visitor, is_bot=True)
+    record(visitor=Visitor.objects.create(is_bot=True))
+    record("view_item", "nothing-of-ours", visitor=visitor)
+    record("view_item", "", visitor=visitor)
+    record("search", "", visitor=visitor)
+    record(visitor=visitor, minutes_ago=-60)
+    record(visitor=visitor, quantity=0)
+    interactions, report = cleaned(items)
+    assert len(interactions) == report.n_clean == 1
+    assert report.n_read == 8
+    assert report.removed == {
+        "bot": 2, "unknown_item": 1, "neither_item_nor_query": 2, "future_time": 1, "quantity_not_positive": 1,
+    }  # fmt: skip
+
+
+def test_every_event_read_is_kept_or_counted(items, visitor):
+    for minutes in range(20):
+        record("view_item", "mug", visitor=visitor, minutes_ago=minutes // 2)
+    for minutes in range(3):
+        record(visitor=visitor, order_id="o1", minutes_ago=minutes)
+        record("refund", visitor=visitor, minutes_ago=minutes)
+    interactions, report = cleaned(items)
+    assert report.n_read == len(interactions) + sum(report.removed.values())
+
+
+def test_search_keeps_its_words_and_needs_no_item(items, visitor):
+    record("search", "", query="red mug", visitor=visitor)
+    interactions, _ = cleaned(items)
+    assert interactions.queries[interactions.query[0]] == "red mug"
+    assert interactions.item.tolist() == [-1]
+
+
+def test_view_repeated_within_a_second_counts_once(items, visitor):
+    record("view_item", visitor=visitor, minutes_ago=10)
+    record("view_item", visitor=visitor, minutes_ago=10 - 0.5 / 60)
+    record("view_item", "bag", visitor=visitor, minutes_ago=10)
+    record("view_item", visitor=visitor, minutes_ago=5)
+    record("view_item", visitor=Visitor.objects.create(), minutes_ago=10)
+    interactions, report = cleaned(items)
+    assert report.removed == {"duplicate": 1}
+    assert len(interactions) == 4
+
+
+def test_lines_of_one_order_with_one_item_become_one_purchase(items, visitor):
+    record(visitor=visitor, order_id="o1", quantity=2)
+    record(visitor=visitor, order_id="o1", quantity=3)
+    record(visitor=visitor, order_id="o2", quantity=1)
+    interactions, report = cleaned(items)
+    assert sorted(interactions.quantity.tolist()) == [1, 5]
+    assert report.removed == {"merged_order_line": 1}
+
+
+def test_full_refund_cancels_the_newest_purchase_before_it(items, visitor):
+    record(visitor=visitor, quantity=4, order_id="o1", minutes_ago=90)
+    record(visitor=visitor, quantity=2, order_id="o2", minutes_ago=60)
+    record("refund", visitor=visitor, quantity=2, order_id="c1", minutes_ago=30)
+    interactions, report = cleaned(items)
+    assert interactions.quantity[interactions.type == PURCHASE].tolist() == [4]
+    assert (interactions.type == REFUND).sum() == 1
+    assert report.removed == {"refunded_purchase": 1}
+
+
+def test_refund_larger_than_one_purchase_reaches_to_the_one_before(items, visitor):
+    record(visitor=visitor, quantity=4, order_id="o1", minutes_ago=90)
+    record(visitor=visitor, quantity=2, order_id="o2", minutes_ago=60)
+    record("refund", visitor=visitor, quantity=5, minutes_ago=30)
+    interactions, _ = cleaned(items)
+    assert interactions.quantity[interactions.type == PURCHASE].tolist() == [1]
+
+
+def test_refund_touches_neither_later_purchases_nor_other_visitors(items, visitor):
+    record("refund", visitor=visitor, minutes_ago=90)
+    record(visitor=visitor, order_id="o1", minutes_ago=60)
+    record(visitor=Visitor.objects.create(), order_id="o2", minutes_ago=95)
+    _, report = cleaned(items)
+    assert report.removed == {}
+
+
+def test_flood_of_one_visitor_is_left_out(items, visitor, monkeypatch):
+    monkeypatch.setattr(cleaning, "MAX_VIEWS_PER_DAY", 5)
+    for minutes in range(6):
+        record("view_item", visitor=visitor, minutes_ago=minutes)
+    record(visitor=visitor, minutes_ago=1)
+    other = Visitor.objects.create()
+    for minutes in range(5):
+        record("view_item", visitor=other, minutes_ago=minutes)
+    interactions, report = cleaned(items)
+    assert report.removed == {"view_flood": 6}
+    assert (interactions.type == VIEW).sum() == 5
+
+
+def test_absurd_quantities_are_capped_where_there_are_enough_to_tell(items, visitor, monkeypatch):
+    monkeypatch.setattr(cleaning, "FEWEST_TO_CAP", 20)
+    monkeypatch.setattr(cleaning, "CAPPED_SHARE", 0.9)
+    for number in range(20):
+        record(visitor=visitor, order_id=f"o{number}", quantity=80_995 if number == 7 else 2)
+    interactions, report = cleaned(items)
+    assert report.n_quantities_capped == 1
+    assert len(interactions) == 20
+    assert interactions.quantity.max() < 80_995
+
+
+def test_no_event_at_all_cleans_to_nothing(items):
+    interactions, report = cleaned(items)
+    assert len(interactions) == report.n_read == 0
+    assert datasets.summary(interactions, items, report)["density"] == 0
+
+
+def test_matrix_holds_weights_of_known_visitors_only(items, visitor):
+    record(visitor=visitor)
+    record(visitor=visitor, minutes_ago=10)
+    record("view_item", "bag", visitor=visitor)
+    record("search", "", query="mug", visitor=visitor)
+    record(visitor=None)
+    interactions, _ = cleaned(items)
+    matrix = datasets.user_item_matrix(interactions, items)
+    assert matrix.shape == (1, 3)
+    assert matrix.toarray().tolist() == [[2.0, pytest.approx(0.2), 0.0]]
+
+
+def test_saved_dataset_loads_equal_and_an_unfinished_one_does_not(items, visitor, tmp_path):
+    record("search", "", query="red mug", visitor=visitor)
+    record(visitor=visitor, order_id="o1")
+    dataset = datasets.read_dataset()
+    datasets.save(dataset, tmp_path)
+    loaded = datasets.load(tmp_path)
+    assert datasets.data_hash(loaded.recorded.interactions, loaded.items) == datasets.data_hash(
+        dataset.recorded.interactions, dataset.items
+    )
+    assert (loaded.titles, loaded.taken_at) == (dataset.titles, dataset.taken_at)
+    (tmp_path / "dataset.json").unlink()
+    assert datasets.load(tmp_path) is None
+
+
+def test_data_hash_tells_any_change(items, visitor):
+    record(visitor=visitor)
+    before = datasets.data_hash(datasets.read_interactions(items).interactions, items)
+    assert before == datasets.data_hash(datasets.read_interactions(items).interactions, items)
+    Event.objects.update(quantity=2)
+    assert before != datasets.data_hash(datasets.read_interactions(items).interactions, items)
+    Event.objects.update(quantity=1)
+    Item.objects.filter(item_id="mug").update(text="another text")
+    assert before != datasets.data_hash(datasets.read_interactions(items).interactions, datasets.read_items())
+
+
+def test_real_orders_survive_cleaning(demo_shop):
+    items = datasets.read_items()
+    interactions, report = datasets.clean(datasets.read_interactions(items), now=timezone.now().timestamp())
+    assert report.n_clean > 0.9 * report.n_read > 500
+    assert set(report.removed) <= {"merged_order_line", "refunded_purchase"}
+    assert len(items) == 60
+    assert datasets.summary(interactions, items, report)["n_visitors"] == 30
