@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -268,31 +269,32 @@ def _with_vectors(shelf: Shelf, found: Iterable[VectorRecord]) -> Shelf:
     while batch := list(islice(source, VECTOR_BATCH)):
         known = [record for record in batch if record.item_id in shelf.index]
         stamps[[shelf.index[record.item_id] for record in known], 1] = [r.updated_at.timestamp() for r in known]
-        read = [(record.item_id, _vector(record, vectors)) for record in known]
-        usable = [(item_id, vector) for item_id, vector in read if vector is not None]
-        if not usable:
-            continue
-        ids = [item_id for item_id, _ in usable]
-        text_vectors = np.stack([vector for _, vector in usable])
-        if vectors is None:
-            vectors = np.zeros((len(shelf), text_vectors.shape[1]), np.float32)
-        moved = text_vectors if shelf.item_vectors is None else shelf.item_vectors(text_vectors, ids)
-        vectors[[shelf.index[item_id] for item_id in ids]] = moved
+        dimension = _dimension(known) if vectors is None else vectors.shape[1]
+        read = [(record.item_id, _vector(record, dimension)) for record in known]
+        usable = {item_id: vector for item_id, vector in read if vector is not None}
+        if usable:
+            vectors = np.zeros((len(shelf), dimension), np.float32) if vectors is None else vectors
+            text_vectors = np.stack(list(usable.values()))
+            moved = text_vectors if shelf.item_vectors is None else shelf.item_vectors(text_vectors, list(usable))
+            vectors[[shelf.index[item_id] for item_id in usable]] = moved
     return replace(shelf, vectors=vectors, stamps=stamps)
 
 
-def _vector(record: VectorRecord, vectors: FloatArray | None) -> FloatArray | None:
+def _dimension(found: Sequence[VectorRecord]) -> int:
+    """Return the dimension that most vectors have."""
+    return Counter(len(record.vector) // 4 for record in found).most_common(1)[0][0] if found else 0
+
+
+def _vector(record: VectorRecord, dimension: int) -> FloatArray | None:
+    """Return (dimension,) of unit length, None where the bytes hold no such vector."""
     raw = bytes(record.vector)
-    length = 0.0
-    if raw and len(raw) % 4 == 0 and (vectors is None or len(raw) == 4 * vectors.shape[1]):
+    if len(raw) == 4 * dimension:
         vector = np.frombuffer(raw, "<f4").astype(np.float32)
         length = float(np.linalg.norm(vector))
-    if not np.isfinite(length) or length == 0:
-        logger.warning(
-            "the vector of item %s is broken (%d bytes) and left out; encode it again", record.item_id, len(raw)
-        )
-        return None
-    return vector / length
+        if np.isfinite(length) and length > 0:
+            return vector / length
+    logger.warning("the vector of item %s is broken (%d bytes) and left out; encode it again", record.item_id, len(raw))
+    return None
 
 
 def _with_statistics(shelf: Shelf, found: Sequence[StatisticsRecord]) -> Shelf:
