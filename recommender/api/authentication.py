@@ -1,4 +1,4 @@
-"""Who asks the API: a mobile visitor by a signed token, or a browser by its own cookies, which then need CSRF's proof."""
+"""Who asks the API: a mobile visitor by a signed token, or a browser by its cookies, which need CSRF's proof."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.contrib.auth.models import AnonymousUser
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication, get_authorization_header
 from rest_framework.request import Request
 
-from recommender.api.problems import Problem
+from recommender.api.problems import CHALLENGE, Problem
 from recommender.identity import visitor_key_from
 
 SCHEME = "Visitor"
@@ -30,14 +30,14 @@ class VisitorToken(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         """Return the challenge of a 401."""
-        return f'{SCHEME} realm="recommender"'
+        return CHALLENGE
 
 
 class BrowserCookies(SessionAuthentication):
     """The page's own visitor cookie and signed-in user. An unsafe method with any cookie must prove its origin."""
 
     def authenticate(self, request: Request) -> tuple[Any, Any] | None:
-        """Return the user that Django's middleware found, unread. Raises `PermissionDenied` where CSRF's proof fails."""
+        """Return the user that Django's middleware found, unread. Raises `PermissionDenied` without CSRF's proof."""
         browser = request._request
         if browser.COOKIES:
             self.enforce_csrf(request)

@@ -1,15 +1,19 @@
-"""What all endpoints share: every policy of REST framework set here, so that the host's settings are neither read nor changed."""
+"""What all endpoints share: every policy of REST framework, so that the host's settings do not matter."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
+from django.db import DatabaseError
 from django.http import HttpRequest
 from django.utils.cache import patch_cache_control, patch_vary_headers
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
+from rest_framework.permissions import AllowAny
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -23,6 +27,8 @@ from recommender.api.guard import GuardedJSONParser
 from recommender.api.serializers import RankingSerializer
 from recommender.types import Ranking
 
+logger = logging.getLogger(__name__)
+
 
 class PlainJSONRenderer(JSONRenderer):
     """Compact UTF-8 JSON."""
@@ -35,7 +41,7 @@ class PlainJSONRenderer(JSONRenderer):
 class OnlyJSON(BaseContentNegotiation):
     """The API speaks JSON, whatever `Accept` asks for: an answer in JSON helps a client more than a 406."""
 
-    def select_parser(self, request: Request, parsers: Sequence[BaseParser]) -> BaseParser | None:
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
         """Return the parser if the body says that it is JSON."""
         media_type = (request.content_type or "").partition(";")[0].strip().lower()
         return next((parser for parser in parsers if parser.media_type == media_type), None)
@@ -48,11 +54,11 @@ class OnlyJSON(BaseContentNegotiation):
 class ApiView(APIView):
     """An endpoint: JSON in and out, problems as RFC 9457, answers that no shared cache keeps."""
 
-    authentication_classes: ClassVar[Any] = (VisitorToken, BrowserCookies)
-    permission_classes: ClassVar[Any] = ()
-    throttle_classes: ClassVar[Any] = ()
-    parser_classes: ClassVar[Any] = (GuardedJSONParser,)
-    renderer_classes: ClassVar[Any] = (PlainJSONRenderer,)
+    authentication_classes: Sequence[type[BaseAuthentication]] = (VisitorToken, BrowserCookies)
+    permission_classes = (AllowAny,)
+    throttle_classes = ()
+    parser_classes = (GuardedJSONParser,)
+    renderer_classes = (PlainJSONRenderer,)
     content_negotiation_class = OnlyJSON
     metadata_class = None
     versioning_class = None
@@ -63,12 +69,10 @@ class ApiView(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse a body of a foreign type before anything reads it: CSRF's check would parse a form of any size."""
-        request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(request)
         has_body = request.META.get("CONTENT_LENGTH") not in (None, "", "0")
         if has_body and self.get_content_negotiator().select_parser(request, self.get_parsers()) is None:
-            raise UnsupportedMediaType(
-                request.content_type or "", f"Send Content-Type: application/json, not {request.content_type or 'none'}."
-            )
+            came = request.content_type or "none"
+            raise UnsupportedMediaType(came, f"Send Content-Type: application/json, not {came}.")
         super().initial(request, *args, **kwargs)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
@@ -88,7 +92,11 @@ def checked(shape: type[Serializer[Any]], sent: Any) -> dict[str, Any]:
 
 
 def shown(request: HttpRequest, ranking: Ranking, *, current_item_id: str = "") -> Response:
-    """Answer with a list, after its impression is committed."""
+    """Answer with a list, once its impression is committed; where that fails the list is answered all the same."""
     capture.record_impression(request, ranking, current_item_id=current_item_id)
-    capture.flush(request)
+    try:
+        capture.flush(request)
+    except DatabaseError:
+        logger.exception("ranking %s was shown and not recorded", ranking.id)
+        capture.counts["failed"] += 1
     return Response(RankingSerializer(ranking).data)

@@ -1,4 +1,4 @@
-"""The gate in front of every body: bytes in, JSON that PostgreSQL and Python can hold out, or a problem that says why."""
+"""The gate in front of every body: bytes in; out comes JSON that Python and PostgreSQL can hold, or a problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error of the API as `application/problem+json` (RFC 9457): an exception in, a response that names the repair out."""
+"""Every error of the API as `application/problem+json` (RFC 9457): an exception in, a response with the repair out."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from django.http import Http404
 from django.http.multipartparser import MultiPartParserError
 from rest_framework import exceptions
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 from rest_framework.views import set_rollback
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:shopreco:problem:"
+CHALLENGE = 'Visitor realm="recommender"'
 RETRY_SECONDS = 5
 """What a client is told to wait while the database does not answer."""
 
@@ -64,7 +66,7 @@ def answer(error: Exception, context: Mapping[str, Any]) -> Response:
     }
     if problem.errors:
         body["errors"] = problem.errors
-    headers = _headers(error, problem)
+    headers = _headers(problem)
     return Response(body, status=problem.status_code, headers=headers, content_type=MEDIA_TYPE)
 
 
@@ -72,7 +74,7 @@ def describe(detail: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """Flatten the errors of a serializer to (name of the field, sentence)."""
     if isinstance(detail, Mapping):
         for key, inner in detail.items():
-            own = "" if key == "non_field_errors" else str(key)
+            own = "" if key == api_settings.NON_FIELD_ERRORS_KEY else str(key)
             yield from describe(inner, ".".join(part for part in (name, own) if part))
     elif isinstance(detail, Sequence) and not isinstance(detail, str):
         for inner in detail:
@@ -110,10 +112,10 @@ def _kind_of_status(status: int) -> str:
     return (kinds | others).get(status, "bad-request" if status < 500 else "internal-error")
 
 
-def _headers(error: Exception, problem: Problem) -> dict[str, str]:
+def _headers(problem: Problem) -> dict[str, str]:
     headers = {}
-    if challenge := getattr(error, "auth_header", ""):
-        headers["WWW-Authenticate"] = challenge
+    if problem.status_code == 401:
+        headers["WWW-Authenticate"] = CHALLENGE
     if problem.kind == "unavailable":
         headers["Retry-After"] = str(RETRY_SECONDS)
     return headers

@@ -11,7 +11,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from recommender import conf
+from recommender import capture, conf
 from recommender.api.base import ApiView
 from recommender.api.problems import Problem, describe
 from recommender.api.serializers import EventSerializer, ReceiptSerializer
@@ -30,8 +30,10 @@ class EventsView(ApiView):
         sent = _events(request.data)
         shopper = shopper_of(request._request)
         if not shopper.has_consented:
+            capture.counts["dropped"] += len(sent)
             return _receipt(dropped=len(sent), message="Dropped: the visitor has not consented to being recorded.")
         indices, drafts, rejections = _drafts(sent, shopper)
+        capture.counts["rejected"] += len(rejections)
         result = ingest(drafts)
         return _receipt(
             accepted=result.n_accepted,
@@ -75,7 +77,8 @@ def _draft(event: dict[str, Any], shopper: Shopper) -> EventDraft:
         region=shopper.region,
         is_bot=shopper.is_bot,
         visitor_key=shopper.visitor_key,
-        user_key=shopper.user_key,
+        user_key=shopper.recorded_user_key,
+        is_profiled=shopper.is_profiled,
     )
 
 
@@ -85,7 +88,12 @@ def _replaced(result: IngestResult, indices: list[int]) -> list[Rejection]:
 
 
 def _receipt(
-    *, accepted: int = 0, duplicate: int = 0, rejected: list[Rejection] | None = None, dropped: int = 0, message: str = ""
+    *,
+    accepted: int = 0,
+    duplicate: int = 0,
+    rejected: list[Rejection] | None = None,
+    dropped: int = 0,
+    message: str = "",
 ) -> Response:
     rejected = rejected or []
     receipt = {

@@ -8,6 +8,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from recommender import privacy
+from recommender.models import Event, Impression, Visitor
 from recommender.pipeline import MAX_LIMIT, MAX_OFFSET
 from recommender.types import EventType, Rung, Slot
 
@@ -38,7 +40,7 @@ class PriceField(serializers.DecimalField):
 class ScoreField(serializers.FloatField):
     """Six decimals; a score that is not a finite number is 0, because JSON has no word for it."""
 
-    def to_representation(self, value: Any) -> float:
+    def to_representation(self, value: Any) -> Any:
         """Return what JSON can hold."""
         return round(float(value), 6) if math.isfinite(value) else 0.0
 
@@ -54,7 +56,7 @@ class CartField(serializers.CharField):
 
 class SearchParameters(serializers.Serializer[Any]):
     q = serializers.CharField(default="", allow_blank=True, help_text="What the shopper typed; typos are forgiven.")
-    limit = serializers.IntegerField(default=24, min_value=1, max_value=MAX_LIMIT)
+    limit = serializers.IntegerField(default=24, min_value=1, max_value=MAX_LIMIT, help_text="Most items.")
     offset = serializers.IntegerField(default=0, min_value=0, max_value=MAX_OFFSET, help_text="Items to skip.")
 
 
@@ -65,13 +67,13 @@ class RecommendationParameters(serializers.Serializer[Any]):
         max_length=MAX_ID_LENGTH,
         help_text="The item beside which the list stands; required by `similar` and `bought_together`.",
     )
-    cart = CartField(default=(), allow_blank=True, help_text="Ids of the items in the cart, joined by commas.")
-    limit = serializers.IntegerField(default=8, min_value=1, max_value=MAX_LIMIT)
+    cart = CartField(default="", allow_blank=True, help_text="Ids of the items in the cart, joined by commas.")
+    limit = serializers.IntegerField(default=8, min_value=1, max_value=MAX_LIMIT, help_text="Most items.")
 
 
 class SuggestParameters(serializers.Serializer[Any]):
     q = serializers.CharField(default="", allow_blank=True, help_text="What has been typed so far.")
-    limit = serializers.IntegerField(default=8, min_value=1, max_value=MAX_SUGGESTIONS)
+    limit = serializers.IntegerField(default=8, min_value=1, max_value=MAX_SUGGESTIONS, help_text="Most completions.")
 
 
 class ReasonSerializer(serializers.Serializer[Any]):
@@ -137,8 +139,10 @@ class EventSerializer(serializers.Serializer[Any]):
     item_id = serializers.CharField(default="", allow_blank=True, max_length=MAX_ID_LENGTH)
     query = serializers.CharField(default="", allow_blank=True, help_text="Of a search; cut at 255 characters.")
     occurred_at = UtcDateTimeField(required=False, help_text="When it happened; now, where it is left out.")
-    quantity = serializers.FloatField(default=1, min_value=0, max_value=1_000_000)
-    price = PriceField(required=False, allow_null=True, min_value=0, help_text="Of one unit.")
+    quantity = serializers.FloatField(default=1, help_text="Above 0.")
+    price = serializers.DecimalField(
+        None, None, required=False, allow_null=True, min_value=0, help_text="Of one unit; kept to two decimals."
+    )
     currency = serializers.RegexField(r"^[A-Za-z]{3}$", default="", allow_blank=True, help_text="ISO 4217.")
     order_id = serializers.CharField(default="", allow_blank=True, max_length=128)
     ranking_id = serializers.UUIDField(required=False, allow_null=True, help_text="The list in which it was clicked.")
@@ -172,23 +176,52 @@ class InterestSerializer(serializers.Serializer[Any]):
     last_at = UtcDateTimeField()
 
 
-class InterestsSerializer(serializers.Serializer[Any]):
-    headline = serializers.CharField()
-    interests = InterestSerializer(many=True)
-
-
 class ProfileSerializer(serializers.Serializer[Any]):
     visitor_id = serializers.UUIDField(allow_null=True, help_text="Null for a signed-in user without a visitor.")
     user = serializers.CharField(allow_null=True, help_text="Key of the shop's user that the visitor is linked to.")
     consent = serializers.BooleanField()
     profiling = serializers.BooleanField(help_text="False: lists are the same for everybody.")
     counts = serializers.DictField(child=serializers.IntegerField(), help_text="Stored events by type.")
-    persona = InterestsSerializer()
+    headline = serializers.CharField(help_text="What interests the visitor, in one sentence.")
+    interests = InterestSerializer(many=True)
 
 
 class ChoicesSerializer(serializers.Serializer[Any]):
     consent = serializers.BooleanField(required=False, help_text="False stops recording; it erases nothing.")
     profiling = serializers.BooleanField(required=False, help_text="False switches personal lists off.")
+
+
+class StoredVisitorSerializer(serializers.ModelSerializer[Visitor]):
+    first_seen_at = UtcDateTimeField()
+    last_seen_at = UtcDateTimeField()
+
+    class Meta:
+        model = Visitor
+        fields = privacy.VISITOR_FIELDS
+
+
+class StoredEventSerializer(serializers.ModelSerializer[Event]):
+    occurred_at = UtcDateTimeField()
+    price = PriceField(allow_null=True)
+
+    class Meta:
+        model = Event
+        fields = privacy.EVENT_FIELDS
+
+
+class StoredImpressionSerializer(serializers.ModelSerializer[Impression]):
+    item_ids = serializers.ListField(child=serializers.CharField())
+    occurred_at = UtcDateTimeField()
+
+    class Meta:
+        model = Impression
+        fields = privacy.IMPRESSION_FIELDS
+
+
+class ExportSerializer(serializers.Serializer[Any]):
+    visitors = StoredVisitorSerializer(many=True)
+    events = StoredEventSerializer(many=True)
+    impressions = StoredImpressionSerializer(many=True)
 
 
 class FaultSerializer(serializers.Serializer[Any]):
@@ -203,4 +236,4 @@ class ProblemSerializer(serializers.Serializer[Any]):
     title = serializers.CharField()
     status = serializers.IntegerField()
     detail = serializers.CharField(help_text="What was wrong and how to repair it.")
-    errors = FaultSerializer(many=True, required=False)
+    errors = FaultSerializer(many=True, required=False)  # type: ignore[assignment]  # Serializer.errors

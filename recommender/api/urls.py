@@ -1,5 +1,6 @@
 """Paths of version 1; whatever else is asked below them is a problem in JSON too."""
 
+from django.apps import apps
 from django.urls import path, re_path
 
 from recommender.api import lists, recording, visitor
@@ -14,3 +15,6 @@ urlpatterns = [
     path("me/export", visitor.ExportView.as_view(), name="export"),
     re_path("", visitor.UnknownEndpointView.as_view()),
 ]
+
+if apps.is_installed("drf_spectacular"):
+    from recommender.api import schema  # noqa: F401 - a host's own OpenAPI document then describes these endpoints too

@@ -1,4 +1,4 @@
-"""Tags of a shop's pages: `recommend` gives a ranking, `recommendations` shows one, `search` does both, never raising."""
+"""Tags of a shop's pages: `recommend` gives a list, `recommendations` shows one, `search` does both; no tag raises."""
 
 from __future__ import annotations
 

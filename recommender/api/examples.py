@@ -1,0 +1,112 @@
+"""Examples of the OpenAPI document; a test holds each against its own schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample
+
+from recommender.api import problems
+
+VISITOR_ID = "3f8a2c1e-7b64-4d0f-9a51-2c6e8b7d4f10"
+RANKING_ID = "9d1b6a52-0c3e-4f7a-8e21-5b4c3d2e1f00"
+
+VISITOR: dict[str, Any] = {
+    "visitor_id": VISITOR_ID,
+    "token": "3f8a2c1e7b644d0f9a512c6e8b7d4f10:b3J7Tq0bXb5m4mC0k2mM0s1pWkzv3rj1cV0t9S8aYxE",
+    "consent": True,
+}
+
+EVENTS: dict[str, Any] = {
+    "events": [
+        {"message_id": "app-7c1f-0001", "type": "view_item", "item_id": "22423", "occurred_at": "2026-03-01T09:30:00Z"},
+        {
+            "message_id": "app-7c1f-0002",
+            "type": "add_to_cart",
+            "item_id": "22423",
+            "quantity": 2,
+            "price": "12.75",
+            "currency": "GBP",
+            "ranking_id": RANKING_ID,
+            "position": 1,
+        },
+    ]
+}
+
+RECEIPT: dict[str, Any] = {
+    "accepted": 1,
+    "duplicate": 1,
+    "rejected": [{"index": 2, "field": "item_id", "message": "view_item needs item_id."}],
+    "dropped": 0,
+    "message": "1 stored, 1 known, 1 rejected, 0 dropped.",
+}
+
+ENTRY: dict[str, Any] = {
+    "item_id": "22423",
+    "position": 1,
+    "title": "Regency Cakestand 3 Tier",
+    "url": "/item/22423/",
+    "image": "",
+    "price": "12.75",
+    "currency": "GBP",
+    "available": True,
+    "reasons": [{"code": "title", "text": "Matches “cakestand”", "item_id": ""}],
+    "score": 0.913,
+}
+
+RESULTS: dict[str, Any] = {
+    "ranking_id": RANKING_ID,
+    "slot": "search",
+    "rung": "champion",
+    "bundle": "5d0c2a7be91f",
+    "catalog_version": "1a2b3c4d",
+    "query": "cakstand",
+    "corrected_query": "cakestand",
+    "n_found": 1,
+    "items": [ENTRY],
+}
+
+RECOMMENDATIONS: dict[str, Any] = {**RESULTS, "slot": "home", "query": "", "corrected_query": ""}
+
+SUGGESTIONS: dict[str, Any] = {
+    "query": "cak",
+    "suggestions": [
+        {"text": "cakestand", "kind": "query", "item_id": "", "url": ""},
+        {"text": "Regency Cakestand 3 Tier", "kind": "item", "item_id": "22423", "url": "/item/22423/"},
+    ],
+}
+
+PROFILE: dict[str, Any] = {
+    "visitor_id": VISITOR_ID,
+    "user": None,
+    "consent": True,
+    "profiling": True,
+    "counts": {"add_to_cart": 1, "view_item": 4},
+    "headline": "Mostly looks at cakestands.",
+    "interests": [
+        {"name": "cakestand", "share": 0.8, "text": "1 put in the cart, 4 viewed", "last_at": "2026-03-01T09:30:00Z"}
+    ],
+}
+
+DETAILS = {
+    "invalid-request": "limit: Ensure this value is less than or equal to 100.",
+    "malformed-json": "The body is not JSON: Expecting value at line 1, column 1.",
+    "bad-request": "The request is malformed.",
+    "not-identified": "Sign in, or allow the visitor's cookie first. Ask for a token with POST visitors.",
+    "invalid-token": "This shop did not sign the token. Ask for a token with POST visitors.",
+    "forbidden": "CSRF Failed: CSRF token missing.",
+    "unknown-item": "The parameter item_id names no item of this catalogue. Take ids from search or from a list.",
+    "unknown-slot": "Did you mean 'home'? There are: home, similar, bought_together, cart.",
+    "too-large": "The body may have at most 262144 bytes. Send the events in several calls.",
+    "unsupported-media-type": "Send Content-Type: application/json, not text/plain.",
+    "unavailable": "Nothing was stored. Send the same request again in 5 seconds.",
+}
+
+
+def of_problem(kind: str) -> OpenApiExample:
+    """Return a problem as a client sees it."""
+    status, title = problems.KINDS[kind]
+    shown = {"type": problems.TYPE_PREFIX + kind, "title": title, "status": status, "detail": DETAILS[kind]}
+    return OpenApiExample(
+        title, value=shown, response_only=True, status_codes=[str(status)], media_type=problems.MEDIA_TYPE
+    )

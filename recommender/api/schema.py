@@ -1,0 +1,221 @@
+"""The OpenAPI document of the API, for drf-spectacular; a host without it never imports this module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiViewExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+
+from recommender.api import examples, problems, serializers
+from recommender.api.authentication import SCHEME
+from recommender.types import EventType, Rung, Slot
+
+SETTINGS: dict[str, Any] = {
+    "TITLE": "shopreco",
+    "DESCRIPTION": "Search and recommendations of a shop, and the events they learn from. Every answer is JSON; every "
+    "error is application/problem+json (RFC 9457). An app asks for a token once, by POST visitors; a web page is known "
+    "by its own cookies and sends Django's CSRF token with unsafe methods.",
+    "VERSION": "1.0.0",
+    "OAS_VERSION": "3.1.0",
+    "SERVERS": [{"url": "/recommender", "description": "Where the shop includes recommender.urls."}],
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_NAME_OVERRIDES": {
+        "EventType": [event_type.value for event_type in EventType],
+        "Slot": [slot.value for slot in Slot],
+        "Rung": [rung.value for rung in Rung],
+    },
+    "SECURITY": [],
+}
+"""For `manage.py spectacular --custom-settings recommender.api.schema.SETTINGS`; a host's own settings stay its own."""
+
+IDENTIFIED: list[Any] = [{"visitorToken": []}, {"browserCookie": []}]
+COMMON = ("bad-request", "invalid-token", "unavailable")
+WITH_BODY = ("invalid-request", "malformed-json", "too-large", "unsupported-media-type", "forbidden")
+
+
+class VisitorTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """`Authorization: Visitor <token>`."""
+
+    target_class = "recommender.api.authentication.VisitorToken"
+    name = "visitorToken"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
+        """Return the scheme."""
+        return {
+            "type": "apiKey",
+            "in": "header",
+            "name": "Authorization",
+            "description": f'"{SCHEME} " and the token that POST visitors answered.',
+        }
+
+
+class BrowserCookiesScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """The cookies of the shop's own pages."""
+
+    target_class = "recommender.api.authentication.BrowserCookies"
+    name = "browserCookie"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
+        """Return the scheme."""
+        return {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": "recommender_visitor",
+            "description": "The visitor's cookie, or the shop's session; unsafe methods need the header X-CSRFToken.",
+        }
+
+
+def failures(*kinds: str) -> dict[Any, OpenApiResponse]:
+    """Return one response per status, with an example of each kind of problem."""
+    found: dict[int, list[str]] = {}
+    for kind in kinds:
+        found.setdefault(problems.KINDS[kind][0], []).append(kind)
+    return {
+        (status, problems.MEDIA_TYPE): OpenApiResponse(
+            serializers.ProblemSerializer,
+            description="; ".join(problems.KINDS[kind][1] for kind in same),
+            examples=[examples.of_problem(kind) for kind in same],
+        )
+        for status, same in sorted(found.items())
+    }
+
+
+def answer(status: int, shape: Any, description: str, example: Any = None) -> dict[Any, OpenApiResponse]:
+    """Return the response of a success."""
+    shown = [] if example is None else [OpenApiExample("Answer", value=example, response_only=True)]
+    return {status: OpenApiResponse(shape, description=description, examples=shown)}
+
+
+OPERATIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "recommender.api.visitor.VisitorsView": {
+        "post": {
+            "operation_id": "createVisitor",
+            "summary": "Create a visitor for an app",
+            "description": "Once per installation, after the shopper has answered whether they may be recorded.",
+            "request": serializers.ConsentSerializer,
+            "responses": answer(201, serializers.VisitorSerializer, "The visitor and its token.", examples.VISITOR)
+            | failures(*(kind for kind in (*WITH_BODY, "unavailable") if kind != "forbidden")),
+            "examples": [OpenApiExample("Agreed", value={"consent": True}, request_only=True)],
+            "auth": [],
+        },
+    },
+    "recommender.api.recording.EventsView": {
+        "post": {
+            "operation_id": "sendEvents",
+            "summary": "Send what the shopper did",
+            "description": "202 means committed. Send a batch again after any failure: each message_id is stored once. "
+            "sent = accepted + duplicate + rejected + dropped; without consent everything is dropped. The bare list "
+            "of events is a body too.",
+            "request": serializers.EventBatchSerializer,
+            "responses": answer(202, serializers.ReceiptSerializer, "What became of each event.", examples.RECEIPT)
+            | failures(*WITH_BODY, *COMMON),
+            "examples": [OpenApiExample("Two events", value=examples.EVENTS, request_only=True)],
+        },
+    },
+    "recommender.api.lists.SearchView": {
+        "get": {
+            "operation_id": "search",
+            "summary": "Search",
+            "description": "Items for a query, personal to the shopper. The list is recorded as shown, with consent.",
+            "parameters": [serializers.SearchParameters],
+            "responses": answer(200, serializers.RankingSerializer, "The list.", examples.RESULTS)
+            | failures("invalid-request", *COMMON),
+        },
+    },
+    "recommender.api.lists.RecommendationsView": {
+        "get": {
+            "operation_id": "recommend",
+            "summary": "Recommend",
+            "description": "The list of one slot. The list is recorded as shown, with consent.",
+            "parameters": [
+                OpenApiParameter("slot", str, "path", enum=serializers.RECOMMENDATION_SLOTS, description="The place."),
+                serializers.RecommendationParameters,
+            ],
+            "responses": answer(200, serializers.RankingSerializer, "The list.", examples.RECOMMENDATIONS)
+            | failures("invalid-request", "unknown-slot", "unknown-item", *COMMON),
+        },
+    },
+    "recommender.api.lists.SuggestView": {
+        "get": {
+            "operation_id": "suggest",
+            "summary": "Complete what is being typed",
+            "description": "Queries, categories and items. Nothing is recorded.",
+            "parameters": [serializers.SuggestParameters],
+            "responses": answer(200, serializers.SuggestionsSerializer, "Completions.", examples.SUGGESTIONS)
+            | failures("invalid-request", *COMMON),
+        },
+    },
+    "recommender.api.visitor.MeView": {
+        "get": {
+            "auth": IDENTIFIED,
+            "operation_id": "readProfile",
+            "summary": "Read the own profile",
+            "description": "What is stored about the person, and what interests them in words.",
+            "responses": answer(200, serializers.ProfileSerializer, "The profile.", examples.PROFILE)
+            | failures("not-identified", *COMMON),
+        },
+        "patch": {
+            "auth": IDENTIFIED,
+            "operation_id": "changeChoices",
+            "summary": "Change consent or personalisation",
+            "description": "For the person, on every device that is tied to the same user.",
+            "request": serializers.ChoicesSerializer,
+            "responses": answer(200, serializers.ProfileSerializer, "The profile now.", examples.PROFILE)
+            | failures("not-identified", *WITH_BODY, *COMMON),
+            "examples": [OpenApiExample("No personal lists", value={"profiling": False}, request_only=True)],
+        },
+        "delete": {
+            "auth": IDENTIFIED,
+            "operation_id": "erasePerson",
+            "summary": "Erase everything about the person",
+            "description": "Visitors, events and lists. The shop keeps its own orders.",
+            "responses": {204: OpenApiResponse(description="Erased.")}
+            | failures("not-identified", "forbidden", *COMMON),
+        },
+    },
+    "recommender.api.visitor.ExportView": {
+        "get": {
+            "auth": IDENTIFIED,
+            "operation_id": "exportPerson",
+            "summary": "Export everything stored about the person",
+            "description": "Visitors, events and lists, oldest first.",
+            "responses": answer(200, serializers.ExportSerializer, "Everything.") | failures("not-identified", *COMMON),
+        },
+    },
+}
+
+
+def _describe(view: str, operations: dict[str, dict[str, Any]]) -> type[OpenApiViewExtension]:
+    """Register the descriptions of one view's methods."""
+
+    class Described(OpenApiViewExtension):  # type: ignore[no-untyped-call]
+        target_class = view
+
+        def view_replacement(self) -> Any:
+            served: Any = self.target_class
+            methods = {
+                name: extend_schema(tags=[_tag(view)], **described)(_copied(getattr(served, name)))
+                for name, described in operations.items()
+            }
+            return type(served.__name__, (served,), methods)
+
+    return Described
+
+
+def _copied(method: Any) -> Any:
+    """A method of its own, so that the description does not stick to the view that serves."""
+
+    def described(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        return method(self, request, *args, **kwargs)
+
+    return described
+
+
+def _tag(view: str) -> str:
+    return {"lists": "Lists", "recording": "Events", "visitor": "Visitor"}[view.split(".")[2]]
+
+
+for _view, _operations in OPERATIONS.items():
+    _describe(_view, _operations)
