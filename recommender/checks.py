@@ -155,10 +155,10 @@ def _faults_of(catalog: Catalog) -> Iterator[checks.CheckMessage]:
 
 
 def _faulty_rows() -> Iterator[checks.CheckMessage]:
-    for rows in tracking._rows.values():
+    for rows in tracking.tracked_rows():
         try:
             rows.model  # noqa: B018  looking it up is the check
-            messages = [fault if isinstance(fault, str) else fault[1] for fault in rows.faults()]
+            messages = [message for _, message in rows.faults()]
         except ConfigurationError as error:
             messages = [str(error)]
         for message in messages:
@@ -167,10 +167,10 @@ def _faulty_rows() -> Iterator[checks.CheckMessage]:
 
 
 def _unknown_pages() -> Iterator[checks.CheckMessage]:
-    if not tracking._pages or not getattr(settings, "ROOT_URLCONF", None):
+    if not tracking.tracked_pages() or not getattr(settings, "ROOT_URLCONF", None):
         return
     known = set(_view_names(get_resolver().url_patterns))
-    for name in sorted(set(tracking._pages) - known):
+    for name in sorted({rule.view_name for rule in tracking.tracked_pages()} - known):
         yield checks.Warning(
             f"track_pages() names the page {name!r}, which no URL has: its events are never recorded.",
             hint=conf.closest(name, known) or "Name a URL as reverse() does, with its namespace.",
