@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 CONSENT_COOKIE = "recommender_consent"
 CONSENT_GRANTED = "granted"
 MAX_HISTORY = 500
+PAST_EVENT_COLUMNS = ("type", "occurred_at", "item_id", "query", "quantity", "order_id")
 TOKEN_SCHEME = "visitor"  # noqa: S105 - the word before a token, not a token
 MAX_TOKEN_LENGTH = 200
 
@@ -69,7 +70,7 @@ class Shopper:
             return visitor_key_from(self.token)
         if self.gives_consent:
             return self.cookie_key or self._fresh_key()
-        return own_key(self.user_key) if self.has_consented and self.user_key else None
+        return self._account_key
 
     @cached_property
     def user_key(self) -> str | None:
@@ -85,9 +86,7 @@ class Shopper:
             return row is not None and row.has_consented
         if self.gives_consent:
             return True
-        if not self._may_consent_by_account or self.user_key is None:
-            return False
-        return Visitor.objects.filter(user_key=self.user_key, has_consented=True).exists()
+        return self._account_key is not None
 
     @cached_property
     def gives_consent(self) -> bool:
@@ -173,7 +172,7 @@ class Shopper:
 
     def forget(self) -> None:
         """Drop what was read of the person, so that it is read again."""
-        for name in ("visitor_key", "user_key", "has_consented", "_history"):
+        for name in ("visitor_key", "user_key", "has_consented", "_account_key", "_history"):
             vars(self).pop(name, None)
 
     @cached_property
@@ -182,14 +181,16 @@ class Shopper:
         if not person or not self.is_profiled:
             return ()
         visitors = Visitor.objects.filter(person, has_consented=True, is_profiled=True)
+        is_by_account = self.token is None and not self.gives_consent
         rows = list(
             Event.objects.filter(visitor_id__in=visitors.values("pk"), is_bot=False)
             .order_by("-occurred_at", "-pk")
-            .values_list("type", "occurred_at", "item_id", "query", "quantity", "order_id")[:MAX_HISTORY]
+            .values_list(*PAST_EVENT_COLUMNS, *(("visitor__key",) if is_by_account else ()))[:MAX_HISTORY]
         )
-        if rows:
-            vars(self).setdefault("has_consented", True)
-        return tuple(PastEvent(EventType(kind), *rest) for kind, *rest in reversed(rows))
+        if rows and is_by_account:  # these rows prove the consent: `visitor_key` need not ask again
+            vars(self).setdefault("_account_key", rows[0][-1])
+        n_columns = len(PAST_EVENT_COLUMNS)
+        return tuple(PastEvent(EventType(row[0]), *row[1:n_columns]) for row in reversed(rows))
 
     def _person(self) -> Q:
         """The visitors that are this person; empty for nobody. A cookie of another user is not."""
@@ -203,6 +204,16 @@ class Shopper:
         if not self.gives_consent or self.visitor_key is None or self.is_fresh:
             return user
         return user | Q(key=self.visitor_key, user_key__isnull=True) if user else Q(key=self.visitor_key)
+
+    @cached_property
+    def _account_key(self) -> uuid.UUID | None:
+        """The visitor of a signed-in user who has consented elsewhere, the user's own before others. One query."""
+        if not self._may_consent_by_account or self.user_key is None:
+            return None
+        consenting = Visitor.objects.filter(user_key=self.user_key, has_consented=True).order_by("-last_seen_at")
+        keys = list(consenting.values_list("key", flat=True))
+        own = own_key(self.user_key)
+        return own if own in keys else next(iter(keys), None)
 
     @cached_property
     def _may_consent_by_account(self) -> bool:

@@ -89,7 +89,7 @@ def _settle(request: HttpRequest, response: HttpResponseBase) -> None:
         _keep_private(response)
     if shopper.token is not None or shopper.is_crawler:
         return
-    if not shopper.gives_consent:
+    if not shopper.gives_consent or _takes_consent_back(response):
         if shopper.cookie_key is not None and not _is_shared(response):
             identity.delete_cookie(response)
         return
@@ -107,6 +107,12 @@ def _give_cookie(shopper: Shopper, request: HttpRequest, response: HttpResponseB
         return
     identity.set_cookie(response, key, is_secure=request.is_secure())
     patch_vary_headers(response, ("Cookie",))
+
+
+def _takes_consent_back(response: HttpResponseBase) -> bool:
+    """Does this very answer refuse? The id goes with the consent; a later consent begins with a fresh one."""
+    answer = response.cookies.get(identity.CONSENT_COOKIE)
+    return answer is not None and answer.value != identity.CONSENT_GRANTED
 
 
 def _keep_private(response: HttpResponseBase) -> None:

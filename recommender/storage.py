@@ -145,18 +145,21 @@ def _with_visitors(rows: list[Row], *, at: dt.datetime, alias: str) -> tuple[lis
 
 
 def _by_users(rows: list[Row], alias: str) -> list[Row]:
-    """Give rows that name only a user the user's own visitor; without consent only orders stay. At most one query."""
+    """Give rows that name only a user a visitor of theirs that consents, their own before a browser's; where there is
+    none, only orders stay. At most one query."""
     wanted = {row.user_key for row in rows if row.user_key and row.visitor_key is None}
     if not wanted:
         return rows
-    asked = Visitor.objects.using(alias).filter(user_key__in=wanted, has_consented=True)
-    consenting = set(asked.values_list("user_key", flat=True).distinct())
+    asked = Visitor.objects.using(alias).filter(user_key__in=wanted, has_consented=True).order_by("last_seen_at")
+    consenting: dict[str | None, uuid.UUID] = {}
+    for user_key, key in asked.values_list("user_key", "key"):
+        if user_key and consenting.get(user_key) != own_key(user_key):
+            consenting[user_key] = key
     kept = []
     for row in rows:
         if row.visitor_key is None and row.user_key:
-            if row.user_key in consenting:
-                row.visitor_key = own_key(row.user_key)
-            elif row.source != "order":
+            row.visitor_key = consenting.get(row.user_key)
+            if row.visitor_key is None and row.source != "order":
                 continue
         kept.append(row)
     return kept

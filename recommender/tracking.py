@@ -126,6 +126,7 @@ def track_rows(label: str) -> Callable[[type[OrderRows]], type[OrderRows]]:
         if not (isinstance(declared, type) and issubclass(declared, OrderRows)):
             raise ConfigurationError(f"@track_rows({label!r}) decorates a subclass of recommender.tracking.OrderRows.")
         _rows[label.lower()] = declared(label)
+        connect()
         return declared
 
     return decorate

@@ -1,0 +1,327 @@
+"""A visitor is known by a signed id made after consent, and tied to at most one user."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
+from django.test import RequestFactory
+from django.utils import timezone
+from django.utils.functional import SimpleLazyObject
+
+from recommender import identity
+from recommender.identity import shopper_of, token_for, visitor_key_from
+from recommender.models import Event, Visitor
+
+pytestmark = pytest.mark.django_db
+
+IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148 Safari/604.1"
+IPAD = "Mozilla/5.0 (iPad; CPU OS 16_6 like Mac OS X) AppleWebKit/605.1.15 Version/16.6 Mobile/15E148 Safari/604.1"
+CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
+CUBOT = "Mozilla/5.0 (Linux; Android 13; CUBOT P80) AppleWebKit/537.36 Chrome/126.0 Mobile Safari/537.36"
+ANDROID_TABLET = (
+    "Mozilla/5.0 (Linux; Android 13; SM-X200) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Safari/537.36"
+)
+GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+
+
+def asking(*, consent: str | None = "granted", key: uuid.UUID | None = None, user: Any = None, **headers: str) -> Any:
+    request: Any = RequestFactory().get("/", **headers)
+    if consent is not None:
+        request.COOKIES["recommender_consent"] = consent
+    if key is not None:
+        request.COOKIES["recommender_visitor"] = token_for(key)
+    request.user = user or AnonymousUser()
+    return request
+
+
+@pytest.fixture
+def user() -> Any:
+    return get_user_model().objects.create(username="ada")
+
+
+@pytest.fixture
+def other_user() -> Any:
+    return get_user_model().objects.create(username="grace")
+
+
+def viewed(visitor: Visitor, *item_ids: str, **values: Any) -> None:
+    for item_id in item_ids:
+        Event.objects.create(
+            message_id=uuid.uuid4().hex,
+            visitor=visitor,
+            type="view_item",
+            item_id=item_id,
+            **{"occurred_at": timezone.now(), **values},
+        )
+
+
+def items_of(request: Any) -> list[str]:
+    return [event.item_id for event in shopper_of(request).history()]
+
+
+def test_token_gives_the_key_back_and_a_forged_one_gives_none() -> None:
+    key = uuid.uuid4()
+    token = token_for(key)
+    assert visitor_key_from(token) == key
+    other = uuid.uuid4().hex + token[32:]
+    for forged in (
+        other,
+        token[:-1],
+        token + "A",
+        token.swapcase(),
+        key.hex,
+        "",
+        "\x00",
+        "é" * 60,
+        ":" * 60,
+        "a" * 9000,
+    ):
+        assert visitor_key_from(forged) is None
+
+
+def test_token_survives_a_rotated_secret_key(settings: Any) -> None:
+    token = token_for(key := uuid.uuid4())
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another"
+    assert visitor_key_from(token) == key
+    settings.SECRET_KEY_FALLBACKS = []
+    assert visitor_key_from(token) is None
+
+
+@pytest.mark.parametrize("answer", [None, "denied", "", "GRANTED"])
+def test_nobody_has_an_id_before_consent(answer: str | None, django_assert_num_queries: Any) -> None:
+    shopper = shopper_of(asking(consent=answer, key=uuid.uuid4()))
+    with django_assert_num_queries(0):
+        assert (shopper.visitor_key, shopper.has_consented, shopper.history()) == (None, False, ())
+
+
+def test_cookie_names_the_visitor_without_a_query(django_assert_num_queries: Any) -> None:
+    key = uuid.uuid4()
+    with django_assert_num_queries(0):
+        shopper = shopper_of(asking(key=key))
+        assert (shopper.visitor_key, shopper.has_consented, shopper.is_fresh) == (key, True, False)
+
+
+def test_forged_cookie_is_a_fresh_visitor() -> None:
+    request = asking()
+    request.COOKIES["recommender_visitor"] = uuid.uuid4().hex + ":forged"
+    shopper = shopper_of(request)
+    assert shopper.is_fresh is False
+    assert shopper.visitor_key is not None
+    assert shopper.is_fresh is True
+    assert shopper.history() == ()
+
+
+def test_the_same_request_has_the_same_shopper() -> None:
+    request = asking()
+    assert shopper_of(request) is shopper_of(request)
+    wrapped = type("RestRequest", (), {"_request": request})()
+    assert shopper_of(wrapped) is shopper_of(request)
+
+
+def test_knowing_a_consenting_visitor_leaves_the_session_alone() -> None:
+    def unreachable() -> Any:
+        raise AssertionError("the session was read")
+
+    request = asking(key=uuid.uuid4())
+    request.user = SimpleLazyObject(unreachable)
+    shopper = shopper_of(request)
+    assert shopper.visitor_key is not None
+    assert shopper.has_consented
+    assert shopper.recorded_user_key is None
+    assert shopper.context().device == ""
+
+
+def test_failing_consent_callable_means_no_consent(settings: Any, caplog: Any) -> None:
+    def broken(request: Any) -> bool:
+        raise RuntimeError("the consent platform is down")
+
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "CONSENT": broken}
+    assert shopper_of(asking()).visitor_key is None
+    assert "CONSENT" in caplog.text
+
+
+def test_own_consent_callable_is_not_overruled_by_an_account(settings: Any, user: Any) -> None:
+    identity.grant_consent([str(user.pk)])
+    assert shopper_of(asking(consent=None, user=user)).has_consented
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "CONSENT": lambda request: False}
+    assert not shopper_of(asking(consent=None, user=user)).has_consented
+
+
+def test_account_that_consented_counts_without_the_cookie_but_not_against_a_refusal(user: Any) -> None:
+    identity.grant_consent([str(user.pk)])
+    shopper = shopper_of(asking(consent=None, user=user))
+    assert shopper.visitor_key == identity.own_key(str(user.pk))
+    assert not shopper_of(asking(consent="denied", user=user)).has_consented
+
+
+def test_making_the_users_own_visitor_is_not_consent(user: Any) -> None:
+    visitor = identity.visitor_of_user(str(user.pk))
+    assert identity.visitor_of_user(str(user.pk)) == visitor
+    assert not shopper_of(asking(consent=None, user=user)).has_consented
+    assert identity.grant_consent([str(user.pk)]) == 1
+    visitor.refresh_from_db()
+    assert visitor.has_consented
+
+
+def test_history_is_the_newest_events_oldest_first_in_one_query(
+    django_assert_num_queries: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(identity, "MAX_HISTORY", 3)
+    visitor = Visitor.objects.create()
+    now = timezone.now()
+    for day, item_id in enumerate(["new", "a", "b", "old"]):
+        viewed(visitor, item_id, occurred_at=now - timedelta(days=day))
+    shopper = shopper_of(asking(key=visitor.key))
+    with django_assert_num_queries(1):
+        assert [event.item_id for event in shopper.history()] == ["b", "a", "new"]
+        assert shopper.history() is shopper.history()
+
+
+def test_history_of_a_user_is_that_of_all_their_visitors(user: Any, other_user: Any) -> None:
+    phone = Visitor.objects.create(user_key=str(user.pk))
+    laptop = Visitor.objects.create(user_key=str(user.pk))
+    viewed(phone, "phone")
+    viewed(laptop, "laptop")
+    viewed(Visitor.objects.create(user_key=str(other_user.pk)), "secret")
+    viewed(Visitor.objects.create(user_key=str(user.pk), has_consented=False), "withdrawn")
+    viewed(Visitor.objects.create(user_key=str(user.pk), is_profiled=False), "unprofiled")
+    viewed(laptop, "prefetched", is_bot=True)
+    assert items_of(asking(key=laptop.key, user=user)) == ["phone", "laptop"]
+    assert items_of(asking(key=laptop.key)) == ["laptop"]
+
+
+def test_cookie_of_another_user_shows_nothing_of_theirs(user: Any, other_user: Any) -> None:
+    visitor = Visitor.objects.create(user_key=str(user.pk))
+    viewed(visitor, "secret")
+    assert items_of(asking(key=visitor.key, user=other_user)) == []
+
+
+def test_account_history_costs_one_query_with_its_consent(user: Any, django_assert_num_queries: Any) -> None:
+    identity.grant_consent([str(user.pk)])
+    viewed(Visitor.objects.get(), "a")
+    shopper = shopper_of(asking(consent=None, user=user))
+    with django_assert_num_queries(1):
+        assert [event.item_id for event in shopper.history()] == ["a"]
+        assert shopper.has_consented
+        assert shopper.visitor_key == identity.own_key(str(user.pk))
+
+
+def test_global_privacy_control_switches_the_profile_off(django_assert_num_queries: Any) -> None:
+    visitor = Visitor.objects.create()
+    viewed(visitor, "a")
+    shopper = shopper_of(asking(key=visitor.key, HTTP_SEC_GPC="1"))
+    with django_assert_num_queries(0):
+        assert (shopper.is_profiled, shopper.history()) == (False, ())
+
+
+def test_app_is_known_by_its_token_and_consents_by_its_row() -> None:
+    visitor = Visitor.objects.create()
+    viewed(visitor, "a")
+    header = {"HTTP_AUTHORIZATION": f"Visitor {token_for(visitor.key)}", "HTTP_USER_AGENT": "python-requests/2.32"}
+    shopper = shopper_of(asking(consent=None, **header))
+    assert (shopper.visitor_key, shopper.source, shopper.has_consented) == (visitor.key, "api", True)
+    assert (shopper.is_crawler, shopper.is_bot) == (False, False)
+    assert [event.item_id for event in shopper.history()] == ["a"]
+    Visitor.objects.update(has_consented=False)
+    shopper = shopper_of(asking(consent=None, **header))
+    assert (shopper.visitor_key, shopper.has_consented, shopper.history()) == (visitor.key, False, ())
+
+
+def test_app_of_a_user_sees_the_history_of_all_devices(user: Any) -> None:
+    app = Visitor.objects.create(user_key=str(user.pk))
+    viewed(Visitor.objects.create(user_key=str(user.pk)), "browser")
+    assert items_of(asking(consent=None, HTTP_AUTHORIZATION=f"Visitor {token_for(app.key)}")) == ["browser"]
+
+
+@pytest.mark.parametrize("token", ["", "forged", "\x00", uuid.uuid4().hex + ":x", "é" * 50])
+def test_forged_token_is_nobody(token: str) -> None:
+    shopper = shopper_of(asking(key=uuid.uuid4(), HTTP_AUTHORIZATION=f"Visitor {token}"))
+    assert (shopper.visitor_key, shopper.has_consented, shopper.history()) == (None, False, ())
+
+
+@pytest.mark.parametrize(
+    ("agent", "device", "is_bot"),
+    [
+        (IPHONE, "mobile", False),
+        (CUBOT, "mobile", False),
+        (IPAD, "tablet", False),
+        (ANDROID_TABLET, "tablet", False),
+        (CHROME, "desktop", False),
+        ("", "", False),
+        (GOOGLEBOT, "desktop", True),
+        ("curl/8.5.0", "desktop", True),
+        ("facebookexternalhit/1.1", "desktop", True),
+    ],
+)
+def test_device_and_crawler_are_read_from_the_agent(agent: str, device: str, is_bot: bool) -> None:
+    shopper = shopper_of(asking(HTTP_USER_AGENT=agent))
+    assert (shopper.device, shopper.is_bot) == (device, is_bot)
+    assert (shopper.visitor_key is None) == is_bot
+
+
+@pytest.mark.parametrize("header", ["HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_MOZ"])
+def test_prefetched_page_is_flagged_and_keeps_its_visitor(header: str) -> None:
+    shopper = shopper_of(asking(key=uuid.uuid4(), HTTP_USER_AGENT=CHROME, **{header: "prefetch;prerender"}))
+    assert shopper.is_bot
+    assert shopper.visitor_key is not None
+
+
+@pytest.mark.parametrize(
+    ("accepted", "region"),
+    [("en-GB,en;q=0.9", "GB"), ("zh-Hant-TW", "TW"), ("de", ""), ("*", ""), ("", ""), ("x" * 9000, "")],
+)
+def test_region_is_the_country_of_the_first_language(accepted: str, region: str) -> None:
+    assert shopper_of(asking(HTTP_ACCEPT_LANGUAGE=accepted)).region == region
+
+
+def test_login_links_the_visitor_to_the_user(client: Any, user: Any) -> None:
+    identity.connect()
+    request = asking(key=(key := uuid.uuid4()))
+    identity._on_login(request=request, user=user)
+    visitor = Visitor.objects.get(key=key)
+    assert visitor.user_key == str(user.pk)
+    assert shopper_of(request).user_key == str(user.pk)
+
+
+def test_login_of_a_second_user_gets_a_fresh_visitor(user: Any, other_user: Any) -> None:
+    visitor = Visitor.objects.create(user_key=str(user.pk))
+    request = asking(key=visitor.key)
+    identity._on_login(request=request, user=other_user)
+    visitor.refresh_from_db()
+    assert visitor.user_key == str(user.pk)
+    shopper = shopper_of(request)
+    assert shopper.visitor_key != visitor.key
+    assert shopper.is_fresh
+
+
+def test_login_without_consent_leaves_no_row(user: Any) -> None:
+    identity._on_login(request=asking(consent=None, key=uuid.uuid4()), user=user)
+    identity._on_login(request=None, user=user)
+    assert not Visitor.objects.exists()
+
+
+def test_logout_begins_a_fresh_visitor(user: Any) -> None:
+    request = asking(key=(key := uuid.uuid4()), user=user)
+    assert shopper_of(request).visitor_key == key
+    identity._on_logout(request=request, user=user)
+    assert shopper_of(request).visitor_key not in (key, None)
+    assert shopper_of(request).is_fresh
+
+
+def test_link_is_reversible_and_never_moves_a_visitor_between_users() -> None:
+    visitor = Visitor.objects.create()
+    assert identity.link(visitor, "1")
+    assert identity.link(visitor, "1")
+    assert not identity.link(visitor, "2")
+    visitor.refresh_from_db()
+    assert visitor.user_key == "1"
+    identity.unlink(visitor)
+    assert identity.link(visitor, "2")
+    visitor.refresh_from_db()
+    assert visitor.user_key == "2"
