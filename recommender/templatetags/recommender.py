@@ -76,14 +76,14 @@ def recommendations(
 def search(parser: Parser, token: Token) -> Node:
     """`{% search %}` shows the results for the page's `?q=`; `{% search query as ranking %}` only finds them."""
     finds = token.split_contents()[-2:-1] == ["as"]
-    node: Node = _search_tags.tags["find" if finds else "show"](parser, token)
+    node: Node = (_finding if finds else _showing).tags["search"](parser, token)
     return node
 
 
-_search_tags = template.Library()
+_finding, _showing = template.Library(), template.Library()
 
 
-@_search_tags.simple_tag(takes_context=True, name="find")
+@_finding.simple_tag(takes_context=True, name="search")
 def find_results(
     context: Context, query: str | None = None, *, limit: int = PAGE_SIZE, offset: int | None = None, cart: Any = ()
 ) -> Ranking:
@@ -91,7 +91,7 @@ def find_results(
     return _or_empty("search", lambda: _search(context, query, limit, offset, cart))
 
 
-@_search_tags.simple_tag(takes_context=True, name="show")
+@_showing.simple_tag(takes_context=True, name="search")
 def show_results(
     context: Context, query: str | None = None, *, limit: int = PAGE_SIZE, offset: int | None = None, cart: Any = ()
 ) -> SafeString:
@@ -215,8 +215,8 @@ def _or_nothing(slot: str, render: Callable[[], SafeString]) -> SafeString:
         return render()
     except Exception as error:  # the edge, as above
         _complain(slot, error)
-        comment = str(error).replace("--", "- -")
-        return format_html("<!-- recommender, {}: {} -->", slot, comment) if settings.DEBUG else SafeString("")
+        fault = f"{slot}: {error}".replace("--", "- -")
+        return format_html("<!-- recommender, {} -->", fault) if settings.DEBUG else SafeString("")
 
 
 def _complain(slot: str, error: Exception) -> None:

@@ -1,0 +1,340 @@
+"""The tags in a page: what they show, what they record, what they cost, and that they never take the page with them."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from decimal import Decimal
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.core.cache import cache
+from django.http import HttpRequest, HttpResponse
+from django.template import Context, RequestContext, Template, TemplateSyntaxError, engines
+from django.test import Client, RequestFactory
+from django.utils import translation
+from django.views.decorators.cache import cache_page
+
+from recommender import capture, pipeline, serving
+from recommender.identity import token_for
+from recommender.models import Impression, Item, Visitor
+from recommender.templatetags.recommender import TITLES, item_link, money
+from recommender.types import Entry, Live, Ranking, Rung, Slot
+from tests.conftest import DemoShop, request_of
+
+pytestmark = pytest.mark.django_db
+
+
+class Tags(HTMLParser):
+    """Every start tag of a page with its attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def having(self, attribute: str) -> list[dict[str, str | None]]:
+        return [attributes for _, attributes in self.found if attribute in attributes]
+
+
+@pytest.fixture
+def request_(demo_shop: DemoShop) -> HttpRequest:
+    """A page asked for by a visitor who has agreed."""
+    request: HttpRequest = request_of()
+    return request
+
+
+def drawn(text: str, request: HttpRequest | None = None, **values: Any) -> str:
+    template = Template("{% load recommender %}" + text)
+    context = Context(values) if request is None else RequestContext(request, {"request": request, **values})
+    return str(template.render(context))
+
+
+def ranking_of(url: str = "/item/1/") -> Ranking:
+    entry = Entry("1", 3, 0.5, live=Live("Mug", url=url, price=Decimal("1234.5"), currency="GBP"))
+    return Ranking(uuid.UUID(int=7), Slot.HOME, (entry,), Rung.POPULARITY)
+
+
+class TestRecommend:
+    def test_ranking_is_given_to_the_template(self, request_: HttpRequest) -> None:
+        html = drawn(
+            '{% recommend "trending" limit=3 as ranking %}{% for entry in ranking %}'
+            "<b>{{ entry.position }}:{{ entry.live.object.stock_code }}</b>{% endfor %}{{ ranking.rung }}",
+            request_,
+        )
+        assert re.findall(r"<b>(\d):", html) == ["1", "2", "3"]
+        assert "popularity" in html
+
+    def test_item_may_be_an_object_or_an_id(self, request_: HttpRequest, demo_shop: DemoShop) -> None:
+        product = demo_shop.product()
+        text = '{% recommend "similar" item=one limit=4 as found %}{% for entry in found %}{{ entry.item_id }} {% endfor %}'
+        by_object, by_id = drawn(text, request_, one=product), drawn(text, request_, one=product.stock_code)
+        assert by_object == by_id != ""
+        assert product.stock_code not in by_object.split()
+
+    def test_cart_may_be_ids_or_objects_or_one_text(
+        self, request_: HttpRequest, demo_shop: DemoShop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[Any] = []
+        real = pipeline.recommend
+        monkeypatch.setattr(
+            pipeline, "recommend", lambda *args, **kw: asked.append(kw["cart_item_ids"]) or real(*args, **kw)
+        )
+        one, two = demo_shop.product(0), demo_shop.product(1)
+        for cart in ([one.stock_code, two.stock_code], [one, two], f"{one.stock_code}, {two.stock_code}"):
+            drawn('{% recommend "cart" cart=cart as ranking %}', request_, cart=cart)
+        assert asked == [(one.stock_code, two.stock_code)] * 3
+
+    def test_list_is_recorded_with_the_item_it_stands_beside(self, request_: HttpRequest, demo_shop: DemoShop) -> None:
+        drawn('{% recommend "similar" item=one limit=4 as ranking %}', request_, one=demo_shop.product())
+        assert not Impression.objects.exists()
+        capture.flush(request_)
+        shown = Impression.objects.get()
+        assert (shown.slot, shown.current_item_id, len(shown.item_ids)) == (
+            "similar",
+            demo_shop.product().stock_code,
+            4,
+        )
+
+
+class TestRecommendations:
+    def test_card_carries_what_capture_needs(self, request_: HttpRequest) -> None:
+        page = Tags(drawn('{% recommendations "trending" limit=4 %}', request_))
+        capture.flush(request_)
+        shown = Impression.objects.get()
+        cards = page.having("data-item-id")
+        assert [card["data-item-id"] for card in cards] == shown.item_ids
+        assert {card["data-ranking-id"] for card in cards} == {str(shown.ranking_id)}
+        assert [card["data-position"] for card in cards] == ["1", "2", "3", "4"]
+        for card, link in zip(cards, page.having("href"), strict=True):
+            query = parse_qs(urlsplit(str(link["href"])).query)
+            assert query == {"rid": [str(shown.ranking_id)], "pos": [card["data-position"]]}
+
+    def test_item_id_is_that_of_the_api(self, request_: HttpRequest) -> None:
+        page = Tags(drawn('{% recommendations "trending" limit=4 %}', request_))
+        answer = Client().get("/recommender/api/v1/recommendations/trending", {"limit": 4}).json()
+        assert [card["data-item-id"] for card in page.having("data-item-id")] == [
+            item["item_id"] for item in answer["items"]
+        ]
+
+    def test_section_is_labelled_by_its_heading(self, request_: HttpRequest) -> None:
+        html = drawn('{% recommendations "trending" %}{% recommendations "home" title="Just for you" %}', request_)
+        page = Tags(html)
+        labels = [section["aria-labelledby"] for tag, section in page.found if tag == "section"]
+        assert labels == [heading["id"] for tag, heading in page.found if tag == "h2"]
+        assert len(set(labels)) == 2
+        assert re.findall(r"<h2[^>]*>([^<]*)<", html) == ["Trending now", "Just for you"]
+
+    def test_block_without_a_title_has_no_empty_heading(self, request_: HttpRequest) -> None:
+        html = drawn('{% recommendations "trending" title="" %}', request_)
+        assert "<h2" not in html
+        assert "aria-labelledby" not in html
+
+    def test_empty_list_draws_nothing(self, request_: HttpRequest) -> None:
+        assert drawn('{% recommendations "recently_viewed" %}', request_).strip() == ""
+
+    def test_nothing_inline_that_a_strict_policy_would_block(self, request_: HttpRequest) -> None:
+        page = Tags(drawn('{% recommendations "trending" %}{% search "bag" %}', request_))
+        assert not {"script", "style"} & {tag for tag, _ in page.found}
+        assert not [
+            name for _, attributes in page.found for name in attributes if name == "style" or name.startswith("on")
+        ]
+
+    def test_titles_are_escaped(self, request_: HttpRequest, demo_shop: DemoShop) -> None:
+        product = demo_shop.product()
+        type(product).objects.filter(pk=product.pk).update(title='Mug & "cup" > bowl')
+        html = drawn('{% recommendations "trending" limit=60 %}{% search q %}', request_, q='<script>"&')
+        assert "Mug &amp; &quot;cup&quot; &gt; bowl" in html
+        assert "&lt;script&gt;&quot;&amp;" in html
+        assert "<script" not in html
+
+    def test_shop_overrides_one_slot_or_one_part_of_a_card(
+        self, request_: HttpRequest, settings: Any, tmp_path: Any
+    ) -> None:
+        folder = tmp_path / "recommender" / "slots"
+        folder.mkdir(parents=True)
+        (folder / "trending.html").write_text(
+            '{% extends "recommender/recommendations.html" %}'
+            "{% block recommender_heading %}<h3>{{ slot }}!</h3>{% endblock %}"
+        )
+        (tmp_path / "recommender" / "card.html").write_text(
+            '{% extends "recommender/card.html" %}{% block recommender_card_price %}<i>cheap</i>{% endblock %}'
+        )
+        settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path]}]
+        html = drawn('{% recommendations "trending" limit=2 %}', request_)
+        assert "<h3>trending!</h3>" in html
+        assert html.count("<i>cheap</i>") == 2
+        assert html.count("data-item-id") == 2
+        assert "<h3>" not in drawn('{% recommendations "home" limit=2 %}', request_)
+
+    def test_every_slot_has_a_title(self) -> None:
+        assert set(TITLES) == set(Slot) - {Slot.SEARCH}
+
+
+class TestSearch:
+    def asked(self, demo_shop: DemoShop, path: str) -> HttpRequest:
+        request: HttpRequest = request_of(path=path)
+        return request
+
+    def test_query_is_read_from_the_page(self, demo_shop: DemoShop) -> None:
+        title = Item.objects.filter(is_active=True).order_by("item_id")[0].title
+        html = drawn("{% search %}", RequestFactory().get("/", {"q": title}))
+        assert title in html
+        assert Tags(html).having("data-item-id")
+
+    def test_ranking_is_given_with_as(self, demo_shop: DemoShop) -> None:
+        html = drawn(
+            "{% search 'heart' limit=2 as found %}{{ found.n_found }}|{{ found.entries|length }}", request_of()
+        )
+        n_found, n_entries = html.split("|")
+        assert int(n_found) >= int(n_entries) >= 1
+
+    def test_pages_follow_each_other(self, demo_shop: DemoShop) -> None:
+        first = Tags(drawn("{% search limit=2 %}", self.asked(demo_shop, "/?q=set&sort=x")))
+        [following] = [attributes["href"] for attributes in first.having("rel")]
+        assert following == "?q=set&sort=x&page=2"
+        second = Tags(drawn("{% search limit=2 %}", self.asked(demo_shop, f"/{following}")))
+        assert [card["data-position"] for card in second.having("data-item-id")] == ["3", "4"]
+        assert second.having("rel")[0]["rel"] == "prev"
+
+    @pytest.mark.parametrize("page", ["0", "-1", "x", "999999999", "٣", "1.5", "9999"])
+    def test_page_that_is_no_page_is_no_failure(
+        self, demo_shop: DemoShop, page: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        html = drawn("{% search %}", RequestFactory().get("/", {"q": "set", "page": page}))
+        assert "recommender-search" in html
+        assert not caplog.records
+
+    @pytest.mark.parametrize(
+        "query", ["", "x" * 10_000, "🎄", "红色的杯子", "a\x00b", "'; DROP TABLE x; --", '" AND NEAR(']
+    )
+    def test_strange_query_is_answered(self, demo_shop: DemoShop, query: str, caplog: pytest.LogCaptureFixture) -> None:
+        html = drawn("{% search %}", RequestFactory().get("/", {"q": query}))
+        assert "<h2" in html
+        assert not caplog.records
+
+
+class TestNeverRaises:
+    @pytest.mark.parametrize(
+        "tag",
+        [
+            'recommendations "hme"',
+            'recommendations "home" limit="many"',
+            'recommendations "similar" item=request',
+            "recommendations nothing",
+            'search "x" limit="many"',
+            'recommend "hme" as ranking',
+        ],
+    )
+    def test_fault_leaves_an_empty_block_and_one_log_entry(
+        self, request_: HttpRequest, tag: str, settings: Any, caplog: pytest.LogCaptureFixture, monkeypatch: Any
+    ) -> None:
+        settings.DEBUG = False
+        monkeypatch.setattr("recommender.templatetags.recommender._logged", set())
+        before = capture.counts["failed"]
+        for _ in range(3):
+            assert drawn("a{% " + tag + " %}b{{ ranking.entries|length }}", request_) in ("ab", "ab0")
+        assert len(caplog.records) == 1
+        assert capture.counts["failed"] == before + 3
+
+    def test_unknown_slot_names_the_nearest_in_the_page_while_debugging(
+        self, request_: HttpRequest, settings: Any
+    ) -> None:
+        settings.DEBUG = True
+        html = drawn('{% recommendations "--><b>simlar" %}{% recommendations "simlar" %}', request_)
+        assert "similar" in html
+        assert "<b>" not in html
+        assert html.count("-->") == 2
+
+    def test_broken_template_of_the_shop_leaves_an_empty_block(
+        self, request_: HttpRequest, settings: Any, tmp_path: Any
+    ) -> None:
+        settings.DEBUG = False
+        (tmp_path / "recommender").mkdir()
+        (tmp_path / "recommender" / "card.html").write_text("{% nonsense %}")
+        settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path]}]
+        assert drawn('a{% recommendations "trending" %}b', request_) == "ab"
+
+    def test_page_without_a_request_shows_what_everybody_sees(self, demo_shop: DemoShop) -> None:
+        assert Tags(drawn('{% recommendations "trending" limit=2 %}')).having("data-item-id")
+        assert not Impression.objects.exists()
+
+    def test_misspelt_argument_is_found_when_the_template_is_first_read(self) -> None:
+        with pytest.raises(TemplateSyntaxError, match="limt"):
+            drawn('{% recommendations "home" limt=3 %}')
+        with pytest.raises(TemplateSyntaxError, match="search"):
+            drawn("{% search limt=3 %}")
+
+
+class TestCost:
+    def test_all_blocks_of_a_page_cost_at_most_four_queries(
+        self, demo_shop: DemoShop, item_id: str, django_assert_max_num_queries: Any
+    ) -> None:
+        visitor = Visitor.objects.create()
+        request: Any = request_of()
+        request.COOKIES["recommender_visitor"] = token_for(visitor.key)
+        serving.reload()
+        with django_assert_max_num_queries(4):
+            html = drawn(
+                '{% recommendations "home" %}{% recommendations "trending" %}{% recommendations "recently_viewed" %}'
+                '{% recommendations "similar" item=item_id %}{% recommendations "bought_together" item=item_id %}'
+                '{% search "bag" %}',
+                request,
+                item_id=item_id,
+            )
+        assert html.count("<section") >= 4
+
+    @pytest.fixture
+    def item_id(self, demo_shop: DemoShop) -> str:
+        return Item.objects.filter(is_active=True).order_by("item_id")[0].item_id
+
+    def test_page_cache_keeps_no_personal_page(self, demo_shop: DemoShop) -> None:
+        drawn_for: list[str] = []
+
+        @cache_page(60)
+        def page(request: HttpRequest) -> HttpResponse:
+            drawn_for.append(request.META["HTTP_USER_AGENT"])
+            return HttpResponse(drawn('{% recommendations "home" %}', request))
+
+        cache.clear()
+        for agent in ("one", "two"):
+            page(RequestFactory().get("/", headers={"User-Agent": agent}))
+        assert drawn_for == ["one", "two"]
+
+
+class TestLinksAndMoney:
+    @pytest.mark.parametrize(
+        ("url", "link"),
+        [
+            ("/item/1/", "/item/1/?rid={id}&pos=3"),
+            ("/item?id=1", "/item?id=1&rid={id}&pos=3"),
+            ("https://shop.example/1#size", "https://shop.example/1?rid={id}&pos=3#size"),
+            ("", ""),
+        ],
+    )
+    def test_link_keeps_the_url_and_adds_the_list(self, url: str, link: str) -> None:
+        ranking = ranking_of(url)
+        assert item_link(ranking, ranking.entries[0]) == link.format(id=ranking.id)
+
+    def test_money_is_written_as_the_language_does(self) -> None:
+        live = Live("Mug", price=Decimal("1234.5"), currency="GBP")
+        with translation.override("en-gb"):
+            assert money(live) == "£1,234.50"
+        with translation.override("de"):
+            assert money(live) == "£1.234,50"
+            assert money(Live("Mug", price=Decimal(5), currency="SEK")) == "5,00 SEK"
+        assert money(Live("Mug")) == ""
+
+    def test_numbers_in_attributes_are_never_grouped(self, settings: Any) -> None:
+        settings.USE_THOUSAND_SEPARATOR = True
+        entry = Entry("1", 1200, 0.5, live=Live("Mug", url="/1/"))
+        ranking = Ranking(uuid.uuid4(), Slot.SEARCH, (entry,), Rung.LEXICAL)
+        engine = engines["django"]
+        html = engine.get_template("recommender/card.html").render({"entry": entry, "ranking": ranking})
+        assert 'data-position="1200"' in html
+        assert "pos=1200" in html
