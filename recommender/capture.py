@@ -339,9 +339,13 @@ def _moment(moment: Any, at: dt.datetime) -> dt.datetime:
 
 def _quantity(quantity: Any) -> float:
     is_number = isinstance(quantity, int | float | Decimal) and not isinstance(quantity, bool)
-    if not is_number or not math.isfinite(quantity) or not 0 < quantity <= MAX_QUANTITY:
+    try:
+        number = float(quantity) if is_number else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not 0 < number <= MAX_QUANTITY:
         raise InvalidEvent(f"Expected a number above 0 and at most {MAX_QUANTITY:.0f}.", field="quantity")
-    return float(quantity)
+    return number
 
 
 def _price(price: Any) -> Decimal | None:
