@@ -67,8 +67,8 @@ def checkout(request: HttpRequest) -> HttpResponse:
     basket = Cart(request)
     if not basket.lines:
         return redirect("shop:cart")
-    form = CheckoutForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
+    form = CheckoutForm(request.POST if request.method == "POST" else None)
+    if form.is_valid():
         try:
             order = place_order(basket.lines, customer=_customer_of(request), **form.cleaned_data)
         except SoldOut as error:
