@@ -321,7 +321,7 @@ def foreign_keys(model: type[models.Model], path: str) -> str:
             field = current._meta.get_field(part)
         except FieldDoesNotExist:
             break
-        if not isinstance(field, models.ForeignKey):
+        if not isinstance(field, models.ForeignKey) or field.name != part:  # `user_id` is the column, not a join
             break
         joins.append(part)
         current = field.related_model
