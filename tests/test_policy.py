@@ -56,6 +56,7 @@ def test_marginal_relevance_is_that_of_the_paper():
     """By hand: after 0, candidate 1 has .5 * .8 - .5 * cos 60 = .15, candidate 2 has .5 * .6 - .5 * cos 90 = .3."""
     scores = floats(1.0, 0.8, 0.6, 0.0)
     assert policy.diversify(scores, circle(0, 60, 90, 0), limit=2, weight=0.5).tolist() == [0, 2]
+    assert policy.diversify(scores, circle(0, 60, 90, 0), limit=2, weight=0.75).tolist() == [0, 1]  # .475 and .45
 
 
 @pytest.mark.parametrize("limit", [0, 1, 3, 99])

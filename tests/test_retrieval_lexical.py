@@ -140,6 +140,24 @@ def test_word_that_no_item_has_any_more_is_no_correction():
     assert len(index.search("purple ", 3).rows) == 0
 
 
+def test_word_that_is_gone_does_not_hide_a_nearly_as_good_spelling():
+    index = LexicalIndex.build(["heart one", "heart two", "heard three"])
+    updated = index.updated(np.array([0, 1], np.int32), ["", ""])
+    assert updated.search("hearz ", 3).corrected_query == "heard"
+
+
+def test_corrected_word_finds_its_singular_too():
+    index = LexicalIndex.build(["wine glass", "wine glasses", "tin"])
+    assert set(index.search("galsses ", 3).rows.tolist()) == {0, 1}
+
+
+def test_linking_word_may_be_missing():
+    hits = LexicalIndex.build(["tea saucer", "set of six"]).search("saucer of tea ", 2)
+    assert hits.rows[0] == 0
+    assert hits.scores[0] > 1
+    assert hits.n_found == 1
+
+
 def test_unfinished_last_word_finds_by_its_beginning():
     assert set(found("chris")) == {"CHRISTMAS TREE DECORATION", "CHRISTMAS CRAFT TREE TOP ANGEL"}
     assert found("red tea")[0].startswith("RED RETROSPOT TEA")

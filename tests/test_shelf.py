@@ -333,5 +333,7 @@ def test_empty_request_is_an_empty_profile(stock):
 
 def test_neighbours_replaced_in_part_keep_the_rest():
     old = Neighbours.from_lists([[(1, 0.5)], [(0, 0.5), (2, 0.25)], [], [(0, 1.0)]])
+    shorter = replaced_neighbours(old, {1: []})
+    assert [shorter.of(row) for row in range(4)] == [[(1, 0.5)], [], [], [(0, 1.0)]]
     new = replaced_neighbours(old, {1: [], 2: [(3, 0.75), (0, 0.5)]})
     assert [new.of(row) for row in range(4)] == [[(1, 0.5)], [], [(3, 0.75), (0, 0.5)], [(0, 1.0)]]
