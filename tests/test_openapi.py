@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from io import StringIO
@@ -16,6 +17,8 @@ from django.test import Client
 from django.urls import get_resolver
 from jsonschema import Draft202012Validator, FormatChecker
 
+from recommender.api.problems import KINDS
+from recommender.api.visitor import ENDPOINTS
 from recommender.models import Item
 from tests.conftest import DemoShop
 
@@ -130,3 +133,16 @@ assert answer.json()["items"] == []
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=FILE.parent.parent)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_kind_of_problem_and_every_endpoint_is_told_in_the_documentation() -> None:
+    told = (FILE.parent / "api.md").read_text()
+    assert [kind for kind in KINDS if f"`{kind}`" not in told] == []
+    assert [path for path in ENDPOINTS if f"`{path}" not in told] == []
+
+
+def test_every_block_of_the_templates_is_told_in_the_documentation() -> None:
+    told = (FILE.parent / "template-tags.md").read_text()
+    folder = FILE.parent.parent / "recommender" / "templates" / "recommender"
+    blocks = {name for file in folder.glob("*.html") for name in re.findall(r"{% block (\w+)", file.read_text())}
+    assert blocks == set(re.findall(r"`(recommender_\w+)`", told))

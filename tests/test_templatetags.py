@@ -72,7 +72,7 @@ class TestRecommend:
 
     def test_item_may_be_an_object_or_an_id(self, request_: HttpRequest, demo_shop: DemoShop) -> None:
         product = demo_shop.product()
-        text = '{% recommend "similar" item=one limit=4 as found %}{% for entry in found %}{{ entry.item_id }} {% endfor %}'
+        text = '{% recommend "similar" item=one limit=4 as found %}{% for e in found %}{{ e.item_id }} {% endfor %}'
         by_object, by_id = drawn(text, request_, one=product), drawn(text, request_, one=product.stock_code)
         assert by_object == by_id != ""
         assert product.stock_code not in by_object.split()
