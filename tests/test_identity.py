@@ -239,7 +239,7 @@ def test_app_of_a_user_sees_the_history_of_all_devices(user: Any) -> None:
     assert items_of(asking(consent=None, HTTP_AUTHORIZATION=f"Visitor {token_for(app.key)}")) == ["browser"]
 
 
-@pytest.mark.parametrize("token", ["", "forged", "\x00", uuid.uuid4().hex + ":x", "é" * 50])
+@pytest.mark.parametrize("token", ["", "forged", "\x00", "0" * 32 + ":x", "é" * 50])
 def test_forged_token_is_nobody(token: str) -> None:
     shopper = shopper_of(asking(key=uuid.uuid4(), HTTP_AUTHORIZATION=f"Visitor {token}"))
     assert (shopper.visitor_key, shopper.has_consented, shopper.history()) == (None, False, ())
