@@ -187,6 +187,15 @@ class TestSearch:
         assert title in html
         assert Tags(html).having("data-item-id")
 
+    def test_correction_of_a_typo_is_said(self, demo_shop: DemoShop) -> None:
+        word = next(
+            word for item in Item.objects.order_by("item_id") for word in item.title.lower().split() if len(word) > 7
+        )
+        typo = word[:3] + word[4:]
+        html = drawn("{% search %}", RequestFactory().get("/", {"q": typo}))
+        assert re.search(rf"results? for “{word}”", html)
+        assert f"You typed “{typo}”." in html
+
     def test_ranking_is_given_with_as(self, demo_shop: DemoShop) -> None:
         html = drawn(
             "{% search 'heart' limit=2 as found %}{{ found.n_found }}|{{ found.entries|length }}", request_of()

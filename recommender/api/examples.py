@@ -50,7 +50,7 @@ ENTRY: dict[str, Any] = {
     "price": "12.75",
     "currency": "GBP",
     "available": True,
-    "reasons": [{"code": "title", "text": "Matches “cakestand”", "item_id": ""}],
+    "reasons": [{"code": "matches_query", "text": "Matches “cakestand”", "item_id": ""}],
     "score": 0.913,
 }
 
