@@ -14,8 +14,9 @@ N_CANDIDATES = 200
 MIN_COSINE = 0.45
 """An item found by meaning alone must be this near; below it, random words find random items."""
 
-TEXT_WEIGHT = 0.6
-"""Share of the words in the relevance, the rest is meaning; chosen on known-item queries of the demo's titles."""
+TEXT_WEIGHT = 0.85
+"""Share of the words in the relevance, the rest is meaning: of .5 to .9 the best on 500 known-item queries of the
+demo's titles (MRR .904 against .897 at .5); what no word finds, meaning finds alone."""
 
 BAND = 0.08
 """Relevance within this of the best is as good as the best: there the shopper's likings decide."""

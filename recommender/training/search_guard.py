@@ -14,7 +14,7 @@ from recommender.ml.pairs import known_items
 from recommender.serving import Served
 from recommender.types import Context, ItemTable, Request, Slot
 
-N_QUERIES = 300
+N_QUERIES = 600
 N_LISTED = 10
 
 
