@@ -39,7 +39,7 @@ def home(question: Question) -> Listed:
     if not len(found):
         return Listed.empty()
     scores = question.scores(found.rows, context_vector)
-    rung = question.served.rung if question.served.ranker else Rung.POPULARITY
+    rung = Rung.POPULARITY if scores is None else question.served.rung
     ranked = _diversified(question, _ordered(found.rows, found.scores if scores is None else scores))
     return _listed(question, _session_first(question, ranked), rung)
 
@@ -183,8 +183,7 @@ def _ordered(rows: IntArray, scores: FloatArray) -> Candidates:
 def _listed(question: Question, found: Candidates, rung: Rung | None = None) -> Listed:
     """Stock first: what cannot be bought now goes behind the rest."""
     order = policy.available_first(question.served.shelf.available[found.rows])
-    default = question.served.rung if question.served.ranker else Rung.POPULARITY
-    return Listed(found.rows[order], found.scores[order], rung or default, len(found))
+    return Listed(found.rows[order], found.scores[order], rung or question.rung(), len(found))
 
 
 def _descending(rows: IntArray, ranked: Candidates) -> FloatArray:

@@ -67,6 +67,11 @@ class Question:
         newest_first = list(dict.fromkeys(profile.item[chosen][::-1].tolist()))
         return np.array(newest_first[:limit], np.int32)
 
+    def rung(self) -> Rung:
+        """The rung of a list by vectors; without them it is popularity and co-purchase."""
+        has_vectors = self.served.ranker is not None and self.served.shelf.vectors is not None
+        return self.served.rung if has_vectors else Rung.POPULARITY
+
     def context_vector(self) -> FloatArray | None:
         """The shopper's vector (d,), None without a ranker, vectors or history."""
         ranker, vectors = self.served.ranker, self.served.shelf.vectors

@@ -1,5 +1,6 @@
 """From a request to a ranking: slots, exclusions, reasons, live prices, and every rung of the ladder."""
 
+import dataclasses
 import datetime as dt
 import uuid
 from decimal import Decimal
@@ -153,7 +154,9 @@ def test_session_interest_leads_the_next_home_list():
 
 def test_session_interest_ends_after_half_an_hour():
     shop = served(["lamp"], ["lamp"], ["lamp"], ["bag1", "bag3"], ["bag1", "bag3"])
-    assert ids(ask("home", shop, event("view_item", "mug1", 31)))[0] == "lamp"
+    habit = [event("purchase", "lamp", 60 * 24 * days) for days in (2, 9, 16)]
+    assert ids(ask("home", shop, *habit, event("view_item", "bag1", 29)))[0] == "bag3"
+    assert ids(ask("home", shop, *habit, event("view_item", "bag1", 31)))[0] == "lamp"
 
 
 def test_every_entry_says_why():
@@ -270,7 +273,9 @@ def test_failing_ranker_leaves_the_lower_rungs(stocked, monkeypatch, caplog):
         def __getattr__(self, name):
             raise RuntimeError("weights are gone")
 
-    monkeypatch.setattr(serving._memory, "served", Served(serving.current().shelf, Broken(), "broken"))
+    shelf = serving.current().shelf
+    shelf = dataclasses.replace(shelf, vectors=np.eye(len(shelf), 4, dtype=np.float32))
+    monkeypatch.setattr(serving._memory, "served", Served(shelf, Broken(), "broken"))
     ranking = pipeline.recommend("home", shopper=Asker())
     assert ranking.entries
     assert ranking.rung == Rung.POPULARITY
