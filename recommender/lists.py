@@ -102,6 +102,24 @@ def trending(question: Question) -> Listed:
     return _listed(question, found, Rung.POPULARITY)
 
 
+def session_candidates(question: Question) -> Candidates:
+    """What is near to the items and queries of the last half hour, without what the shopper knows already."""
+    profile, shelf = question.profile, question.served.shelf
+    now = (profile.time >= profile.now - SESSION_SECONDS) & (profile.time <= profile.now)
+    rows = question.last_items(LOOKS, N_SESSION_ANCHORS, where=now)
+    queries = [query for query, here in zip(profile.queries, now.tolist(), strict=True) if here and query][-2:]
+    if not len(rows) and not queries:
+        return Candidates.none()
+    allowed = question.allowed()
+    allowed[profile.item[(profile.item >= 0) & np.isin(profile.type, (PURCHASE, *LOOKS))]] = False
+    alike = neighbours_of(shelf.state.visitor, rows, _ones(rows), limit=N_CANDIDATES, allowed=allowed)
+    if shelf.vectors is None:
+        return alike
+    directions = [shelf.vectors[rows], *[question.query_vector(query)[None] for query in queries]]
+    near = nearest(shelf.vectors, _direction(np.concatenate(directions)), limit=N_CANDIDATES, allowed=allowed)
+    return fusion.fuse_ranks([near, alike], limit=N_CANDIDATES, weights=[2, 1])
+
+
 LISTS: Mapping[Slot, Callable[[Question], Listed]] = {
     Slot.HOME: home,
     Slot.CART: cart,
@@ -135,7 +153,7 @@ def _session_first(question: Question, ranked: Candidates) -> Candidates:
 
     The head learns what is bought; where it never saw a look, it cannot know how much one tells, so this is a rule.
     """
-    near = _session_candidates(question)
+    near = session_candidates(question)
     n_places = int(question.request.limit * SESSION_SHARE)
     chosen = near.rows[:n_places].tolist()
     if not chosen:
@@ -147,23 +165,6 @@ def _session_first(question: Question, ranked: Candidates) -> Candidates:
         order.extend([row, *[follower for follower in [next(rest, None)] if follower is not None]])
     rows = np.array([*order, *rest], np.int32)
     return Candidates(rows, _descending(rows, ranked))
-
-
-def _session_candidates(question: Question) -> Candidates:
-    profile, shelf = question.profile, question.served.shelf
-    now = (profile.time >= profile.now - SESSION_SECONDS) & (profile.time <= profile.now)
-    rows = question.last_items(LOOKS, N_SESSION_ANCHORS, where=now)
-    queries = [query for query, here in zip(profile.queries, now.tolist(), strict=True) if here and query][-2:]
-    if not len(rows) and not queries:
-        return Candidates.none()
-    allowed = question.allowed()
-    allowed[profile.item[(profile.item >= 0) & np.isin(profile.type, (PURCHASE, *LOOKS))]] = False
-    alike = neighbours_of(shelf.state.visitor, rows, _ones(rows), limit=N_CANDIDATES, allowed=allowed)
-    if shelf.vectors is None:
-        return alike
-    directions = [shelf.vectors[rows], *[question.query_vector(query)[None] for query in queries]]
-    near = nearest(shelf.vectors, _direction(np.concatenate(directions)), limit=N_CANDIDATES, allowed=allowed)
-    return fusion.fuse_ranks([near, alike], limit=N_CANDIDATES, weights=[2, 1])
 
 
 def _diversified(question: Question, ranked: Candidates) -> Candidates:

@@ -6,6 +6,6 @@ import os
 # It must stand before the first import of numpy.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from shopreco.celery import app as celery_app  # noqa: E402
+from shopreco.celery import app as celery_app
 
 __all__ = ["celery_app"]
