@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError
@@ -38,7 +39,7 @@ def supervise(run_id: int) -> bool:
     log = log_path(run_id)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own command, two numbers
+        process = start_process(
             [sys.executable, "-m", "django", "recommender_run", str(run_id), str(token)],
             env=_environment(),
             stdin=subprocess.DEVNULL,
@@ -49,6 +50,11 @@ def supervise(run_id: int) -> bool:
         ended_for = _watch(process, run_id, token)
     _report(run_id, token, process.returncode, ended_for)
     return True
+
+
+def start_process(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start the training; the one place that does."""
+    return subprocess.Popen(command, **options)  # noqa: S603 - our own command and two numbers
 
 
 def log_path(run_id: int) -> Path:

@@ -22,6 +22,10 @@ FIT_SHARE = 0.6
 """Share of the time box that tuning is told of: reading, encoding, export and evaluation take the rest."""
 
 
+LEAST = ("least_pairs", "least_examples", "least_lists")
+"""Settings of one run that lower the evidence below which a stage is skipped."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fitted:
     """`folder` holds the files of a bundle; text_vectors (n_items, d) float32; metrics: numbers by name."""
@@ -66,6 +70,7 @@ def _fit(split: Split, settings: Mapping[str, Any], folder: Path, watch: Watch) 
             seed=int(settings.get("seed", 0)),
             encoder=bundles.encoder_spec() if spec == "auto" else spec,
             checkpoint_dir=folder / "checkpoints",
+            **{name: int(settings[name]) for name in LEAST if name in settings},
         ),
         watch,
     )

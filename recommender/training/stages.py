@@ -31,10 +31,10 @@ from recommender.types import FloatArray
 
 logger = logging.getLogger(__name__)
 
-LEAST_CASES_TO_TRAIN = 20
+LEAST_CASES_TO_TRAIN = 10
 """With fewer test cases a run cannot even be read; it ends before it costs minutes."""
 
-MOST_CASES = 1_000
+MOST_CASES = 1_500
 EVALUATION_SHARE = 0.15
 """Share of the time box after which no new test case begins."""
 
@@ -145,11 +145,10 @@ def _judge(
     bench = Bench(dataset, split, state)
     ranker = Ranker.load(made.folder, name=RANKER)
     served = bench.served(ranker, made.text_vectors)
+    champion = bundles.ensure_untrained()
     untuned = bench.of_bundle(bundles.untrained())
     rankers = _competitors(bench, made, untuned)
-    champion = bundles.champion()
-    if champion is not None:
-        rankers[CHAMPION] = evaluation.piped(untuned if champion.name == untuned.bundle else bench.of_bundle(champion))
+    rankers[CHAMPION] = evaluation.piped(untuned if champion.name == untuned.bundle else bench.of_bundle(champion))
     rankers[RANKER] = evaluation.piped(served)
     results = evaluation.compare(
         rankers,
@@ -167,7 +166,7 @@ def _judge(
     decision = decide(evidence, least_cases=least_cases)
     watch.figures.metrics = {
         **figures,
-        "champion": CHAMPION if champion is not None else None,
+        "champion": CHAMPION,
         "served": decision.served,
         "heads": head_figures(made.metrics),
         "search": search,

@@ -1,0 +1,352 @@
+"""Tasks: what starts them, what they leave to SQL, and that a broker that is down never costs the shop a save."""
+
+import datetime as dt
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from celery import Celery
+from celery.schedules import crontab
+from django.core.management import CommandError, call_command
+from django.db import transaction
+from django.utils import timezone
+
+from recommender import bundles, runs, supervision, tasks
+from recommender.exceptions import MissingDependency
+from recommender.models import Bundle, Event, Item, ItemStatistics, ItemVector, Run
+from recommender.signals import items_changed
+from shopreco.celery import app
+
+
+@pytest.fixture(autouse=True)
+def _fresh_counts(monkeypatch):
+    monkeypatch.setattr(tasks, "_paused_until", 0.0)
+    tasks.counts.clear()
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """What would have been published: (task name, arguments)."""
+    messages = []
+    monkeypatch.setattr(tasks, "_send", lambda app, task, args: messages.append((task.name, args)))
+    return messages
+
+
+def add_item(name="mug"):
+    return Item.objects.create(
+        item_id=name, label="shop.Product", object_id=name, title=name, text=name, text_hash=name
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_requested_run_is_published_after_the_commit(sent):
+    with transaction.atomic():
+        run = runs.request_run(trigger="admin")
+        assert sent == []
+    assert sent == [("recommender.train", (run.pk,))]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run_that_is_rolled_back_is_not_published(sent):
+    with transaction.atomic():
+        runs.request_run(trigger="admin")
+        transaction.set_rollback(True)
+    assert sent == []
+
+
+def test_changed_items_start_their_encoding(sent):
+    items_changed.send(sender=Item, item_ids=["mug"])
+    assert sent == [("recommender.encode_items", ())]
+
+
+def publish_to(deaf):
+    @deaf.task(name="some.task")
+    def some_task():
+        raise AssertionError
+
+    return tasks.publish(some_task)
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "amqp://127.0.0.1:1//", "filesystem://"])
+def test_broker_that_is_down_is_counted_and_never_raises(url, tmp_path):
+    down = Celery("down", broker=url, set_as_current=False)
+    (tmp_path / "file").write_text("no folder")
+    if url == "filesystem://":
+        down.conf.broker_transport_options = {"data_folder_out": str(tmp_path / "file" / "queue")}
+    started = time.monotonic()
+    assert publish_to(down) is False
+    assert time.monotonic() - started < 10
+    assert tasks.counts["failed"] == 1
+
+
+def test_broker_that_never_answers_costs_one_short_wait():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        deaf = Celery("deaf", broker=f"redis://127.0.0.1:{server.getsockname()[1]}/0", set_as_current=False)
+        started = time.monotonic()
+        assert publish_to(deaf) is False
+        assert time.monotonic() - started < 10
+        started = time.monotonic()
+        for _ in range(1_000):
+            assert publish_to(deaf) is False
+        assert time.monotonic() - started < 5
+    assert tasks.counts == {"failed": 1, "paused": 1_000}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_save_of_a_product_survives_a_broken_broker(live_demo_shop, monkeypatch):
+    def broken(*_):
+        raise OSError("no broker")
+
+    monkeypatch.setattr(tasks, "_send", broken)
+    product = live_demo_shop.product()
+    product.title = "A mug with a new name"
+    product.save()
+    assert Item.objects.get(item_id=product.stock_code).title == product.title
+    assert tasks.counts["failed"] == 1
+
+
+@pytest.mark.django_db
+def test_waiting_runs_are_poked_and_silent_ones_reaped(sent):
+    silent = Run.objects.create(state=Run.State.RUNNING, fencing_token=1, heartbeat_at=timezone.now() - dt.timedelta(1))
+    tasks.poke_runs()
+    assert sent == [("recommender.train", (silent.pk,))]
+    silent.refresh_from_db()
+    assert silent.state == Run.State.QUEUED
+
+
+@pytest.mark.django_db
+def test_scheduled_run_is_asked_for_once():
+    tasks.start_scheduled_run()
+    tasks.start_scheduled_run()
+    assert [run.trigger for run in Run.objects.all()] == ["schedule"]
+
+
+@pytest.mark.django_db
+def test_encoding_makes_bundle_0_and_covers_every_kept_bundle(settings):
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "scratch"}
+    tasks.encode_items()
+    assert not Bundle.objects.exists()
+    add_item()
+    tasks.encode_items()
+    assert bundles.champion() is not None
+    assert ItemVector.objects.count() == 1
+    add_item("bag")
+    tasks.encode_items()
+    assert ItemVector.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_encoding_without_torch_says_what_to_install(monkeypatch, caplog):
+    def missing():
+        raise MissingDependency('torch is not installed: pip install "shopreco[ml]"')
+
+    monkeypatch.setattr(bundles, "ensure_untrained", missing)
+    monkeypatch.setattr(tasks.logger, "propagate", True)
+    monkeypatch.setattr(tasks.logger.parent, "propagate", True)
+    add_item()
+    tasks.encode_items()
+    assert 'pip install "shopreco[ml]"' in caplog.text
+
+
+@pytest.mark.django_db
+def test_statistics_are_recomputed_only_after_an_event(demo_shop):
+    computed_at = ItemStatistics.objects.order_by("-computed_at").first().computed_at
+    Event.objects.update(received_at=computed_at - dt.timedelta(hours=1))
+    tasks.refresh_statistics()
+    assert ItemStatistics.objects.order_by("-computed_at").first().computed_at == computed_at
+    Event.objects.filter(pk=Event.objects.first().pk).update(received_at=timezone.now())
+    tasks.refresh_statistics()
+    assert ItemStatistics.objects.order_by("-computed_at").first().computed_at > computed_at
+
+
+@pytest.mark.django_db
+def test_events_beyond_the_retention_are_purged(settings):
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "RETENTION_DAYS": 30}
+    for days in (29, 31):
+        Event.objects.create(
+            message_id=str(days), type="view_item", item_id="mug", occurred_at=timezone.now() - dt.timedelta(days=days)
+        )
+    tasks.purge_retention()
+    assert list(Event.objects.values_list("message_id", flat=True)) == ["29"]
+
+
+def test_every_task_of_the_schedule_exists_and_knows_its_queue():
+    for entry in tasks.schedule().values():
+        assert app.tasks[entry["task"]].queue == "default"
+    assert app.tasks["recommender.train"].queue == "training"
+
+
+def test_training_schedule_is_a_setting(settings):
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "TRAINING_SCHEDULE": ("30", "4", "sun")}
+    assert tasks.schedule()["recommender.start_scheduled_run"]["schedule"] == crontab("30", "4", "sun")
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "TRAINING_SCHEDULE": None}
+    assert "recommender.start_scheduled_run" not in tasks.schedule()
+
+
+def test_host_gets_the_schedule_without_a_line_and_may_override_it():
+    entries = {name: {**entry} for name, entry in app.conf.beat_schedule.items()}
+    assert set(tasks.schedule()) <= set(entries)
+    host = Celery("host", set_as_current=False)
+    mine = {"task": "recommender.poke_runs", "schedule": 5}
+    host.conf.beat_schedule = {"recommender.poke_runs": mine}
+    tasks._install(host)
+    assert host.conf.beat_schedule["recommender.poke_runs"] == mine
+    assert "recommender.encode_items" in host.conf.beat_schedule
+
+
+def planted(code):
+    """A subprocess in the place of the training: the same interpreter, this code."""
+
+    def start(command, **options):
+        return subprocess.Popen([sys.executable, "-c", code, *command[4:]], **options)
+
+    return start
+
+
+@pytest.mark.django_db(transaction=True)
+def test_crash_of_the_training_process_is_told_with_its_last_words(monkeypatch):
+    code = "import os, sys; print('out of memory, says the allocator', flush=True); os.kill(os.getpid(), 9)"
+    monkeypatch.setattr(supervision, "start_process", planted(code))
+    run = runs.request_run(trigger="here")
+    tasks.train(run.pk)
+    run.refresh_from_db()
+    assert run.state == Run.State.FAILED
+    assert "was killed by signal 9" in run.reason
+    assert "out of memory, says the allocator" in run.reason
+    assert str(supervision.log_path(run.pk)) in run.reason
+
+
+@pytest.mark.django_db(transaction=True)
+def test_training_that_ignores_its_cancellation_is_ended(monkeypatch):
+    monkeypatch.setattr(supervision, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(supervision, "GRACE_SECONDS", 0.6)
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    monkeypatch.setattr(supervision, "start_process", planted(code))
+    run = runs.request_run(trigger="here")
+    thread = tasks.train_in_thread(run.pk)
+    while run.state != Run.State.RUNNING:
+        time.sleep(0.05)
+        run.refresh_from_db()
+    runs.cancel(run)
+    thread.join(20)
+    assert not thread.is_alive()
+    run.refresh_from_db()
+    assert run.state == Run.State.CANCELLED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_training_far_beyond_its_time_box_is_ended(monkeypatch):
+    monkeypatch.setattr(supervision, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(supervision, "OVERTIME_SECONDS", 0.0)
+    monkeypatch.setattr(supervision, "start_process", planted("import time; time.sleep(60)"))
+    run = runs.request_run(trigger="here", settings={"minutes": 0.005})
+    tasks.train(run.pk)
+    run.refresh_from_db()
+    assert run.state == Run.State.FAILED
+    assert "far beyond its time box" in run.reason
+
+
+@pytest.mark.django_db(transaction=True)
+def test_training_whose_lease_went_to_another_worker_is_ended_without_a_word(monkeypatch):
+    monkeypatch.setattr(supervision, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(supervision, "start_process", planted("import time; time.sleep(60)"))
+    run = runs.request_run(trigger="here")
+    thread = tasks.train_in_thread(run.pk)
+    while not Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(fencing_token=7):
+        time.sleep(0.05)
+    thread.join(20)
+    assert not thread.is_alive()
+    run.refresh_from_db()
+    assert (run.state, run.reason) == (Run.State.RUNNING, "")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_second_message_for_the_same_run_does_nothing(monkeypatch):
+    monkeypatch.setattr(supervision, "start_process", lambda *_, **__: pytest.fail("started twice"))
+    run = runs.request_run(trigger="here")
+    runs.lease(run.pk, worker="first")
+    tasks.train(run.pk)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_command_trains_here_in_a_subprocess_and_prints_the_reason(live_demo_shop, settings, capsys):
+    """The whole way without a worker: command, lease, subprocess, figures, table."""
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "scratch", "TRAINING_MINUTES": 0.05}
+    call_command("recommender_train", "--here")
+    run = Run.objects.get()
+    assert run.state == Run.State.SUCCEEDED, run.reason
+    shown = capsys.readouterr().out
+    assert "Items new to the shopper" in shown
+    for name in ("* ranker", "own frequency", "item knn", "linear baseline", "untuned encoder", "champion"):
+        assert name in shown
+    assert run.reason in shown
+
+
+@pytest.mark.django_db(transaction=True)
+def test_command_that_does_not_wait_leaves_a_queued_run(sent, capsys):
+    call_command("recommender_train", "--no-wait")
+    run = Run.objects.get()
+    assert run.state == Run.State.QUEUED
+    assert sent == [("recommender.train", (run.pk,))]
+    with pytest.raises(CommandError, match=f"Run {run.pk} is queued"):
+        call_command("recommender_train")
+    call_command("recommender_train", "--cancel")
+    run.refresh_from_db()
+    assert run.state == Run.State.CANCELLED
+    with pytest.raises(CommandError, match="nothing to cancel"):
+        call_command("recommender_train", "--cancel")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_command_says_how_to_start_a_worker_and_fails_with_the_run(sent, monkeypatch, capsys):
+    from recommender.management.commands import recommender_train as command
+
+    monkeypatch.setattr(command, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(command, "LOOK_SECONDS", 0.1)
+
+    def end_soon():
+        while "No worker took the run" not in "".join(heard):
+            time.sleep(0.05)
+        Run.objects.update(state=Run.State.FAILED, reason="It was planted.")
+
+    heard = []
+    import threading
+
+    class Listener:
+        def write(self, text):
+            heard.append(text)
+
+        def isatty(self):
+            return False
+
+    thread = threading.Thread(target=_closing(end_soon))
+    thread.start()
+    with pytest.raises(CommandError, match="It was planted"):
+        call_command("recommender_train", stderr=Listener())
+    thread.join()
+    assert "celery -A" in "".join(heard)
+    assert "--here" in "".join(heard)
+
+
+def _closing(act):
+    from django.db import connection
+
+    def work():
+        try:
+            act()
+        finally:
+            connection.close()
+
+    return work
+
+
+def test_web_process_that_knows_the_tasks_does_not_load_torch():
+    code = (
+        "import django; django.setup(); import recommender.tasks, sys; "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'recommender.training')))"
+    )
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "shopreco.settings"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0

@@ -1,0 +1,304 @@
+"""A run from its lease to its end: on real orders, on thin data, cancelled, killed, and never looking ahead."""
+
+import dataclasses
+import datetime as dt
+import threading
+
+import numpy as np
+import pytest
+from django.utils import timezone
+
+from recommender import bundles, datasets, runs, serving, supervision
+from recommender.exceptions import InsufficientData
+from recommender.models import Bundle, Event, Item, ItemStatistics, Run, Visitor
+from recommender.state import build_state
+from recommender.training import evaluation, fitting, run, stages
+from recommender.training.split import split_in_time
+from recommender.training.watch import Watch
+from recommender.types import Rung
+
+SETTINGS = {
+    "minutes": 0.05, "encoder": "scratch", "seed": 1, "least_pairs": 20, "least_examples": 20, "least_lists": 5,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _scratch_encoder(settings):
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "scratch"}
+
+
+def leased(**settings):
+    asked = runs.request_run(trigger="command", settings={**SETTINGS, **settings})
+    return asked, runs.lease(asked.pk, worker="test")
+
+
+def trained(**settings):
+    asked, token = leased(**settings)
+    run(asked.pk, token)
+    asked.refresh_from_db()
+    return asked
+
+
+def add_item(name="mug"):
+    return Item.objects.create(
+        item_id=name, label="shop.Product", object_id=name, title=name, text=name, text_hash=name
+    )
+
+
+def _at_stage(watch, name, act):
+    """Let something happen just as a stage begins."""
+    begin = watch.stage
+
+    def stage(begun):
+        begin(begun)
+        if begun == name:
+            act()
+
+    return stage
+
+
+def buy(item_id, *, days_ago, visitor=None, order=""):
+    Event.objects.create(
+        message_id=f"m{Event.objects.count()}", type="purchase", item_id=item_id, visitor=visitor, order_id=order,
+        occurred_at=timezone.now() - dt.timedelta(days=days_ago),
+    )  # fmt: skip
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run_on_real_orders_ends_with_figures_a_bundle_and_a_reason(live_demo_shop):
+    ended = trained()
+    assert (ended.state, ended.verdict) == (Run.State.SUCCEEDED, Run.Verdict.INSUFFICIENT), ended.reason
+    assert ended.reason.startswith("Insufficient data:")
+    names = {
+        "random", "popularity", "own_frequency", "item_knn", "lexical", "untuned_encoder", "linear_baseline",
+        "champion", "ranker",
+    }  # fmt: skip
+    for scope in ("all", "new"):
+        assert set(ended.metrics["lists"][scope]) == names
+        assert set(ended.metrics["intervals"][scope]) == names - {"ranker"}
+        for figures in ended.metrics["lists"][scope].values():
+            assert set(figures) == {"ndcg", "recall", "mrr", "coverage", "popularity_share"}
+            assert all(0 <= value <= 1 for value in figures.values())
+    assert ended.metrics["served"] == "champion"
+    assert set(ended.metrics["search"]) == {"tuned", "untuned", "lexical", "kept", "n_queries"}
+    assert ended.report["n_read"] > 500
+    assert list(ended.seconds) == ["dataset", "encoder", "context", "head", "bundle", "evaluation", "publication"]
+    assert ended.losses
+    assert ended.progress == 1.0
+    assert ended.bundle.state == Bundle.State.CANDIDATE
+    assert not bundles.items_without_vector(ended.bundle.encoder_hash).exists()
+    assert [path.name for path in supervision.log_path(ended.pk).parent.iterdir()] in ([], ["log.txt"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_promoted_bundle_serves_the_next_list(live_demo_shop, monkeypatch):
+    before = trained().metrics
+    promoting = lambda evidence, least_cases: stages.Decision(Run.Verdict.PROMOTED, "Promoted: planted.", "ranker")  # noqa: E731
+    monkeypatch.setattr(stages, "decide", promoting)
+    ended = trained(seed=2)
+    assert ended.verdict == Run.Verdict.PROMOTED
+    assert bundles.champion() == ended.bundle
+    assert serving.reload().bundle == ended.bundle.name
+    assert serving.reload().rung == Rung.CHAMPION
+    assert before["champion"] == "champion"
+    assert ItemStatistics.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_event_ends_as_insufficient_data():
+    add_item("mug")
+    add_item("bag")
+    ended = trained()
+    assert (ended.state, ended.verdict) == (Run.State.SUCCEEDED, Run.Verdict.INSUFFICIENT)
+    assert "0 usable events" in ended.reason
+    assert "recommender_reconcile" in ended.reason
+
+
+@pytest.mark.django_db(transaction=True)
+def test_three_events_end_as_insufficient_data():
+    add_item("mug")
+    add_item("bag")
+    for days_ago in (1, 2, 3):
+        buy("mug", days_ago=days_ago, visitor=Visitor.objects.create())
+    ended = trained()
+    assert ended.verdict == Run.Verdict.INSUFFICIENT
+    assert "3 usable events of 3" in ended.reason
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_item_ends_as_insufficient_data():
+    add_item("mug")
+    ann = Visitor.objects.create()
+    for days_ago in range(100):
+        buy("mug", days_ago=days_ago, visitor=ann, order=f"o{days_ago}")
+    ended = trained()
+    assert ended.verdict == Run.Verdict.INSUFFICIENT
+    assert "1 active items" in ended.reason
+
+
+@pytest.mark.django_db(transaction=True)
+def test_orders_without_visitors_end_as_insufficient_data():
+    for name in ("mug", "bag", "lamp"):
+        add_item(name)
+    for number in range(100):
+        buy(("mug", "bag", "lamp")[number % 3], days_ago=number, order=f"o{number}")
+    ended = trained()
+    assert ended.verdict == Run.Verdict.INSUFFICIENT
+    assert "0 visitors came back" in ended.reason
+
+
+@pytest.mark.django_db(transaction=True)
+def test_cancelled_run_stops_at_the_next_step(live_demo_shop, monkeypatch):
+    asked, token = leased(minutes=5)
+    watch = Watch(asked.pk, token)
+    monkeypatch.setattr(watch, "stage", _at_stage(watch, "encoder", lambda: runs.cancel(asked)))
+    run(asked.pk, token, watch=watch)
+    asked.refresh_from_db()
+    assert (asked.state, asked.reason) == (Run.State.CANCELLED, "Cancelled by a command.")
+    assert not Bundle.objects.filter(is_trained=True).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run_that_lost_its_lease_writes_nothing_more(live_demo_shop, monkeypatch):
+    asked, token = leased()
+    watch = Watch(asked.pk, token)
+    taken = lambda: Run.objects.filter(pk=asked.pk).update(fencing_token=token + 1)  # noqa: E731
+    monkeypatch.setattr(watch, "stage", _at_stage(watch, "encoder", taken))
+    run(asked.pk, token, watch=watch)
+    asked.refresh_from_db()
+    assert (asked.state, asked.fencing_token, asked.verdict) == (Run.State.RUNNING, token + 1, "")
+    assert not Bundle.objects.filter(is_trained=True).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_interrupted_run_is_queued_again_and_resumes_from_its_files(live_demo_shop, monkeypatch):
+    asked, token = leased()
+    watch = Watch(asked.pk, token)
+    monkeypatch.setattr(watch, "stage", _at_stage(watch, "evaluation", watch.interrupt))
+    run(asked.pk, token, watch=watch)
+    asked.refresh_from_db()
+    assert asked.state == Run.State.QUEUED
+    monkeypatch.setattr(fitting, "fit", lambda *_: pytest.fail("what was trained is trained again"))
+    monkeypatch.setattr(datasets, "read_dataset", lambda: pytest.fail("the data is read again"))
+    run(asked.pk, runs.lease(asked.pk, worker="second"))
+    asked.refresh_from_db()
+    assert asked.state == Run.State.SUCCEEDED, asked.reason
+    assert asked.metrics["lists"]["all"]["ranker"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_failure_is_told_in_words_with_its_stage(live_demo_shop, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(fitting, "fit", broken)
+    ended = trained()
+    assert ended.state == Run.State.FAILED
+    assert "ZeroDivisionError at stage dataset: planted" in ended.reason
+
+
+@pytest.mark.django_db(transaction=True)
+def test_heartbeat_goes_on_while_a_stage_is_silent(live_demo_shop, monkeypatch):
+    monkeypatch.setattr("recommender.training.watch.BEAT_SECONDS", 0.05)
+    asked, token = leased()
+    silence = threading.Event()
+    with Watch(asked.pk, token) as watch:
+        watch.stage("encoder")
+        Run.objects.filter(pk=asked.pk).update(heartbeat_at=None)
+        silence.wait(0.5)
+    asked.refresh_from_db()
+    assert asked.heartbeat_at is not None
+    assert asked.stage == "encoder"
+
+
+def test_split_is_global_in_time_and_the_newest_fifth_of_a_short_past(demo_shop):
+    dataset = datasets.read_dataset()
+    split = split_in_time(dataset)
+    assert split.past.time.max() < split.test_start < split.test_end
+    assert split.test_end - split.test_start == pytest.approx(30 * 86_400)
+    short = dataset.recorded.take(dataset.recorded.interactions.time > split.test_end - 50 * 86_400)
+    split = split_in_time(dataclasses.replace(dataset, recorded=short))
+    span = split.test_end - short.interactions.time[0]
+    assert split.test_end - split.test_start == pytest.approx(span / 5)
+
+
+def test_item_first_seen_in_the_test_window_is_not_ranked(demo_shop):
+    Item.objects.filter(pk=Item.objects.order_by("pk").first().pk).update(first_seen_at=timezone.now())
+    dataset = datasets.read_dataset()
+    assert dataset.items.active[0]
+    assert not split_in_time(dataset).items.active[0]
+
+
+def test_what_happens_in_the_test_window_changes_nothing_that_is_fitted(demo_shop):
+    """The canary: refunds, floods, huge orders and new visitors after the cut leave every number before it alone."""
+    dataset = datasets.read_dataset()
+    before = split_in_time(dataset)
+    recorded = dataset.recorded
+    later = recorded.interactions.time >= before.test_start
+    generator = np.random.default_rng(0)
+    scrambled = dataclasses.replace(
+        recorded.interactions,
+        type=np.where(later, generator.choice([2, 6, 7], len(later)), recorded.interactions.type).astype(np.int8),
+        item=np.where(later, generator.permutation(recorded.interactions.item), recorded.interactions.item),
+        quantity=np.where(later, 1e6, recorded.interactions.quantity).astype(np.float32),
+        visitor=np.where(later, 0, recorded.interactions.visitor).astype(np.int32),
+    )
+    after = split_in_time(dataclasses.replace(dataset, recorded=dataclasses.replace(recorded, interactions=scrambled)))
+    assert datasets.data_hash(after.past, after.items) == datasets.data_hash(before.past, before.items)
+    n_past = len(before.past)
+    assert len(after.whole) != len(before.whole) or (after.whole.item != before.whole.item).any()
+    for name in ("visitor", "item", "type", "time", "quantity", "basket"):
+        assert np.array_equal(getattr(after.whole, name)[:n_past], getattr(before.whole, name)[:n_past])
+    states = [build_state(split.whole, split.items, at=before.test_start) for split in (before, after)]
+    assert np.array_equal(states[0].counts, states[1].counts)
+    assert np.array_equal(states[0].visitor.score, states[1].visitor.score)
+
+
+def test_case_knows_only_what_came_before_the_test(demo_shop):
+    split = split_in_time(datasets.read_dataset())
+    found = evaluation.cases(split, most=1_000, seed=0)
+    assert len(found) >= 10
+    for case in found:
+        assert case.request.context.at.timestamp() == pytest.approx(split.test_start)
+        assert all(event.at < case.request.context.at for event in case.request.history)
+        assert case.truth
+        assert not case.wanted("new") & set(case.own.tolist())
+
+
+def test_new_items_list_holds_nothing_known_and_perfect_lists_score_one(demo_shop):
+    split = split_in_time(datasets.read_dataset())
+    state = build_state(split.past, split.items, at=split.test_start)
+    some = evaluation.cases(split, most=30, seed=0)
+    seen = []
+
+    def perfect(case, scope):
+        return sorted(case.wanted(scope))
+
+    def popular(profile, state, items):
+        seen.append(len(profile.item))
+        return state.counts[:, 3]
+
+    rankers = {"ranker": perfect, "popularity": evaluation.scored(popular, state, split.items)}
+    results = evaluation.compare(rankers, some, seconds=60, least_cases=1)
+    figures = evaluation.figures(results, state, split.items, seed=0)
+    for scope in ("all", "new"):
+        assert figures["lists"][scope]["ranker"]["ndcg"] == pytest.approx(1)
+        assert figures["intervals"][scope]["popularity"][0] > 0
+        assert figures["best_competitor"][scope] == "popularity"
+    own = [set(case.own.tolist()) for case in some if case.wanted("new")]
+    lists = results.lists["new"]["popularity"]
+    assert all(not known & set(shown) for known, shown in zip(own, lists, strict=True))
+
+
+def test_time_box_ends_the_comparison_but_not_before_enough_cases(demo_shop):
+    split = split_in_time(datasets.read_dataset())
+    some = evaluation.cases(split, most=15, seed=0)
+    results = evaluation.compare({"ranker": lambda case, scope: []}, some, seconds=-1, least_cases=7)
+    assert len(results.truths["all"]) == 7
+
+
+def test_history_without_events_before_the_test_is_insufficient(db):
+    for name in ("mug", "bag"):
+        add_item(name)
+    with pytest.raises(InsufficientData, match="at least 50"):
+        split_in_time(datasets.read_dataset())
