@@ -203,6 +203,7 @@ class StoredVisitorSerializer(serializers.ModelSerializer[Visitor]):
 class StoredEventSerializer(serializers.ModelSerializer[Event]):
     occurred_at = UtcDateTimeField()
     price = PriceField(allow_null=True)
+    position = serializers.IntegerField(allow_null=True)
 
     class Meta:
         model = Event
