@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -152,7 +153,7 @@ class OrderRows:
             occurred_at=moment(occurred_at) or timezone.now(),
             item_id="" if item_id is None else str(item_id),
             quantity=abs(quantity),
-            price=price if price is None or price >= 0 else None,
+            price=None if isinstance(price, int | float | Decimal) and price < 0 else price,
             currency=currency or "",
             order_id="" if order_id is None else str(order_id),
             source="order",
