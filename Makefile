@@ -54,7 +54,8 @@ bench: $(STAMP) ## Print the figures of the demo beside their limits; needs a lo
 	$(BIN)/python -m benchmarks.middleware
 
 openapi: $(STAMP) ## Write docs/openapi.yaml from the API
-	$(EMBEDDED) $(MANAGE) spectacular --file docs/openapi.yaml --validate --fail-on-warn
+	$(EMBEDDED) $(MANAGE) spectacular --urlconf recommender.urls --custom-settings recommender.api.schema.SETTINGS \
+		--file docs/openapi.yaml --validate --fail-on-warn
 
 clean: ## Remove what was built and the demo's data; the virtual environment stays
 	rm -rf build dist var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
