@@ -168,7 +168,8 @@ class OrderRows:
             current = getattr(field, "related_model", None) if part == field.name else None
             if current is None:
                 return ""
-        return f"{current._meta.model_name}:"
+        catalog = catalog_for_label(current._meta.label)
+        return f"{current._meta.model_name}:" if catalog is not None and catalog.id is None else ""
 
 
 def _column(model: type[models.Model], path: str, *, is_item: bool = False) -> str | None:
