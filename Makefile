@@ -16,7 +16,7 @@ MANAGE := $(BIN)/python manage.py
 EMBEDDED := env -u DATABASE_URL -u REDIS_URL
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test test-production lint format bench openapi clean
+.PHONY: help .venv demo test test-production lint format bench openapi messages clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z.][a-z.-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z.-]+):.*## /\1|/' | \
@@ -56,6 +56,10 @@ bench: $(STAMP) ## Print the figures of the demo beside their limits; needs a lo
 openapi: $(STAMP) ## Write docs/openapi.yaml from the API
 	$(EMBEDDED) $(MANAGE) spectacular --urlconf recommender.urls --custom-settings recommender.api.schema.SETTINGS \
 		--file docs/openapi.yaml --validate --fail-on-warn
+
+messages: $(STAMP) ## Collect the app's translatable texts; needs GNU gettext
+	$(EMBEDDED) $(MANAGE) makemessages -a --no-obsolete --add-location file \
+		$(foreach folder,shopreco templates tests benchmarks $(VENV),-i '$(folder)/*')
 
 clean: ## Remove what was built and the demo's data; the virtual environment stays
 	rm -rf build dist var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
