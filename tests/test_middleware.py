@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.core.cache import cache
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, connections
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
@@ -312,7 +313,9 @@ def test_asynchronous_stack_records_both_kinds_of_views() -> None:
     async def visit() -> list[Any]:
         client = AsyncClient(headers={"user-agent": CHROME})
         client.cookies["recommender_consent"] = "granted"
-        return [await client.get("/plain/mug/"), await client.get("/awaited/bowl/"), await client.get("/listed/cup/")]
+        pages = [await client.get(page) for page in ("/plain/mug/", "/awaited/bowl/", "/listed/cup/")]
+        await sync_to_async(connections.close_all)()
+        return pages
 
     first, second, third = asyncio.run(visit())
     assert key_of(first) is not None
