@@ -280,7 +280,7 @@ def test_children_end_when_the_parent_is_terminated(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from shopreco.shop import demo\n"
         "from shopreco.shop.processes import Children\n"
-        "with demo.terminated_as_interrupted(), Children(Path(sys.argv[1])) as children:\n"
+        "with demo.interruptible(), Children(Path(sys.argv[1])) as children:\n"
         "    print(children.start('sleeper', ['sleep', '60']).process.pid, flush=True)\n"
         "    time.sleep(60)\n"
     )

@@ -57,16 +57,17 @@ def run_step(step: Step, say: Say) -> None:
 
 
 def start_workers(children: Children) -> None:
-    """Start a Celery worker for each queue, and beat."""
+    """Start a Celery worker for each queue, and beat; wait for the one that trains."""
     (Path(settings.VAR_DIR) / "broker" / "control").mkdir(parents=True, exist_ok=True)
     celery = [sys.executable, "-m", "celery", "-A", "shopreco"]
     folder = children.log_folder.parent
     worker = [*celery, "worker", "--loglevel", "INFO", "--pool", "solo", "--without-gossip", "--without-mingle"]
     children.start("worker-default", [*worker, "--queues", "default", "--hostname", "default@%h"])
-    children.start("worker-training", [*worker, "--queues", "training", "--hostname", "training@%h"])
+    trainer = children.start("worker-training", [*worker, "--queues", "training", "--hostname", "training@%h"])
     children.start(
         "beat", [*celery, "beat", "--loglevel", "INFO", "--schedule", str(folder / "beat-schedule"), "--pidfile", ""]
     )
+    _wait_until(lambda: " ready." in trainer.log.read_text(errors="replace"), trainer)
 
 
 def train(say: Say) -> None:
@@ -86,12 +87,7 @@ def train(say: Say) -> None:
 def serve(children: Children, *, port: int) -> Child:
     """Start the web server and wait until it answers. Raises `CommandError`."""
     child = children.start("web", _web_command(port))
-    deadline = time.monotonic() + START_SECONDS
-    while not _answers(port):
-        if child.process.poll() is not None or time.monotonic() > deadline:
-            last = child.log.read_text(errors="replace").strip().splitlines()[-1:]
-            raise CommandError(f"The web server did not start: {' '.join(last)[:300]} See {child.log}.")
-        time.sleep(LOOK_SECONDS)
+    _wait_until(lambda: _answers(port), child)
     return child
 
 
@@ -146,17 +142,27 @@ def log_folder() -> Path:
 
 
 @contextlib.contextmanager
-def terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that the children are stopped."""
+def interruptible() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that the children are stopped; also where a shell ignores SIGINT."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait_until(is_up: Callable[[], bool], child: Child) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not is_up():
+        if child.process.poll() is not None or time.monotonic() > deadline:
+            last = child.log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise CommandError(f"{child.name} did not start: {' '.join(last)[:300]} See {child.log}.")
+        time.sleep(LOOK_SECONDS)
 
 
 def _web_command(port: int) -> list[str]:

@@ -23,7 +23,7 @@ IntArray = npt.NDArray[np.int64]
 N_DEPARTMENTS = 14
 MAX_DEPARTMENTS = 100
 MAX_ROUNDS = 60
-N_STARTS = 4
+N_STARTS = 8
 N_NAME_WORDS = 2
 MIN_SHARE_OF_SECOND_WORD = 0.08
 """A department is not named for a word that fewer than this share of its titles have."""

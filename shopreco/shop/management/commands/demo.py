@@ -20,7 +20,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         started = time.monotonic()
         try:
-            with demo.terminated_as_interrupted(), Children(demo.log_folder()) as children:
+            with demo.interruptible(), Children(demo.log_folder()) as children:
                 self._run(children, options, started)
         except KeyboardInterrupt:
             self.stdout.write("\nEverything is stopped. The data stays: the next start serves at once.")
