@@ -22,3 +22,6 @@ class CheckoutForm(forms.Form):
     email = forms.EmailField(
         label="E-mail", max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "email", "inputmode": "email"})
     )
+
+    def __init__(self, data: Any = None) -> None:
+        super().__init__(data, label_suffix="")
