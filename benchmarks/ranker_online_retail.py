@@ -28,7 +28,7 @@ from recommender.ml.export import export_untrained, write
 from recommender.ml.train import Silent, TrainingData, TrainingSettings, fit, search_quality
 from recommender.ranking import Ranker
 from recommender.state import State, build_state
-from recommender.types import EVENT_CODES, EventType, Interactions, IntArray, ItemTable, Profile
+from recommender.types import EVENT_CODES, EventType, IntArray, Interactions, ItemTable, Profile
 
 FULL = "full head"
 
@@ -105,11 +105,17 @@ def competitors(ours: Ranker, untrained: Ranker, baseline: Head, items: ItemTabl
 
 
 def evaluate(
-    scorers: dict[str, baselines.Scorer], histories: Histories, state: State, items: ItemTable, *, end: float, scope: str
+    scorers: dict[str, baselines.Scorer],
+    histories: Histories,
+    state: State,
+    items: ItemTable,
+    *,
+    end: float,
+    scope: str,
 ) -> dict[str, Quality]:
     """Rank everything that was in the shop at `state.at` for each returning buyer of the window."""
     shown = items.active & (items.first_seen <= state.at)
-    cases = [case for case in _cases(histories, state.at, end, scope)]
+    cases = _cases(histories, state.at, end, scope)
     results = {}
     for name, scorer in scorers.items():
         lists = [_ranked(scorer(profile, state, items), shown, hidden) for profile, _, hidden in cases]
@@ -120,7 +126,8 @@ def evaluate(
 def show(scope: str, results: dict[str, Quality], *, seed: int) -> None:
     """Print one table; the interval is that of the served ranker's NDCG@10 minus the competitor's."""
     n = len(results[FULL].ndcg)
-    print(f"\n{scope} items, {n} visitors\n{'ranker':<26}{'NDCG@10':>8}{'recall@20':>10}{'MRR':>7}{'cover':>7}  gain, 95 %")
+    print(f"\n{scope} items, {n} visitors")
+    print(f"{'ranker':<26}{'NDCG@10':>8}{'recall@20':>10}{'MRR':>7}{'cover':>7}  gain, 95 %")
     for name, quality in results.items():
         gain = metrics.paired_bootstrap(results[FULL].ndcg, quality.ndcg, seed=seed)
         interval = "" if name == FULL else f"{gain.mean:+.4f} [{gain.lower:+.4f}, {gain.upper:+.4f}]"

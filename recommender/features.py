@@ -184,8 +184,8 @@ def _neighbours(profile: Profile, orders: Orders, state: State, place: IntArray,
     used = (profile.item >= 0) & (EVENT_WEIGHTS[profile.type] > 0)
     item = profile.item[used]
     age = np.maximum(profile.now - profile.time[used], 0) / DAY_SECONDS
-    weight = EVENT_WEIGHTS[profile.type[used]] * 0.5 ** (age / HALF_LIFE_DAYS)
-    item, weight = _strongest(item, weight)
+    faded = EVENT_WEIGHTS[profile.type[used]] * 0.5 ** (age / HALF_LIFE_DAYS)
+    item, weight = _strongest(item, faded)
     last = np.unique(orders.last())
     recent = np.unique(profile.item[used][-RECENT_ITEMS:])
     current = np.asarray([profile.current_item] if profile.current_item >= 0 else [], np.int32)

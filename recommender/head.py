@@ -1,4 +1,4 @@
-"""The head as numbers: features in, contributions and calibrated probabilities out. Trained in `ml`, served anywhere."""
+"""The head as numbers: features in, contributions and calibrated probabilities out. Trained in `ml`."""
 
 from __future__ import annotations
 

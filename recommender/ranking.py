@@ -53,7 +53,8 @@ class Ranker:
     def __init__(
         self, *, name: str, encoder_hash: str, dimension: int, max_tokens: int, tokenizer: Tokenizer,
         encoder: onnxruntime.InferenceSession, context: onnxruntime.InferenceSession | None = None,
-        delta: dict[str, FloatArray] | None = None, head: Head | None = None, thresholds: dict[str, float] | None = None,
+        delta: dict[str, FloatArray] | None = None, head: Head | None = None,
+        thresholds: dict[str, float] | None = None,
     ) -> None:  # fmt: skip
         self.name, self.encoder_hash, self.dimension = name, encoder_hash, dimension
         self.head, self.thresholds = head, thresholds or {}
@@ -140,7 +141,7 @@ class Ranker:
         if self._context is None:
             return decayed_mean(vectors[used], told.weight[used])
         current = item_vectors[profile.current_item] if profile.current_item >= 0 else np.zeros(self.dimension)
-        inputs = {
+        inputs: dict[str, npt.NDArray] = {
             "vectors": vectors[used],
             "types": told.type[used],
             "gaps": told.gap[used],

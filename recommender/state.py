@@ -1,4 +1,4 @@
-"""What the whole shop did before one moment: popularity and neighbours of each item, from events or from stored rows."""
+"""What the whole shop did before one moment: popularity and neighbours of items, from events or stored rows."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from recommender.types import EVENT_CODES, EventType, FloatArray, Interactions, IntArray, ItemTable, TimeArray
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Interactions, ItemTable, TimeArray
 
 DAY_SECONDS = 86_400.0
 N_NEIGHBOURS = 50
 """Neighbours kept per item; item-kNN is flat in k from about 50 on (Deshpande and Karypis 2004, section 6.3)."""
 
 SHRINKAGE = 5.0
-"""Added to the denominator of the cosine, so that one shared basket proves little (Bell and Koren 2007, section 3.1)."""
+"""Added to the denominator of the cosine, so that one shared order proves little (Bell and Koren 2007, 3.1)."""
 
 LONGEST_HISTORY = 300
 """Newest items of one basket or visitor that enter co-occurrence: the cost grows with its square."""
@@ -157,13 +157,14 @@ def _incidence(group: IntArray, item: IntArray, weight: FloatArray, n_items: int
     order = np.lexsort((newest, key))
     last = np.ones(len(key), bool)
     last[:-1] = key[order][1:] != key[order][:-1]
-    strongest = np.maximum.reduceat(weight[known][order], np.flatnonzero(np.r_[True, last[:-1]])) if len(key) else []
+    if not len(key):
+        return sparse.csr_matrix((0, n_items), dtype=np.float32)
+    strongest = np.maximum.reduceat(weight[known][order], np.flatnonzero(np.r_[True, last[:-1]]))
     rows, columns = key[order][last] // n_items, key[order][last] % n_items
     rank = _rank_from_newest(rows, newest[order][last])
     keep = rank < LONGEST_HISTORY
-    shape = (int(rows.max()) + 1 if len(rows) else 0, n_items)
-    data = np.asarray(strongest, np.float32)[keep]
-    return sparse.csr_matrix((data, (rows[keep], columns[keep])), shape=shape)
+    data = strongest.astype(np.float32)[keep]
+    return sparse.csr_matrix((data, (rows[keep], columns[keep])), shape=(int(rows.max()) + 1, n_items))
 
 
 def _rank_from_newest(group: npt.NDArray[np.int64], position: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

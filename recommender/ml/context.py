@@ -67,7 +67,7 @@ class Context(nn.Module):
     def forward(
         self, vectors: Tensor, types: Tensor, gaps: Tensor, weights: Tensor, current: Tensor, circumstances: Tensor
     ) -> Tensor:
-        """(b, h, d), (b, h), (b, h), (b, h), (b, d), (b, 4) -> (b, d) of unit length; places of weight 0 are padding."""
+        """(b, h, d), (b, h), (b, h), (b, h), (b, d), (b, 4) -> (b, d) of unit length; weight 0 is padding."""
         total = (vectors * weights.unsqueeze(-1)).sum(dim=1)
         mean = total / (total.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()  # an empty history stays 0
         age = torch.stack([gaps / 8, (-gaps).exp(), (gaps < 1).float()], dim=-1)
@@ -162,7 +162,8 @@ def train_context(
 ) -> tuple[Context, FloatArray]:
     """Return U and δ (n_items, d), ‖δ‖ ≤ ε, of the epoch with the lowest loss on `check`.
 
-    Sampled softmax with uniform and popularity negatives and logQ correction (Yi et al. 2019, equation 3).
+    Sampled softmax with uniform and popularity negatives and logQ correction (Yi et al. 2019, equation 3), over
+    cosine / τ + log popularity: vectors learn taste beyond popularity, which the head knows better and fresher.
     text_vectors (n_items, d); popularity (n_items,): weighted events, for the negatives. Searches of the history
     enter as vectors only when served: their texts change with the encoder, not with U.
     """
@@ -287,8 +288,11 @@ def _loss(
         drawn = generator.choice(data.target[place], N_TARGETS, p=chance)
         target[row] = drawn
     negatives, log_q = _negatives(popularity, settings.n_negatives, generator)
-    logits = ours @ table[torch.from_numpy(negatives)].T / settings.temperature - torch.from_numpy(log_q)
+    prior = torch.from_numpy(np.log(popularity + 1).astype(np.float32))
+    logits = ours @ table[torch.from_numpy(negatives)].T / settings.temperature
+    logits = logits + prior[negatives] - torch.from_numpy(log_q)
     positive = (ours.unsqueeze(1) * table[torch.from_numpy(target)]).sum(dim=-1) / settings.temperature
+    positive = positive + prior[target]
     hit = torch.from_numpy((target[:, :, None] == negatives[None, None, :]).any(axis=1))
     rest = logits.masked_fill(hit, -1e4).logsumexp(dim=1, keepdim=True)
     return (torch.logaddexp(positive, rest) - positive).mean()

@@ -107,7 +107,7 @@ def _prepare(encoder: Encoder, settings: TuneSettings) -> nn.Module:
             module.p = settings.dropout
     layers = getattr(getattr(model.bert, "encoder", None), "layer", [])
     if settings.frozen_layers and len(layers) > settings.frozen_layers:
-        model.bert.embeddings.requires_grad_(False)  # type: ignore[operator,union-attr]
+        model.bert.embeddings.requires_grad_(False)
         for layer in layers[: settings.frozen_layers]:
             layer.requires_grad_(False)
     model.train()

@@ -65,7 +65,7 @@ class Encoder:
     @property
     def dimension(self) -> int:
         """Length of a vector."""
-        return int(self.model.bert.config.hidden_size)  # type: ignore[union-attr,arg-type]
+        return int(self.model.bert.config.hidden_size)
 
     @property
     def device(self) -> torch.device:
@@ -170,7 +170,6 @@ def low_precision(device: torch.device) -> Any:
     return torch.autocast(device.type, torch.bfloat16) if is_native else nullcontext()
 
 
-
 def _package_path() -> str:
     name = PACKAGE.replace("-", "_")
     if importlib.util.find_spec(name) is None:
@@ -187,17 +186,26 @@ def _quiet() -> None:
 
 
 def _train_tokenizer(texts: Sequence[str], n_words: int) -> PreTrainedTokenizerFast:
+    """Train a WordPiece vocabulary and number it by the alphabet: the trainer's own order changes between runs."""
     from tokenizers import BertWordPieceTokenizer
+    from tokenizers.processors import TemplateProcessing
 
-    wordpiece = BertWordPieceTokenizer(lowercase=True)
-    alphabet = [chr(code) for code in range(97, 123)]
-    wordpiece.train_from_iterator(
+    drawn = BertWordPieceTokenizer(lowercase=True)
+    drawn.train_from_iterator(
         iter(texts),
         vocab_size=n_words,
         min_frequency=1,
         special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=alphabet,
+        initial_alphabet=[chr(code) for code in range(97, 123)],
         show_progress=False,
+    )
+    words = sorted(set(drawn.get_vocab()) - set(SPECIAL_TOKENS))
+    vocabulary = {word: row for row, word in enumerate([*SPECIAL_TOKENS, *words])}
+    wordpiece = BertWordPieceTokenizer(vocab=vocabulary, lowercase=True)
+    wordpiece._tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B [SEP]",
+        special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")],
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=wordpiece._tokenizer,
@@ -220,4 +228,6 @@ def _check_parity(encoder: Encoder, path: Path) -> None:
         theirs = session.run(None, {name: tensor.numpy() for name, tensor in batch.items()})[0]
         difference = float(np.abs(ours - theirs).max())
         if not difference <= PARITY:
-            raise RunError(f"encoder.onnx differs from torch by {difference:.1e}, allowed is {PARITY:.0e}: do not use it.")
+            raise RunError(
+                f"encoder.onnx differs from torch by {difference:.1e}, allowed is {PARITY:.0e}: do not use it."
+            )

@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from recommender.features import FEATURE_NAMES, HISTORY_LIMIT, features, purchases
 from recommender.state import DAY_SECONDS, State
-from recommender.types import EVENT_CODES, EventType, FloatArray, Interactions, IntArray, ItemTable, Profile, Slot
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Interactions, ItemTable, Profile, Slot
 
 N_CANDIDATES = 300
 SHARES = {"own": 110, "knn": 110, "popular": 50, "interest": 60}
-"""Most candidates of each source; the rest of `N_CANDIDATES` is drawn at random, so that the head sees easy ones too."""
+"""Most candidates of each source; the rest of `N_CANDIDATES` is drawn at random: the head must see easy ones too."""
 
 _PURCHASE = EVENT_CODES[EventType.PURCHASE]
 
@@ -126,9 +126,7 @@ def lists_at(
         context = vectors.context(profile) if vectors.context else None
         found = candidates(profile, state, items, vectors.items, context, generator)
         n = len(found)
-        rows[place, :n] = features(
-            profile, found, state, items, item_vectors=vectors.items, context_vector=context
-        )
+        rows[place, :n] = features(profile, found, state, items, item_vectors=vectors.items, context_vector=context)
         labels[place, :n] = np.isin(found, histories.bought(int(visitor), since=state.at, until=until))
         mask[place, :n] = True
     return Lists(rows, labels, mask)
@@ -169,7 +167,7 @@ def days(count: float) -> float:
     return count * DAY_SECONDS
 
 
-def _top(score: npt.NDArray[np.floating], k: int, allowed: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+def _top(score: npt.NDArray[np.number], k: int, allowed: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     places = np.flatnonzero(allowed)
     if len(places) > k:
         places = places[np.argpartition(-score[places], k)[:k]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recommender.state import Neighbours, State
-from recommender.types import EVENT_CODES, EventType, FloatArray, Interactions, IntArray, ItemTable
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Interactions, ItemTable
 
 SEARCH_WINDOW_SECONDS = 1_800.0
 """A click or purchase within half an hour of a search answers it."""

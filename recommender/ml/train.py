@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +26,7 @@ from recommender.ml.examples import Histories, Lists, Vectors, days, joined, lis
 from recommender.ml.head import HeadSettings, calibrated, fit_head, judge
 from recommender.ml.metrics import best_threshold, reciprocal_rank
 from recommender.ml.pairs import Pairs, build_pairs, known_items
+from recommender.sequence import decayed_mean, sequence
 from recommender.state import DAY_SECONDS, build_state
 from recommender.types import FloatArray, Interactions, ItemTable, Profile
 
@@ -115,9 +117,8 @@ class Artifacts:
         return moved(self.text_vectors, self.delta)
 
     def context_vector(self, profile: Profile) -> FloatArray:
-        """Return (d,) for one profile; needs the context model."""
-        assert self.context is not None
-        return context.context_vector(self.context, profile, self.item_vectors)
+        """Return (d,) for one profile; without a context model the decayed mean."""
+        return _context_of(self, profile, self.item_vectors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ def search_quality(vectors: Callable[[list[str]], FloatArray], texts: tuple[str,
     queries, rows = known_items(texts, 500, seed=seed)
     scores = vectors(queries) @ vectors(list(texts)).T
     order = np.argsort(-scores, axis=1)[:, :100]
-    alike = {}
+    alike: dict[str, set[int]] = {}
     for row, text in enumerate(texts):
         alike.setdefault(text, set()).add(row)
     ranks = [reciprocal_rank(found.tolist(), alike[texts[row]]) for found, row in zip(order, rows, strict=True)]
@@ -224,10 +225,10 @@ def _fit_context(
     made: Artifacts, behaviour: Interactions, cutoffs: Cutoffs, settings: TrainingSettings, progress: Progress
 ) -> None:
     histories = Histories(behaviour)
-    check_from = cutoffs.behaviour_end - days(cutoffs.horizon_days / 2)
-    options = {"new_weight": settings.context.new_weight, "seed": settings.seed}
-    data = context.examples(histories, since=-np.inf, until=check_from, most=20_000, **options)
-    check = context.examples(histories, since=check_from, until=cutoffs.behaviour_end, most=1_000, **options)
+    check_from = float(np.quantile(behaviour.time, 0.9)) if len(behaviour) else cutoffs.behaviour_end
+    cut = partial(context.examples, histories, new_weight=settings.context.new_weight, seed=settings.seed)
+    data = cut(since=-np.inf, until=check_from, most=20_000)
+    check = cut(since=check_from, until=cutoffs.behaviour_end, most=1_000)
     if len(data) < settings.least_examples or not len(check) or progress.should_stop():
         return
     counts = build_state(behaviour, made.items, at=cutoffs.behaviour_end).counts[:, 3]
@@ -252,9 +253,11 @@ def _fit_head(
     check = asked(cutoffs.validation, data.train_end - cutoffs.validation)
     if len(lists) < settings.least_lists or not check.labels.any() or progress.should_stop():
         return
-    options = {"horizon_days": cutoffs.horizon_days, "settings": settings.head, "should_stop": progress.should_stop}
-    made.head = calibrated(fit_head(lists, on_step=progress.step, **options), check)
-    made.baseline = calibrated(fit_head(lists, without=BERT_FEATURES, **options), check)
+    fitted = partial(
+        fit_head, lists, horizon_days=cutoffs.horizon_days, settings=settings.head, should_stop=progress.should_stop
+    )
+    made.head = calibrated(fitted(on_step=progress.step), check)
+    made.baseline = calibrated(fitted(without=BERT_FEATURES), check)
     rows, labels = check.flat()
     threshold = best_threshold(labels, made.head.calibrate(made.head.logits(rows)))
     made.thresholds = {"buy": threshold}
@@ -292,8 +295,6 @@ class _Asker:
 
 
 def _context_of(made: Artifacts, profile: Profile, vectors: FloatArray) -> FloatArray:
-    from recommender.sequence import decayed_mean, sequence
-
     if made.context is not None:
         return context.context_vector(made.context, profile, vectors)
     told = sequence(profile)

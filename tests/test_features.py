@@ -1,0 +1,164 @@
+"""State, features and sequence on a shop small enough to count by hand."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from recommender.features import BERT_FEATURES, FEATURE_NAMES, QUERY_FEATURES, features, purchases
+from recommender.sequence import LENGTH, decayed_mean, sequence
+from recommender.state import SHRINKAGE, Neighbours, State, build_state
+from recommender.types import EventType
+from tests import behaviour
+
+ITEMS = behaviour.table()
+EVERYTHING = np.arange(len(ITEMS), dtype=np.int32)
+
+
+@pytest.fixture
+def state() -> State:
+    rows = [(0, 0, 1, 0), (0, 1, 1, 0), (1, 0, 60, 1), (1, 1, 60, 1), (2, 2, 95, 2), (-1, 2, 99.5, 3), (0, 5, 101, 4)]
+    return build_state(behaviour.interactions(rows), ITEMS, at=100 * behaviour.DAY)
+
+
+def column(matrix, name):
+    return matrix[:, FEATURE_NAMES.index(name)]
+
+
+def test_state_counts_windows_and_nothing_after_the_moment(state):
+    assert state.counts[2].tolist() == [1, 2, 2, 2]
+    assert state.counts[0].tolist() == [0, 0, 0, 2]
+    assert state.counts[5].tolist() == [0, 0, 0, 0]
+    assert state.last_event_at[2] == 99.5 * behaviour.DAY
+    assert state.last_event_at[5] == -math.inf
+
+
+def test_neighbours_are_the_shrunk_cosine_of_shared_orders(state):
+    ((row, score),) = state.basket.of(0)
+    assert row == 1
+    assert score == pytest.approx(2 / (2 + SHRINKAGE))
+    assert state.basket.of(2) == []
+
+
+def test_guests_count_for_popularity_but_are_nobodys_history(state):
+    assert state.visitor.of(2) == []
+
+
+def test_state_from_stored_columns_equals_the_built_one(state):
+    lists = [state.basket.of(row) for row in range(len(ITEMS))]
+    last = np.where(np.isinf(state.last_event_at), np.nan, state.last_event_at)
+    basket = Neighbours.from_lists(lists)
+    stored = State.from_columns(
+        at=state.at, counts=state.counts, last_event_at=last, basket=basket, visitor=state.visitor
+    )
+    profile = behaviour.profile([(0, 90, 1)], now_day=100)
+    np.testing.assert_allclose(
+        features(profile, EVERYTHING, stored, ITEMS), features(profile, EVERYTHING, state, ITEMS), rtol=1e-6
+    )
+
+
+def test_views_say_less_than_purchases():
+    rows = [(0, 0, 1, -1), (0, 1, 1, 0)]
+    kinds = [EventType.VIEW_ITEM, EventType.PURCHASE]
+    state = build_state(behaviour.interactions(rows, kinds=kinds), ITEMS, at=2 * behaviour.DAY)
+    assert 0 < state.counts[0, 0] < state.counts[1, 0] == 1
+
+
+def test_every_feature_has_a_name_and_is_finite(state):
+    matrix = features(behaviour.profile([], now_day=100), EVERYTHING, state, ITEMS)
+    assert matrix.shape == (len(ITEMS), len(FEATURE_NAMES))
+    assert matrix.dtype == np.float32
+    assert np.isfinite(matrix).all()
+    assert len(set(FEATURE_NAMES)) == len(FEATURE_NAMES)
+    assert set(FEATURE_NAMES) > BERT_FEATURES | QUERY_FEATURES
+
+
+def test_own_features_count_orders_not_lines(state):
+    profile = behaviour.profile([(3, 10, 1), (3, 10, 1), (3, 40, 2), (4, 40, 2)], now_day=70)
+    matrix = features(profile, EVERYTHING, state, ITEMS)
+    assert column(matrix, "own_orders")[3] == pytest.approx(math.log1p(2))
+    assert column(matrix, "own_share")[[3, 4, 5]].tolist() == [1, 0.5, 0]
+    assert column(matrix, "is_own").sum() == 2
+    assert column(matrix, "own_in_last")[[3, 4]].tolist() == [1, 1]
+    assert column(matrix, "own_decayed")[3] == pytest.approx(1)
+
+
+def test_an_item_bought_every_thirty_days_is_due_after_thirty(state):
+    due = []
+    for now in (45, 70, 200):
+        profile = behaviour.profile([(3, 10, 1), (3, 40, 2)], now_day=now)
+        due.append(float(column(features(profile, EVERYTHING, state, ITEMS), "own_due")[3]))
+    assert due[1] == pytest.approx(1)
+    assert due[0] < due[1] > due[2]
+
+
+def test_neighbour_of_a_bought_item_scores(state):
+    matrix = features(behaviour.profile([(0, 99, 1)], now_day=100), EVERYTHING, state, ITEMS)
+    assert column(matrix, "knn")[1] > 0
+    assert column(matrix, "last_order")[1] == pytest.approx(2 / (2 + SHRINKAGE))
+    assert column(matrix, "knn")[6] == 0
+
+
+def test_cart_and_current_item_bring_their_neighbours(state):
+    profile = behaviour.profile([], now_day=100, current_item=0, cart=np.asarray([1], np.int32))
+    matrix = features(profile, EVERYTHING, state, ITEMS)
+    assert column(matrix, "bought_with_current")[1] > 0
+    assert column(matrix, "bought_with_cart")[0] > 0
+    assert column(matrix, "category_current")[[0, 11]].tolist() == [1, 0]
+
+
+def test_candidates_may_come_in_any_order(state):
+    profile = behaviour.profile([(0, 99, 1), (7, 99, 1)], now_day=100)
+    shuffled = np.random.default_rng(0).permutation(EVERYTHING)
+    whole = features(profile, EVERYTHING, state, ITEMS)
+    np.testing.assert_array_equal(features(profile, shuffled, state, ITEMS), whole[shuffled])
+
+
+def test_matches_are_cosines(state):
+    vectors = np.eye(len(ITEMS), dtype=np.float32)
+    matrix = features(
+        behaviour.profile([(4, 99, 1)], now_day=100, query="x"),
+        EVERYTHING,
+        state,
+        ITEMS,
+        item_vectors=vectors,
+        context_vector=vectors[2],
+        query_vector=vectors[3],
+        lexical=np.arange(len(ITEMS), dtype=np.float32),
+    )
+    assert column(matrix, "interest_match").argmax() == 2
+    assert column(matrix, "query_match").argmax() == 3
+    assert column(matrix, "last_order_match").argmax() == 4
+    assert column(matrix, "history_match")[4] == 0
+    assert column(matrix, "lexical").max() == 1
+    assert (column(matrix, "has_query") == 1).all()
+
+
+def test_is_new_products_are_zero_for_own_items(state):
+    matrix = features(behaviour.profile([(2, 99, 1)], now_day=100), EVERYTHING, state, ITEMS)
+    assert column(matrix, "new_popular_7")[2] == 0
+    assert column(matrix, "new_popular_7")[0] == column(matrix, "popular_7")[0]
+
+
+def test_purchases_without_an_order_share_one_by_the_minute():
+    profile = behaviour.profile([(0, 1, -1), (1, 1, -1), (2, 2, -1)], now_day=3)
+    assert purchases(profile).n_orders == 2
+
+
+def test_sequence_keeps_the_newest_events_and_weighs_them():
+    profile = behaviour.profile([(day % 12, day, day) for day in range(80)], now_day=81)
+    told = sequence(profile)
+    assert len(told.item) == LENGTH
+    assert told.weight.sum() == pytest.approx(1)
+    assert (np.diff(told.weight) > 0).all()
+
+
+def test_sequence_reads_queries_and_skips_empty_ones():
+    profile = behaviour.profile([(0, 1, -1), (-1, 2, -1), (-1, 3, -1)], now_day=4)
+    profile = dataclasses.replace(profile, queries=("", "red cup", ""))
+    assert sequence(profile).place.tolist() == [0, 1]
+
+
+def test_decayed_mean_of_nothing_is_zero():
+    assert not decayed_mean(np.zeros((0, 4), np.float32), np.zeros(0, np.float32)).any()

@@ -1,0 +1,195 @@
+"""The whole training on the tiny shop, with a small BERT built from its texts."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from recommender.ml import baselines, context, head, pairs, threads
+from recommender.ml.contrastive import TuneSettings, fine_tune
+from recommender.ml.encoder import SCRATCH, build_scratch, load_encoder
+from recommender.ml.examples import Histories, candidates
+from recommender.ml.export import export_untrained, write
+from recommender.ml.train import Silent, TrainingData, TrainingSettings, fit, plan, until
+from recommender.ranking import Ranker
+from recommender.state import Neighbours, build_state
+from tests import behaviour
+
+ITEMS = behaviour.table()
+EVENTS = behaviour.shop()
+END, TEST_END = 75 * behaviour.DAY, 90 * behaviour.DAY
+DATA = TrainingData(EVENTS, ITEMS, train_end=END, test_start=END, test_end=TEST_END)
+SETTINGS = TrainingSettings(
+    minutes=0.3,
+    encoder=SCRATCH,
+    lists_per_cutoff=40,
+    least_pairs=10,
+    least_examples=10,
+    least_lists=10,
+    tune=TuneSettings(n_steps=12, batch_pairs=12, learning_rate=5e-4),
+    context=context.ContextSettings(width=32, n_epochs=3, n_negatives=32),
+    head=head.HeadSettings(n_epochs=10, batch_lists=16),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    threads.settle(1)
+
+
+@pytest.fixture(scope="module")
+def made():
+    return fit(DATA, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def bundle(made, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundle")
+    write(made, folder)
+    return folder
+
+
+def test_every_stage_leaves_its_part(made):
+    assert made.context is not None
+    assert made.delta is not None
+    assert np.linalg.norm(made.delta, axis=1).max() <= SETTINGS.context.reach + 1e-5
+    assert made.head is not None
+    assert not {name for name in made.baseline.seen if name.endswith("_match")}
+    assert set(made.seconds) == {"encoder", "context", "head"}
+    assert 0 <= made.metrics["test_log_loss"] < 0.7
+
+
+def test_trained_head_prefers_the_half_of_the_shop_that_is_theirs(made):
+    state = build_state(EVENTS, ITEMS, at=END)
+    histories = Histories(EVENTS)
+    scorer = baselines.headed(made.head, made.item_vectors, made.context_vector)
+    hits = 0
+    for visitor in range(10):
+        best = np.argsort(-scorer(histories.profile(visitor, at=END), state, ITEMS))[:5]
+        hits += int(np.isin(best, np.arange(6) + 6 * (visitor % 2)).sum())
+    assert hits >= 45
+
+
+def test_bundle_serves_what_was_trained(made, bundle):
+    ranker = Ranker.load(bundle)
+    vectors = ranker.item_vectors(ranker.encode(ITEMS.texts), ITEMS.ids)
+    np.testing.assert_allclose(vectors, made.item_vectors, atol=1e-4)
+    profile = Histories(EVENTS).profile(3, at=END)
+    np.testing.assert_allclose(ranker.context_vector(profile, vectors), made.context_vector(profile), atol=1e-4)
+    assert {path.name for path in bundle.iterdir()} == {
+        "encoder.onnx", "tokenizer.json", "encoder.json", "golden.json", "context.onnx", "context.json", "delta.npy",
+        "delta_ids.json", "head.json", "baseline.json", "thresholds.json",
+    }  # fmt: skip
+
+
+def test_same_seed_gives_the_same_encoder():
+    state = build_state(EVENTS, ITEMS, at=END)
+    drawn = pairs.build_pairs(EVENTS, ITEMS, state)
+    vectors = []
+    for _ in range(2):
+        encoder = build_scratch(ITEMS.texts, seed=1)
+        fine_tune(encoder, drawn, minutes=1e9, seed=1, settings=TuneSettings(n_steps=3, batch_pairs=8))
+        vectors.append(encoder.encode(ITEMS.texts))
+    np.testing.assert_array_equal(*vectors)
+
+
+def test_resumed_tuning_equals_uninterrupted_tuning(tmp_path):
+    state = build_state(EVENTS, ITEMS, at=END)
+    drawn = pairs.build_pairs(EVENTS, ITEMS, state)
+    settings = TuneSettings(n_steps=6, batch_pairs=8, checkpoint_steps=3, dropout=0.0)
+    whole, broken = build_scratch(ITEMS.texts), build_scratch(ITEMS.texts)
+    fine_tune(whole, drawn, minutes=1e9, settings=settings)
+    taken = iter([False] * 3 + [True] * 9)
+    fine_tune(broken, drawn, minutes=1e9, settings=settings, should_stop=lambda: next(taken), checkpoint_dir=tmp_path)
+    resumed = build_scratch(ITEMS.texts)
+    assert fine_tune(resumed, drawn, minutes=1e9, settings=settings, checkpoint_dir=tmp_path) == 6
+    np.testing.assert_allclose(resumed.encode(ITEMS.texts), whole.encode(ITEMS.texts), atol=1e-5)
+
+
+def test_thin_evidence_skips_stages():
+    few = until(EVENTS, 12 * behaviour.DAY)
+    data = dataclasses.replace(DATA, interactions=few, train_end=15 * behaviour.DAY, test_end=0, test_start=0)
+    made = fit(data, TrainingSettings(encoder=SCRATCH))
+    assert made.context is None
+    assert made.head is None
+
+
+def test_stop_ends_a_run_without_a_head():
+    class Stopped(Silent):
+        def should_stop(self):
+            return True
+
+    assert fit(DATA, SETTINGS, Stopped()).head is None
+
+
+def test_no_moment_of_the_head_reaches_into_validation():
+    cutoffs = plan(DATA, SETTINGS)
+    assert cutoffs.behaviour_end <= cutoffs.head[0]
+    window = cutoffs.horizon_days * behaviour.DAY
+    assert max(cutoffs.head) + window <= cutoffs.validation + 1
+    assert cutoffs.validation + window <= DATA.train_end + 1
+
+
+def test_untrained_bundle_holds_the_encoder_only(tmp_path):
+    export_untrained(SCRATCH, tmp_path, texts=ITEMS.texts)
+    ranker = Ranker.load(tmp_path)
+    assert ranker.head is None
+    np.testing.assert_allclose(
+        ranker.encode(ITEMS.texts), load_encoder(SCRATCH, ITEMS.texts).encode(ITEMS.texts), atol=1e-4
+    )
+
+
+def test_false_negatives_are_masked():
+    alike = Neighbours.from_lists([[(1, 0.5)], [(0, 0.5)], [], []])
+    some = pairs.Pairs(("a", "b", "c", "c"), *([np.empty(0, np.int32)] * 2), np.empty(0, np.float32), (), alike)
+    masked = pairs.false_negatives(some, np.asarray([[0, 0], [1, 1], [2, 2], [3, 3]], np.int32))
+    assert masked[0].tolist() == [False, True, False, False]
+    assert masked[2].tolist() == [False, False, False, True]  # another item of the same title
+    assert not masked.diagonal().any()
+
+
+def test_synthetic_query_keeps_words_of_the_title():
+    generator = np.random.default_rng(0)
+    queries = [pairs.synthetic_query("RED HEART HOLDER", generator) for _ in range(200)]
+    assert "red heart holder" in queries
+    assert {query.split()[0][0] for query in queries} <= set("redhoa")
+    assert all(queries)
+
+
+def test_candidates_are_distinct_and_hold_the_own_items():
+    state = build_state(EVENTS, ITEMS, at=END)
+    profile = Histories(EVENTS).profile(0, at=END)
+    found = candidates(profile, state, ITEMS, None, None, np.random.default_rng(0))
+    assert len(set(found.tolist())) == len(found)
+    assert set(profile.item.tolist()) <= set(found.tolist())
+
+
+def test_head_learns_the_one_feature_that_decides():
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(60, 20, len(head.FEATURE_NAMES))).astype(np.float32)
+    labels = (rows[:, :, 4] > 1).astype(np.float32)
+    lists = head.Lists(rows, labels, np.ones(labels.shape, bool))
+    fitted = head.calibrated(head.fit_head(lists), lists)
+    assert np.abs(fitted.contributions(rows[0])).mean(axis=0).argmax() == 4
+    judged = head.judge(fitted, lists, threshold=0.5)
+    assert judged["accuracy"] > 0.97
+    assert judged["calibration_error"] < 0.03
+
+
+@pytest.mark.parametrize("scorer", [baselines.own_frequency, baselines.decayed_frequency])
+def test_own_frequency_puts_the_habit_first(scorer):
+    state = build_state(EVENTS, ITEMS, at=END)
+    profile = behaviour.profile([(7, 1, 1), (7, 2, 2), (8, 3, 3)], now_day=75)
+    assert np.argsort(-scorer(profile, state, ITEMS))[:2].tolist() == [7, 8]
+
+
+def test_competitors_agree_on_the_known_answer():
+    state = build_state(EVENTS, ITEMS, at=END)
+    profile = behaviour.profile([(0, 70, 1)], now_day=75)
+    assert baselines.item_knn(profile, state, ITEMS).argsort()[::-1][0] in range(6)
+    assert baselines.lexical(ITEMS.texts)(profile, state, ITEMS).argmax() == 0
+    vectors = np.eye(len(ITEMS), dtype=np.float32)
+    assert baselines.mean_vector(vectors)(profile, state, ITEMS).argmax() == 0
+    assert baselines.popularity(3)(profile, state, ITEMS).argmax() == state.counts[:, 3].argmax()
+    first, again = (baselines.random_order(1)(profile, state, ITEMS) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
