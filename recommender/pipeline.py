@@ -39,7 +39,9 @@ MAX_LIVE_READS = 3
 class Asker(Protocol):
     """What the pipeline needs of a shopper; `identity.Shopper` is one."""
 
-    visitor_key: uuid.UUID | None
+    @property
+    def visitor_key(self) -> uuid.UUID | None: ...
+
     live: dict[str, Live | None]
     n_live_reads: int
 
@@ -136,7 +138,7 @@ def rank(request: Request, *, served: Served) -> Ranking:
     listed = LISTS[request.slot](question)
     start = request.offset if request.slot == Slot.SEARCH else 0
     rows = listed.rows[start : start + request.limit]
-    reasons = explain(rows, question.profile, shelf, query=request.query)
+    reasons = explain(rows, question.profile, shelf, query=listed.corrected_query or request.query)
     entries = tuple(
         Entry(shelf.items.ids[row], start + place + 1, float(score), reason)
         for place, (row, score, reason) in enumerate(
@@ -172,7 +174,7 @@ def with_live(ranking: Ranking, *, served: Served, shopper: Asker | None = None,
         if shopper is not None:
             shopper.n_live_reads += 1
     first = ranking.entries[0].position if ranking.entries else 1
-    shown = []
+    shown: list[Entry] = []
     for entry in ranking.entries:
         live = memo[entry.item_id] if entry.item_id in memo else _remembered(shelf, entry.item_id)
         if live is not None and len(shown) < limit:

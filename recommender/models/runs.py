@@ -88,7 +88,7 @@ class Run(models.Model):
         verbose_name = _("model run")
         verbose_name_plural = _("model runs")
         ordering: ClassVar[list[str]] = ["-created_at"]
-        permissions: ClassVar[list[tuple[str, str]]] = [
+        permissions = [
             ("train_model", "Can start and cancel training runs"),
             ("promote_bundle", "Can promote and roll back bundles"),
         ]
