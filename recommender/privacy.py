@@ -9,16 +9,22 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
+from recommender import storage
 from recommender.exceptions import ConfigurationError
 from recommender.models import Event, Impression, Visitor
 
 PURGE_CHUNK = 5_000
 EVENT_FIELDS = (
-    "message_id", "type", "item_id", "query", "occurred_at", "quantity", "price", "currency", "order_id", "ranking_id",
-    "position", "source", "device", "region",
+    "message_id", "type", "item_id", "query", "occurred_at", "received_at", "quantity", "price", "currency", "order_id",
+    "ranking_id", "position", "source", "device", "region", "is_bot",
 )  # fmt: skip
-IMPRESSION_FIELDS = ("ranking_id", "slot", "query", "item_ids", "rung", "bundle", "source", "device", "occurred_at")
-VISITOR_FIELDS = ("key", "user_key", "has_consented", "is_profiled", "device", "first_seen_at", "last_seen_at")
+IMPRESSION_FIELDS = (
+    "ranking_id", "slot", "query", "current_item_id", "item_ids", "first_position", "rung", "bundle", "source",
+    "device", "is_bot", "occurred_at",
+)  # fmt: skip
+VISITOR_FIELDS = (
+    "key", "user_key", "has_consented", "is_profiled", "is_bot", "device", "first_seen_at", "last_seen_at",
+)  # fmt: skip
 
 
 def visitors_of(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> QuerySet[Visitor]:
@@ -56,6 +62,7 @@ def erase(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) 
         n_impressions, _ = Impression.objects.filter(visitor__in=keys).delete()
         n_events, _ = Event.objects.filter(visitor__in=keys).delete()
         n_visitors, _ = Visitor.objects.filter(pk__in=keys).delete()
+    storage.forget_visitors()
     return {"visitors": n_visitors, "events": n_events, "impressions": n_impressions}
 
 
@@ -66,14 +73,16 @@ def set_profiling(is_profiled: bool, *, visitor_key: uuid.UUID | None = None, us
 
 def set_consent(has_consented: bool, *, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> int:
     """Give or take back consent for a person; return the number of their visitors."""
-    return visitors_of(visitor_key=visitor_key, user_key=user_key).update(has_consented=has_consented)
+    n_visitors = visitors_of(visitor_key=visitor_key, user_key=user_key).update(has_consented=has_consented)
+    storage.forget_visitors()
+    return n_visitors
 
 
 def purge(*, before: dt.datetime) -> int:
-    """Delete events, lists and visitors older than `before`, a chunk at a time; return the number of rows."""
+    """Delete events, lists and idle visitors from before a moment, in chunks; return the number of rows."""
     n_deleted = _purge(Event.objects.filter(occurred_at__lt=before))
     n_deleted += _purge(Impression.objects.filter(occurred_at__lt=before))
-    idle = Visitor.objects.filter(last_seen_at__lt=before, user_key__isnull=True, events__isnull=True)
+    idle = Visitor.objects.filter(last_seen_at__lt=before, events__isnull=True)
     return n_deleted + _purge(idle)
 
 

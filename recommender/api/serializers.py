@@ -202,6 +202,7 @@ class StoredVisitorSerializer(serializers.ModelSerializer[Visitor]):
 
 class StoredEventSerializer(serializers.ModelSerializer[Event]):
     occurred_at = UtcDateTimeField()
+    received_at = UtcDateTimeField()
     price = PriceField(allow_null=True)
     position = serializers.IntegerField(allow_null=True)
 
@@ -212,6 +213,7 @@ class StoredEventSerializer(serializers.ModelSerializer[Event]):
 
 class StoredImpressionSerializer(serializers.ModelSerializer[Impression]):
     item_ids = serializers.ListField(child=serializers.CharField())
+    first_position = serializers.IntegerField()
     occurred_at = UtcDateTimeField()
 
     class Meta:
