@@ -196,8 +196,10 @@ class Shopper:
         """The visitors that are this person; empty for nobody. A cookie of another user is not."""
         if self.token is not None:
             key = visitor_key_from(self.token)
+            if key is None:
+                return Q()
             users = Visitor.objects.filter(key=key, user_key__isnull=False).values("user_key")
-            return Q(key=key) | Q(user_key__in=users) if key else Q()
+            return Q(key=key) | Q(user_key__in=users)
         if not (self.gives_consent or self._may_consent_by_account):
             return Q()
         user = Q(user_key=self.user_key) if self.user_key else Q()
@@ -353,7 +355,7 @@ def _on_login(*, request: Any, user: Any, **_: Any) -> None:
     shopper.visitor_key = key
     try:
         with transaction.atomic():
-            visitor, _ = Visitor.objects.get_or_create(key=key, defaults={"user_key": user_key})
+            visitor = Visitor.objects.get_or_create(key=key, defaults={"user_key": user_key})[0]
             is_linked = visitor.user_key == user_key or link(visitor, user_key)
     except Exception:
         logger.exception("a login was not linked to its visitor; a fresh visitor is used")

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.cache import cc_delim_re, patch_cache_control, patch_vary_headers
+from django.utils.cache import patch_cache_control, patch_vary_headers
 
 from recommender import capture, conf, identity, tracking
 from recommender.identity import Shopper, shopper_of
@@ -132,7 +132,7 @@ def _is_shared(response: HttpResponseBase) -> bool:
 
 
 def _cache_control(response: HttpResponseBase) -> list[str]:
-    return [part for part in cc_delim_re.split(response.get("Cache-Control", "")) if part]
+    return [part.strip() for part in response.get("Cache-Control", "").split(",") if part.strip()]
 
 
 def _store(request: HttpRequest) -> None:

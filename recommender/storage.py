@@ -197,7 +197,7 @@ def _upsert_visitors(values: list[tuple[Any, ...]], alias: str) -> dict[uuid.UUI
     quote = connection.ops.quote_name
     table = quote(Visitor._meta.db_table)
     key, user, profiled, first, last, consented = (
-        quote(Visitor._meta.get_field(name).column)
+        _name(Visitor, name, alias)
         for name in ("key", "user_key", "is_profiled", "first_seen_at", "last_seen_at", "has_consented")
     )
     one = f"({', '.join(['%s'] * len(VISITOR_COLUMNS))})"
@@ -276,7 +276,7 @@ def _clicks(
     clicks: defaultdict[tuple[str | uuid.UUID | None, str], list[Click]] = defaultdict(list)
     for key, user_key, item_id, *click in sorted(found, key=lambda row: row[3]):
         for person in {key, user_key} - {None}:
-            clicks[person, item_id].append(tuple(click))  # type: ignore[arg-type]
+            clicks[person, item_id].append(tuple(click))
     return clicks
 
 
@@ -330,8 +330,12 @@ def _insert(model: type[models.Model], columns: Sequence[str], values: list[tupl
 
 
 def _names(model: type[models.Model], columns: Sequence[str], alias: str) -> str:
-    quote = connections[alias].ops.quote_name
-    return ", ".join(quote(model._meta.get_field(name).column) for name in columns)
+    return ", ".join(_name(model, name, alias) for name in columns)
+
+
+def _name(model: type[models.Model], field_name: str, alias: str) -> str:
+    column: Any = model._meta.get_field(field_name)
+    return connections[alias].ops.quote_name(column.column)
 
 
 def _event_values(rows: list[EventRow], at: dt.datetime, alias: str) -> list[tuple[Any, ...]]:
