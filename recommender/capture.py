@@ -153,7 +153,7 @@ def record(request: Any, draft: EventDraft) -> None:
 def record_impression(request: Any, ranking: Ranking, *, current_item_id: str = "") -> None:
     """Keep a list that is being shown until `flush`, once however often it is drawn; its page is personal."""
     mark_personal(request)
-    if ranking.entries:
+    if ranking.entries and getattr(request, "method", "") != "HEAD":
         draft = ImpressionDraft(ranking, timezone.now(), current_item_id)
         buffer_of(request).impressions.setdefault(ranking.id, draft)
 

@@ -467,6 +467,16 @@ def test_recorded_events_wait_for_the_flush_and_get_their_shopper(django_assert_
     assert capture.flush(request) == IngestResult()
 
 
+def test_list_that_nobody_sees_is_no_impression() -> None:
+    request = request_with()
+    request.method = "HEAD"
+    capture.record_impression(request, ranking_of("a"))
+    request.method = "GET"
+    capture.record_impression(request, ranking_of())
+    assert capture.flush(request) == IngestResult()
+    assert not Impression.objects.exists()
+
+
 def test_without_consent_nothing_is_stored_and_the_loss_is_counted() -> None:
     request = request_with(consent=None)
     capture.record(request, draft())
