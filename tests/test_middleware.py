@@ -309,7 +309,16 @@ def test_streamed_page_is_recorded_after_its_last_byte() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_asynchronous_stack_records_both_kinds_of_views() -> None:
+def test_asynchronous_stack_records_both_kinds_of_views(monkeypatch: Any) -> None:
+    store = middleware._store
+
+    def store_and_hang_up(request: Any) -> None:
+        """Django's asynchronous test client ends a response in a thread of its own and leaves its connection open."""
+        store(request)
+        connections.close_all()
+
+    monkeypatch.setattr(middleware, "_store", store_and_hang_up)
+
     async def visit() -> list[Any]:
         client = AsyncClient(headers={"user-agent": CHROME})
         client.cookies["recommender_consent"] = "granted"
