@@ -11,10 +11,10 @@ class RecommenderConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from recommender import checks, identity, sync, tracking
+        from recommender import checks, identity, sync, tasks
 
         checks.register()
         sync.connect()
-        tracking.connect()
         identity.connect()
+        tasks.connect()
         autodiscover_modules("recommendations")

@@ -150,7 +150,7 @@ def kept() -> list[Bundle]:
     )
     bundles = list(Bundle.objects.annotate(rank=rank).order_by("rank", "-created_at", "-pk"))
     others = [bundle for bundle in bundles if bundle.rank == 3]
-    return bundles[: len(bundles) - len(others[N_KEPT:])]
+    return [*bundles[: len(bundles) - len(others[N_KEPT:])]]
 
 
 def prune() -> int:

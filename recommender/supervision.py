@@ -65,7 +65,8 @@ def log_path(run_id: int) -> Path:
 def _environment() -> dict[str, str]:
     """The same settings and the same import path as this process."""
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    return {**os.environ, "DJANGO_SETTINGS_MODULE": settings.SETTINGS_MODULE, "PYTHONPATH": path}
+    module = os.environ.get("DJANGO_SETTINGS_MODULE") or settings.SETTINGS_MODULE
+    return {**os.environ, "DJANGO_SETTINGS_MODULE": module, "PYTHONPATH": path}
 
 
 def _watch(process: subprocess.Popen[bytes], run_id: int, token: int) -> str:

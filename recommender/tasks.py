@@ -36,6 +36,9 @@ PAUSE_SECONDS = 30.0
 HERE = "here"
 """Trigger of a run that the asking process supervises itself: no message is sent."""
 
+ROUTES = {"recommender.train": {"queue": "training"}, "recommender.*": {"queue": "default"}}
+"""A training takes minutes and wants a worker of its own, perhaps one with a GPU."""
+
 RECONCILE_OVERLAP = timedelta(days=2)
 
 counts: Counter[str] = Counter()
@@ -44,13 +47,13 @@ counts: Counter[str] = Counter()
 _paused_until = 0.0
 
 
-@shared_task(name="recommender.train", queue="training")
+@shared_task(name="recommender.train")
 def train(run_id: int) -> None:
     """Lease a run and supervise its subprocess until it ends."""
     supervision.supervise(run_id)
 
 
-@shared_task(name="recommender.start_scheduled_run", queue="default")
+@shared_task(name="recommender.start_scheduled_run")
 def start_scheduled_run() -> None:
     """Queue the run of `TRAINING_SCHEDULE`; one that is still active is enough."""
     try:
@@ -59,7 +62,7 @@ def start_scheduled_run() -> None:
         logger.info("no scheduled run: %s", error)
 
 
-@shared_task(name="recommender.poke_runs", queue="default")
+@shared_task(name="recommender.poke_runs")
 def poke_runs() -> None:
     """End runs that went silent; remind the workers of those that wait: a message may have been lost."""
     runs.reap_stale()
@@ -67,13 +70,13 @@ def poke_runs() -> None:
         publish(train, run_id)
 
 
-@shared_task(name="recommender.sync_changed", queue="default")
+@shared_task(name="recommender.sync_changed")
 def sync_changed() -> None:
     """Copy what changed in the shop without a signal, as by `QuerySet.update`."""
     sync.sync_changed()
 
 
-@shared_task(name="recommender.encode_items", queue="default")
+@shared_task(name="recommender.encode_items")
 def encode_items() -> None:
     """Encode what has no vector yet, for every bundle that may serve; make bundle 0 where nothing serves."""
     if not Item.objects.filter(is_active=True).exists():
@@ -87,7 +90,7 @@ def encode_items() -> None:
         logger.warning("no vectors, search stays lexical: %s", error)
 
 
-@shared_task(name="recommender.refresh_statistics", queue="default")
+@shared_task(name="recommender.refresh_statistics")
 def refresh_statistics() -> None:
     """Recompute popularity and co-purchase, where an event came in since the last time."""
     computed_at = ItemStatistics.objects.aggregate(newest=Max("computed_at"))["newest"]
@@ -95,13 +98,13 @@ def refresh_statistics() -> None:
         statistics.refresh_statistics()
 
 
-@shared_task(name="recommender.reconcile", queue="default")
+@shared_task(name="recommender.reconcile")
 def reconcile() -> None:
     """Take in the order rows of the last days that no event tells of yet."""
     tracking.reconcile(since=timezone.now() - RECONCILE_OVERLAP)
 
 
-@shared_task(name="recommender.purge_retention", queue="default")
+@shared_task(name="recommender.purge_retention")
 def purge_retention() -> None:
     """Delete behaviour older than `RETENTION_DAYS`."""
     privacy.purge(before=timezone.now() - timedelta(days=conf.get("RETENTION_DAYS")))
@@ -204,6 +207,11 @@ def _install(app: Celery, **_: Any) -> None:
     """Give an app our schedule and, where its broker is a folder, the folder."""
     _make_folders(app)
     app.conf.beat_schedule = {**schedule(), **app.conf.beat_schedule}
+    routes = app.conf.task_routes
+    if routes is None or isinstance(routes, dict):
+        app.conf.task_routes = {**ROUTES, **(routes or {})}
+    else:  # a list of routers, or one that is a callable: theirs are asked first
+        app.conf.task_routes = [*(routes if isinstance(routes, list | tuple) else [routes]), ROUTES]
 
 
 if current_app.finalized:

@@ -58,7 +58,7 @@ def test_loss_to_the_champion_on_new_items_is_refused(gain):
 
 
 def test_worse_search_is_refused():
-    decision = decide(evidence(search_gain=-0.01))
+    decision = decide(evidence(search_gain=-0.02))
     assert decision.verdict == Run.Verdict.REFUSED
     assert "known items" in decision.reason
 

@@ -21,9 +21,10 @@ from recommender.types import FloatArray
 FIT_SHARE = 0.6
 """Share of the time box that tuning is told of: reading, encoding, export and evaluation take the rest."""
 
+RECORD = "fitted.json"
+"""Written last: a folder that has it is whole."""
 
-LEAST = ("least_pairs", "least_examples", "least_lists")
-"""Settings of one run that lower the evidence below which a stage is skipped."""
+NEVER = 2**62
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,11 +38,17 @@ class Fitted:
 
 def fitted(split: Split, settings: Mapping[str, Any], folder: Path, watch: Watch) -> Fitted:
     """Train, or take up what this run has trained before its process was ended."""
-    record = folder / "fitted.json"
-    if not record.is_file():
-        _fit(split, settings, folder, watch)
-    metrics: dict[str, float] = json.loads(record.read_text())
-    return Fitted(folder / "bundle", np.load(folder / "text_vectors.npy", allow_pickle=False), metrics)
+    if not (folder / RECORD).is_file():
+        _fit(split, _settings(settings, folder), folder, watch)
+    return _read(folder)
+
+
+def fitted_untuned(split: Split, settings: Mapping[str, Any], folder: Path, watch: Watch) -> Fitted:
+    """Train context model and head on the encoder as it came, in half the time: there is nothing to tune."""
+    if not (folder / RECORD).is_file():
+        tuned = _settings(settings, folder)
+        _fit(split, dataclasses.replace(tuned, minutes=tuned.minutes / 2, least_pairs=NEVER), folder, watch)
+    return _read(folder)
 
 
 def head_figures(metrics: Mapping[str, float]) -> dict[str, Any]:
@@ -54,7 +61,27 @@ def head_figures(metrics: Mapping[str, float]) -> dict[str, Any]:
     return {"buy": slices} if slices else {}
 
 
-def _fit(split: Split, settings: Mapping[str, Any], folder: Path, watch: Watch) -> None:
+def _settings(settings: Mapping[str, Any], folder: Path) -> TrainingSettings:
+    """The run's settings as training takes them; a run may lower the evidence that a stage needs."""
+    spec = str(settings.get("encoder", "auto"))
+    default = TrainingSettings()
+    return TrainingSettings(
+        minutes=float(settings["minutes"]) * FIT_SHARE,
+        seed=int(settings.get("seed", 0)),
+        encoder=bundles.encoder_spec() if spec == "auto" else spec,
+        checkpoint_dir=folder / "checkpoints",
+        least_pairs=int(settings.get("least_pairs", default.least_pairs)),
+        least_examples=int(settings.get("least_examples", default.least_examples)),
+        least_lists=int(settings.get("least_lists", default.least_lists)),
+    )
+
+
+def _read(folder: Path) -> Fitted:
+    metrics: dict[str, float] = json.loads((folder / RECORD).read_text())
+    return Fitted(folder / "bundle", np.load(folder / "text_vectors.npy", allow_pickle=False), metrics)
+
+
+def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Watch) -> None:
     data = TrainingData(
         interactions=split.whole,
         items=split.items,
@@ -62,22 +89,11 @@ def _fit(split: Split, settings: Mapping[str, Any], folder: Path, watch: Watch) 
         test_start=split.test_start,
         test_end=split.test_end,
     )
-    spec = str(settings.get("encoder", "auto"))
-    made = fit(
-        data,
-        TrainingSettings(
-            minutes=float(settings["minutes"]) * FIT_SHARE,
-            seed=int(settings.get("seed", 0)),
-            encoder=bundles.encoder_spec() if spec == "auto" else spec,
-            checkpoint_dir=folder / "checkpoints",
-            **{name: int(settings[name]) for name in LEAST if name in settings},
-        ),
-        watch,
-    )
+    made = fit(data, settings, watch)
     watch.check()
     watch.stage("bundle")
     shutil.rmtree(folder / "bundle", ignore_errors=True)
     (folder / "bundle").mkdir(parents=True)
     export.write(made, folder / "bundle")
     np.save(folder / "text_vectors.npy", made.text_vectors, allow_pickle=False)
-    (folder / "fitted.json").write_text(json.dumps(made.metrics))
+    (folder / RECORD).write_text(json.dumps(made.metrics))

@@ -36,6 +36,12 @@ def search_figures(searchers: Mapping[str, Served], items: ItemTable, *, at: flo
     return figures
 
 
+def search_gain(figures: Mapping[str, Any]) -> float:
+    """How much MRR the encoder that is kept finds more than the untuned one."""
+    kept = figures.get("kept_mrr", figures["tuned"]["mrr"])
+    return float(kept - figures["untuned"]["mrr"])
+
+
 def _queries(items: ItemTable, *, seed: int) -> tuple[list[str], list[set[int]]]:
     """Queries with the rows that they name: items of equal text are one."""
     shown = np.flatnonzero(items.active)

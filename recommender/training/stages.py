@@ -9,25 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from recommender import bundles, datasets, runs, statistics, vectors
 from recommender.exceptions import InsufficientData, LeaseLost, RecommenderError
-from recommender.head import Head
-from recommender.ml import baselines
-from recommender.models import Bundle, Item, ItemVector, Run
+from recommender.models import Bundle, Item, Run
 from recommender.ranking import Ranker
-from recommender.retrieval.shelf import build_shelf
 from recommender.serving import Served
-from recommender.state import State, build_state
+from recommender.state import build_state
 from recommender.supervision import log_path
 from recommender.training import evaluation
-from recommender.training.fitting import Fitted, fitted, head_figures
-from recommender.training.gate import CHAMPION, LEAST_CASES, RANKER, Decision, Evidence, decide
-from recommender.training.search_guard import search_figures
-from recommender.training.split import Split, split_in_time
+from recommender.training.bench import Bench, competitors
+from recommender.training.fitting import Fitted, fitted, fitted_untuned, head_figures
+from recommender.training.gate import CHAMPION, LEAST_CASES, RANKER, SEARCH_TOLERANCE, Decision, Evidence, decide
+from recommender.training.search_guard import search_figures, search_gain
+from recommender.training.split import split_in_time
 from recommender.training.watch import RunCancelled, RunInterrupted, Watch
-from recommender.types import FloatArray
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +109,8 @@ def _train(run: Run, watch: Watch) -> Ended:
         )
     made = fitted(split, run.settings, folder, watch)
     watch.check()
-    decision = _judge(run, dataset, split, made, some, watch)
+    bench = Bench(dataset, split, build_state(split.past, split.items, at=split.test_start))
+    made, decision = _judge(run, bench, made, some, watch)
     watch.check()
     watch.stage("publication")
     bundle = _publish(dataset, made)
@@ -129,40 +125,25 @@ def _dataset(folder: Path) -> datasets.Dataset:
     return found
 
 
-def _judge(
-    run: Run,
-    dataset: datasets.Dataset,
-    split: Split,
-    made: Fitted,
-    some: list[evaluation.Case],
-    watch: Watch,
-) -> Decision:
-    """Compare with every competitor on lists, guard search, decide."""
+def _judge(run: Run, bench: Bench, made: Fitted, some: list[evaluation.Case], watch: Watch) -> tuple[Fitted, Decision]:
+    """Guard search, compare with every competitor on lists, decide. May train once more, without tuning."""
     watch.stage("evaluation")
-    seed, minutes = int(run.settings.get("seed", 0)), float(run.settings["minutes"])
-    least_cases = int(run.settings.get("least_cases", LEAST_CASES))
-    state = build_state(split.past, split.items, at=split.test_start)
-    bench = Bench(dataset, split, state)
-    ranker = Ranker.load(made.folder, name=RANKER)
-    served = bench.served(ranker, made.text_vectors)
+    seed, least_cases = int(run.settings.get("seed", 0)), int(run.settings.get("least_cases", LEAST_CASES))
     champion = bundles.ensure_untrained()
     untuned = bench.of_bundle(bundles.untrained())
-    rankers = _competitors(bench, made, untuned)
+    made, served, search = _guarded(run, bench, made, untuned, watch)
+    rankers = competitors(bench, made.folder, untuned)
     rankers[CHAMPION] = evaluation.piped(untuned if champion.name == untuned.bundle else bench.of_bundle(champion))
     rankers[RANKER] = evaluation.piped(served)
     results = evaluation.compare(
         rankers,
         some,
-        seconds=minutes * 60 * EVALUATION_SHARE,
+        seconds=float(run.settings["minutes"]) * 60 * EVALUATION_SHARE,
         least_cases=least_cases,
         on_case=lambda done, total: _on_case(watch, done, total),
     )
-    figures = evaluation.figures(results, state, split.items, seed=seed)
-    searchers = {"tuned": served, "untuned": untuned, "lexical": Served(served.shelf)}
-    search = search_figures(searchers, split.items, at=split.test_start, seed=seed)
-    search["kept"] = "tuned" if made.metrics.get("search_kept_tuned", 1.0) else "untuned"
-    gain = search["tuned"]["mrr"] - search["untuned"]["mrr"]
-    evidence = Evidence(figures["n_cases"], evaluation.gains(results, seed=seed), search_gain=gain)
+    figures = evaluation.figures(results, bench.state, bench.split.items, seed=seed)
+    evidence = Evidence(figures["n_cases"], evaluation.gains(results, seed=seed), search_gain=search_gain(search))
     decision = decide(evidence, least_cases=least_cases)
     watch.figures.metrics = {
         **figures,
@@ -171,60 +152,33 @@ def _judge(
         "heads": head_figures(made.metrics),
         "search": search,
     }
-    return decision
+    return made, decision
+
+
+def _guarded(
+    run: Run, bench: Bench, made: Fitted, untuned: Served, watch: Watch
+) -> tuple[Fitted, Served, dict[str, Any]]:
+    """Where the tuned encoder loses search, train the rest on the untuned one: a bundle has one encoder."""
+    at, seed = bench.split.test_start, int(run.settings.get("seed", 0))
+    served = bench.served(Ranker.load(made.folder, name=RANKER), made.text_vectors)
+    searchers = {"tuned": served, "untuned": untuned, "lexical": Served(served.shelf)}
+    search = search_figures(searchers, bench.split.items, at=at, seed=seed)
+    search["kept"] = "tuned"
+    if search_gain(search) >= -SEARCH_TOLERANCE:
+        return made, served, search
+    watch.metric("search_mrr_lost_by_tuning", -search_gain(search))
+    made = fitted_untuned(bench.split, run.settings, log_path(run.pk).parent / "untuned", watch)
+    watch.check()
+    watch.stage("evaluation")
+    served = bench.served(Ranker.load(made.folder, name=RANKER), made.text_vectors)
+    again = search_figures({"kept": served}, bench.split.items, at=at, seed=seed)
+    return made, served, {**search, "kept": "untuned", "kept_mrr": again["kept"]["mrr"]}
 
 
 def _on_case(watch: Watch, done: int, total: int) -> None:
     watch.step(done, total)
     if watch.should_stop():
         watch.check()
-
-
-def _competitors(bench: Bench, made: Fitted, untuned: Served) -> dict[str, evaluation.ListMaker]:
-    scorers: dict[str, baselines.Scorer] = {
-        "random": baselines.random_order(),
-        "popularity": baselines.popularity(),
-        "own_frequency": baselines.own_frequency,
-        "item_knn": baselines.item_knn,
-        "lexical": baselines.lexical(bench.split.items.texts),
-    }
-    if untuned.shelf.vectors is not None:
-        scorers["untuned_encoder"] = baselines.mean_vector(untuned.shelf.vectors)
-    baseline = made.folder / "baseline.json"
-    if baseline.is_file():
-        scorers["linear_baseline"] = baselines.headed(Head.from_json(baseline.read_text()))
-    return {name: evaluation.scored(score, bench.state, bench.split.items) for name, score in scorers.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """The shop as it was at the start of the test: every ranker answers from the same state."""
-
-    dataset: datasets.Dataset
-    split: Split
-    state: State
-
-    def served(self, ranker: Ranker, text_vectors: FloatArray) -> Served:
-        """A ranker beside the shelf of that moment."""
-        shelf = build_shelf(
-            self.split.items,
-            titles=self.dataset.titles,
-            state=self.state,
-            vectors=ranker.item_vectors(text_vectors, self.split.items.ids),
-            encoder_hash=ranker.encoder_hash,
-        )
-        return Served(shelf, ranker, ranker.name)
-
-    def of_bundle(self, bundle: Bundle) -> Served:
-        """A bundle that exists, with the vectors that it serves from; what has none yet is encoded here."""
-        ranker = vectors.load_ranker(bundle.name)
-        items = self.split.items
-        stored = ItemVector.objects.filter(encoder_hash=bundle.encoder_hash).values_list("item__item_id", "vector")
-        known = {item_id: np.frombuffer(vector, "<f4") for item_id, vector in stored.iterator(chunk_size=2_000)}
-        missing = [row for row, item_id in enumerate(items.ids) if item_id not in known]
-        encoded = dict(zip(missing, ranker.encode([items.texts[row] for row in missing]), strict=True))
-        rows = [encoded[row] if row in encoded else known[item_id] for row, item_id in enumerate(items.ids)]
-        return self.served(ranker, np.stack(rows).astype(np.float32))
 
 
 def _publish(dataset: datasets.Dataset, made: Fitted) -> Bundle:
