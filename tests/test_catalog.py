@@ -54,7 +54,7 @@ def test_object_without_catalog_names_the_repair():
 
 
 def test_markup_control_characters_and_length_are_cleaned():
-    facts = Plain("shop.Product").facts(make_product(title="<b>Tea\x00 \n set</b>"))
+    facts = Plain("shop.Product").facts(Product(pk=1, stock_code="A", title="<b>Tea\x00 \n set</b>"))
     assert facts.title == "Tea set"
 
 

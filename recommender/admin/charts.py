@@ -160,11 +160,17 @@ def interval_chart(intervals: Sequence[Interval], *, title: str) -> SafeString:
     return _svg(parts, title=title, description=description, css="rec-intervals", height=height, width=width)
 
 
+SMALLEST_SPAN = 1e-290
+"""Below this the steps between marks are no longer floating-point numbers."""
+
+
 def ticks(lowest: float, highest: float, n_wanted: int) -> list[float]:
     """Return round values that span both ends, steps of 1, 2 or 5 times a power of ten (Heckbert 1990, "Nice
     numbers for graph labels", Graphics Gems)."""
     if highest <= lowest:
         return [lowest]
+    if highest - lowest < SMALLEST_SPAN:
+        return [lowest, highest]
     raw = (highest - lowest) / max(n_wanted - 1, 1)
     magnitude = 10.0 ** math.floor(math.log10(raw))
     step = next((size * magnitude for size in (1, 2, 5, 10) if size * magnitude >= raw * 0.999), 10 * magnitude)
