@@ -459,6 +459,7 @@ def test_recorded_events_wait_for_the_flush_and_get_their_shopper(django_assert_
         capture.record(request, draft(message_id="m"))
         capture.record_impression(request, ranking, current_item_id="b")
         capture.record_impression(request, ranking, current_item_id="b")
+    assert len(capture.buffer_of(request).impressions) == 1
     assert capture.flush(request) == IngestResult(n_accepted=1)
     event, impression = Event.objects.get(), Impression.objects.get()
     assert event.visitor is not None

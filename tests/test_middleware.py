@@ -190,6 +190,15 @@ def test_crawler_is_neither_given_an_id_nor_counted_as_a_person(settings: Any) -
     assert (event.is_bot, event.visitor) == (True, None)
 
 
+def test_app_with_a_token_is_given_no_cookie() -> None:
+    app = Visitor.objects.create()
+    response = browser(authorization=f"Visitor {identity.token_for(app.key)}").get("/plain/mug/")
+    assert not response.cookies
+    assert (Event.objects.get().visitor, Event.objects.get().source) == (app, "api")
+    denied = browser("denied", key=uuid.uuid4(), authorization=f"Visitor {identity.token_for(app.key)}")
+    assert not denied.get("/plain/mug/").cookies
+
+
 def test_prefetched_page_is_flagged() -> None:
     browser(key=uuid.uuid4(), **{"sec-purpose": "prefetch;prerender"}).get("/plain/mug/")
     assert Event.objects.get().is_bot
