@@ -67,3 +67,10 @@ def test_every_system_check_is_documented_and_none_else() -> None:
     in_code = set(re.findall(r'"(recommender\.[EW]\d{3})"', (ROOT / "recommender" / "checks.py").read_text()))
     told = set(re.findall(r"^\| `(recommender\.[EW]\d{3})`", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE))
     assert told == in_code
+
+
+def test_every_room_of_the_code_is_on_the_map() -> None:
+    app = ROOT / "recommender"
+    rooms = {path.stem for path in app.glob("*.py")} | {path.parent.name for path in app.glob("*/__init__.py")}
+    told = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "architecture.md").read_text()))
+    assert rooms - {"__init__", "migrations"} <= told
