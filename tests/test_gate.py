@@ -9,8 +9,8 @@ from recommender.training.gate import CHAMPION, SIMPLE, Evidence, Gain, best_com
 
 BETTER = Gain(0.01, 0.02, 0.03)
 EVEN = Gain(-0.004, 0.001, 0.006)
-BELOW = Gain(-0.006, -0.001, 0.004)
-WORSE = Gain(-0.03, -0.02, -0.01)
+WORSE = Gain(-0.015, -0.01, -0.005)
+VAGUE = Gain(-0.03, 0.0, 0.03)
 
 
 def evidence(*, n=1_000, search_gain=0.0, champion=BETTER, new_champion=EVEN, **gains):
@@ -32,15 +32,25 @@ def test_surely_better_ranker_is_promoted():
     assert "1,000 test cases" in decision.reason
 
 
-def test_equal_to_a_simple_competitor_is_not_below_it():
-    assert decide(evidence(all_own_frequency=EVEN)).verdict == Run.Verdict.PROMOTED
+@pytest.mark.parametrize("name", SIMPLE)
+def test_tie_on_one_list_is_allowed_where_the_other_is_surely_better(name):
+    assert decide(evidence(**{f"all_{name}": EVEN, f"new_{name}": BETTER})).verdict == Run.Verdict.PROMOTED
+    assert decide(evidence(**{f"all_{name}": BETTER, f"new_{name}": EVEN})).verdict == Run.Verdict.PROMOTED
+
+
+@pytest.mark.parametrize("name", SIMPLE)
+def test_tie_on_both_lists_is_refused(name):
+    decision = decide(evidence(**{f"all_{name}": EVEN, f"new_{name}": EVEN}))
+    assert decision.verdict == Run.Verdict.REFUSED
+    assert "not surely better" in decision.reason
 
 
 @pytest.mark.parametrize("scope", ["all", "new"])
-@pytest.mark.parametrize("gain", [BELOW, WORSE])
+@pytest.mark.parametrize("gain", [WORSE, VAGUE])
 @pytest.mark.parametrize("name", SIMPLE)
 def test_ranker_below_any_simple_competitor_is_refused(scope, name, gain):
-    decision = decide(evidence(**{f"{scope}_{name}": gain}))
+    other = {"all": "new", "new": "all"}[scope]
+    decision = decide(evidence(**{f"{scope}_{name}": gain, f"{other}_{name}": BETTER}))
     assert decision.verdict == Run.Verdict.REFUSED
     assert decision.served == CHAMPION
     assert f"{gain.mean:+.4f}" in decision.reason
@@ -52,7 +62,7 @@ def test_gain_over_the_champion_must_be_sure():
     assert "not surely better than the champion" in decision.reason
 
 
-@pytest.mark.parametrize("gain", [WORSE, Gain(-0.03, 0.0, 0.03)])
+@pytest.mark.parametrize("gain", [WORSE, VAGUE])
 def test_loss_to_the_champion_on_new_items_is_refused(gain):
     assert decide(evidence(new_champion=gain)).verdict == Run.Verdict.REFUSED
 
