@@ -71,7 +71,7 @@ def main() -> None:
         state = build_state(interactions, items, at=start)
         scorers = competitors(ours, untrained, made.baseline, items)
         for name, ranker in (("untuned", untrained), ("tuned", ours)):
-            mrr = search_quality(ranker.encode, items.texts, seed=99)
+            mrr = search_quality(ranker.encode, items.texts, ranker.encode(items.texts), seed=99)
             print(f"known-item search, {name} encoder: MRR {mrr:.4f}")
     histories = Histories(interactions)
     for scope in ("all", "new"):

@@ -55,7 +55,7 @@ def test_every_stage_leaves_its_part(made):
     assert np.linalg.norm(made.delta, axis=1).max() <= SETTINGS.context.reach + 1e-5
     assert made.head is not None
     assert not {name for name in made.baseline.seen if name.endswith("_match")}
-    assert set(made.seconds) == {"encoder", "context", "head"}
+    assert set(made.seconds) == {"encoder", "context", "head", "refresh"}
     assert 0 <= made.metrics["test_log_loss"] < 0.7
 
 

@@ -1,7 +1,8 @@
 """The training of one bundle: behaviour and catalogue in, encoder, context model, corrections and head out.
 
 Everything that learns from a moment sees only what happened before it: encoder and context model end where the first
-moment of the head begins, the head ends where the validation window begins, the test window is only ever judged.
+moment of the head begins, the head ends where the validation window begins, the test window is only ever judged. Once
+the head is fitted, the context model is trained again up to `train_end`, so that what is served is fresh.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +20,7 @@ import numpy as np
 from recommender.features import BERT_FEATURES
 from recommender.head import Head
 from recommender.ml import context, threads
-from recommender.ml.context import Context, ContextSettings, train_context
+from recommender.ml.context import Batchable, Context, ContextSettings, Trained, train_context
 from recommender.ml.contrastive import TuneSettings, fine_tune
 from recommender.ml.encoder import Encoder, load_encoder
 from recommender.ml.examples import Histories, Lists, Vectors, days, joined, lists_at
@@ -27,7 +28,7 @@ from recommender.ml.head import HeadSettings, calibrated, fit_head, judge
 from recommender.ml.metrics import best_threshold, reciprocal_rank
 from recommender.ml.pairs import Pairs, build_pairs, known_items
 from recommender.sequence import decayed_mean, sequence
-from recommender.state import DAY_SECONDS, build_state
+from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, build_state
 from recommender.types import FloatArray, Interactions, ItemTable, Profile
 
 
@@ -59,8 +60,8 @@ class TrainingSettings:
     least_pairs: int = 500
     least_examples: int = 200
     least_lists: int = 50
-    tune_share: float = 0.3
-    context_share: float = 0.2
+    tune_share: float = 0.22
+    context_share: float = 0.13
     checkpoint_dir: Path | None = None
 
 
@@ -107,6 +108,7 @@ class Artifacts:
     delta: FloatArray | None = None
     head: Head | None = None
     baseline: Head | None = None
+    n_context_epochs: int = 0
     thresholds: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -145,6 +147,9 @@ def fit(data: TrainingData, settings: TrainingSettings, progress: Progress | Non
         _fit_context(made, behaviour, cutoffs, settings, progress)
     with _timed("head", seconds, progress):
         _fit_head(made, data, cutoffs, settings, progress)
+    with _timed("refresh", seconds, progress):
+        _refresh_context(made, until(data.interactions, data.train_end), settings, progress)
+    _judge(made, data, settings, progress)
     for name, value in made.metrics.items():
         progress.metric(name, value)
     return made
@@ -179,10 +184,12 @@ def moved(text_vectors: FloatArray, delta: FloatArray | None) -> FloatArray:
     return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
 
-def search_quality(vectors: Callable[[list[str]], FloatArray], texts: tuple[str, ...], *, seed: int = 7) -> float:
+def search_quality(
+    encode: Callable[[list[str]], FloatArray], texts: tuple[str, ...], text_vectors: FloatArray, *, seed: int = 7
+) -> float:
     """Return the MRR of up to 500 known-item queries made from titles: the guard that tuning keeps search."""
     queries, rows = known_items(texts, 500, seed=seed)
-    scores = vectors(queries) @ vectors(list(texts)).T
+    scores = encode(queries) @ text_vectors.T
     order = np.argsort(-scores, axis=1)[:, :100]
     alike: dict[str, set[int]] = {}
     for row, text in enumerate(texts):
@@ -200,10 +207,10 @@ def _encoder(data: TrainingData, behaviour: Interactions, settings: TrainingSett
     made = Artifacts(encoder, items, base)
     if len(pairs) < settings.least_pairs or progress.should_stop():
         return made
-    made.metrics["search_mrr_untuned"] = search_quality(encoder.encode, items.texts)
+    made.metrics["search_mrr_untuned"] = search_quality(encoder.encode, items.texts, base)
     _tune(encoder, pairs, base, settings, progress)
     made.text_vectors = encoder.encode(items.texts)
-    made.metrics["search_mrr_tuned"] = search_quality(encoder.encode, items.texts)
+    made.metrics["search_mrr_tuned"] = search_quality(encoder.encode, items.texts, made.text_vectors)
     return made
 
 
@@ -231,12 +238,38 @@ def _fit_context(
     check = cut(since=check_from, until=cutoffs.behaviour_end, most=1_000)
     if len(data) < settings.least_examples or not len(check) or progress.should_stop():
         return
-    counts = build_state(behaviour, made.items, at=cutoffs.behaviour_end).counts[:, 3]
-    made.context, made.delta = train_context(
+    trained = _train_context(made, behaviour, data, check, settings, progress)
+    if trained.n_epochs:
+        made.context, made.delta, made.n_context_epochs = trained.model, trained.delta, trained.n_epochs
+
+
+def _refresh_context(made: Artifacts, behaviour: Interactions, settings: TrainingSettings, progress: Progress) -> None:
+    """Train U and δ anew up to `train_end`, for as many epochs as were best: what is served knows the newest items."""
+    if made.context is None or progress.should_stop():
+        return
+    data = context.examples(
+        Histories(behaviour), since=-np.inf, until=np.inf, most=20_000, new_weight=settings.context.new_weight,
+        seed=settings.seed,
+    )  # fmt: skip
+    again = replace(settings, context=replace(settings.context, n_epochs=made.n_context_epochs))
+    trained = _train_context(made, behaviour, data, None, again, progress)
+    made.context, made.delta = trained.model, trained.delta
+
+
+def _train_context(
+    made: Artifacts,
+    behaviour: Interactions,
+    data: Batchable,
+    check: Batchable | None,
+    settings: TrainingSettings,
+    progress: Progress,
+) -> Trained:
+    weight = np.where(behaviour.item >= 0, EVENT_WEIGHTS[behaviour.type], 0)
+    return train_context(
         data,
         check,
         made.text_vectors,
-        counts,
+        np.bincount(np.maximum(behaviour.item, 0), weights=weight, minlength=len(made.items)).astype(np.float32),
         minutes=settings.minutes * settings.context_share,
         seed=settings.seed,
         settings=settings.context,
@@ -261,12 +294,17 @@ def _fit_head(
     rows, labels = check.flat()
     threshold = best_threshold(labels, made.head.calibrate(made.head.logits(rows)))
     made.thresholds = {"buy": threshold}
-    judged = {"validation": check}
-    if data.test_end > data.test_start:
-        judged["test"] = asked(data.test_start, data.test_end - data.test_start)
-    for name, some in judged.items():
-        if some.labels.any():
-            made.metrics |= {f"{name}_{k}": v for k, v in judge(made.head, some, threshold=threshold).items()}
+    made.metrics |= {f"validation_{k}": v for k, v in judge(made.head, check, threshold=threshold).items()}
+
+
+def _judge(made: Artifacts, data: TrainingData, settings: TrainingSettings, progress: Progress) -> None:
+    """Judge the probabilities on the test window, with the vectors that will be served."""
+    if made.head is None or data.test_end <= data.test_start or progress.should_stop():
+        return
+    lists = _Asker(made, data, settings, progress)(data.test_start, data.test_end - data.test_start)
+    if lists.labels.any():
+        figures = judge(made.head, lists, threshold=made.thresholds["buy"])
+        made.metrics |= {f"test_{name}": value for name, value in figures.items()}
 
 
 @dataclass(slots=True)
@@ -277,16 +315,19 @@ class _Asker:
     data: TrainingData
     settings: TrainingSettings
     progress: Progress
+    histories: Histories = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.histories = Histories(self.data.interactions)
 
     def __call__(self, at: float, window_seconds: float) -> Lists:
         made = self.made
         vectors = made.item_vectors
-        context_of = (lambda profile: _context_of(made, profile, vectors)) if len(vectors) else None
         return lists_at(
-            Histories(self.data.interactions),
+            self.histories,
             build_state(self.data.interactions, made.items, at=at),
             made.items,
-            Vectors(vectors, context_of),
+            Vectors(vectors, lambda profile: _context_of(made, profile, vectors)),
             until=at + window_seconds,
             n_visitors=self.settings.lists_per_cutoff,
             seed=self.settings.seed,
