@@ -12,7 +12,7 @@ import numpy as np
 from django.db import DatabaseError, connection
 
 from recommender import bundles, conf
-from recommender.exceptions import BundleError
+from recommender.exceptions import BundleError, BundleUnreachable
 from recommender.models import Bundle
 from recommender.retrieval.shelf import Shelf, build_shelf, load_shelf, refresh_shelf
 from recommender.state import Neighbours, State
@@ -142,6 +142,9 @@ def _ranker(champion: Bundle | None) -> Ranker | None:
         bundles.quarantine(champion.name, str(error))
         logger.exception("bundle %s is quarantined", champion.name)
         return _ranker(bundles.champion())
+    except BundleUnreachable:
+        logger.exception("bundle %s cannot be fetched; the next look tries again", champion.name)
+        return None
     except ImportError:
         logger.exception('bundle %s needs onnxruntime: pip install "shopreco[serving]"', champion.name)
         return None

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from recommender import pipeline, serving, sync
-from recommender.exceptions import ConfigurationError
+from recommender.exceptions import BundleUnreachable, ConfigurationError
 from recommender.lists import session_candidates
+from recommender.models import Bundle
 from recommender.question import Question
 from recommender.retrieval.shelf import build_shelf
 from recommender.serving import Served
@@ -289,3 +290,14 @@ def test_suggestions_complete_and_name_items(stocked):
     suggestions = pipeline.suggest("lun")
     assert any(suggestion.kind == "item" and "lunch bag" in suggestion.text for suggestion in suggestions)
     assert pipeline.suggest("") == []
+
+
+def test_storage_that_does_not_answer_leaves_the_words(stocked, monkeypatch):
+    def fetch(name):
+        raise BundleUnreachable("The bundle storage does not answer.")
+
+    Bundle.objects.create(name="far-away", state=Bundle.State.CHAMPION, encoder_hash="e")
+    monkeypatch.setattr(serving.bundles, "fetch", fetch)
+    assert serving.reload().rung == Rung.LEXICAL
+    assert ids(pipeline.search("desk lamp")) == ["C"]
+    assert Bundle.objects.get(name="far-away").state == Bundle.State.CHAMPION
