@@ -62,12 +62,14 @@ def has_redis() -> bool:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings() -> None:
-    """Name the test database so that a worker process can open it too."""
+    """Name the test database so that every process that a test starts opens it too."""
     database = django_settings.DATABASES["default"]
     if database["ENGINE"].endswith("sqlite3"):
         database.setdefault("TEST", {})["NAME"] = str(database["NAME"])
     else:
-        database.setdefault("TEST", {})["NAME"] = f"test_{database['NAME']}_{environment.worker_number()}"
+        name = f"test_{database['NAME']}_{environment.worker_number()}"
+        database.setdefault("TEST", {})["NAME"] = name
+        os.environ["DATABASE_URL"] = f"{os.environ['DATABASE_URL'].rpartition('/')[0]}/{name}"
 
 
 @pytest.fixture(autouse=True)
@@ -125,23 +127,12 @@ def run_worker(queues: str, *, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Start one worker process in a session of its own and end it, with its children, at the end."""
     command = [sys.executable, "-m", "celery", "-A", "shopreco", "worker", "-Q", queues, "--pool=solo", "-l", "INFO"]
     with log.open("wb") as output:
-        worker = subprocess.Popen(
-            command, cwd=ROOT, env=worker_environment(), stdout=output, stderr=output, start_new_session=True
-        )
+        worker = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
     try:
         wait_for(lambda: " ready." in log.read_text(errors="replace"), what=f"a worker ready in {log}", process=worker)
         yield worker
     finally:
         _end(worker)
-
-
-def worker_environment() -> dict[str, str]:
-    """What a process needs to work on the test database instead of the real one."""
-    test_environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "shopreco.settings"}
-    if has_postgres():
-        url = os.environ["DATABASE_URL"]
-        test_environment["DATABASE_URL"] = f"{url.rpartition('/')[0]}/{connection.settings_dict['NAME']}"
-    return test_environment
 
 
 def wait_for(
