@@ -172,6 +172,7 @@ def test_run_that_lost_its_lease_writes_nothing_more(live_demo_shop, monkeypatch
 
 @pytest.mark.django_db(transaction=True)
 def test_interrupted_run_is_queued_again_and_resumes_from_its_files(live_demo_shop, monkeypatch):
+    monkeypatch.setattr(stages, "SEARCH_TOLERANCE", 1.0)  # a search harmed by chance would train once more
     asked, token = leased()
     watch = Watch(asked.pk, token)
     monkeypatch.setattr(watch, "stage", _at_stage(watch, "evaluation", watch.interrupt))
