@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +13,8 @@ from django.utils.translation import ngettext
 from recommender.retrieval.shelf import Shelf
 from recommender.state import Neighbours
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Profile, Reason
+
+N_REASONS = 2
 
 N_ANCHORS = 40
 """Newest distinct items of the history that a reason may name."""
@@ -42,21 +46,40 @@ class Anchors:
         return cls(np.array(rows, np.int32), np.exp2(-places / ANCHOR_HALF_LIFE).astype(np.float32))
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the shopper did with each item, counted once for a whole list: purchases less refunds, and looks."""
+
+    n_bought: Mapping[int, int]
+    bought: frozenset[int]
+    looked_at: frozenset[int]
+
+    @classmethod
+    def of(cls, profile: Profile) -> Known:
+        """Count a profile."""
+        bought, refunded = (profile.item[profile.type == kind].tolist() for kind in (PURCHASE, REFUND))
+        n_bought = Counter(bought)
+        n_bought.subtract(refunded)
+        return cls(n_bought, frozenset(bought), frozenset(profile.item[np.isin(profile.type, VIEWS)].tolist()))
+
+
 def explain(rows: IntArray, profile: Profile, shelf: Shelf, *, query: str = "") -> list[tuple[Reason, ...]]:
     """One or two reasons for each of `rows` (n,), the strongest first."""
-    anchors = Anchors.of(profile)
+    anchors, known = Anchors.of(profile), Known.of(profile)
     together, together_anchor = _strongest_neighbour(rows, anchors, shelf.state.basket)
     alike, alike_anchor = _nearest_text(rows, anchors, shelf)
     worded = shelf.lexical.score(query, rows) > 0 if query and len(rows) else np.zeros(len(rows), bool)
+    by_query = {has_words: _search_reasons(query, has_words=has_words) for has_words in (True, False)}
     reasons = []
     for place, row in enumerate(rows.tolist()):
-        found = [
-            *_search_reasons(query, has_words=bool(worded[place])),
-            *_own_reasons(row, profile),
-            *_anchor_reasons(place, together, together_anchor, alike, alike_anchor, profile, shelf),
-            *_popularity_reasons(row, shelf),
-        ]
-        reasons.append(tuple(found[:2]))
+        found = [*by_query[bool(worded[place])], *_own_reasons(row, known)]
+        if len(found) < N_REASONS:
+            found += _anchor_reasons(
+                place, together, together_anchor, alike, alike_anchor, profile.current_item, known, shelf
+            )
+        if len(found) < N_REASONS:
+            found += _popularity_reasons(row, shelf)
+        reasons.append(tuple(found[:N_REASONS]))
     return reasons
 
 
@@ -68,15 +91,12 @@ def _search_reasons(query: str, *, has_words: bool) -> list[Reason]:
     return [Reason("near_query", _("Close in meaning to “%(query)s”") % {"query": query[:60]})]
 
 
-def _own_reasons(row: int, profile: Profile) -> list[Reason]:
-    own = profile.item == row
-    n_bought = int((own & (profile.type == PURCHASE)).sum()) - int((own & (profile.type == REFUND)).sum())
+def _own_reasons(row: int, known: Known) -> list[Reason]:
+    n_bought = known.n_bought.get(row, 0)
     if n_bought > 0:
         text = ngettext("You bought this before", "You bought this %(n)d times", n_bought) % {"n": n_bought}
         return [Reason("own_purchase", text)]
-    if (own & np.isin(profile.type, VIEWS)).any():
-        return [Reason("own_view", _("You looked at this"))]
-    return []
+    return [Reason("own_view", _("You looked at this"))] if row in known.looked_at else []
 
 
 def _anchor_reasons(
@@ -85,7 +105,8 @@ def _anchor_reasons(
     together_anchor: IntArray,
     alike: FloatArray,
     alike_anchor: IntArray,
-    profile: Profile,
+    current_item: int,
+    known: Known,
     shelf: Shelf,
 ) -> list[Reason]:
     found: list[tuple[float, Reason]] = []
@@ -95,15 +116,15 @@ def _anchor_reasons(
         found.append((float(together[place]), Reason("bought_together", text, shelf.items.ids[anchor])))
     if alike[place] > 0:
         anchor = int(alike_anchor[place])
-        text = _similar_text(anchor, profile) % {"title": shelf.titles[anchor]}
+        text = _similar_text(anchor, current_item, known) % {"title": shelf.titles[anchor]}
         found.append((float(alike[place]), Reason("similar", text, shelf.items.ids[anchor])))
     return [reason for _strength, reason in sorted(found, key=lambda pair: -pair[0])]
 
 
-def _similar_text(anchor: int, profile: Profile) -> str:
-    if anchor == profile.current_item:
+def _similar_text(anchor: int, current_item: int, known: Known) -> str:
+    if anchor == current_item:
         return _("Similar to this")
-    if ((profile.item == anchor) & (profile.type == PURCHASE)).any():
+    if anchor in known.bought:
         return _("Similar to %(title)s, which you bought")
     return _("Similar to %(title)s, which you looked at")
 
@@ -120,12 +141,18 @@ def _popularity_reasons(row: int, shelf: Shelf) -> list[Reason]:
 def _strongest_neighbour(rows: IntArray, anchors: Anchors, neighbours: Neighbours) -> tuple[FloatArray, IntArray]:
     """For each row the best weighted neighbour score over the anchors, and that anchor; 0 and -1 for none."""
     best, which = np.zeros(len(rows), np.float32), np.full(len(rows), -1, np.int32)
-    place_of = {row: place for place, row in enumerate(rows.tolist())}
-    for anchor, weight in zip(anchors.rows.tolist(), anchors.weights.tolist(), strict=True):
-        for row, score in neighbours.of(anchor):
-            place = place_of.get(row)
-            if place is not None and row != anchor and score * weight > best[place]:
-                best[place], which[place] = score * weight, anchor
+    if not len(rows) or not len(anchors.rows):
+        return best, which
+    found, score = neighbours.spread(anchors.rows, anchors.weights)
+    anchor = np.repeat(anchors.rows, neighbours.start[anchors.rows + 1] - neighbours.start[anchors.rows])
+    order = np.argsort(rows)
+    place = np.minimum(np.searchsorted(rows, found, sorter=order), len(rows) - 1)
+    place = order[place]
+    shown = (rows[place] == found) & (found != anchor)
+    place, score, anchor = place[shown], score[shown], anchor[shown]
+    strongest_last = np.argsort(score, kind="stable")  # the last write is the best
+    best[place[strongest_last]] = score[strongest_last]
+    which[place[strongest_last]] = anchor[strongest_last]
     return best, which
 
 
