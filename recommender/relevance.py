@@ -62,11 +62,19 @@ def _relevance(
 
 
 def _liking(question: Question, rows: IntArray, relevance: FloatArray) -> FloatArray:
-    """What the shopper is likely to buy of equally relevant rows; without a history, relevance itself."""
-    if not len(question.profile.item):
+    """What the shopper is likely to buy of equally relevant rows; without a history, relevance itself.
+
+    Only the rows inside the band are scored: no other's liking is ever read.
+    """
+    inside = np.flatnonzero(relevance >= relevance.max() - BAND)
+    if len(inside) < 2 or not len(question.profile.item):
         return relevance
-    scores = question.scores(rows, question.context_vector())
-    return relevance if scores is None else scores + LIKING_TIE * relevance
+    scores = question.scores(rows[inside], question.context_vector())
+    if scores is None:
+        return relevance
+    liking = relevance.copy()
+    liking[inside] = scores + LIKING_TIE * relevance[inside]
+    return liking
 
 
 def _filtered(question: Question) -> Mask:
