@@ -146,11 +146,10 @@ def _strongest_neighbour(rows: IntArray, anchors: Anchors, neighbours: Neighbour
     found, score = neighbours.spread(anchors.rows, anchors.weights)
     anchor = np.repeat(anchors.rows, neighbours.start[anchors.rows + 1] - neighbours.start[anchors.rows])
     order = np.argsort(rows)
-    place = np.minimum(np.searchsorted(rows, found, sorter=order), len(rows) - 1)
-    place = order[place]
+    place = order[np.minimum(np.searchsorted(rows, found, sorter=order), len(rows) - 1)]
     shown = (rows[place] == found) & (found != anchor)
     place, score, anchor = place[shown], score[shown], anchor[shown]
-    strongest_last = np.argsort(score, kind="stable")  # the last write is the best
+    strongest_last = np.argsort(-score, kind="stable")[::-1]  # the last write is the best, of equals the newest anchor
     best[place[strongest_last]] = score[strongest_last]
     which[place[strongest_last]] = anchor[strongest_last]
     return best, which

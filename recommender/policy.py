@@ -22,9 +22,14 @@ def relevance_band(scores: FloatArray, relevance: FloatArray, *, margin: float) 
     """
     if not len(scores):
         return np.empty(0, np.int64)
-    inside = relevance >= relevance.max() - margin
+    inside = in_band(relevance, margin=margin)
     key = np.where(inside, scores, relevance)
     return np.lexsort((-key, ~inside))
+
+
+def in_band(relevance: FloatArray, *, margin: float) -> npt.NDArray[np.bool_]:
+    """Which of relevance (n,), at least one, are within `margin` of the best: (n,) bool."""
+    return relevance >= relevance.max() - margin
 
 
 def diversify(scores: FloatArray, vectors: FloatArray | None, *, limit: int, weight: float) -> Places:

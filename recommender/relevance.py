@@ -66,7 +66,7 @@ def _liking(question: Question, rows: IntArray, relevance: FloatArray) -> FloatA
 
     Only the rows inside the band are scored: no other's liking is ever read.
     """
-    inside = np.flatnonzero(relevance >= relevance.max() - BAND)
+    inside = np.flatnonzero(policy.in_band(relevance, margin=BAND))
     if len(inside) < 2 or not len(question.profile.item):
         return relevance
     scores = question.scores(rows[inside], question.context_vector())

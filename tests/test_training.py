@@ -172,19 +172,43 @@ def test_run_that_lost_its_lease_writes_nothing_more(live_demo_shop, monkeypatch
 
 @pytest.mark.django_db(transaction=True)
 def test_interrupted_run_is_queued_again_and_resumes_from_its_files(live_demo_shop, monkeypatch):
-    monkeypatch.setattr(stages, "SEARCH_TOLERANCE", 1.0)  # a search harmed by chance would train once more
     asked, token = leased()
     watch = Watch(asked.pk, token)
     monkeypatch.setattr(watch, "stage", _at_stage(watch, "evaluation", watch.interrupt))
     run(asked.pk, token, watch=watch)
     asked.refresh_from_db()
     assert asked.state == Run.State.QUEUED
-    monkeypatch.setattr(fitting, "fit", lambda *_: pytest.fail("what was trained is trained again"))
+    fit = fitting.fit
+
+    def only_untuned(data, settings, watch):
+        """On so small a shop tuning harms search by chance, and the rest is then trained on the untuned encoder."""
+        assert settings.least_pairs == fitting.NEVER, "what was trained is trained again"
+        return fit(data, settings, watch)
+
+    monkeypatch.setattr(fitting, "fit", only_untuned)
     monkeypatch.setattr(datasets, "read_dataset", lambda: pytest.fail("the data is read again"))
     run(asked.pk, runs.lease(asked.pk, worker="second"))
     asked.refresh_from_db()
     assert asked.state == Run.State.SUCCEEDED, asked.reason
     assert asked.metrics["lists"]["all"]["ranker"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_tuning_that_harms_search_trains_the_rest_untuned(live_demo_shop, monkeypatch):
+    monkeypatch.setattr(stages, "SEARCH_TOLERANCE", -2.0)  # whatever the gain, it is too little
+    fit, least_pairs = fitting.fit, []
+
+    def noted(data, settings, watch):
+        least_pairs.append(settings.least_pairs)
+        return fit(data, settings, watch)
+
+    monkeypatch.setattr(fitting, "fit", noted)
+    ended = trained()
+    assert ended.state == Run.State.SUCCEEDED, ended.reason
+    assert least_pairs == [SETTINGS["least_pairs"], fitting.NEVER]
+    search = ended.metrics["search"]
+    assert search["kept"] == "untuned"
+    assert 0 < search["kept_mrr"] <= 1
 
 
 @pytest.mark.django_db(transaction=True)
