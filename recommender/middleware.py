@@ -140,11 +140,11 @@ def _store(request: HttpRequest) -> None:
     try:
         capture.flush(request)
     except Exception:
-        capture.counts["failed"] += 1
         _complain("store", "what a page has seen was not stored")
 
 
 def _complain(kind: str, message: str) -> None:
+    capture.counts["failed"] += 1
     if kind in _complaints:
         logger.debug("again: %s", message, exc_info=True)
         return
