@@ -137,7 +137,7 @@ class Catalog:
             attributes={name: _plain(self._resolve(path, obj), 255) for name, path in self.attributes.items()},
             is_available=bool(self.value("available", obj)),
             is_active=bool(self.value("active", obj)),
-            text_hash=hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
+            text_hash=text_hash(text),
             first_seen_at=moment(self.value("first_seen", obj)),
         )
 
@@ -214,6 +214,11 @@ def register(label: str) -> Callable[[type[Catalog]], type[Catalog]]:
 def unregister(label: str) -> None:
     """Forget a Catalog; for tests and for hosts that replace one."""
     _catalogs.pop(label.lower(), None)
+
+
+def text_hash(text: str) -> str:
+    """The key under which the vector of a text is kept: 32 hex digits."""
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def catalogs() -> list[Catalog]:

@@ -17,9 +17,9 @@ from django.utils import timezone
 from scipy import sparse
 
 from recommender.cleaning import CleaningReport, Recorded, clean
-from recommender.models import Event, Item, Visitor
+from recommender.models import Event, Item, Judgement, Visitor
 from recommender.state import EVENT_WEIGHTS
-from recommender.types import EVENT_CODES, EventType, Interactions, ItemTable
+from recommender.types import EVENT_CODES, EventType, Interactions, ItemTable, Judgements
 
 __all__ = [
     "CleaningReport",
@@ -31,6 +31,7 @@ __all__ = [
     "read_dataset",
     "read_interactions",
     "read_items",
+    "read_judgements",
     "read_titles",
     "save",
     "summary",
@@ -53,6 +54,7 @@ class Dataset:
     titles: tuple[str, ...]
     recorded: Recorded
     taken_at: float
+    judgements: Judgements
 
 
 def read_items() -> ItemTable:
@@ -108,10 +110,26 @@ def read_interactions(items: ItemTable, *, until: dt.datetime | None = None) -> 
     return recorded.take(np.argsort(recorded.interactions.time, kind="stable"))
 
 
+def read_judgements(items: ItemTable) -> Judgements:
+    """Every judgement of an item that is known; one that several sources judged counts with its mean grade."""
+    row_of = {item_id: row for row, item_id in enumerate(items.ids)}
+    grades: dict[tuple[str, int], list[float]] = {}
+    for _, query, item_id, grade in _pages(Judgement.objects, ("pk", "query", "item_id", "grade")):
+        if item_id in row_of and query.strip():
+            grades.setdefault((query, row_of[item_id]), []).append(grade)
+    queries = {query: place for place, query in enumerate(dict.fromkeys(query for query, _ in grades))}
+    return Judgements(
+        tuple(queries),
+        np.fromiter((queries[query] for query, _ in grades), np.int32, len(grades)),
+        np.fromiter((row for _, row in grades), np.int32, len(grades)),
+        np.fromiter((sum(given) / len(given) for given in grades.values()), np.float32, len(grades)),
+    )
+
+
 def read_dataset() -> Dataset:
     """Everything that a run needs, as it is now."""
     now, items = timezone.now(), read_items()
-    return Dataset(items, read_titles(items), read_interactions(items), now.timestamp())
+    return Dataset(items, read_titles(items), read_interactions(items), now.timestamp(), read_judgements(items))
 
 
 def user_item_matrix(interactions: Interactions, items: ItemTable) -> sparse.csr_matrix:
@@ -158,7 +176,8 @@ def save(dataset: Dataset, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, npt.NDArray[Any]] = {"is_bot": dataset.recorded.is_bot}
     texts: dict[str, Any] = {"titles": dataset.titles, "taken_at": dataset.taken_at}
-    for prefix, table in (("events", dataset.recorded.interactions), ("items", dataset.items)):
+    tables = (("events", dataset.recorded.interactions), ("items", dataset.items), ("judged", dataset.judgements))
+    for prefix, table in tables:
         for name, value in _columns(table).items():
             (arrays if isinstance(value, np.ndarray) else texts)[f"{prefix}.{name}"] = value
     with (folder / "dataset.npz").open("wb") as file:
@@ -182,7 +201,8 @@ def load(folder: Path) -> Dataset | None:
         return {name.partition(".")[2]: value for name, value in found.items() if name.startswith(f"{prefix}.")}
 
     recorded = Recorded(Interactions(**table("events")), values["is_bot"])
-    return Dataset(ItemTable(**table("items")), lists["titles"], recorded, texts["taken_at"])
+    judged = Judgements(**table("judged"))
+    return Dataset(ItemTable(**table("items")), lists["titles"], recorded, texts["taken_at"], judged)
 
 
 def _pages(rows: models.Manager[Any] | models.QuerySet[Any], columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
@@ -211,7 +231,7 @@ def _codes(names: Any) -> dict[str, int]:
     return {name: place for place, name in enumerate(distinct)} | {"": -1}
 
 
-def _columns(table: Interactions | ItemTable) -> dict[str, Any]:
+def _columns(table: Interactions | ItemTable | Judgements) -> dict[str, Any]:
     return {field.name: getattr(table, field.name) for field in dataclasses.fields(table)}
 
 

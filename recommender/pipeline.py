@@ -78,7 +78,7 @@ def search(
         Slot.SEARCH,
         shopper,
         at,
-        query=" ".join(query[: MAX_QUERY_LENGTH * 5].split())[:MAX_QUERY_LENGTH],
+        query=understood(query),
         limit=_bounded(limit, MAX_LIMIT),
         offset=max(0, min(offset, MAX_OFFSET)),
         filters=dict(filters or {}),
@@ -111,7 +111,7 @@ def recommend(
 def suggest(prefix: str, *, limit: int = 8) -> list[Suggestion]:
     """Completions of a prefix, then the items and categories that it names. No query."""
     shelf = serving.current().shelf
-    prefix = " ".join(prefix[: MAX_QUERY_LENGTH * 5].split())[:MAX_QUERY_LENGTH]
+    prefix = understood(prefix)
     limit = _bounded(limit, 20)
     if not prefix:
         return []
@@ -180,6 +180,11 @@ def with_live(ranking: Ranking, *, served: Served, shopper: Asker | None = None,
         if live is not None and len(shown) < limit:
             shown.append(dataclasses.replace(entry, position=first + len(shown), live=live))
     return dataclasses.replace(ranking, entries=tuple(shown))
+
+
+def understood(query: str) -> str:
+    """A query as it is asked: spaces put right, cut at `MAX_QUERY_LENGTH`."""
+    return " ".join(query[: MAX_QUERY_LENGTH * 5].split())[:MAX_QUERY_LENGTH]
 
 
 def slot_named(slot: Slot | str) -> Slot:

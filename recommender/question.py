@@ -54,6 +54,11 @@ class Question:
         allowed[profile.item[known & (profile.type == DISMISSED)]] = False
         return allowed
 
+    def among(self) -> IntArray:
+        """The rows (n,) that the request names as all that may be answered, ascending, each once."""
+        rows = [self.served.shelf.row(item_id) for item_id in self.request.among]
+        return np.unique(np.array([row for row in rows if row >= 0], np.int32))
+
     def here(self) -> IntArray:
         """The current item as an array of none or one row."""
         return np.array([self.profile.current_item] if self.profile.current_item >= 0 else [], np.int32)

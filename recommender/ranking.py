@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES, QUERY_FEATURES, features
 from recommender.head import Head
+from recommender.retrieval.matching import MATCH_FEATURES
 from recommender.sequence import decayed_mean, sequence
 from recommender.state import State
 from recommender.types import FloatArray, IntArray, ItemTable, Profile
@@ -38,6 +39,13 @@ FALLBACK = {"query_match": 6.0, "lexical": 3.0, "interest_match": 3.0, "own_orde
 FALLBACK_BIAS = -4.0
 
 
+FALLBACK_GRADE = {"meaning": 0.35, "word_cosine": 0.18, "letters": 0.18, "like_best": 0.18, "words_matched": 0.11}
+"""Grade of an item for a query where no trees are trained: shares of 1. Round numbers near the least squares over
+graded queries of a hardware shop: the untuned encoder alone orders .602 of the pairs rightly, words .592, this .610."""
+
+MATCHER, MATCHER_INPUT = "matcher.onnx", "rows"
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredCandidates:
     """scores (n,) float32: P(event of the head) in the horizon; logits (n,) float32; features (n, f) float32."""
@@ -54,12 +62,12 @@ class Ranker:
         self, *, name: str, encoder_hash: str, dimension: int, max_tokens: int, tokenizer: Tokenizer,
         encoder: onnxruntime.InferenceSession, context: onnxruntime.InferenceSession | None = None,
         delta: dict[str, FloatArray] | None = None, head: Head | None = None,
-        thresholds: dict[str, float] | None = None,
+        thresholds: dict[str, float] | None = None, matcher: onnxruntime.InferenceSession | None = None,
     ) -> None:  # fmt: skip
         self.name, self.encoder_hash, self.dimension = name, encoder_hash, dimension
         self.head, self.thresholds = head, thresholds or {}
         self._max_tokens, self._tokenizer, self._encoder = max_tokens, tokenizer, encoder
-        self._context, self._delta = context, delta or {}
+        self._context, self._delta, self._matcher = context, delta or {}, matcher
         self._queries: OrderedDict[str, FloatArray] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -82,6 +90,7 @@ class Ranker:
                 delta=_delta(folder),
                 head=_head(head_path) if head_path.is_file() else None,
                 thresholds=_json(folder / "thresholds.json") if head_path.is_file() else None,
+                matcher=_matcher(folder, n_threads),
             )
         except BundleError:
             raise
@@ -199,6 +208,21 @@ class Ranker:
         """Whether the head was trained on requests with a query."""
         return self.head is not None and bool(self.head.seen & QUERY_FEATURES)
 
+    @property
+    def knows_matches(self) -> bool:
+        """Whether trees were trained to grade the items of a search."""
+        return self._matcher is not None
+
+    def grade(self, rows: FloatArray) -> FloatArray:
+        """Return (n,) float32, about 0 (no answer to the query) to 1 (just what was meant).
+
+        rows (n, f) in the order of `retrieval.matching.MATCH_FEATURES`. Without trained trees by the fixed formula
+        `FALLBACK_GRADE`.
+        """
+        if self._matcher is None:
+            return formula_grade(rows)
+        return np.ascontiguousarray(self._matcher.run(None, {MATCHER_INPUT: rows})[0][:, 0])
+
     def contributions(self, row: FloatArray) -> list[tuple[str, float]]:
         """Return (feature, log-odds it adds) of one row of features (f,), largest first; zeros left out."""
         if self.head is None:
@@ -227,6 +251,14 @@ class Ranker:
             tokens[row, : len(one)], mask[row, : len(one)] = one, 1
         vectors: FloatArray = self._encoder.run(None, {"input_ids": tokens, "attention_mask": mask})[0]
         return vectors
+
+
+def formula_grade(rows: FloatArray) -> FloatArray:
+    """Return (n,) float32 by the fixed formula `FALLBACK_GRADE`; rows (n, f) of `MATCH_FEATURES`."""
+    total = np.zeros(len(rows), np.float32)
+    for name, weight in FALLBACK_GRADE.items():
+        total += weight * rows[:, MATCH_FEATURES.index(name)]
+    return total
 
 
 def fallback_logits(rows: FloatArray) -> FloatArray:
@@ -260,6 +292,15 @@ def _head(path: Path) -> Head:
     if head.names != FEATURE_NAMES:
         raise BundleError(f"{path.name} was trained on other features than this version computes: train a new bundle.")
     return head
+
+
+def _matcher(folder: Path, n_threads: int) -> onnxruntime.InferenceSession | None:
+    if not (folder / MATCHER).is_file():
+        return None
+    record = _record(folder / "matcher.json")
+    if tuple(record["names"]) != MATCH_FEATURES:
+        raise BundleError(f"{MATCHER} was trained on other features than this version computes: train a new bundle.")
+    return _session(folder / MATCHER, n_threads)
 
 
 def _delta(folder: Path) -> dict[str, FloatArray]:

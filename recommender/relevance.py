@@ -7,58 +7,61 @@ import numpy as np
 from recommender import policy
 from recommender.question import Listed, Question
 from recommender.retrieval.base import Candidates, Mask
+from recommender.retrieval.lexical import LexicalHits
+from recommender.retrieval.matching import match_features
 from recommender.retrieval.vector import nearest
 from recommender.types import FloatArray, IntArray, Rung
 
 N_CANDIDATES = 200
+"""Of the words and of the meaning each; the union of both is graded."""
+
 MIN_COSINE = 0.45
 """An item found by meaning alone must be this near; below it, random words find random items."""
 
-TEXT_WEIGHT = 0.85
-"""Share of the words in the relevance, the rest is meaning: of .5 to .9 the best on 500 known-item queries of the
-demo's titles (MRR .904 against .897 at .5); what no word finds, meaning finds alone."""
-
-BAND = 0.08
-"""Relevance within this of the best is as good as the best: there the shopper's likings decide."""
+BAND = 0.04
+"""A grade within this of the best is as good as the best: there the shopper's likings decide."""
 
 LIKING_TIE = 1e-3
 
 
 def search(question: Question) -> Listed:
-    """Words and meaning weighted together; inside the band of equal relevance the shopper's likings decide."""
+    """Items that words or meaning find, by grade; inside the band of equal grades the shopper's likings decide.
+
+    With `among`, exactly those items are graded, however little they match.
+    """
     request, shelf = question.request, question.served.shelf
     if not request.query:
         return Listed.empty()
     hits = shelf.lexical.search(request.query, N_CANDIDATES)
     allowed = question.allowed() & _filtered(question)
     vector = question.query_vector(request.query) if question.served.ranker and shelf.vectors is not None else None
-    rows, relevance = _relevance(question, hits.rows, hits.scores, vector, allowed)
+    rows = question.among() if request.among else _found(question, hits, vector, allowed)
+    rows = rows[allowed[rows]]
     if not len(rows):
         return Listed.empty()
-    order = policy.relevance_band(_liking(question, rows, relevance), relevance, margin=BAND)
+    rows, grades = _graded(question, rows, hits, vector).pair()
+    order = policy.relevance_band(_liking(question, rows, grades), grades, margin=BAND)
     rung = question.served.rung if vector is not None else Rung.LEXICAL
     corrected = hits.corrected_query if len(hits.rows) else ""
-    return Listed(rows[order], relevance[order], rung, len(rows), corrected)
+    return Listed(rows[order], grades[order], rung, len(rows), corrected)
 
 
-def _relevance(
-    question: Question, worded: IntArray, word_scores: FloatArray, vector: FloatArray | None, allowed: Mask
-) -> tuple[IntArray, FloatArray]:
-    """Rows (n,) and relevance (n,) in [0, 1], best first."""
+def _found(question: Question, hits: LexicalHits, vector: FloatArray | None, allowed: Mask) -> IntArray:
+    """Rows (n,), ascending, that words find or that are near enough in meaning."""
     shelf = question.served.shelf
-    best = float(word_scores.max(initial=0))
-    words = np.zeros(len(shelf.items), np.float32)
-    words[worded] = word_scores / best if best > 0 else 0
     if vector is None or shelf.vectors is None:
-        rows = worded[allowed[worded]]
-        found = Candidates.best(rows, words[rows], N_CANDIDATES)
-        return found.rows, found.scores
+        return np.sort(hits.rows)
     near = nearest(shelf.vectors, vector, limit=N_CANDIDATES, allowed=allowed)
-    near_rows = near.rows[near.scores >= MIN_COSINE]
-    rows = np.union1d(worded[allowed[worded]], near_rows).astype(np.int32)
-    cosine = np.maximum(shelf.vectors[rows] @ vector, 0)
-    found = Candidates.best(rows, TEXT_WEIGHT * words[rows] + (1 - TEXT_WEIGHT) * cosine, N_CANDIDATES)
-    return found.rows, found.scores
+    return np.union1d(hits.rows, near.rows[near.scores >= MIN_COSINE]).astype(np.int32)
+
+
+def _graded(question: Question, rows: IntArray, hits: LexicalHits, vector: FloatArray | None) -> Candidates:
+    """Rows by the grade of the ranker, best first; by the score of the words where nothing else is known."""
+    shelf, ranker = question.served.shelf, question.served.ranker
+    if ranker is None or vector is None:
+        return Candidates.best(rows, shelf.lexical.score(question.request.query, rows) / 2, len(rows))
+    found = match_features(question.request.query, rows, shelf, hits=hits, vector=vector)
+    return Candidates.best(rows, ranker.grade(found), len(rows))
 
 
 def _liking(question: Question, rows: IntArray, relevance: FloatArray) -> FloatArray:

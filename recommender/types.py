@@ -83,7 +83,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question to the pipeline. `history` is newest last."""
+    """One question to the pipeline. `history` is newest last; `among`, where given, holds all that may be answered."""
 
     slot: Slot
     context: Context
@@ -96,6 +96,7 @@ class Request:
     visitor_key: uuid.UUID | None = None
     exclude_item_ids: frozenset[str] = frozenset()
     exclude_history: bool = False
+    among: tuple[str, ...] = ()
     filters: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -174,6 +175,24 @@ class Interactions:
 
     def __len__(self) -> int:
         return len(self.time)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgements:
+    """How well items answer queries: query (n,) int32, row in `queries`; item (n,) int32; grade (n,) float32 0 to 1."""
+
+    queries: tuple[str, ...]
+    query: IntArray
+    item: IntArray
+    grade: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.grade)
+
+    def of_queries(self, chosen: npt.NDArray[np.bool_]) -> Judgements:
+        """Keep those of some queries, chosen (n_queries,) bool; the rows of `queries` stay as they are."""
+        kept = chosen[self.query]
+        return Judgements(self.queries, self.query[kept], self.item[kept], self.grade[kept])
 
 
 @dataclass(frozen=True, slots=True)

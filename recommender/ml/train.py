@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from torch import Tensor
 
 from recommender.features import BERT_FEATURES
 from recommender.head import Head
@@ -24,12 +25,13 @@ from recommender.ml.context import Batchable, Context, ContextSettings, Trained,
 from recommender.ml.contrastive import TuneSettings, fine_tune
 from recommender.ml.encoder import Encoder, load_encoder
 from recommender.ml.examples import Histories, Lists, Vectors, days, joined, lists_at
+from recommender.ml.graded import GradedSettings, tune_on_grades
 from recommender.ml.head import HeadSettings, calibrated, fit_head, judge
 from recommender.ml.metrics import best_threshold, reciprocal_rank
 from recommender.ml.pairs import Pairs, build_pairs, known_items
 from recommender.sequence import decayed_mean, sequence
 from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, build_state
-from recommender.types import FloatArray, Interactions, ItemTable, Profile
+from recommender.types import FloatArray, Interactions, ItemTable, Judgements, Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class TrainingData:
     train_end: float
     test_start: float
     test_end: float
+    judgements: Judgements | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,15 @@ class TrainingSettings:
     tune: TuneSettings = field(default_factory=TuneSettings)
     context: ContextSettings = field(default_factory=ContextSettings)
     head: HeadSettings = field(default_factory=HeadSettings)
+    graded: GradedSettings = field(default_factory=GradedSettings)
     least_pairs: int = 500
     least_examples: int = 200
     least_lists: int = 50
+    least_judgements: int = 500
     tune_share: float = 0.22
     context_share: float = 0.13
+    graded_share: float = 0.3
+    fold_share: float = 0.15
     checkpoint_dir: Path | None = None
 
 
@@ -98,12 +105,14 @@ class Silent:
 class Artifacts:
     """What a run made; a stage that was skipped leaves None.
 
-    text_vectors (n_items, d) float32 of unit length; delta (n_items, d) float32.
+    text_vectors (n_items, d) float32 of unit length; delta (n_items, d) float32. untuned_on_grades: the encoder's
+    weights before it saw a judgement, for whoever has to judge queries that an encoder has not seen.
     """
 
     encoder: Encoder
     items: ItemTable
     text_vectors: FloatArray
+    untuned_on_grades: dict[str, Tensor] | None = None
     context: Context | None = None
     delta: FloatArray | None = None
     head: Head | None = None
@@ -205,10 +214,25 @@ def _encoder(data: TrainingData, behaviour: Interactions, settings: TrainingSett
     pairs = build_pairs(behaviour, items, state)
     base = encoder.encode(items.texts)
     made = Artifacts(encoder, items, base)
-    if len(pairs) < settings.least_pairs or progress.should_stop():
-        return made
     made.metrics["search_mrr_untuned"] = search_quality(encoder.encode, items.texts, base)
-    _tune(encoder, pairs, base, settings, progress)
+    has_pairs, judged = len(pairs) >= settings.least_pairs, data.judgements
+    has_grades = judged is not None and len(judged) >= settings.least_judgements
+    if progress.should_stop() or not (has_pairs or has_grades):
+        return made
+    if has_pairs:
+        _tune(encoder, pairs, base, settings, progress)
+    if judged is not None and has_grades:
+        made.untuned_on_grades = {name: value.clone() for name, value in encoder.model.state_dict().items()}
+        tune_on_grades(
+            encoder,
+            judged,
+            items.texts,
+            minutes=settings.minutes * settings.graded_share,
+            seed=settings.seed,
+            settings=settings.graded,
+            on_step=progress.step,
+            should_stop=progress.should_stop,
+        )
     made.text_vectors = encoder.encode(items.texts)
     made.metrics["search_mrr_tuned"] = search_quality(encoder.encode, items.texts, made.text_vectors)
     return made

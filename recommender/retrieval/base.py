@@ -23,6 +23,10 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def pair(self) -> tuple[IntArray, FloatArray]:
+        """Rows and scores."""
+        return self.rows, self.scores
+
     @classmethod
     def none(cls) -> Candidates:
         """No candidate at all."""

@@ -18,6 +18,7 @@ from recommender.retrieval import records
 from recommender.retrieval.columns import longer, longer_state, put, replaced_neighbours
 from recommender.retrieval.lexical import LexicalIndex
 from recommender.retrieval.records import ItemRecord, StatisticsRecord, VectorRecord
+from recommender.retrieval.wording import WordTable
 from recommender.state import Neighbours, State
 from recommender.types import EVENT_CODES, EventType, FloatArray, ItemTable, Profile, Request, TimeArray
 
@@ -62,6 +63,7 @@ class Shelf:
     currency: tuple[str, ...]
     available: npt.NDArray[np.bool_]
     lexical: LexicalIndex
+    wording: WordTable
     vectors: FloatArray | None
     state: State
     version: str
@@ -133,6 +135,7 @@ def build_shelf(
         currency=blank,
         available=np.ones(len(items), bool) if available is None else available,
         lexical=LexicalIndex.build(_findable(items.texts, items.active), _findable(titles, items.active)),
+        wording=WordTable.build(_findable(titles, items.active)),
         vectors=vectors,
         state=state,
         version=version or _digest(*items.ids, *items.texts, items.active.tobytes()),
@@ -201,6 +204,7 @@ def _with_items(shelf: Shelf, found: Sequence[ItemRecord]) -> Shelf:
     stamps[rows, 0] = [record.updated_at.timestamp() for record in found]
     available = longer(shelf.available, n, False)
     available[rows] = [record.is_available for record in found]
+    lexical, wording = _worded(shelf, items, titles, rows)
     return replace(
         shelf,
         items=items,
@@ -213,7 +217,8 @@ def _with_items(shelf: Shelf, found: Sequence[ItemRecord]) -> Shelf:
         images=put(shelf.images, rows, [record.image for record in found], n),
         currency=put(shelf.currency, rows, [record.currency for record in found], n),
         available=available,
-        lexical=_worded(shelf, items, titles, rows),
+        lexical=lexical,
+        wording=wording,
         vectors=None if shelf.vectors is None else longer(shelf.vectors, n, 0),
         state=longer_state(shelf.state, n),
         stamps=stamps,
@@ -237,17 +242,18 @@ def _item_table(
     return ItemTable(tuple(index), texts, price, category, tuple(codes), first_seen, active)
 
 
-def _worded(shelf: Shelf, items: ItemTable, titles: Sequence[str], rows: Sequence[int]) -> LexicalIndex:
+def _worded(
+    shelf: Shelf, items: ItemTable, titles: Sequence[str], rows: Sequence[int]
+) -> tuple[LexicalIndex, WordTable]:
     """Index the texts that are not as they were; what is not active has no words."""
     changed = [row for row in rows if _words_differ(shelf, items, titles, row)]
     if shelf.lexical.n_updated + len(changed) > REBUILT_SHARE * len(items):
-        return LexicalIndex.build(_findable(items.texts, items.active), _findable(titles, items.active))
-    active = items.active[changed]
-    return shelf.lexical.updated(
-        np.array(changed, np.int32),
-        _findable([items.texts[row] for row in changed], active),
-        _findable([titles[row] for row in changed], active),
-    )
+        found = _findable(titles, items.active)
+        return LexicalIndex.build(_findable(items.texts, items.active), found), WordTable.build(found)
+    active, places = items.active[changed], np.array(changed, np.int32)
+    found = _findable([titles[row] for row in changed], active)
+    lexical = shelf.lexical.updated(places, _findable([items.texts[row] for row in changed], active), found)
+    return lexical, shelf.wording.updated(places, found)
 
 
 def _words_differ(shelf: Shelf, items: ItemTable, titles: Sequence[str], row: int) -> bool:

@@ -7,15 +7,17 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from recommender import bundles
 from recommender.ml import export
-from recommender.ml.train import TrainingData, TrainingSettings, fit
+from recommender.ml.train import Artifacts, Progress, TrainingData, TrainingSettings, fit
+from recommender.retrieval.lexical import LexicalIndex
+from recommender.retrieval.wording import WordTable
+from recommender.training.matcher import Shown, fit_matcher
 from recommender.training.split import Split
-from recommender.training.watch import Watch
 from recommender.types import FloatArray
 
 FIT_SHARE = 0.6
@@ -27,6 +29,13 @@ RECORD = "fitted.json"
 NEVER = 2**62
 
 
+class Watching(Progress, Protocol):
+    """A `Progress` that may end a run between stages."""
+
+    def check(self) -> None:
+        """Raise where the run must end."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fitted:
     """`folder` holds the files of a bundle; text_vectors (n_items, d) float32; metrics: numbers by name."""
@@ -36,14 +45,14 @@ class Fitted:
     metrics: Mapping[str, float]
 
 
-def fitted(split: Split, settings: Mapping[str, Any], folder: Path, watch: Watch) -> Fitted:
+def fitted(split: Split, settings: Mapping[str, Any], folder: Path, watch: Watching) -> Fitted:
     """Train, or take up what this run has trained before its process was ended."""
     if not (folder / RECORD).is_file():
         _fit(split, _settings(settings, folder), folder, watch)
     return _read(folder)
 
 
-def fitted_untuned(split: Split, settings: Mapping[str, Any], folder: Path, watch: Watch) -> Fitted:
+def fitted_untuned(split: Split, settings: Mapping[str, Any], folder: Path, watch: Watching) -> Fitted:
     """Train context model and head on the encoder as it came, in half the time: there is nothing to tune."""
     if not (folder / RECORD).is_file():
         tuned = _settings(settings, folder)
@@ -69,6 +78,7 @@ def _settings(settings: Mapping[str, Any], folder: Path) -> TrainingSettings:
         minutes=float(settings["minutes"]) * FIT_SHARE,
         seed=int(settings.get("seed", 0)),
         encoder=bundles.encoder_spec() if spec == "auto" else spec,
+        n_threads=settings.get("n_threads"),
         checkpoint_dir=folder / "checkpoints",
         least_pairs=int(settings.get("least_pairs", default.least_pairs)),
         least_examples=int(settings.get("least_examples", default.least_examples)),
@@ -81,19 +91,37 @@ def _read(folder: Path) -> Fitted:
     return Fitted(folder / "bundle", np.load(folder / "text_vectors.npy", allow_pickle=False), metrics)
 
 
-def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Watch) -> None:
+def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Watching) -> None:
     data = TrainingData(
         interactions=split.whole,
         items=split.items,
         train_end=split.test_start,
         test_start=split.test_start,
         test_end=split.test_end,
+        judgements=split.judgements,
     )
     made = fit(data, settings, watch)
     watch.check()
-    watch.stage("bundle")
     shutil.rmtree(folder / "bundle", ignore_errors=True)
     (folder / "bundle").mkdir(parents=True)
+    watch.stage("search")
+    made.metrics |= _fit_matcher(made, split, settings, folder / "bundle", watch)
+    watch.check()
+    watch.stage("bundle")
     export.write(made, folder / "bundle")
     np.save(folder / "text_vectors.npy", made.text_vectors, allow_pickle=False)
     (folder / RECORD).write_text(json.dumps(made.metrics))
+
+
+def _fit_matcher(
+    made: Artifacts, split: Split, settings: TrainingSettings, folder: Path, watch: Watching
+) -> dict[str, float]:
+    """Train the trees of search where enough queries were judged; search keeps the fixed formula elsewhere."""
+    if len(split.judgements) < settings.least_judgements:
+        return {}
+    texts = split.items.texts
+    shown = Shown(LexicalIndex.build(texts, split.titles), WordTable.build(split.titles), None)
+    return fit_matcher(
+        split.judgements, shown, made.encoder, texts, folder,
+        before=made.untuned_on_grades, settings=settings, progress=watch,
+    )  # fmt: skip

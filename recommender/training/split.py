@@ -10,7 +10,7 @@ from recommender.cleaning import CleaningReport, Recorded, clean
 from recommender.datasets import Dataset
 from recommender.exceptions import InsufficientData
 from recommender.state import DAY_SECONDS
-from recommender.types import Interactions, ItemTable
+from recommender.types import Interactions, ItemTable, Judgements
 
 TEST_DAYS = 30.0
 TEST_SHARE = 0.2
@@ -34,6 +34,8 @@ class Split:
     test_start: float
     test_end: float
     report: CleaningReport
+    titles: tuple[str, ...]
+    judgements: Judgements
 
 
 def split_in_time(dataset: Dataset) -> Split:
@@ -53,7 +55,15 @@ def split_in_time(dataset: Dataset) -> Split:
         test_start=test_start,
         test_end=test_end,
         report=_added(report, window_report, n_read=len(dataset.recorded)),
+        titles=dataset.titles,
+        judgements=dataset.judgements,
     )
+
+
+def untested(dataset: Dataset, *, at: float) -> Split:
+    """Everything before `at` to learn from, and no test: for a judgement that is made elsewhere."""
+    past, report = clean(dataset.recorded.before(at), now=at)
+    return Split(past, past, dataset.items, at, at, report, dataset.titles, dataset.judgements)
 
 
 def joined(first: Interactions, second: Interactions) -> Interactions:

@@ -113,7 +113,7 @@ def _train(run: Run, watch: Watch) -> Ended:
     made, decision = _judge(run, bench, made, some, watch)
     watch.check()
     watch.stage("publication")
-    bundle = _publish(dataset, made)
+    bundle = publish(dataset, made)
     return _promote(bundle, decision)
 
 
@@ -181,7 +181,7 @@ def _on_case(watch: Watch, done: int, total: int) -> None:
         watch.check()
 
 
-def _publish(dataset: datasets.Dataset, made: Fitted) -> Bundle:
+def publish(dataset: datasets.Dataset, made: Fitted) -> Bundle:
     """Write the bundle and the vectors that training has made already; encode the rest."""
     encoder_hash = json.loads((made.folder / "encoder.json").read_text())["hash"]
     bundle = bundles.write_bundle(made.folder, is_trained=True, encoder_hash=encoder_hash)

@@ -1,0 +1,166 @@
+"""Fine-tunes the encoder on graded answers: the better an item answers a query, the nearer it comes to it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from recommender.ml.contrastive import TuneSettings, _optimizer, _prepare
+from recommender.ml.encoder import Encoder, low_precision
+from recommender.types import Judgements
+
+GOOD = 0.65
+"""From this grade on an item counts as an answer: it is drawn to its query, and never pushed away from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GradedSettings:
+    """How the encoder learns from grades; `ranking` weighs the pairs within a query beside the answers in the batch."""
+
+    n_steps: int = 3_000
+    batch_queries: int = 16
+    items_per_query: int = 4
+    learning_rate: float = 8e-5
+    weight_decay: float = 0.01
+    dropout: float = 0.1
+    frozen_layers: int = 2
+    temperature: float = 0.05
+    ranking: float = 1.0
+    kept_share: float = 0.3
+    """Share of the weights before tuning in the average that is kept: Wortsman et al. 2022, "Robust fine-tuning of
+    zero-shot models" (WiSE-FT), equation 1. Other shops' queries lose less, the own ones nothing."""
+
+
+def tune_on_grades(
+    encoder: Encoder,
+    judged: Judgements,
+    texts: Sequence[str],
+    *,
+    minutes: float,
+    seed: int = 0,
+    settings: GradedSettings | None = None,
+    on_step: Callable[[int, int, float], None] = lambda step, total, loss: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> int:
+    """Tune in place for `minutes` or `n_steps`, whichever is first; return the steps taken.
+
+    Loss: InfoNCE of a query and one answer among the items of the batch (van den Oord et al. 2018, equation 4), both
+    ways, plus RankNet (Burges et al. 2005, equation 3) over the items of one query, weighted by their gap in grade.
+    """
+    settings = settings or GradedSettings()
+    lists = _Lists.of(judged)
+    if not lists:
+        return 0
+    torch.manual_seed(seed)
+    before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
+    model = _prepare(encoder, TuneSettings(dropout=settings.dropout, frozen_layers=settings.frozen_layers))
+    optimizer = _optimizer(
+        model, TuneSettings(learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
+    )
+    generator, started, step = np.random.default_rng(seed), time.monotonic(), 0
+    order: list[int] = []
+    while step < settings.n_steps and not should_stop():
+        progress = max(step / settings.n_steps, (time.monotonic() - started) / max(minutes * 60, 1e-9))
+        if progress >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * min(1, (step + 1) / 20) * 0.5 * (1 + math.cos(math.pi * progress))
+        if len(order) < settings.batch_queries:
+            order += generator.permutation(len(lists)).tolist()
+        drawn = [lists[order.pop()].draw(settings.items_per_query, generator) for _ in range(settings.batch_queries)]
+        loss = _loss(encoder, [judged.queries[one.query] for one in drawn], drawn, texts, settings)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        on_step(step, settings.n_steps, float(loss.detach()))
+    _average(model, before, settings.kept_share)
+    model.eval()
+    return step
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """One query with its answer first and other judged items behind it: item (k,) rows, grade (k,)."""
+
+    query: int
+    item: npt.NDArray[np.integer]
+    grade: npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    query: int
+    item: npt.NDArray[np.integer]
+    grade: npt.NDArray[np.floating]
+
+    def draw(self, most: int, generator: np.random.Generator) -> _Drawn:
+        """Choose an answer at random, and others up to `most` items."""
+        best = np.flatnonzero(self.grade >= min(GOOD, float(self.grade.max())))
+        answer = int(generator.choice(best))
+        rest = generator.permutation(np.delete(np.arange(len(self.item)), answer))[: most - 1]
+        places = np.r_[answer, rest].astype(np.int64)
+        return _Drawn(self.query, self.item[places], self.grade[places])
+
+
+class _Lists(list[_List]):
+    """The queries that have an answer, with all that was judged for them."""
+
+    @classmethod
+    def of(cls, judged: Judgements) -> _Lists:
+        order = np.argsort(judged.query, kind="stable")
+        cut = np.flatnonzero(np.diff(judged.query[order])) + 1
+        parts = [part for part in np.split(order, cut) if len(part) and judged.grade[part].max() >= GOOD]
+        return cls(_List(int(judged.query[part[0]]), judged.item[part], judged.grade[part]) for part in parts)
+
+
+def _loss(
+    encoder: Encoder, queries: list[str], drawn: list[_Drawn], texts: Sequence[str], settings: GradedSettings
+) -> Tensor:
+    owner = torch.from_numpy(np.repeat(np.arange(len(drawn)), [len(one.item) for one in drawn]))
+    items = np.concatenate([one.item for one in drawn])
+    grade = torch.from_numpy(np.concatenate([one.grade for one in drawn]).astype(np.float32))
+    asked = _encoded(encoder, queries)
+    shown = _encoded(encoder, [texts[row] for row in items])
+    owner, grade = owner.to(asked.device), grade.to(asked.device)
+    logits = asked @ shown.T / settings.temperature
+    answer = torch.searchsorted(owner, torch.arange(len(drawn), device=asked.device))
+    ours = owner[None, :] == torch.arange(len(drawn), device=asked.device)[:, None]
+    same = torch.from_numpy(items[:, None] == items[answer.cpu().numpy()][None, :]).T.to(asked.device)
+    hidden = (ours | same).clone()
+    hidden[torch.arange(len(drawn)), answer] = False
+    target = torch.arange(len(drawn), device=asked.device)
+    loss = nn.functional.cross_entropy(logits.masked_fill(hidden, -1e4), answer)
+    loss = loss + 0.5 * nn.functional.cross_entropy(logits.T[answer].masked_fill(hidden.T[answer], -1e4), target)
+    own = logits[owner, torch.arange(len(owner))]
+    gap = (grade[:, None] - grade[None, :]).clamp(min=0) * (owner[:, None] == owner[None, :])
+    margin = (own[:, None] - own[None, :]) * settings.temperature * 10
+    ranked = (gap * nn.functional.softplus(-margin)).sum() / gap.sum().clamp(min=1e-6)
+    return loss + settings.ranking * ranked
+
+
+def _encoded(encoder: Encoder, texts: list[str], *, n_groups: int = 3) -> Tensor:
+    """Encode with gradients; texts of like length share a batch, for padding costs as much as words."""
+    order = np.argsort([len(text) for text in texts], kind="stable")
+    parts = []
+    for places in np.array_split(order, max(1, min(n_groups, len(order) // 8))):
+        with low_precision(encoder.device):
+            parts.append(encoder.model(**encoder.tokens([texts[place] for place in places])).float())
+    back = np.empty(len(order), np.int64)
+    back[order] = np.arange(len(order))
+    return torch.cat(parts)[torch.from_numpy(back)]
+
+
+def _average(model: nn.Module, before: dict[str, Tensor], share: float) -> None:
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                value.mul_(1 - share).add_(before[name], alpha=share)

@@ -1,0 +1,162 @@
+"""Judged queries and a folder with an encoder in, trees that grade the items of a search out, beside the encoder."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recommender.ml import trees
+from recommender.ml.encoder import Encoder
+from recommender.ml.graded import tune_on_grades
+from recommender.ml.train import Progress, TrainingSettings
+from recommender.ml.trees import TreeSettings
+from recommender.ranking import MATCHER
+from recommender.retrieval.lexical import LexicalIndex
+from recommender.retrieval.matching import MATCH_FEATURES, Searchable, match_features
+from recommender.retrieval.wording import WordTable
+from recommender.types import FloatArray, IntArray, Judgements
+
+N_FOLDS = 2
+N_DISTRACTORS = 8
+"""Items of the catalogue drawn at random beside the judged ones of each query: what no answer looks like."""
+
+DISTRACTOR_GRADE = -0.15
+"""Below the worst grade that a person gives: who judged saw only items that some search had found."""
+
+LEAST_QUERIES = 100
+N_FORESTS = 2
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a search reads, with the vectors of one encoder."""
+
+    lexical: LexicalIndex
+    wording: WordTable
+    vectors: FloatArray | None
+
+
+def fit_matcher(
+    judged: Judgements,
+    shelf: Searchable,
+    encoder: Encoder,
+    texts: tuple[str, ...],
+    folder: Path,
+    *,
+    before: Mapping[str, Any] | None,
+    settings: TrainingSettings,
+    progress: Progress,
+) -> dict[str, float]:
+    """Write matcher.onnx and matcher.json to `folder` and return figures; nothing below `LEAST_QUERIES` queries.
+
+    The trees must see the encoder's opinion of queries that it was not tuned on, or they would trust it too much: so
+    each half of the queries is described by an encoder that was tuned on the other half (stacking: Wolpert 1992).
+    before: the encoder's weights before it saw any judgement, None where it never saw one.
+    """
+    plan = _Plan.of(judged, len(texts), seed=settings.seed)
+    if plan is None:
+        return {}
+    rows = np.zeros((len(plan.query), len(MATCH_FEATURES)), np.float32)
+    fold_of = np.random.default_rng(settings.seed).integers(0, N_FOLDS, len(judged.queries))
+    for fold in range(N_FOLDS):
+        reader = _tuned_without(fold_of == fold, judged, encoder, texts, before, settings, progress)
+        here = np.flatnonzero(fold_of[plan.query] == fold)
+        rows[here] = _described(judged.queries, plan.query[here], plan.item[here], shelf, reader, texts)
+        if progress.should_stop():
+            return {}
+    grown = [TreeSettings(seed=settings.seed + number, n_trees=300, learning_rate=0.05) for number in range(N_FORESTS)]
+    boosters = [trees.grow(rows, plan.target, settings=one) for one in grown]
+    _write(boosters, folder, rows)
+    missed = trees.predict(boosters, rows) - plan.target
+    return {"matcher_rows": float(len(rows)), "matcher_error": float(np.sqrt(np.mean(missed**2)))}
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What the trees learn from: query, item (n,) int32 and target (n,) float32, grouped by query."""
+
+    query: IntArray
+    item: IntArray
+    target: FloatArray
+
+    @classmethod
+    def of(cls, judged: Judgements, n_items: int, *, seed: int) -> _Plan | None:
+        asked = np.unique(judged.query)
+        if len(asked) < LEAST_QUERIES:
+            return None
+        generator = np.random.default_rng((seed, 1))
+        query = np.concatenate([judged.query, np.repeat(asked, N_DISTRACTORS)])
+        item = np.concatenate([judged.item, generator.integers(0, n_items, len(asked) * N_DISTRACTORS)])
+        target = np.concatenate([judged.grade, np.full(len(asked) * N_DISTRACTORS, DISTRACTOR_GRADE)])
+        order = np.argsort(query, kind="stable")
+        return cls(query[order].astype(np.int32), item[order].astype(np.int32), target[order].astype(np.float32))
+
+
+def _tuned_without(
+    left_out: npt.NDArray[np.bool_],
+    judged: Judgements,
+    encoder: Encoder,
+    texts: tuple[str, ...],
+    before: Mapping[str, Any] | None,
+    settings: TrainingSettings,
+    progress: Progress,
+) -> Encoder:
+    """An encoder tuned as the served one was, on the other queries only."""
+    if before is None:
+        return encoder
+    reader = Encoder(encoder.name, copy.deepcopy(encoder.model), encoder.tokenizer)
+    reader.model.load_state_dict(dict(before))
+    tune_on_grades(
+        reader,
+        judged.of_queries(~left_out),
+        texts,
+        minutes=settings.minutes * settings.fold_share,
+        seed=settings.seed,
+        settings=settings.graded,
+        on_step=progress.step,
+        should_stop=progress.should_stop,
+    )
+    return reader
+
+
+def _described(
+    queries: tuple[str, ...],
+    query: IntArray,
+    item: IntArray,
+    shelf: Searchable,
+    reader: Encoder,
+    texts: tuple[str, ...],
+) -> FloatArray:
+    """Return (n, n_features): each query's rows by the same function that a search calls."""
+    asked, start = np.unique(query, return_index=True)
+    stop = np.append(start[1:], len(query))
+    hits = [shelf.lexical.search(queries[place], 10) for place in asked.tolist()]
+    needed = np.unique(np.concatenate([item, *[hit.rows for hit in hits]]))
+    vectors = np.zeros((len(texts), reader.dimension), np.float32)
+    vectors[needed] = reader.encode([texts[row] for row in needed])
+    spoken = reader.encode([" ".join(queries[place].casefold().split()) for place in asked])
+    seen = Shown(shelf.lexical, shelf.wording, vectors)
+    parts = [
+        match_features(queries[place], item[first:last], seen, hits=hit, vector=vector)
+        for place, first, last, hit, vector in zip(asked.tolist(), start, stop, hits, spoken, strict=True)
+    ]
+    return np.concatenate(parts)
+
+
+def _write(boosters: list[object], folder: Path, rows: FloatArray) -> None:
+    trees.export(boosters, folder / MATCHER, n_features=len(MATCH_FEATURES), sample=rows[:2000])
+    record = {
+        "format": FORMAT,
+        "names": list(MATCH_FEATURES),
+        "n_forests": len(boosters),
+        "importance": trees.importance(boosters, MATCH_FEATURES),
+    }
+    (folder / "matcher.json").write_text(json.dumps(record))
