@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import datetime as dt
 import gzip
 import math
 import os
@@ -142,7 +143,7 @@ def load_items(rows: Iterable[dict[str, str]], id_column: str, *, first_seen: di
     return len(items)
 
 
-def adopt(folder: Path) -> None:
+def adopt(folder: Path, *, at: float | None = None) -> None:
     """Let a bundle that `keep` wrote serve this catalogue. Raises InputError for a folder that holds none."""
     import json
 
@@ -153,7 +154,7 @@ def adopt(folder: Path) -> None:
     record = json.loads((folder / "encoder.json").read_text())
     bundle = bundles.write_bundle(folder, is_trained=True, encoder_hash=record["hash"])
     vectors.encode_missing(bundle.name)
-    statistics.refresh_statistics()
+    statistics.refresh_statistics(at=None if at is None else dt.datetime.fromtimestamp(at, dt.UTC))
     bundles.promote(bundle)
 
 

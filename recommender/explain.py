@@ -10,8 +10,8 @@ import numpy as np
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from recommender.neighbours import Neighbours
 from recommender.retrieval.shelf import Shelf
-from recommender.state import Neighbours
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Profile, Reason
 
 N_REASONS = 2

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, Neighbours, State, build_state
+from recommender.neighbours import Neighbours
+from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, State, build_state
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, ItemTable, Profile
 
 __all__ = ["BERT_FEATURES", "FEATURE_NAMES", "HISTORY_LIMIT", "QUERY_FEATURES", "State", "build_state", "features"]
@@ -22,6 +23,14 @@ HALF_LIFE_DAYS = 60.0
 """How fast a past event fades in the item-kNN score."""
 
 HABIT_DAYS = 30.0
+LASTING_DAYS, LASTING_MOST = 60.0, 3.0
+"""Half-life of a lasting habit, and how many orders of today it may count at most: one more says nothing new."""
+
+SEVERAL = 5
+"""Items of the history nearest to a candidate, whose mean is `several_match`: one may be chance, five are a taste."""
+
+MOST_COMPARED = 200
+"""Items of the history that a candidate is compared with one by one: the products cost a millisecond beyond it."""
 ORDER_DECAY = 0.9
 """Weight lost per later order, as the within-group decay of TIFU-KNN (Hu et al. 2020, section 3.2, r_b = .9)."""
 
@@ -29,29 +38,43 @@ RECENT_ITEMS = 10
 
 OWN = (
     "own_orders", "own_share", "own_decayed", "own_fading", "own_recency", "own_in_last", "own_due", "own_repeated",
-    "own_quantity", "is_own",
+    "own_quantity", "is_own", "own_lasting", "own_popular", "own_trend",
 )  # fmt: skip
 INTEREST = ("viewed", "carted", "refunded", "dismissed")
 NEIGHBOUR = (
     "knn", "knn_mean", "knn_recent", "knn_basket", "last_order", "bought_with_current", "like_current",
-    "bought_with_cart",
+    "bought_with_cart", "regression", "regression_fading", "sequel", "sequel_fading",
 )  # fmt: skip
-POPULARITY = ("popular_1", "popular_7", "popular_30", "popular_ever", "trend", "sold_lately", "fresh")
+POPULARITY = (
+    "popular_1",
+    "popular_7",
+    "popular_30",
+    "popular_ever",
+    "trend",
+    "sold_lately",
+    "fresh",
+    "age",
+    "sold_before",
+)
 TASTE = ("price_gap", "price_level", "category_share", "category_current")
-VISITOR = ("is_cold", "visitor_orders", "visitor_recency", "has_query")
+VISITOR = ("is_cold", "visitor_orders", "visitor_recency", "has_query", "visitor_items", "order_size")
 TEXT = ("lexical",)
-BERT = ("interest_match", "query_match", "history_match", "last_order_match", "current_match")
+BERT = (
+    "interest_match", "query_match", "history_match", "last_order_match", "current_match", "nearest_of_last",
+    "several_match",
+)  # fmt: skip
 PRODUCTS = (
     ("new_knn", "knn_mean"), ("new_popular_7", "popular_7"), ("new_popular_30", "popular_30"), ("new_trend", "trend"),
     ("new_fresh", "fresh"), ("new_price_gap", "price_gap"), ("new_interest_match", "interest_match"),
-    ("new_history_match", "history_match"),
+    ("new_history_match", "history_match"), ("new_regression", "regression_fading"), ("new_sequel", "sequel_fading"),
+    ("new_several", "several_match"),
 )  # fmt: skip
 """Product of "new to the visitor" with another feature: one model that learns habit and novelty apart."""
 
 FEATURE_NAMES: tuple[str, ...] = (
     *OWN, *INTEREST, *NEIGHBOUR, *POPULARITY, *TASTE, *VISITOR, *TEXT, *BERT, *(name for name, _ in PRODUCTS)
 )  # fmt: skip
-BERT_FEATURES: frozenset[str] = frozenset({*BERT, "new_interest_match", "new_history_match"})
+BERT_FEATURES: frozenset[str] = frozenset({*BERT, "new_interest_match", "new_history_match", "new_several"})
 """The head without these is the linear baseline."""
 
 QUERY_FEATURES: frozenset[str] = frozenset({"query_match", "lexical"})
@@ -101,7 +124,10 @@ def features(
     columns.update(_own(orders, place, len(candidates)))
     columns.update(_interest(profile, place, len(candidates)))
     columns.update(_neighbours(profile, orders, state, place, len(candidates)))
+    columns.update(_sequels(orders, state, place, len(candidates)))
     columns.update(_popularity(profile, candidates, state, items))
+    columns["own_popular"] = columns["own_lasting"] * np.log1p(state.counts[candidates, 2])
+    columns["own_trend"] = columns["own_lasting"] * columns["trend"]
     columns.update(_taste(profile, candidates, items))
     columns.update(_visitor(profile, orders, len(candidates)))
     columns["lexical"] = _relative(lexical, len(candidates))
@@ -147,6 +173,7 @@ def _own(orders: Orders, place: IntArray, n: int) -> Columns:
         "own_repeated": (count > 1).astype(np.float32) * np.exp(-gap / 90.0),
         "own_quantity": np.log1p(_sum(where, orders.quantity, n)),
         "is_own": (count > 0).astype(np.float32),
+        "own_lasting": np.minimum(_sum(where, lasting(orders), n), LASTING_MOST),
     }
 
 
@@ -162,6 +189,11 @@ def _cycle(age: npt.NDArray[np.float64], where: IntArray, count: FloatArray, n: 
     gap = np.where(count > 1, (first[:n] - since) / np.maximum(count - 1, 1), 0)
     due = np.where(count > 1, np.exp(-np.abs(np.log((since + 1) / (gap + 1)))), 0)
     return gap.astype(np.float32), due.astype(np.float32), since.astype(np.float32)
+
+
+def lasting(orders: Orders) -> npt.NDArray[np.float64]:
+    """Return the weight of each (item, order): half after `LASTING_DAYS`."""
+    return 0.5 ** (orders.age_days / LASTING_DAYS)
 
 
 def _interest(profile: Profile, place: IntArray, n: int) -> Columns:
@@ -202,6 +234,25 @@ def _neighbours(profile: Profile, orders: Orders, state: State, place: IntArray,
     }
 
 
+def _sequels(orders: Orders, state: State, place: IntArray, n: int) -> Columns:
+    """What the regression and the next orders of others say, of all that was bought and of what lasts."""
+    own, weight = _summed(orders.item, lasting(orders))
+    last = np.unique(orders.last())
+    return {
+        "regression": _spread(state.regression, own, np.ones(len(own), np.float32), place, n),
+        "regression_fading": _spread(state.regression, own, weight, place, n),
+        "sequel": _mean_spread(state.sequel, last, place, n),
+        "sequel_fading": _spread(state.sequel, own, weight / max(float(weight.sum()), 1e-6), place, n),
+    }
+
+
+def _summed(item: IntArray, weight: npt.NDArray[np.floating]) -> tuple[IntArray, FloatArray]:
+    """Return each item once with its weights added, at most `LASTING_MOST`."""
+    own, where = np.unique(item, return_inverse=True)
+    total = np.bincount(where, weights=weight, minlength=len(own))
+    return own.astype(np.int32), np.minimum(total, LASTING_MOST).astype(np.float32)
+
+
 def _strongest(item: IntArray, weight: npt.NDArray[np.floating]) -> tuple[IntArray, FloatArray]:
     """Return each item once with its largest weight."""
     order = np.lexsort((-weight, item))
@@ -234,6 +285,8 @@ def _popularity(profile: Profile, candidates: IntArray, state: State, items: Ite
         "trend": np.log((counts[:, 1] + 1) / (counts[:, 2] * (7 / 30) + 1)),
         "sold_lately": np.exp(-since_sold / 14.0),
         "fresh": np.nan_to_num(np.exp(-age / HABIT_DAYS)),
+        "age": np.nan_to_num(np.log1p(age), posinf=0.0),
+        "sold_before": np.log1p(counts[:, 3]) - np.log1p(counts[:, 2]),
     }
 
 
@@ -262,6 +315,8 @@ def _visitor(profile: Profile, orders: Orders, n: int) -> Columns:
         "visitor_orders": float(np.log1p(orders.n_orders)),
         "visitor_recency": float(np.exp(-since / HABIT_DAYS)),
         "has_query": float(bool(profile.query)),
+        "visitor_items": float(np.log1p(len(np.unique(orders.item)))),
+        "order_size": float(np.log1p(len(orders.item) / max(orders.n_orders, 1))),
     }
     return {name: np.full(n, value, np.float32) for name, value in values.items()}
 
@@ -287,13 +342,22 @@ def _matches(
         columns["current_match"] = own @ vectors[profile.current_item]
     recent = np.unique(profile.item[(profile.item >= 0) & (EVENT_WEIGHTS[profile.type] > 0)][-RECENT_ITEMS:])
     if len(recent):
-        similarity = own @ vectors[recent].T
-        similarity[candidates[:, None] == recent[None, :]] = 0  # an item is not news of itself
-        columns["history_match"] = similarity.max(axis=1)
+        columns["history_match"] = _others(own @ vectors[recent].T, candidates, recent).max(axis=1)
     last = orders.last()
     if len(last):
         columns["last_order_match"] = own @ vectors[last].mean(axis=0)
+        columns["nearest_of_last"] = _others(own @ vectors[last].T, candidates, last).max(axis=1)
+    bought = np.asarray(list(dict.fromkeys(orders.item[::-1].tolist()))[:MOST_COMPARED], np.int32)
+    if len(bought):
+        near = np.sort(_others(own @ vectors[bought].T, candidates, bought), axis=1)[:, -SEVERAL:]
+        columns["several_match"] = near.mean(axis=1)
     return columns
+
+
+def _others(similarity: FloatArray, candidates: IntArray, rows: IntArray) -> FloatArray:
+    """Set the likeness of an item to itself to 0: it is no news of itself."""
+    similarity[candidates[:, None] == rows[None, :]] = 0
+    return similarity
 
 
 def _relative(lexical: FloatArray | None, n: int) -> FloatArray:

@@ -84,3 +84,48 @@ class Head:
             seen=frozenset(record["seen"]),
             **arrays,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """The additive head and a forest of trees as one score: each brought to mean 0 and deviation 1, weighted, summed.
+
+    shift, scale, weight: of the head's log-odds and of the forest's score, in this order; raw and probability (m,): the
+    calibrator of the sum.
+    """
+
+    shift: tuple[float, float]
+    scale: tuple[float, float]
+    weight: tuple[float, float]
+    raw: FloatArray
+    probability: FloatArray
+
+    def scores(self, additive: FloatArray, forest: FloatArray) -> FloatArray:
+        """Return (n,) float32 before calibration; both inputs (n,)."""
+        parts = zip((additive, forest), self.shift, self.scale, self.weight, strict=True)
+        total = sum(weight * (part - shift) / scale for part, shift, scale, weight in parts)
+        return np.asarray(total, np.float32)
+
+    def calibrate(self, scores: FloatArray) -> FloatArray:
+        """Return (n,) float32 probabilities."""
+        return np.interp(scores, self.raw, self.probability).astype(np.float32)
+
+    def to_json(self) -> str:
+        """Write every number as text."""
+        record: dict[str, Any] = {"format": FORMAT, "shift": self.shift, "scale": self.scale, "weight": self.weight}
+        record |= {
+            name: np.asarray(getattr(self, name), np.float64).round(7).tolist() for name in ("raw", "probability")
+        }
+        return json.dumps(record)
+
+    @classmethod
+    def from_json(cls, text: str) -> Mixture:
+        """Read what `to_json` wrote. Raises BundleError for another format."""
+        record: Mapping[str, Any] = json.loads(text)
+        if record.get("format") != FORMAT:
+            raise BundleError(f"mixture.json has format {record.get('format')!r}, not {FORMAT}: train a new bundle.")
+        shift, scale, weight = (
+            (float(one), float(two)) for one, two in map(record.__getitem__, ("shift", "scale", "weight"))
+        )
+        raw, probability = (np.asarray(record[name], np.float32) for name in ("raw", "probability"))
+        return cls(shift, scale, weight, raw, probability)

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 
 from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES, QUERY_FEATURES, features
-from recommender.head import Head
+from recommender.head import Head, Mixture
 from recommender.retrieval.matching import MATCH_FEATURES
 from recommender.sequence import decayed_mean, sequence
 from recommender.state import State
@@ -43,7 +43,7 @@ FALLBACK_GRADE = {"meaning": 0.35, "word_cosine": 0.18, "letters": 0.18, "like_b
 """Grade of an item for a query where no trees are trained: shares of 1. Round numbers near the least squares over
 graded queries of a hardware shop: the untuned encoder alone orders .602 of the pairs rightly, words .592, this .610."""
 
-MATCHER, MATCHER_INPUT = "matcher.onnx", "rows"
+MATCHER, FOREST, TREES_INPUT = "matcher.onnx", "forest.onnx", "rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,13 @@ class Ranker:
         encoder: onnxruntime.InferenceSession, context: onnxruntime.InferenceSession | None = None,
         delta: dict[str, FloatArray] | None = None, head: Head | None = None,
         thresholds: dict[str, float] | None = None, matcher: onnxruntime.InferenceSession | None = None,
+        forest: onnxruntime.InferenceSession | None = None, mixture: Mixture | None = None,
     ) -> None:  # fmt: skip
         self.name, self.encoder_hash, self.dimension = name, encoder_hash, dimension
         self.head, self.thresholds = head, thresholds or {}
         self._max_tokens, self._tokenizer, self._encoder = max_tokens, tokenizer, encoder
         self._context, self._delta, self._matcher = context, delta or {}, matcher
+        self._forest, self._mixture = forest, mixture
         self._queries: OrderedDict[str, FloatArray] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -91,6 +93,8 @@ class Ranker:
                 head=_head(head_path) if head_path.is_file() else None,
                 thresholds=_json(folder / "thresholds.json") if head_path.is_file() else None,
                 matcher=_matcher(folder, n_threads),
+                forest=_session(folder / FOREST, n_threads) if (folder / FOREST).is_file() else None,
+                mixture=_mixture(folder / "mixture.json"),
             )
         except BundleError:
             raise
@@ -200,8 +204,18 @@ class Ranker:
         if self.head is None or (asks and not self.knows_queries):
             logits = fallback_logits(rows)
             return ScoredCandidates((1 / (1 + np.exp(-logits))).astype(np.float32), logits, rows)
-        logits = self.head.logits(rows)
-        return ScoredCandidates(self.head.calibrate(logits), logits, rows)
+        logits = self.logits(rows)
+        calibrate = self._mixture.calibrate if self._mixture is not None else self.head.calibrate
+        return ScoredCandidates(calibrate(logits), logits, rows)
+
+    def logits(self, rows: FloatArray) -> FloatArray:
+        """Return (n,) float32: the head's log-odds, or its mixture with the trees; the formula's without a head."""
+        if self.head is None:
+            return fallback_logits(rows)
+        additive = self.head.logits(rows)
+        if self._forest is None or self._mixture is None:
+            return additive
+        return self._mixture.scores(additive, self._forest.run(None, {TREES_INPUT: rows})[0][:, 0])
 
     @property
     def knows_queries(self) -> bool:
@@ -221,7 +235,7 @@ class Ranker:
         """
         if self._matcher is None:
             return formula_grade(rows)
-        return np.ascontiguousarray(self._matcher.run(None, {MATCHER_INPUT: rows})[0][:, 0])
+        return np.ascontiguousarray(self._matcher.run(None, {TREES_INPUT: rows})[0][:, 0])
 
     def contributions(self, row: FloatArray) -> list[tuple[str, float]]:
         """Return (feature, log-odds it adds) of one row of features (f,), largest first; zeros left out."""
@@ -238,6 +252,8 @@ class Ranker:
         if self.head is not None and "logit" in golden:
             rows = np.linspace(0, 1, len(FEATURE_NAMES), dtype=np.float32)[None, :]
             difference = max(difference, abs(float(self.head.logits(rows)[0]) - golden["logit"]))
+            if "mixed" in golden:
+                difference = max(difference, abs(float(self.logits(rows)[0]) - golden["mixed"]))
         if not difference <= GOLDEN_TOLERANCE:
             raise BundleError(
                 f"Bundle {self.name} answers its golden input with a difference of {difference:.1e}, allowed is "
@@ -301,6 +317,10 @@ def _matcher(folder: Path, n_threads: int) -> onnxruntime.InferenceSession | Non
     if tuple(record["names"]) != MATCH_FEATURES:
         raise BundleError(f"{MATCHER} was trained on other features than this version computes: train a new bundle.")
     return _session(folder / MATCHER, n_threads)
+
+
+def _mixture(path: Path) -> Mixture | None:
+    return Mixture.from_json(path.read_text()) if path.is_file() else None
 
 
 def _delta(folder: Path) -> dict[str, FloatArray]:

@@ -15,7 +15,7 @@ from recommender import bundles, conf
 from recommender.exceptions import BundleError, BundleUnreachable
 from recommender.models import Bundle
 from recommender.retrieval.shelf import Shelf, build_shelf, load_shelf, refresh_shelf
-from recommender.state import Neighbours, State
+from recommender.state import State
 from recommender.types import ItemTable, Rung
 
 if TYPE_CHECKING:
@@ -81,14 +81,7 @@ def empty_shelf() -> Shelf:
     """A shelf without items: what is served while nothing can be read."""
     none = np.empty(0, np.float32)
     items = ItemTable((), (), none, np.empty(0, np.int32), (), np.empty(0), np.empty(0, bool))
-    no_neighbours = Neighbours.from_lists([])
-    state = State.from_columns(
-        at=0.0,
-        counts=np.empty((0, 4), np.float32),
-        last_event_at=np.empty(0),
-        basket=no_neighbours,
-        visitor=no_neighbours,
-    )
+    state = State.from_columns(at=0.0, counts=np.empty((0, 4), np.float32), last_event_at=np.empty(0))
     return build_shelf(items, state=state)
 
 

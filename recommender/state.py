@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from scipy import sparse
 
+from recommender.neighbours import Neighbours, neighbours
+from recommender.regression import regression_neighbours, sequel_neighbours
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Interactions, ItemTable, TimeArray
 
 DAY_SECONDS = 86_400.0
-N_NEIGHBOURS = 50
-"""Neighbours kept per item; item-kNN is flat in k from about 50 on (Deshpande and Karypis 2004, section 6.3)."""
-
-SHRINKAGE = 5.0
-"""Added to the denominator of the cosine, so that one shared order proves little (Bell and Koren 2007, 3.1)."""
-
-LONGEST_HISTORY = 300
-"""Newest items of one basket or visitor that enter co-occurrence: the cost grows with its square."""
-
 EVENT_WEIGHTS: FloatArray = np.zeros(len(EventType), np.float32)
 """How much one event of each type says; a purchase is 1. Ordered as `EVENT_CODES`."""
 for _type, _weight in {
@@ -32,37 +22,8 @@ for _type, _weight in {
     EVENT_WEIGHTS[EVENT_CODES[_type]] = _weight
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """Items alike, in compressed rows: those of item i are `item[start[i]:start[i + 1]]`, best first.
-
-    start (n_items + 1,) int64; item (n,) int32; score (n,) float32 in (0, 1].
-    """
-
-    start: npt.NDArray[np.int64]
-    item: IntArray
-    score: FloatArray
-
-    @classmethod
-    def from_lists(cls, rows: Sequence[Sequence[tuple[int, float]]]) -> Neighbours:
-        """Build from one list of (row of the neighbour, score) per item."""
-        start = np.zeros(len(rows) + 1, np.int64)
-        start[1:] = np.cumsum([len(row) for row in rows])
-        pairs = [pair for row in rows for pair in row]
-        item = np.fromiter((pair[0] for pair in pairs), np.int32, len(pairs))
-        return cls(start, item, np.fromiter((pair[1] for pair in pairs), np.float32, len(pairs)))
-
-    def of(self, row: int) -> list[tuple[int, float]]:
-        """Return the neighbours of one item as (row, score), best first."""
-        span = slice(self.start[row], self.start[row + 1])
-        return list(zip(self.item[span].tolist(), self.score[span].tolist(), strict=True))
-
-    def spread(self, rows: IntArray, weights: FloatArray) -> tuple[IntArray, FloatArray]:
-        """Return every neighbour of `rows` and its score times the weight of the row; both (n_found,)."""
-        first, length = self.start[rows], self.start[rows + 1] - self.start[rows]
-        offsets = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
-        index = np.repeat(first, length) + offsets
-        return self.item[index], self.score[index] * np.repeat(weights, length)
+NEIGHBOURS = ("basket", "visitor", "regression", "sequel")
+"""The kinds of likeness of a `State`: shared orders, shared visitors, regression over visitors, the next order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +40,20 @@ class State:
     last_event_at: TimeArray
     basket: Neighbours
     visitor: Neighbours
+    regression: Neighbours
+    sequel: Neighbours
 
     @classmethod
     def from_columns(
-        cls, *, at: float, counts: FloatArray, last_event_at: TimeArray, basket: Neighbours, visitor: Neighbours
+        cls, *, at: float, counts: FloatArray, last_event_at: TimeArray, **neighbours: Neighbours
     ) -> State:
-        """Build from stored columns; NaN in `last_event_at` reads as never."""
+        """Build from stored columns; NaN in `last_event_at` reads as never, neighbours that are not given as none."""
         counts = np.ascontiguousarray(counts, np.float32).reshape(-1, 4)
         mean = counts.mean(axis=0) if len(counts) else np.zeros(4, np.float32)
         popularity = np.log1p(counts) - np.log1p(mean)
         last = np.where(np.isnan(last_event_at), -np.inf, last_event_at)
-        return cls(at, counts, popularity.astype(np.float32), last, basket, visitor)
+        alike = {name: neighbours.get(name) or Neighbours.none(len(counts)) for name in NEIGHBOURS}
+        return cls(at, counts, popularity.astype(np.float32), last, **alike)
 
 
 def build_state(interactions: Interactions, items: ItemTable, *, at: float) -> State:
@@ -99,6 +63,7 @@ def build_state(interactions: Interactions, items: ItemTable, *, at: float) -> S
     weight = np.where(item >= 0, EVENT_WEIGHTS[kind], 0)
     used = weight > 0
     item, time, weight = item[used], time[used], weight[used]
+    basket, visitor = interactions.basket[:n][used], interactions.visitor[:n][used]
     counts = [_count(item, weight * (time >= at - days * DAY_SECONDS), len(items)) for days in (1, 7, 30)]
     counts.append(_count(item, weight, len(items)))
     last = np.full(len(items), -np.inf)
@@ -107,70 +72,12 @@ def build_state(interactions: Interactions, items: ItemTable, *, at: float) -> S
         at=at,
         counts=np.stack(counts, axis=1),
         last_event_at=last,
-        basket=neighbours(interactions.basket[:n][used], item, weight, n_items=len(items)),
-        visitor=neighbours(interactions.visitor[:n][used], item, weight, n_items=len(items)),
+        basket=neighbours(basket, item, weight, n_items=len(items)),
+        visitor=neighbours(visitor, item, weight, n_items=len(items)),
+        regression=regression_neighbours(visitor, item, weight, n_items=len(items)),
+        sequel=sequel_neighbours(visitor, basket, item, time, n_items=len(items)),
     )
-
-
-def neighbours(
-    group: IntArray, item: IntArray, weight: FloatArray, *, n_items: int, k: int = N_NEIGHBOURS
-) -> Neighbours:
-    """Return for each item the k items that share most groups (orders or visitors) with it; group -1 is nobody.
-
-    score = sum_g w_gi w_gj / (|i| |j| + shrinkage): the cosine of item-kNN (Sarwar et al. 2001, section 3.1) with
-    `SHRINKAGE`. Inputs are (n_events,), ascending by time.
-    """
-    matrix = _incidence(group, item, weight, n_items)
-    product = (matrix.T @ matrix).tocsr()
-    norm = np.sqrt(product.diagonal()).astype(np.float32)
-    start, columns, scores = np.zeros(n_items + 1, np.int64), [], []
-    for row in range(n_items):
-        span = slice(product.indptr[row], product.indptr[row + 1])
-        column = product.indices[span]
-        score = product.data[span] / (norm[row] * norm[column] + SHRINKAGE)
-        score[column == row] = 0
-        best = _best(score, k)
-        start[row + 1] = start[row] + len(best)
-        columns.append(column[best])
-        scores.append(score[best])
-    if not columns:
-        return Neighbours.from_lists([])
-    return Neighbours(start, np.concatenate(columns).astype(np.int32), np.concatenate(scores).astype(np.float32))
-
-
-def _best(score: FloatArray, k: int) -> npt.NDArray[np.int64]:
-    """Return the places of the k largest positive scores, best first."""
-    place = np.argpartition(-score, k)[:k] if len(score) > k else np.arange(len(score))
-    place = place[score[place] > 0]
-    return place[np.argsort(-score[place], kind="stable")]
 
 
 def _count(item: IntArray, weight: FloatArray, n_items: int) -> FloatArray:
     return np.bincount(item, weights=weight, minlength=n_items).astype(np.float32)
-
-
-def _incidence(group: IntArray, item: IntArray, weight: FloatArray, n_items: int) -> sparse.csr_matrix:
-    """Return (n_groups, n_items): the strongest weight of the item in the group, newest items of long groups only."""
-    known = group >= 0
-    key = group[known].astype(np.int64) * n_items + item[known]
-    newest = np.arange(len(key))
-    order = np.lexsort((newest, key))
-    last = np.ones(len(key), bool)
-    last[:-1] = key[order][1:] != key[order][:-1]
-    if not len(key):
-        return sparse.csr_matrix((0, n_items), dtype=np.float32)
-    strongest = np.maximum.reduceat(weight[known][order], np.flatnonzero(np.r_[True, last[:-1]]))
-    rows, columns = key[order][last] // n_items, key[order][last] % n_items
-    rank = _rank_from_newest(rows, newest[order][last])
-    keep = rank < LONGEST_HISTORY
-    data = strongest.astype(np.float32)[keep]
-    return sparse.csr_matrix((data, (rows[keep], columns[keep])), shape=(int(rows.max()) + 1, n_items))
-
-
-def _rank_from_newest(group: npt.NDArray[np.int64], position: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return for each entry how many of its group are newer; `group` is ascending."""
-    order = np.lexsort((-position, group))
-    start = np.searchsorted(group, group[order])
-    rank = np.empty(len(group), np.int64)
-    rank[order] = np.arange(len(group)) - start
-    return rank

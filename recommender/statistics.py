@@ -9,12 +9,14 @@ from django.utils import timezone
 
 from recommender import datasets
 from recommender.models import Item, ItemStatistics
-from recommender.state import Neighbours, State, build_state
+from recommender.neighbours import Neighbours
+from recommender.state import NEIGHBOURS, State, build_state
 from recommender.types import ItemTable
 
 CHUNK_SIZE = 500
-MAX_NEIGHBOURS_STORED = 30
-FIELDS = ("n_1", "n_7", "n_30", "n_total", "last_event_at", "basket_neighbours", "visitor_neighbours", "computed_at")
+FIELDS = (
+    "n_1", "n_7", "n_30", "n_total", "last_event_at", "computed_at", *(f"{kind}_neighbours" for kind in NEIGHBOURS),
+)  # fmt: skip
 
 
 def refresh_statistics(*, at: dt.datetime | None = None) -> int:
@@ -53,11 +55,10 @@ def _statistics(key: int, row: int, items: ItemTable, state: State, computed_at:
         n_30=n_30,
         n_total=n_total,
         last_event_at=dt.datetime.fromtimestamp(last, dt.UTC) if np.isfinite(last) else None,
-        basket_neighbours=_named(state.basket, row, items),
-        visitor_neighbours=_named(state.visitor, row, items),
         computed_at=computed_at,
+        **{f"{kind}_neighbours": _named(getattr(state, kind), row, items) for kind in NEIGHBOURS},
     )
 
 
 def _named(neighbours: Neighbours, row: int, items: ItemTable) -> list[tuple[str, float]]:
-    return [(items.ids[other], round(score, 5)) for other, score in neighbours.of(row)[:MAX_NEIGHBOURS_STORED]]
+    return [(items.ids[other], round(score, 5)) for other, score in neighbours.of(row)]

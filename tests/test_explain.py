@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommender.explain import Anchors, _strongest_neighbour
-from recommender.state import Neighbours
+from recommender.neighbours import Neighbours
 
 N_ITEMS = 6
 ROW = st.lists(st.integers(0, 4), min_size=N_ITEMS, max_size=N_ITEMS)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from recommender.features import BERT_FEATURES, FEATURE_NAMES, QUERY_FEATURES, features, purchases
+from recommender.neighbours import SHRINKAGE, Neighbours
 from recommender.sequence import LENGTH, decayed_mean, sequence
-from recommender.state import SHRINKAGE, Neighbours, State, build_state
+from recommender.state import NEIGHBOURS, State, build_state
 from recommender.types import EventType
 from tests import behaviour
 
@@ -48,10 +49,8 @@ def test_guests_count_for_popularity_but_are_nobodys_history(state):
 def test_state_from_stored_columns_equals_the_built_one(state):
     lists = [state.basket.of(row) for row in range(len(ITEMS))]
     last = np.where(np.isinf(state.last_event_at), np.nan, state.last_event_at)
-    basket = Neighbours.from_lists(lists)
-    stored = State.from_columns(
-        at=state.at, counts=state.counts, last_event_at=last, basket=basket, visitor=state.visitor
-    )
+    kinds = {kind: getattr(state, kind) for kind in NEIGHBOURS} | {"basket": Neighbours.from_lists(lists)}
+    stored = State.from_columns(at=state.at, counts=state.counts, last_event_at=last, **kinds)
     profile = behaviour.profile([(0, 90, 1)], now_day=100)
     np.testing.assert_allclose(
         features(profile, EVERYTHING, stored, ITEMS), features(profile, EVERYTHING, state, ITEMS), rtol=1e-6

@@ -11,8 +11,9 @@ from recommender.ml.encoder import SCRATCH, build_scratch, load_encoder
 from recommender.ml.examples import Histories, candidates
 from recommender.ml.export import export_untrained, write
 from recommender.ml.train import Silent, TrainingData, TrainingSettings, fit, plan, until
+from recommender.neighbours import Neighbours
 from recommender.ranking import Ranker
-from recommender.state import Neighbours, build_state
+from recommender.state import build_state
 from tests import behaviour
 
 ITEMS = behaviour.table()

@@ -1,8 +1,8 @@
 import numpy as np
 
+from recommender.neighbours import Neighbours
 from recommender.retrieval.base import Wanted
 from recommender.retrieval.behaviour import NeighbourRetriever, OwnRetriever, neighbours_of, seeds
-from recommender.state import Neighbours
 from recommender.types import EventType
 from tests.test_retrieval_base import N_ITEMS, RetrieverContract, profile
 

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from recommender.features import FEATURE_NAMES
-from recommender.ml import threads
+from recommender.ml import threads, trees
 from recommender.ml.context import INPUTS, export_context
 from recommender.ml.encoder import MAX_TOKENS, Encoder, export_onnx, load_encoder
 from recommender.ml.train import Artifacts
+from recommender.types import FloatArray
 
 FORMAT = 1
+FOREST = "forest.onnx"
 GOLDEN_TEXT = "red heart t-light holder"
 
 
@@ -35,7 +37,16 @@ def write(artifacts: Artifacts, folder: Path) -> None:
         _dump(folder / "thresholds.json", artifacts.thresholds)
         rows = np.linspace(0, 1, len(FEATURE_NAMES), dtype=np.float32)[None, :]
         golden["logit"] = float(artifacts.head.logits(rows)[0])
+        if artifacts.forest is not None:
+            trees.export(artifacts.forest.boosters, folder / FOREST, n_features=rows.shape[1], sample=_sample(rows))
+            (folder / "mixture.json").write_text(artifacts.forest.mixture.to_json())
+            golden["mixed"] = float(artifacts.forest.scores(artifacts.head, rows)[0])
     _dump(folder / "golden.json", golden)
+
+
+def _sample(rows: FloatArray) -> FloatArray:
+    """Rows (200, f) between 0 and a few times 1, for the parity of what was exported."""
+    return np.random.default_rng(0).exponential(0.7, (200, rows.shape[1])).astype(np.float32)
 
 
 def export_untrained(spec: str, folder: Path, *, texts: tuple[str, ...] = (), seed: int = 0) -> None:

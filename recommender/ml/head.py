@@ -85,10 +85,15 @@ def calibrated(head: Head, lists: Lists) -> Head:
 
     The steps of the isotonic fit become a strictly ascending table, so that calibration never reorders a list.
     """
+    rows, labels = lists.flat()
+    return _with_table(head, *calibrator(head.logits(rows), labels))
+
+
+def calibrator(scores: FloatArray, labels: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the table (m,), (m,) from score to probability; scores and labels (n,)."""
     from sklearn.isotonic import IsotonicRegression
 
-    rows, labels = lists.flat()
-    logits = head.logits(rows).astype(np.float64)
+    logits = scores.astype(np.float64)
     fitted = IsotonicRegression(y_min=1e-5, y_max=1 - 1e-5, out_of_bounds="clip").fit(logits, labels)
     edges = np.unique(np.quantile(logits, np.linspace(0, 1, CALIBRATOR_STEPS)))
     middle = (edges[1:] + edges[:-1]) / 2
@@ -97,7 +102,7 @@ def calibrated(head: Head, lists: Lists) -> Head:
     raw = np.concatenate(([-40.0], middle, [40.0]))
     probability = np.maximum.accumulate(np.concatenate(([0.0], smooth, [1.0])))
     probability = probability * (1 - 1e-4) + 1e-4 * np.linspace(0, 1, len(raw))
-    return _with_table(head, raw.astype(np.float32), probability.astype(np.float32))
+    return raw.astype(np.float32), probability.astype(np.float32)
 
 
 def judge(head: Head, lists: Lists, *, threshold: float) -> dict[str, float]:

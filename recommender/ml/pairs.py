@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recommender.state import Neighbours, State
+from recommender.neighbours import Neighbours
+from recommender.state import State
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Interactions, ItemTable
 
 SEARCH_WINDOW_SECONDS = 1_800.0

@@ -25,6 +25,7 @@ from recommender.ml.context import Batchable, Context, ContextSettings, Trained,
 from recommender.ml.contrastive import TuneSettings, fine_tune
 from recommender.ml.encoder import Encoder, load_encoder
 from recommender.ml.examples import Histories, Lists, Vectors, days, joined, lists_at
+from recommender.ml.forest import Forest, ForestSettings, fit_forest
 from recommender.ml.graded import GradedSettings, tune_on_grades
 from recommender.ml.head import HeadSettings, calibrated, fit_head, judge
 from recommender.ml.metrics import best_threshold, reciprocal_rank
@@ -48,12 +49,16 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """The knobs of one run. `minutes` is shared out to the stages; the least counts skip a stage on thin evidence."""
+    """The knobs of one run. `minutes` is shared out to the stages; the least counts skip a stage on thin evidence.
+
+    The head learns what follows within `horizon_days` of `n_cutoffs` moments, `step_days` apart (half a horizon).
+    """
 
     minutes: float = 3.0
     seed: int = 0
     encoder: str = ""
     horizon_days: float = 30.0
+    step_days: float | None = None
     n_cutoffs: int = 4
     lists_per_cutoff: int = 700
     n_threads: int | None = None
@@ -61,6 +66,7 @@ class TrainingSettings:
     context: ContextSettings = field(default_factory=ContextSettings)
     head: HeadSettings = field(default_factory=HeadSettings)
     graded: GradedSettings = field(default_factory=GradedSettings)
+    forest: ForestSettings = field(default_factory=ForestSettings)
     least_pairs: int = 500
     least_examples: int = 200
     least_lists: int = 50
@@ -117,6 +123,7 @@ class Artifacts:
     delta: FloatArray | None = None
     head: Head | None = None
     baseline: Head | None = None
+    forest: Forest | None = None
     n_context_epochs: int = 0
     thresholds: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -165,12 +172,16 @@ def fit(data: TrainingData, settings: TrainingSettings, progress: Progress | Non
 
 
 def plan(data: TrainingData, settings: TrainingSettings) -> Cutoffs:
-    """Lay the moments of the head half a horizon apart before the validation window; short pasts shorten both."""
+    """Lay the moments of the head half a horizon apart before the validation window; short pasts shorten both.
+
+    `step_days` sets another distance.
+    """
     known = data.interactions.time[data.interactions.time < data.train_end]
     span = (data.train_end - float(known[0])) / DAY_SECONDS if len(known) else 0.0
     horizon = min(settings.horizon_days, span / 5)
     validation = data.train_end - days(horizon)
-    head = tuple(validation - days(horizon * (1 + place / 2)) for place in reversed(range(settings.n_cutoffs)))
+    step = settings.step_days or horizon / 2
+    head = tuple(validation - days(horizon + step * place) for place in reversed(range(settings.n_cutoffs)))
     head = tuple(at for at in head if at > data.train_end - days(span * 0.7)) or head[-1:]
     return Cutoffs(head[0], head, validation, horizon)
 
@@ -319,6 +330,8 @@ def _fit_head(
     threshold = best_threshold(labels, made.head.calibrate(made.head.logits(rows)))
     made.thresholds = {"buy": threshold}
     made.metrics |= {f"validation_{k}": v for k, v in judge(made.head, check, threshold=threshold).items()}
+    if not progress.should_stop():
+        made.forest = fit_forest(lists, check, made.head, settings=settings.forest, on_figure=progress.metric)
 
 
 def _judge(made: Artifacts, data: TrainingData, settings: TrainingSettings, progress: Progress) -> None:

@@ -56,8 +56,8 @@ class ItemVector(models.Model):
 class ItemStatistics(models.Model):
     """What shoppers did with one item, recomputed from events.
 
-    `basket_neighbours` and `visitor_neighbours` are lists of `[item_id, similarity]`, best first: cosine of
-    co-occurrence in one order, and in one visitor's history.
+    The neighbours are lists of `[item_id, similarity]`, best first: cosine of co-occurrence in one order, and in one
+    visitor's history; what else its buyers take, all else being equal; what they take in their next order.
     """
 
     item = models.OneToOneField(Item, models.CASCADE, related_name="statistics")
@@ -68,6 +68,8 @@ class ItemStatistics(models.Model):
     last_event_at = models.DateTimeField(_("last event"), null=True, blank=True)
     basket_neighbours = models.JSONField(default=list, blank=True)
     visitor_neighbours = models.JSONField(default=list, blank=True)
+    regression_neighbours = models.JSONField(default=list, blank=True)
+    sequel_neighbours = models.JSONField(default=list, blank=True)
     computed_at = models.DateTimeField(default=timezone.now, db_index=True)
 
     class Meta:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recommender.neighbours import Neighbours
 from recommender.retrieval.base import Candidates, Mask, Wanted, permitted
-from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, Neighbours
+from recommender.state import DAY_SECONDS, EVENT_WEIGHTS
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Profile
 
 HALF_LIFE_DAYS = 30.0

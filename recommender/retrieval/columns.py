@@ -8,7 +8,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from recommender.state import Neighbours, State
+from recommender.neighbours import Neighbours
+from recommender.state import NEIGHBOURS, State
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -40,8 +41,7 @@ def longer_state(state: State, n: int) -> State:
         at=state.at,
         counts=longer(state.counts, n, 0),
         last_event_at=longer(state.last_event_at, n, -np.inf),
-        basket=extended(state.basket),
-        visitor=extended(state.visitor),
+        **{kind: extended(getattr(state, kind)) for kind in NEIGHBOURS},
     )
 
 

@@ -57,6 +57,8 @@ class StatisticsRecord(NamedTuple):
     last_event_at: dt.datetime | None
     basket_neighbours: list[tuple[str, float]]
     visitor_neighbours: list[tuple[str, float]]
+    regression_neighbours: list[tuple[str, float]]
+    sequel_neighbours: list[tuple[str, float]]
 
 
 Record = TypeVar("Record", ItemRecord, VectorRecord, StatisticsRecord)

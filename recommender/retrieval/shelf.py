@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from django.utils import timezone
 
+from recommender.neighbours import Neighbours
 from recommender.retrieval import records
 from recommender.retrieval.columns import longer, longer_state, put, replaced_neighbours
 from recommender.retrieval.lexical import LexicalIndex
 from recommender.retrieval.records import ItemRecord, StatisticsRecord, VectorRecord
 from recommender.retrieval.wording import WordTable
-from recommender.state import Neighbours, State
+from recommender.state import NEIGHBOURS, State
 from recommender.types import EVENT_CODES, EventType, FloatArray, ItemTable, Profile, Request, TimeArray
 
 logger = logging.getLogger(__name__)
@@ -316,18 +317,21 @@ def _with_statistics(shelf: Shelf, found: Sequence[StatisticsRecord]) -> Shelf:
         at=float(np.nanmax(stamps[:, 2])),
         counts=counts,
         last_event_at=last,
-        basket=_neighbours(shelf, {row: record.basket_neighbours for row, record in known}, shelf.state.basket),
-        visitor=_neighbours(shelf, {row: record.visitor_neighbours for row, record in known}, shelf.state.visitor),
+        **{kind: _neighbours(shelf, known, kind) for kind in NEIGHBOURS},
     )
     return replace(shelf, state=state, stamps=stamps)
 
 
-def _neighbours(shelf: Shelf, named: Mapping[int, Sequence[tuple[str, float]]], old: Neighbours) -> Neighbours:
+def _neighbours(shelf: Shelf, known: Sequence[tuple[int, StatisticsRecord]], kind: str) -> Neighbours:
     found = {
-        row: [(shelf.index[item_id], score) for item_id, score in pairs if item_id in shelf.index]
-        for row, pairs in named.items()
+        row: [
+            (shelf.index[item_id], score)
+            for item_id, score in getattr(record, f"{kind}_neighbours")
+            if item_id in shelf.index
+        ]
+        for row, record in known
     }
-    return replaced_neighbours(old, found)
+    return replaced_neighbours(getattr(shelf.state, kind), found)
 
 
 def _basket(order_id: str, baskets: dict[str, int]) -> int:
@@ -337,10 +341,7 @@ def _basket(order_id: str, baskets: dict[str, int]) -> int:
 def _empty() -> Shelf:
     none = np.empty(0, np.float32)
     items = ItemTable((), (), none, np.empty(0, np.int32), (), np.empty(0), np.empty(0, bool))
-    nobody = Neighbours.from_lists([])
-    state = State.from_columns(
-        at=0.0, counts=np.empty((0, 4), np.float32), last_event_at=np.empty(0), basket=nobody, visitor=nobody
-    )
+    state = State.from_columns(at=0.0, counts=np.empty((0, 4), np.float32), last_event_at=np.empty(0))
     return build_shelf(items, state=state)
 
 

@@ -79,6 +79,8 @@ def _settings(settings: Mapping[str, Any], folder: Path) -> TrainingSettings:
         seed=int(settings.get("seed", 0)),
         encoder=bundles.encoder_spec() if spec == "auto" else spec,
         n_threads=settings.get("n_threads"),
+        horizon_days=float(settings.get("horizon_days", default.horizon_days)),
+        step_days=settings.get("step_days"),
         checkpoint_dir=folder / "checkpoints",
         least_pairs=int(settings.get("least_pairs", default.least_pairs)),
         least_examples=int(settings.get("least_examples", default.least_examples)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import logging
 import shutil
@@ -181,8 +182,8 @@ def _on_case(watch: Watch, done: int, total: int) -> None:
         watch.check()
 
 
-def publish(dataset: datasets.Dataset, made: Fitted) -> Bundle:
-    """Write the bundle and the vectors that training has made already; encode the rest."""
+def publish(dataset: datasets.Dataset, made: Fitted, *, at: float | None = None) -> Bundle:
+    """Write the bundle and the vectors that training has made; encode the rest. Statistics are those of `at`."""
     encoder_hash = json.loads((made.folder / "encoder.json").read_text())["hash"]
     bundle = bundles.write_bundle(made.folder, is_trained=True, encoder_hash=encoder_hash)
     row_of = {item_id: row for row, item_id in enumerate(dataset.items.ids)}
@@ -193,7 +194,7 @@ def publish(dataset: datasets.Dataset, made: Fitted) -> Bundle:
         rows = made.text_vectors[[row_of[item.item_id] for item in chunk]]
         vectors.write_vectors(chunk, rows, encoder_hash=encoder_hash)
     vectors.encode_missing(bundle.name)
-    statistics.refresh_statistics()
+    statistics.refresh_statistics(at=None if at is None else dt.datetime.fromtimestamp(at, dt.UTC))
     return bundle
 
 

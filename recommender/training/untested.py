@@ -29,6 +29,6 @@ def train_untested(settings: Mapping[str, Any], *, at: float, watch: Watching | 
     dataset = datasets.read_dataset()
     with tempfile.TemporaryDirectory() as folder:
         made = fitted(untested(dataset, at=at), settings, Path(folder), watch or Unwatched())
-        bundle = publish(dataset, made)
+        bundle = publish(dataset, made, at=at)
     bundles.promote(bundle)
     return bundle

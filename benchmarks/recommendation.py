@@ -1,0 +1,266 @@
+"""Items, events and users of yours in, a list per user by the product's own pipeline out.
+
+`python -m benchmarks.recommendation --items I --events E --users U --out run.csv`
+
+Items `item_id,title[,category,brand,description,price,first_seen,...]`; events `user_id,item_id` with `timestamp` or
+`position`, and where known `event_type` (default purchase; `cancel` is a refund), `order_id`, `quantity`, `unit_price`;
+users `user_id`. An empty user makes each order its own visitor. `--extra-events` are histories for serving alone.
+Out: `user_id,rank,item_id`, ranks from 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import workbench
+from benchmarks.workbench import Clock, InputError, number, read
+
+DAY = 86_400.0
+LAST_POSITION = dt.datetime(2020, 1, 1, tzinfo=dt.UTC).timestamp()
+"""Where events have a position instead of a time, each user's last one happened on this day, the one before a day
+earlier: so "the next event" is the next day for everybody, and a moment of training holds one event of each."""
+
+RANKED_PER_MINUTE = 1_500
+"""Users answered in a minute, low enough for a busy machine: this time is left for the lists."""
+
+HISTORY_LIMIT = 1_000
+NAMES = {"cancel": "refund", "": "purchase"}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One row of an events file: `at` in seconds since the epoch, UTC."""
+
+    user: str
+    item: str
+    type: str
+    at: float
+    quantity: float
+    price: float
+    order: str
+    country: str
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    options = _options(argv)
+    clock = Clock(options.minutes)
+    users = list(dict.fromkeys(row["user_id"] for row in read(options.users, "user_id") if row["user_id"]))
+    if not users:
+        raise InputError(f"{options.users} names no user: one row per user is needed.")
+    events, has_clock = _events(options.events)
+    at = _moment(options.at, events)
+    later = sum(event.at >= at for event in events)
+    if later:
+        print(f"{later} events at or after {options.at} are not read")
+    events = [event for event in events if event.at < at]
+    extra = [event for event in _events(options.extra_events)[0] if event.at < at] if options.extra_events else []
+    with workbench.shop():
+        n_items = workbench.load_items(
+            read(options.items, "item_id"), "item_id", first_seen=_first_seen(options, events)
+        )
+        known = _load_events(events)
+        print(f"{n_items} items, {known} events, {len(users)} users", flush=True)
+        _prepare(options, clock, at=at, n_users=len(users), has_clock=has_clock)
+        if options.save:
+            workbench.keep(options.save)
+        histories = _histories([*events, *extra], set(users))
+        started = time.monotonic()
+        n = workbench.write(options.out, ("user_id", "rank", "item_id"), _lists(options, users, histories, at))
+        seconds = time.monotonic() - started
+    print(f"{n} rows written to {options.out}; {seconds / len(users) * 1000:.1f} ms per user")
+    print(f"{clock.spent:.1f} of {clock.minutes:g} minutes")
+
+
+def _prepare(options: argparse.Namespace, clock: Clock, *, at: float, n_users: int, has_clock: bool) -> None:
+    """Let a kept bundle serve, or train one on everything before `at`."""
+    if options.load:
+        workbench.adopt(options.load, at=at)
+        return
+    from recommender.training.untested import train_untested
+
+    minutes = clock.left - n_users / RANKED_PER_MINUTE - 1
+    print(f"{minutes:.1f} minutes to train", flush=True)
+    settings: dict[str, Any] = {
+        "minutes": max(minutes, 0.5), "seed": options.seed, "encoder": "auto", "n_threads": options.threads,
+    }  # fmt: skip
+    if not has_clock:
+        settings |= {"horizon_days": 1.0, "step_days": 1.0}
+    bundle = train_untested(settings, at=at, watch=workbench.Printed())
+    print(f"bundle {bundle}", flush=True)
+
+
+def _lists(
+    options: argparse.Namespace, users: Sequence[str], histories: Mapping[str, list[Told]], at: float
+) -> Iterator[tuple[str, int, str]]:
+    from recommender import pipeline, serving
+    from recommender.types import Context, EventType, PastEvent, Request
+
+    served, slot = serving.reload(), pipeline.slot_named(options.slot)
+    now = dt.datetime.fromtimestamp(at, dt.UTC)
+    for user in users:
+        past = tuple(
+            PastEvent(
+                EventType(event.type),
+                dt.datetime.fromtimestamp(event.at, dt.UTC),
+                item_id=event.item,
+                quantity=event.quantity,
+                order_id=event.order,
+            )
+            for event in histories.get(user, [])[-HISTORY_LIMIT:]
+        )
+        hidden = frozenset(event.item for event in histories.get(user, [])) if options.new_only else frozenset()
+        request = Request(
+            slot, Context(now), history=past, limit=options.top, exclude_item_ids=hidden,
+            exclude_history=options.new_only,
+        )  # fmt: skip
+        for entry in pipeline.rank(request, served=served).entries:
+            yield user, entry.position, entry.item_id
+
+
+def _events(path: Path) -> tuple[list[Told], bool]:
+    """Return the events ascending by time, and whether they have one; else `position` orders each user's."""
+    from recommender.types import EventType
+
+    rows = list(read(path, "user_id", "item_id"))
+    has_clock = bool(rows) and "timestamp" in rows[0]
+    if rows and not has_clock and "position" not in rows[0]:
+        raise InputError(f"{path} has neither a column timestamp nor position: one of them must order the events.")
+    places = None if has_clock else _places(rows)
+    kinds, found, n_bad = {kind.value for kind in EventType}, [], 0
+    for place, row in enumerate(rows):
+        kind = NAMES.get(row.get("event_type", ""), row.get("event_type", ""))
+        at = _seconds(row["timestamp"]) if places is None else places[place]
+        if kind not in kinds or at is None or not row["item_id"]:
+            n_bad += 1
+            continue
+        found.append(
+            Told(
+                row["user_id"],
+                row["item_id"],
+                kind,
+                at,
+                max(number(row.get("quantity", ""), default=1.0), 0.0) or 1.0,
+                number(row.get("unit_price") or row.get("price") or ""),
+                row.get("order_id", ""),
+                row.get("country", ""),
+            )
+        )
+    if n_bad:
+        print(f"{n_bad} of {len(rows)} events left out: no item, no time, or a type that is not one of {sorted(kinds)}")
+    if not found:
+        raise InputError(f"{path} holds no usable event.")
+    found.sort(key=lambda event: event.at)  # stable: events of one moment keep the order of the file
+    return found, has_clock
+
+
+def _places(rows: Sequence[dict[str, str]]) -> list[float | None]:
+    """Give each event its day: the last of a user on the last day, whoever has one before it a day earlier."""
+    ordered: dict[str, list[tuple[float, int]]] = {}
+    for place, row in enumerate(rows):
+        ordered.setdefault(row["user_id"], []).append((number(row["position"]), place))
+    times: list[float | None] = [None] * len(rows)
+    for of_user in ordered.values():
+        told = sorted(pair for pair in of_user if pair[0] == pair[0])
+        for back, (_, place) in enumerate(reversed(told)):
+            times[place] = LAST_POSITION - back * DAY
+    return times
+
+
+def _moment(text: str, events: Sequence[Told]) -> float:
+    if not text:
+        return events[-1].at + 1.0
+    at = _seconds(text)
+    if at is None:
+        raise InputError(f"--at {text!r} is no time: write it as 2011-11-10T00:00.")
+    if not any(event.at < at for event in events):
+        raise InputError(f"--at {text} is before the first event: nothing could be learned.")
+    return at
+
+
+def _first_seen(options: argparse.Namespace, events: Sequence[Told]) -> dict[str, Any]:
+    """When each item came into the shop: as its row says, at the latest with its first event, else from the start."""
+    first: dict[str, float] = {}
+    for event in events:
+        first.setdefault(event.item, event.at)
+    start = events[0].at
+    found = {}
+    for row in read(options.items, "item_id"):
+        told = _seconds(row.get("first_seen", "")) or start
+        seconds = min(told, first.get(row["item_id"], told))
+        found[row["item_id"]] = dt.datetime.fromtimestamp(seconds, dt.UTC)
+    return found
+
+
+def _load_events(events: Sequence[Told]) -> int:
+    """Put the events of known items into the tables, each once."""
+    from decimal import Decimal
+
+    from recommender.models import Event, Item, Visitor
+
+    known = set(Item.objects.values_list("item_id", flat=True))
+    names = dict.fromkeys(event.user or f"order {event.order}" for event in events)
+    visitors = Visitor.objects.bulk_create([Visitor() for _ in names], batch_size=workbench.CHUNK_SIZE)
+    keys = dict(zip(names, (visitor.pk for visitor in visitors), strict=True))
+    rows = [
+        Event(
+            message_id=f"{place}",
+            visitor_id=keys[event.user or f"order {event.order}"],
+            type=event.type,
+            item_id=event.item,
+            occurred_at=dt.datetime.fromtimestamp(event.at, dt.UTC),
+            quantity=event.quantity,
+            price=None if not 0 <= event.price < 1e9 else Decimal(str(round(event.price, 2))),
+            order_id=f"{event.user} {event.order}"[:128] if event.order else "",
+            region=event.country[:32],
+            source="order",
+        )
+        for place, event in enumerate(events)
+        if event.item in known
+    ]
+    if len(rows) < len(events):
+        print(f"{len(events) - len(rows)} of {len(events)} events name an item that is not in the catalogue: left out")
+    for start in range(0, len(rows), workbench.CHUNK_SIZE):
+        Event.objects.bulk_create(rows[start : start + workbench.CHUNK_SIZE])
+    return len(rows)
+
+
+def _histories(events: Sequence[Told], users: set[str]) -> dict[str, list[Told]]:
+    found: dict[str, list[Told]] = {}
+    for event in sorted(events, key=lambda event: event.at):
+        if event.user in users:
+            found.setdefault(event.user, []).append(event)
+    return found
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        moment = dt.datetime.fromisoformat(text.strip())
+    except ValueError:
+        seconds = number(text)
+        return seconds if seconds == seconds and seconds > 0 else None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=Path, required=True)
+    parser.add_argument("--events", type=Path, required=True)
+    parser.add_argument("--users", type=Path, required=True)
+    parser.add_argument("--extra-events", type=Path, help="histories of further users, read at serving only")
+    parser.add_argument("--slot", default="home")
+    parser.add_argument("--new-only", action="store_true", help="leave out everything in a user's history")
+    parser.add_argument("--at", default="", help="the moment of the lists (default: just after the last event)")
+    parser.add_argument("--top", type=int, default=100)
+    workbench.common_options(parser)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
