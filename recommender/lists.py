@@ -140,6 +140,8 @@ def _candidates(question: Question, context_vector: FloatArray | None) -> Candid
         OwnRetriever(),
         NeighbourRetriever(state.visitor),
         NeighbourRetriever(state.basket),
+        NeighbourRetriever(state.regression),
+        NeighbourRetriever(state.sequel),
         VectorRetriever(shelf.vectors),
         PopularRetriever(popularity(state)),
     )

@@ -13,7 +13,7 @@ from recommender.state import DAY_SECONDS, State
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Interactions, ItemTable, Profile, Slot
 
 N_CANDIDATES = 300
-SHARES = {"own": 110, "knn": 110, "popular": 50, "interest": 60}
+SHARES = {"own": 110, "knn": 60, "regression": 50, "sequel": 50, "popular": 50, "interest": 50}
 """Most candidates of each source; the rest of `N_CANDIDATES` is drawn at random: the head must see easy ones too."""
 
 _PURCHASE = EVENT_CODES[EventType.PURCHASE]
@@ -146,11 +146,12 @@ def candidates(
     orders = purchases(profile)
     frequency = np.bincount(orders.item, weights=np.exp(-orders.age_days / 60), minlength=n_items)
     own = np.unique(profile.item[profile.item >= 0])
-    neighbour, score = state.visitor.spread(own, np.ones(len(own), np.float32))
-    knn = np.bincount(neighbour, weights=score, minlength=n_items)
-    found = [
-        _top(frequency, SHARES["own"], frequency > 0),
-        _top(knn, SHARES["knn"], (knn > 0) & shown),
+    found = [_top(frequency, SHARES["own"], frequency > 0)]
+    for kind, alike in (("knn", state.visitor), ("regression", state.regression), ("sequel", state.sequel)):
+        neighbour, score = alike.spread(own, np.ones(len(own), np.float32))
+        total = np.bincount(neighbour, weights=score, minlength=n_items)
+        found.append(_top(total, SHARES[kind], (total > 0) & shown))
+    found += [
         _top(state.counts[:, 1], SHARES["popular"] // 2, shown),
         _top(state.counts[:, 2], SHARES["popular"] // 2, shown),
     ]
