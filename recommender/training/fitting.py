@@ -14,6 +14,7 @@ import numpy as np
 from recommender import bundles
 from recommender.ml import export
 from recommender.ml.train import TrainingData, TrainingSettings, fit
+from recommender.training import parity
 from recommender.training.split import Split
 from recommender.training.watch import Watch
 from recommender.types import FloatArray
@@ -95,5 +96,6 @@ def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Watch) -
     shutil.rmtree(folder / "bundle", ignore_errors=True)
     (folder / "bundle").mkdir(parents=True)
     export.write(made, folder / "bundle")
+    parity.record(made, split, folder, seed=settings.seed)
     np.save(folder / "text_vectors.npy", made.text_vectors, allow_pickle=False)
     (folder / RECORD).write_text(json.dumps(made.metrics))
