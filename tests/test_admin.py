@@ -52,6 +52,10 @@ METRICS: dict[str, Any] = {
     "served": "ranker",
     "heads": {"buy": {"validation": {"accuracy": 0.97, "f1": 0.4}, "test": {"accuracy": 0.96, "f1": 0.375}}},
     "search": {"tuned": {"mrr": 0.87, "recall": 0.94}, "untuned": {"mrr": 0.9, "recall": 0.95}, "kept": "untuned"},
+    "rolling": {
+        "n_windows": 2,
+        "lists": {"all": {"own_frequency": {"mean": 0.361, "deviation": 0.03, "windows": [0.33, 0.392]}}},
+    },
     "guardrails": [
         rail("coverage", "held", value=0.277, baseline=0.327, bound=0.0458, tolerance=0.109),
         rail("cold_visitor", "broken", value=0.025, baseline=0.0793, bound=0.0672, tolerance=0.02),
@@ -151,6 +155,7 @@ def test_run_shows_head_search_loss_data_and_time(admin_client: Client) -> None:
     shown = page(admin_client, run_url(make_run()))
     assert "0.3750" in shown
     assert "Search keeps the untuned encoder" in shown
+    assert "earlier 0.3610 ± 0.0300" in shown
     assert "Loss of the encoder" in shown
     assert "Duplicate" in shown
     assert "1.680%" in shown

@@ -17,7 +17,7 @@ from recommender.models import Run
 from recommender.retrieval.shelf import build_shelf
 from recommender.serving import Served
 from recommender.state import build_state
-from recommender.training import evaluation, parity
+from recommender.training import evaluation, parity, windows
 from recommender.training.bench import tuned_blend
 from recommender.training.gate import CHAMPION, RANKER, Evidence, decide
 from recommender.training.split import split_in_time
@@ -206,3 +206,20 @@ def test_trainer_and_server_compute_the_same_features():
         served = features(profile, everything, STATE, ITEMS)
         worst = np.abs(trained - served).max(axis=0)
         assert worst.max() <= 1e-4, FEATURE_NAMES[int(worst.argmax())]
+
+
+def test_earlier_windows_judge_by_what_was_known_then():
+    found = windows.rolling(SPLIT, seconds=60, seed=0)
+    assert found["n_windows"] >= 2
+    habit, popular = (found["lists"]["all"][name] for name in ("own_frequency", "popularity"))
+    assert len(habit["windows"]) == found["n_windows"]
+    assert habit["mean"] > popular["mean"] > 0
+    assert habit["deviation"] == pytest.approx(np.std(habit["windows"], ddof=1))
+    for window in windows._earlier(SPLIT):
+        assert window.past.time.max() < window.test_start
+        assert window.whole.time.max() < window.test_end <= SPLIT.test_start
+
+
+def test_time_box_leaves_earlier_windows_out():
+    found = windows.rolling(SPLIT, seconds=-1, seed=0)
+    assert found == {"n_windows": 0, "note": windows.NOTE, "lists": {"all": {}, "new": {}}}

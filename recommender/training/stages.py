@@ -24,6 +24,7 @@ from recommender.training.guardrails import Judged, as_rows, guardrails
 from recommender.training.search_guard import search_figures, search_gain
 from recommender.training.split import split_in_time
 from recommender.training.watch import RunCancelled, RunInterrupted, Watch
+from recommender.training.windows import rolling
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,9 @@ LEAST_CASES_TO_TRAIN = 10
 MOST_CASES = 1_500
 EVALUATION_SHARE = 0.15
 """Share of the time box after which no new test case begins."""
+
+ROLLING_SHARE = 0.03
+"""Share of the time box after which no earlier window begins; one window of the demo takes about three seconds."""
 
 CHUNK_SIZE = 500
 
@@ -155,6 +159,7 @@ def _judge(run: Run, bench: Bench, made: Fitted, some: list[evaluation.Case], wa
         "heads": head_figures(made.metrics),
         "search": search,
         "guardrails": as_rows(rails),
+        "rolling": rolling(bench.split, seconds=float(run.settings["minutes"]) * 60 * ROLLING_SHARE, seed=seed),
     }
     return made, decision
 
