@@ -32,6 +32,10 @@ def figures_of(ndcg: float) -> dict[str, float]:
     return {"ndcg": ndcg, "recall": 0.25, "mrr": 0.2, "coverage": 0.3, "popularity_share": 0.1}
 
 
+def rail(name: str, verdict: str, *, note: str = "", **numbers: float) -> dict[str, Any]:
+    return {"name": name, "verdict": verdict, "note": note, **numbers}
+
+
 METRICS: dict[str, Any] = {
     "lists": {
         "all": {"ranker": figures_of(0.15), "champion": figures_of(0.16), "own_frequency": figures_of(0.13)},
@@ -48,6 +52,15 @@ METRICS: dict[str, Any] = {
     "served": "ranker",
     "heads": {"buy": {"validation": {"accuracy": 0.97, "f1": 0.4}, "test": {"accuracy": 0.96, "f1": 0.375}}},
     "search": {"tuned": {"mrr": 0.87, "recall": 0.94}, "untuned": {"mrr": 0.9, "recall": 0.95}, "kept": "untuned"},
+    "rolling": {
+        "n_windows": 2,
+        "lists": {"all": {"own_frequency": {"mean": 0.361, "deviation": 0.03, "windows": [0.33, 0.392]}}},
+    },
+    "guardrails": [
+        rail("coverage", "held", value=0.277, baseline=0.327, bound=0.0458, tolerance=0.109),
+        rail("cold_visitor", "broken", value=0.025, baseline=0.0793, bound=0.0672, tolerance=0.02),
+        rail("tail_query", "unmeasured", note="3 cases, 100 are needed"),
+    ],
 }
 
 
@@ -142,16 +155,37 @@ def test_run_shows_head_search_loss_data_and_time(admin_client: Client) -> None:
     shown = page(admin_client, run_url(make_run()))
     assert "0.3750" in shown
     assert "Search keeps the untuned encoder" in shown
+    assert "earlier 0.3610 ± 0.0300" in shown
     assert "Loss of the encoder" in shown
     assert "Duplicate" in shown
     assert "1.680%" in shown
     assert "1 min 28 s" in shown
 
 
+def test_run_shows_each_guardrail_with_its_bound_and_what_is_allowed(admin_client: Client) -> None:
+    table = admin_client.get(run_url(make_run())).context["guardrail_table"]
+    broken, held, unmeasured = table.rows
+    assert table.summary.startswith("1 guardrail is broken")
+    assert (broken.label, broken.verdict) == ("Visitors without a past", "broken")
+    assert (broken.value, broken.baseline, broken.bound, broken.tolerance) == ("0.0250", "0.0793", "0.0672", "0.0200")
+    assert (held.value, held.bound, held.verdict) == ("27.7%", "4.6%", "held")
+    assert (unmeasured.value, unmeasured.note) == ("—", "3 cases, 100 are needed")
+
+
+def test_every_guardrail_has_words() -> None:
+    from recommender.admin.guardrails import GUARDRAILS
+    from recommender.training import gate
+
+    assert set(GUARDRAILS) == set(gate.GUARDRAILS)
+    assert set(figures.NAMES) == {*gate.SIMPLE, gate.CHAMPION, gate.RANKER}
+
+
 @pytest.mark.parametrize(
     "metrics",
     [
         {},
+        {"guardrails": {"coverage": 1}},
+        {"guardrails": [None, {}, {"name": "new", "value": "x", "verdict": "held"}, {"verdict": "broken"}]},
         [],
         {"lists": None},
         {"lists": {"all": {"ranker": {}}}},

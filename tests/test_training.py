@@ -12,7 +12,7 @@ from recommender import bundles, datasets, runs, serving, supervision
 from recommender.exceptions import InsufficientData
 from recommender.models import Bundle, Event, Item, ItemStatistics, Run, Visitor
 from recommender.state import build_state
-from recommender.training import evaluation, fitting, run, stages
+from recommender.training import evaluation, fitting, gate, run, stages
 from recommender.training.split import split_in_time
 from recommender.training.watch import SHARES, Watch
 from recommender.types import Rung
@@ -70,8 +70,8 @@ def test_run_on_real_orders_ends_with_figures_a_bundle_and_a_reason(live_demo_sh
     assert (ended.state, ended.verdict) == (Run.State.SUCCEEDED, Run.Verdict.INSUFFICIENT), ended.reason
     assert ended.reason.startswith("Insufficient data:")
     names = {
-        "random", "popularity", "own_frequency", "item_knn", "lexical", "untuned_encoder", "linear_baseline",
-        "champion", "ranker",
+        "random", "popularity", "own_frequency", "item_knn", "tifu_knn", "ease", "blend", "lexical", "untuned_encoder",
+        "linear_baseline", "champion", "ranker",
     }  # fmt: skip
     for scope in ("all", "new"):
         assert set(ended.metrics["lists"][scope]) == names
@@ -80,6 +80,11 @@ def test_run_on_real_orders_ends_with_figures_a_bundle_and_a_reason(live_demo_sh
             assert set(figures) == {"ndcg", "recall", "mrr", "coverage", "popularity_share"}
             assert all(0 <= value <= 1 for value in figures.values())
     assert ended.metrics["served"] == "champion"
+    assert {row["name"] for row in ended.metrics["guardrails"]} == set(gate.GUARDRAILS)
+    rails = {row["name"]: row for row in ended.metrics["guardrails"]}
+    assert rails["parity"]["verdict"] == rails["future"]["verdict"] == "held"
+    assert rails["parity"]["n"] > 0
+    assert "are needed" in rails["tail_query"]["note"]
     assert {"tuned", "untuned", "lexical", "kept", "n_queries"} <= set(ended.metrics["search"])
     assert ended.report["n_read"] > 500
     assert set(SHARES) == set(ended.seconds)

@@ -21,6 +21,9 @@ NAMES: Mapping[str, Any] = {
     "linear_baseline": _("linear model without BERT"),
     "untuned_encoder": _("BERT before fine-tuning"),
     "lexical": _("matching words"),
+    "ease": _("linear model of what goes together (EASE)"),
+    "blend": _("habit, co-purchase and bestsellers, weighed"),
+    "tifu_knn": _("habit of the shopper and of alike ones (TIFU-KNN)"),
     "item_knn": _("bought by the same people"),
     "own_frequency": _("what the shopper buys most"),
     "popularity": _("recent bestsellers"),
@@ -86,6 +89,7 @@ class ListRow:
     coverage: str
     popularity_share: str
     gain: Gain | None = None
+    rolling: str = ""
     is_ranker: bool = False
     is_best_competitor: bool = False
     is_served: bool = False
@@ -279,10 +283,18 @@ def _list_row(name: str, scope: str, metrics: Any, *, ranker: str, best: Any) ->
         coverage=percent(figures.get("coverage")),
         popularity_share=percent(figures.get("popularity_share")),
         gain=None if name == ranker else gain_of(metrics, scope, name),
+        rolling=_rolling(metrics, scope, name),
         is_ranker=name == ranker,
         is_best_competitor=name == best,
         is_served=name == _mapping(metrics).get("served"),
     )
+
+
+def _rolling(metrics: Any, scope: str, name: str) -> str:
+    """Say mean and spread over earlier windows, "" where there was none."""
+    found = _mapping(metrics, "rolling", "lists", scope, name)
+    mean, deviation = _number(found.get("mean")), _number(found.get("deviation"))
+    return "" if mean is None or deviation is None else f"{mean:.4f} ± {deviation:.4f}"
 
 
 def _intervals(metrics: Any, scope: str, names: Iterable[str]) -> Iterable[Interval]:

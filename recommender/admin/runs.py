@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from recommender import runs
 from recommender.admin import figures
+from recommender.admin.guardrails import guardrail_table
 from recommender.admin.readonly import ReadOnlyAdmin
 from recommender.admin.steps import PROMOTE, TRAIN, Link, Outcome, Step, require, walk
 from recommender.models import Bundle, Run
@@ -235,6 +236,7 @@ def _page(run: Run) -> dict[str, Any]:
         "served": figures.name_of(str(run.metrics.get("served", ""))) if isinstance(run.metrics, dict) else "",
         "head_tables": figures.head_tables(run.metrics),
         "search_table": figures.search_table(run.metrics),
+        "guardrail_table": guardrail_table(run.metrics),
         "loss_charts": figures.loss_charts(run.losses),
         "stage_chart": figures.stage_chart(run.seconds),
         "data_rows": figures.data_rows(run.report),

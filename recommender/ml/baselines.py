@@ -53,13 +53,13 @@ def decayed_frequency(profile: Profile, state: State, items: ItemTable) -> Float
     return (own + TIE_BREAK * state.popularity[:, 2]).astype(np.float32)
 
 
-def item_knn(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+def item_knn(profile: Profile, state: State, items: ItemTable, *, tie_break: float = TIE_BREAK) -> FloatArray:
     """Sum of the similarities of the history's items (Sarwar et al. 2001), then popularity."""
     told = (profile.item >= 0) & (EVENT_WEIGHTS[profile.type] > 0)
     own = np.unique(profile.item[told])
     found, similarity = state.visitor.spread(own, np.ones(len(own), np.float32))
     total = np.bincount(found, weights=similarity, minlength=len(items))
-    return (total + TIE_BREAK * state.popularity[:, 2]).astype(np.float32)
+    return (total + tie_break * state.popularity[:, 2]).astype(np.float32)
 
 
 def mean_vector(item_vectors: FloatArray) -> Scorer:

@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from recommender.exceptions import RunError
 from recommender.features import BERT_FEATURES
 from recommender.head import Head
 from recommender.ml import context, threads
@@ -133,6 +134,14 @@ class Artifacts:
     def item_vectors(self) -> FloatArray:
         """norm(E + δ) of every item."""
         return moved(self.text_vectors, self.delta)
+
+    def probabilities(self, rows: FloatArray) -> FloatArray:
+        """Return (n,) float32 as the server will: by head and trees; rows (n, f). Needs a head."""
+        if self.head is None:
+            raise RunError("No head was trained: there are no probabilities.")
+        if self.forest is None:
+            return self.head.calibrate(self.head.logits(rows))
+        return self.forest.mixture.calibrate(self.forest.scores(self.head, rows))
 
     def context_vector(self, profile: Profile) -> FloatArray:
         """Return (d,) for one profile; without a context model the decayed mean."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,15 +10,19 @@ import numpy as np
 
 from recommender import datasets, vectors
 from recommender.head import Head
-from recommender.ml import baselines
+from recommender.ml import baselines, competitors
+from recommender.ml.examples import Histories
 from recommender.models import Bundle, ItemVector
 from recommender.ranking import Ranker
 from recommender.retrieval.shelf import build_shelf
 from recommender.serving import Served
-from recommender.state import State
+from recommender.state import State, build_state
 from recommender.training import evaluation
 from recommender.training.split import Split
 from recommender.types import FloatArray
+
+N_TUNED = 400
+"""Visitors that the blend is tuned on: half a second for its grid of 36."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +56,41 @@ class Bench:
         return self.served(ranker, np.stack(rows).astype(np.float32))
 
 
-def competitors(bench: Bench, folder: Path, untuned: Served) -> dict[str, evaluation.ListMaker]:
-    """Every simple competitor; the linear baseline only where the bundle in `folder` has a head to compare with."""
+def simple_rankers(bench: Bench, folder: Path, untuned: Served) -> dict[str, evaluation.ListMaker]:
+    """Every simple competitor, fitted on the past alone.
+
+    EASE is left out of a catalogue that is too large, the linear baseline where `folder` has no head to compare with.
+    """
+    basis = competitors.Basis(bench.split.past, bench.split.items, bench.state)
     scorers: dict[str, baselines.Scorer] = {
         "random": baselines.random_order(),
         "popularity": baselines.popularity(),
         "own_frequency": baselines.own_frequency,
         "item_knn": baselines.item_knn,
+        "tifu_knn": competitors.tifu_knn(basis),
+        "blend": tuned_blend(bench.split),
         "lexical": baselines.lexical(bench.split.items.texts),
     }
+    if (ease := competitors.ease(basis)) is not None:
+        scorers["ease"] = ease
     if untuned.shelf.vectors is not None:
         scorers["untuned_encoder"] = baselines.mean_vector(untuned.shelf.vectors)
     baseline = folder / "baseline.json"
     if baseline.is_file():
         scorers["linear_baseline"] = baselines.headed(Head.from_json(baseline.read_text()))
     return {name: evaluation.scored(score, bench.state, bench.split.items) for name, score in scorers.items()}
+
+
+def tuned_blend(split: Split, *, seed: int = 0) -> baselines.Scorer:
+    """The blend, with weights from the window before the test, as long as the test; its events are known by then."""
+    at = split.test_start - (split.test_end - split.test_start)
+    items = dataclasses.replace(split.items, active=split.items.active & (split.items.first_seen <= at))
+    histories = Histories(split.past)
+    buyers = histories.buyers(at=at, until=split.test_start)
+    some = []
+    for visitor in np.random.default_rng(seed).permutation(buyers)[:N_TUNED].tolist():
+        bought = histories.bought(visitor, since=at, until=split.test_start)
+        profile = histories.profile(visitor, at=at, limit=evaluation.HISTORY_LIMIT)
+        some.append((profile, frozenset(bought[items.active[bought]].tolist())))
+    state = build_state(split.past, items, at=at)
+    return competitors.blend(competitors.tuned_weights(state, items, [case for case in some if case[1]]))

@@ -13,6 +13,7 @@ import numpy as np
 from recommender import pipeline
 from recommender.ml import metrics
 from recommender.ml.baselines import Scorer
+from recommender.ml.competitors import best_rows
 from recommender.ml.examples import Histories
 from recommender.serving import Served
 from recommender.state import EVENT_WEIGHTS, State
@@ -80,7 +81,7 @@ class Results:
 def cases(split: Split, *, most: int, seed: int) -> list[Case]:
     """Up to `most` visitors with a past who wanted something in the test window, in random order."""
     histories = Histories(split.whole)
-    wanted = _wanted_type(split)
+    wanted = wanted_type(split)
     ids = split.items.ids
     found = []
     for visitor in np.random.default_rng(seed).permutation(_known_visitors(split, wanted)).tolist():
@@ -97,15 +98,24 @@ def cases(split: Split, *, most: int, seed: int) -> list[Case]:
     return found
 
 
-def piped(served: Served) -> ListMaker:
-    """Lists made by the pipeline itself: the home list, as a page would show it."""
-    index = served.shelf.index
+class Piped:
+    """Lists made by the pipeline itself: the home list, as a page would show it.
 
-    def make(case: Case, scope: str) -> Sequence[int]:
+    seconds: of each list; scores: per scope and case those of the list's places.
+    """
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.seconds: list[float] = []
+        self.scores: dict[str, list[list[float]]] = {scope: [] for scope in SCOPES}
+
+    def __call__(self, case: Case, scope: str) -> Sequence[int]:
         request = dataclasses.replace(case.request, exclude_history=scope == "new")
-        return [index[entry.item_id] for entry in pipeline.rank(request, served=served).entries]
-
-    return make
+        started = time.perf_counter()
+        ranking = pipeline.rank(request, served=self.served)
+        self.seconds.append(time.perf_counter() - started)
+        self.scores[scope].append([entry.score for entry in ranking.entries])
+        return [self.served.shelf.index[entry.item_id] for entry in ranking.entries]
 
 
 def scored(score: Scorer, state: State, items: ItemTable) -> ListMaker:
@@ -118,10 +128,7 @@ def scored(score: Scorer, state: State, items: ItemTable) -> ListMaker:
         values = last[1].copy()
         if scope == "new":
             values[case.own] = -np.inf
-        best = np.argpartition(-values, min(N_LISTED, len(values) - 1))[:N_LISTED]
-        best = best[np.argsort(-values[best], kind="stable")]
-        rows: list[int] = best[np.isfinite(values[best])].tolist()
-        return rows
+        return best_rows(values, N_LISTED)
 
     return make
 
@@ -151,9 +158,9 @@ def compare(
 
 def figures(results: Results, state: State, items: ItemTable, *, seed: int) -> dict[str, Any]:
     """The lists' part of `Run.metrics`."""
-    bestsellers = _bestsellers(state, items)
+    popular = bestsellers(state, items)
     lists = {
-        scope: {name: _quality(results, scope, name, bestsellers, items) for name in results.lists[scope]}
+        scope: {name: _quality(results, scope, name, popular, items) for name in results.lists[scope]}
         for scope in SCOPES
     }
     found = gains(results, seed=seed)
@@ -184,9 +191,7 @@ def gains(results: Results, *, seed: int) -> dict[str, dict[str, Gain]]:
     return found
 
 
-def _quality(
-    results: Results, scope: str, name: str, bestsellers: frozenset[int], items: ItemTable
-) -> dict[str, float]:
+def _quality(results: Results, scope: str, name: str, popular: frozenset[int], items: ItemTable) -> dict[str, float]:
     lists, truths = results.lists[scope][name], results.truths[scope]
     pairs = list(zip(lists, truths, strict=True))
     first = [ranked[:K] for ranked in lists]
@@ -195,11 +200,11 @@ def _quality(
         "recall": _mean([metrics.recall_at_k(ranked, truth, N_LISTED) for ranked, truth in pairs]),
         "mrr": _mean([metrics.reciprocal_rank(ranked, truth) for ranked, truth in pairs]),
         "coverage": metrics.coverage(first, int(items.active.sum())),
-        "popularity_share": metrics.popularity_share(first, bestsellers),
+        "popularity_share": metrics.popularity_share(first, popular),
     }
 
 
-def _bestsellers(state: State, items: ItemTable) -> frozenset[int]:
+def bestsellers(state: State, items: ItemTable) -> frozenset[int]:
     """The 1 % of the catalogue, at least 10 items, with most events in the 30 days before the test."""
     n = max(10, round(int(items.active.sum()) * BESTSELLER_SHARE))
     return frozenset(np.argsort(-state.counts[:, 2], kind="stable")[:n].tolist())
@@ -209,7 +214,7 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if len(values) else 0.0
 
 
-def _wanted_type(split: Split) -> EventType:
+def wanted_type(split: Split) -> EventType:
     """The strongest type by which most visitors can be judged: purchases, unless there are next to none."""
     n_known = {kind: len(_known_visitors(split, kind)) for kind in STRONGEST}
     enough = [kind for kind in STRONGEST if n_known[kind] >= max(n_known.values()) / 10 and n_known[kind]]

@@ -16,6 +16,7 @@ from recommender.ml import export
 from recommender.ml.train import Artifacts, Progress, TrainingData, TrainingSettings, fit
 from recommender.retrieval.lexical import LexicalIndex
 from recommender.retrieval.wording import WordTable
+from recommender.training import parity
 from recommender.training.matcher import Shown, fit_matcher
 from recommender.training.split import Split
 from recommender.types import FloatArray
@@ -111,6 +112,7 @@ def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Watching
     watch.check()
     watch.stage("bundle")
     export.write(made, folder / "bundle")
+    parity.record(made, split, folder, seed=settings.seed)
     np.save(folder / "text_vectors.npy", made.text_vectors, allow_pickle=False)
     (folder / RECORD).write_text(json.dumps(made.metrics))
 

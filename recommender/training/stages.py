@@ -18,12 +18,14 @@ from recommender.serving import Served
 from recommender.state import build_state
 from recommender.supervision import log_path
 from recommender.training import evaluation
-from recommender.training.bench import Bench, competitors
+from recommender.training.bench import Bench, simple_rankers
 from recommender.training.fitting import Fitted, fitted, fitted_untuned, head_figures
 from recommender.training.gate import CHAMPION, LEAST_CASES, RANKER, SEARCH_TOLERANCE, Decision, Evidence, decide
+from recommender.training.guardrails import Judged, as_rows, guardrails
 from recommender.training.search_guard import search_figures, search_gain
 from recommender.training.split import split_in_time
 from recommender.training.watch import RunCancelled, RunInterrupted, Watch
+from recommender.training.windows import rolling
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,9 @@ LEAST_CASES_TO_TRAIN = 10
 MOST_CASES = 1_500
 EVALUATION_SHARE = 0.15
 """Share of the time box after which no new test case begins."""
+
+ROLLING_SHARE = 0.03
+"""Share of the time box after which no earlier window begins; one window of the demo takes about three seconds."""
 
 CHUNK_SIZE = 500
 
@@ -133,9 +138,10 @@ def _judge(run: Run, bench: Bench, made: Fitted, some: list[evaluation.Case], wa
     champion = bundles.ensure_untrained()
     untuned = bench.of_bundle(bundles.untrained())
     made, served, search = _guarded(run, bench, made, untuned, watch)
-    rankers = competitors(bench, made.folder, untuned)
-    rankers[CHAMPION] = evaluation.piped(untuned if champion.name == untuned.bundle else bench.of_bundle(champion))
-    rankers[RANKER] = evaluation.piped(served)
+    rankers = simple_rankers(bench, made.folder, untuned)
+    theirs = evaluation.Piped(untuned if champion.name == untuned.bundle else bench.of_bundle(champion))
+    ours = evaluation.Piped(served)
+    rankers |= {CHAMPION: theirs, RANKER: ours}
     results = evaluation.compare(
         rankers,
         some,
@@ -144,7 +150,8 @@ def _judge(run: Run, bench: Bench, made: Fitted, some: list[evaluation.Case], wa
         on_case=lambda done, total: _on_case(watch, done, total),
     )
     figures = evaluation.figures(results, bench.state, bench.split.items, seed=seed)
-    evidence = Evidence(figures["n_cases"], evaluation.gains(results, seed=seed), search_gain=search_gain(search))
+    rails = guardrails(bench, made, Judged(ours, theirs, results, some), search, seed=seed)
+    evidence = Evidence(figures["n_cases"], evaluation.gains(results, seed=seed), rails)
     decision = decide(evidence, least_cases=least_cases)
     watch.figures.metrics = {
         **figures,
@@ -152,6 +159,8 @@ def _judge(run: Run, bench: Bench, made: Fitted, some: list[evaluation.Case], wa
         "served": decision.served,
         "heads": head_figures(made.metrics),
         "search": search,
+        "guardrails": as_rows(rails),
+        "rolling": rolling(bench.split, seconds=float(run.settings["minutes"]) * 60 * ROLLING_SHARE, seed=seed),
     }
     return made, decision
 
@@ -172,8 +181,9 @@ def _guarded(
     watch.check()
     watch.stage("evaluation")
     served = bench.served(Ranker.load(made.folder, name=RANKER), made.text_vectors)
-    again = search_figures({"kept": served}, bench.split.items, at=at, seed=seed)
-    return made, served, {**search, "kept": "untuned", "kept_mrr": again["kept"]["mrr"]}
+    again = search_figures({"kept": served, "untuned": untuned}, bench.split.items, at=at, seed=seed)
+    kept = {"kept": "untuned", "kept_mrr": again["kept"]["mrr"], "interval": again["interval"]}
+    return made, served, {**search, **kept}
 
 
 def _on_case(watch: Watch, done: int, total: int) -> None:

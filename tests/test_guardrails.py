@@ -1,0 +1,124 @@
+"""Guardrails on lists and shops with a known answer: what each measures, and that it can break."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from recommender.retrieval.shelf import build_shelf
+from recommender.serving import Served
+from recommender.state import build_state
+from recommender.training import attack, evaluation, guardrails, slices
+from recommender.training.evaluation import Piped, Results
+from recommender.training.gate import CHAMPION, RANKER
+from recommender.training.guardrails import Judged
+from recommender.training.split import split_in_time
+from recommender.types import Slot
+from tests import planted
+
+SPLIT = split_in_time(planted.dataset(n_visitors=120))
+STATE = build_state(SPLIT.past, SPLIT.items, at=SPLIT.test_start)
+SERVED = Served(build_shelf(SPLIT.items, state=STATE))
+CASES = evaluation.cases(SPLIT, most=40, seed=0)
+
+
+def judged(ours, theirs, truths, *, seconds=(0.01, 0.01), scores=()):
+    """What a comparison leaves of two rankers with these lists; both have a head and take `seconds` for each list."""
+    makers = [Piped(SERVED), Piped(SERVED)]
+    for make, taken in zip(makers, seconds, strict=True):
+        make.seconds = [taken] * 200
+        make.scores["all"] = [list(row) for row in scores]
+    lists = {"all": {RANKER: ours, CHAMPION: theirs}}
+    return Judged(*makers, Results({"all": truths}, lists), CASES)
+
+
+def test_coverage_counts_items_and_a_ranker_that_hides_the_shop_breaks_it():
+    wide = [[case * 10 + place for place in range(10)] for case in range(30)]
+    narrow = [list(range(10))] * 30
+    same = guardrails._coverage(judged(wide, wide, []), 300, seed=0)
+    assert (same.value, same.baseline, same.verdict) == (1.0, 1.0, "held")
+    hidden = guardrails._coverage(judged(narrow, wide, []), 300, seed=0)
+    assert hidden.value == pytest.approx(1 / 30)
+    assert hidden.tolerance == pytest.approx(1 / 3)
+    assert hidden.verdict == "broken"
+
+
+def test_popularity_share_counts_places_of_bestsellers():
+    few, many = [[1, 8, 9, 7]] * 200, [[1, 2, 3, 4]] * 200
+    popular = frozenset({1, 2, 3, 4})
+    rail = guardrails._popularity(judged(many, few, []), popular, seed=0)
+    assert (rail.value, rail.baseline, rail.bound) == pytest.approx((1.0, 0.25, 0.75))
+    assert rail.verdict == "broken"
+    assert guardrails._popularity(judged(few, few, []), popular, seed=0).verdict == "held"
+
+
+def test_slower_ranker_breaks_latency_beyond_half_as_long_again():
+    verdicts = [
+        [rail.verdict for rail in guardrails._latency(judged([], [], [], seconds=(ours, 0.02)), seed=0)]
+        for ours in (0.02, 0.029, 0.031, 0.041)
+    ]
+    assert verdicts == [["held", "held"], ["held", "held"], ["broken", "held"], ["broken", "broken"]]
+
+
+def test_calibration_error_is_the_distance_of_probability_and_frequency():
+    lists, truths = [[1, 2]] * 50, [frozenset({1})] * 50
+    table = guardrails._calibrated(judged(lists, lists, truths, scores=[(0.9, 0.1)] * 50), RANKER, *piped(0.9, 0.1))
+    assert guardrails._error(table) == pytest.approx(0.1)
+
+
+def piped(*scores):
+    make = Piped(SERVED)
+    make.scores["all"] = [list(scores)] * 50
+    return (make,)
+
+
+@pytest.mark.parametrize(("n", "verdict"), [(99, "unmeasured"), (100, "broken")])
+def test_slice_needs_a_hundred_cases_to_break(n, verdict):
+    rail = guardrails.lost("cold_visitor", slices.Paired([0.0] * n, [0.1] * n), 0.02, seed=0)
+    assert rail.verdict == verdict
+    assert ("99 cases, 100 are needed" in rail.note) == (n == 99)
+
+
+def test_slice_within_its_tolerance_is_held():
+    rail = guardrails.lost("cold_visitor", slices.Paired([0.09] * 100, [0.1] * 100), 0.02, seed=0)
+    assert (rail.bound, rail.verdict) == (pytest.approx(0.01), "held")
+
+
+def test_fake_visitors_are_in_the_past_only_and_buy_a_tail_item():
+    state, target = attack.attacked(SPLIT, STATE, seed=0)
+    n_known = len(np.unique(SPLIT.past.visitor[SPLIT.past.visitor >= 0]))
+    assert state.counts[target, 3] - STATE.counts[target, 3] == round(0.01 * n_known)
+    assert STATE.counts[target, 3] <= np.quantile(STATE.counts[:, 3], 0.2)
+    assert state.at == STATE.at
+
+
+def test_list_of_what_sells_is_lifted_by_an_attack_that_is_large_enough(monkeypatch):
+    """The measure can fail: a popularity list shows what enough fake visitors buy."""
+    monkeypatch.setattr(attack, "FAKE_SHARE", 5.0)
+    state, target = attack.attacked(SPLIT, STATE, seed=0)
+    some = [dataclasses.replace(case, request=dataclasses.replace(case.request, slot=Slot.TRENDING)) for case in CASES]
+    before = [Piped(SERVED)(case, "all") for case in some]
+    assert attack.lifts(SERVED, state, target, some, before) == [1.0] * len(some)
+    assert attack.lifts(SERVED, STATE, target, some, before) == [0.0] * len(some)
+
+
+def test_cold_visitors_are_those_without_an_event_before_the_test():
+    first = SPLIT.past.visitor == 0
+    past = dataclasses.replace(SPLIT.past, visitor=np.where(first, -1, SPLIT.past.visitor).astype(np.int32))
+    assert not slices.cold_visitors(SPLIT, SERVED, SERVED).ours
+    pair = slices.cold_visitors(dataclasses.replace(SPLIT, past=past), SERVED, SERVED)
+    assert len(pair.ours) == 1
+    assert pair.ours == pair.theirs
+
+
+def test_queries_are_sliced_by_how_often_they_were_asked_before():
+    some = slices.asked(SPLIT, seed=0)
+    assert {one.slice for one in some} == {"head", "torso", "tail"}
+    counted = {kind: sum(SPLIT.past.query == place) for place, kind in enumerate(planted.KINDS)}
+    mean = {name: np.mean([counted[one.query] for one in some if one.slice == name]) for name in ("head", "tail")}
+    assert mean["head"] > mean["tail"]
+    quality, is_empty = slices.answers(some, SERVED, at=SPLIT.test_start)
+    assert np.mean(quality) > 0.2
+    assert not any(is_empty)
+    strange = [dataclasses.replace(some[0], query="qwxz")]
+    assert slices.answers(strange, SERVED, at=SPLIT.test_start) == ([0.0], [1.0])

@@ -1,0 +1,225 @@
+"""Is the measuring honest? On a shop of planted truth, every claim that figures rest on is tried and can fail."""
+
+import dataclasses
+import datetime as dt
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from recommender.features import FEATURE_NAMES, features
+from recommender.ml import baselines, competitors, metrics
+from recommender.ml.context import Context, ContextSettings, context_vector
+from recommender.ml.examples import Histories, Vectors, lists_at
+from recommender.ml.head import fit_head
+from recommender.models import Run
+from recommender.retrieval.shelf import build_shelf
+from recommender.serving import Served
+from recommender.state import build_state
+from recommender.training import evaluation, parity, windows
+from recommender.training.bench import tuned_blend
+from recommender.training.gate import CHAMPION, RANKER, Evidence, decide
+from recommender.training.split import split_in_time
+from recommender.types import Context as Circumstances
+from recommender.types import Request, Slot
+from tests import planted
+from tests.behaviour import DAY
+
+DATA = planted.dataset()
+SPLIT = split_in_time(DATA)
+ITEMS = SPLIT.items
+STATE = build_state(SPLIT.past, ITEMS, at=SPLIT.test_start)
+CASES = evaluation.cases(SPLIT, most=200, seed=0)
+
+
+def scrambled():
+    """The same shop with another future: from the test on everybody buys, floods and refunds one item at random."""
+    recorded = DATA.recorded.interactions
+    later = recorded.time >= SPLIT.test_start
+    generator = np.random.default_rng(1)
+    changed = dataclasses.replace(
+        recorded,
+        item=np.where(later, generator.integers(0, 5, len(recorded)), recorded.item).astype(np.int32),
+        type=np.where(later, planted.PURCHASE, recorded.type).astype(np.int8),
+        visitor=np.where(later, generator.permutation(recorded.visitor), recorded.visitor).astype(np.int32),
+        basket=np.where(later, np.arange(len(recorded)) + 10**6, recorded.basket).astype(np.int32),
+        query=np.where(later, -1, recorded.query).astype(np.int32),
+    )
+    dataset = dataclasses.replace(DATA, recorded=dataclasses.replace(DATA.recorded, interactions=changed))
+    return split_in_time(dataset)
+
+
+def scorers(split, state):
+    """Every competitor that behaviour is fitted for, as a run fits it."""
+    basis = competitors.Basis(split.past, split.items, state)
+    return {
+        "popularity": baselines.popularity(),
+        "own_frequency": baselines.own_frequency,
+        "item_knn": baselines.item_knn,
+        "tifu_knn": competitors.tifu_knn(basis),
+        "ease": competitors.ease(basis),
+        "blend": tuned_blend(split),
+        "lexical": baselines.lexical(split.items.texts),
+    }
+
+
+def quality(scorer, scope="all", some=CASES):
+    make = evaluation.scored(scorer, STATE, ITEMS)
+    told = [(case, case.wanted(scope)) for case in some]
+    return [metrics.ndcg_at_k(make(case, scope), truth) for case, truth in told if truth]
+
+
+def lists(interactions, *, at):
+    """Candidates and features of one moment, labelled by what was bought from then to the test."""
+    state = build_state(interactions, ITEMS, at=at)
+    return lists_at(Histories(interactions), state, ITEMS, Vectors(), until=SPLIT.test_start, n_visitors=120, seed=0)
+
+
+def with_exchanged_visitors(at):
+    """From `at` on everybody does what somebody else did: labels keep what is popular and lose what is personal."""
+    whole = SPLIT.whole
+    exchanged = np.random.default_rng(0).permutation(whole.visitor.max() + 1)[whole.visitor].astype(np.int32)
+    return dataclasses.replace(whole, visitor=np.where(whole.time >= at, exchanged, whole.visitor))
+
+
+def test_another_future_changes_no_score_of_any_competitor():
+    other = scrambled()
+    assert other.test_start == SPLIT.test_start
+    state = build_state(other.whole, ITEMS, at=SPLIT.test_start)
+    histories = [Histories(SPLIT.whole), Histories(other.whole)]
+    first, second = scorers(SPLIT, STATE), scorers(other, state)
+    for visitor in range(12):
+        profiles = [known.profile(visitor, at=SPLIT.test_start) for known in histories]
+        for name in first:
+            scores = [made[name](p, s, ITEMS) for made, p, s in zip((first, second), profiles, (STATE, state),
+                                                                     strict=True)]  # fmt: skip
+            np.testing.assert_array_equal(*scores, err_msg=name)
+
+
+def test_features_hold_nothing_of_the_future():
+    assert parity.future_difference(parity.features_at(SPLIT, seed=0), SPLIT) == 0
+
+
+def test_feature_that_looks_ahead_is_caught():
+    honest = parity.features_at(SPLIT, seed=0)
+
+    def leaky(interactions):
+        """One column counts all that was ever bought, as a feature does that forgets its moment."""
+        rows = honest(interactions).copy()
+        sold = np.bincount(interactions.item[interactions.type == planted.PURCHASE], minlength=len(ITEMS))
+        rows[:, 0] = np.tile(sold, len(rows) // len(ITEMS))
+        return rows
+
+    assert parity.future_difference(leaky, SPLIT) > 0
+
+
+def test_event_at_the_moment_itself_is_not_known_to_the_server():
+    case = CASES[0]
+    shelf = build_shelf(ITEMS, state=STATE)
+    last = dataclasses.replace(case.request.history[-1], at=case.request.context.at)
+    told = shelf.profile(dataclasses.replace(case.request, history=(*case.request.history, last)))
+    assert len(told.item) == len(shelf.profile(case.request).item)
+
+
+def test_head_learns_the_planted_truth_and_of_shuffled_labels_only_popularity():
+    at = SPLIT.test_start - 24 * DAY
+    true, false = (
+        baselines.headed(fit_head(lists(told, at=at))) for told in (SPLIT.whole, with_exchanged_visitors(at))
+    )
+    popular = max((quality(baselines.popularity(window)) for window in (2, 3)), key=np.mean)
+    assert metrics.paired_bootstrap(quality(true), popular).lower > 0.1
+    assert metrics.paired_bootstrap(quality(false), popular).lower <= 0
+
+
+def test_random_order_hits_ten_of_n():
+    n_draws, n = 2_000, len(ITEMS)
+    profile = CASES[0].profile
+    hits = 0
+    for seed in range(n_draws):
+        best = competitors.best_rows(baselines.random_order(seed)(profile, STATE, ITEMS), 10)
+        hits += seed % n in best
+    expected = 10 / n
+    assert abs(hits / n_draws - expected) < 3 * math.sqrt(expected * (1 - expected) / n_draws)
+
+
+def test_oracle_scores_one_and_its_opposite_zero():
+    for scope in ("all", "new"):
+        told = [truth for case in CASES if (truth := case.wanted(scope))]
+        assert [metrics.ndcg_at_k(sorted(truth), truth) for truth in told] == pytest.approx([1.0] * len(told))
+        others = [[row for row in range(len(ITEMS)) if row not in truth] for truth in told]
+        assert not any(metrics.ndcg_at_k(wrong, truth) for wrong, truth in zip(others, told, strict=True))
+
+
+def test_planted_habit_and_taste_are_ranked_as_planted():
+    """Half of what is bought is habit, a third taste: habit beats neighbours on all, neighbours bestsellers on new."""
+    made = scorers(SPLIT, STATE)
+    assert metrics.paired_bootstrap(quality(made["own_frequency"]), quality(made["item_knn"])).lower > 0
+    for name in ("item_knn", "ease"):
+        gain = metrics.paired_bootstrap(quality(made[name], "new"), quality(made["popularity"], "new"))
+        assert gain.lower > 0, name
+
+
+def test_untrained_context_model_is_the_mean_vector():
+    torch.manual_seed(0)
+    vectors = np.random.default_rng(0).normal(size=(len(ITEMS), 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    model = Context(16, ContextSettings(width=16)).eval()
+    assert float(model.alpha.detach()) == 0
+    matched = baselines.context_match(vectors, lambda profile: context_vector(model, profile, vectors))
+    mean = baselines.mean_vector(vectors)
+    for case in CASES[:20]:
+        scores = matched(case.profile, STATE, ITEMS), mean(case.profile, STATE, ITEMS)
+        np.testing.assert_allclose(*scores, atol=1e-5)
+    with torch.no_grad():
+        model.alpha.fill_(0.5)
+    assert np.abs(matched(CASES[0].profile, STATE, ITEMS) - mean(CASES[0].profile, STATE, ITEMS)).max() > 1e-3
+
+
+def test_equal_rankers_pass_the_whole_gate_at_most_twice_in_forty():
+    """A/A: both rank by habit with a little noise of their own, through lists, bootstrap and rule."""
+    n_promoted = 0
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+
+        def noisy(profile, state, items, generator=generator):
+            return baselines.own_frequency(profile, state, items) + generator.normal(0, 0.5, len(items))
+
+        made = {RANKER: noisy, CHAMPION: noisy, "random": baselines.random_order(seed)}
+        makers = {name: evaluation.scored(score, STATE, ITEMS) for name, score in made.items()}
+        results = evaluation.compare(makers, CASES, seconds=60, least_cases=1)
+        gains = evaluation.gains(results, seed=seed)
+        n_cases = {scope: len(results.truths[scope]) for scope in evaluation.SCOPES}
+        n_promoted += decide(Evidence(n_cases, gains), least_cases=100).verdict == Run.Verdict.PROMOTED
+    assert n_promoted <= 2
+
+
+def test_trainer_and_server_compute_the_same_features():
+    histories, shelf = Histories(SPLIT.whole), Served(build_shelf(ITEMS, state=STATE)).shelf
+    trained_state = build_state(SPLIT.whole, ITEMS, at=SPLIT.test_start)
+    everything = np.arange(len(ITEMS), dtype=np.int32)
+    at = dt.datetime.fromtimestamp(SPLIT.test_start, dt.UTC)
+    for visitor in range(50):
+        trained = features(histories.profile(visitor, at=SPLIT.test_start), everything, trained_state, ITEMS)
+        history = evaluation.history_of(SPLIT.past, visitor, ITEMS.ids, at=SPLIT.test_start)
+        profile = shelf.profile(Request(Slot.HOME, Circumstances(at), history=history))
+        served = features(profile, everything, STATE, ITEMS)
+        worst = np.abs(trained - served).max(axis=0)
+        assert worst.max() <= 1e-4, FEATURE_NAMES[int(worst.argmax())]
+
+
+def test_earlier_windows_judge_by_what_was_known_then():
+    found = windows.rolling(SPLIT, seconds=60, seed=0)
+    assert found["n_windows"] >= 2
+    habit, popular = (found["lists"]["all"][name] for name in ("own_frequency", "popularity"))
+    assert len(habit["windows"]) == found["n_windows"]
+    assert habit["mean"] > popular["mean"] > 0
+    assert habit["deviation"] == pytest.approx(np.std(habit["windows"], ddof=1))
+    for window in windows._earlier(SPLIT):
+        assert window.past.time.max() < window.test_start
+        assert window.whole.time.max() < window.test_end <= SPLIT.test_start
+
+
+def test_time_box_leaves_earlier_windows_out():
+    found = windows.rolling(SPLIT, seconds=-1, seed=0)
+    assert found == {"n_windows": 0, "note": windows.NOTE, "lists": {"all": {}, "new": {}}}
