@@ -42,6 +42,7 @@ CHUNK_SIZE = 20_000
 
 EVENT_COLUMNS = (
     "pk", "visitor_id", "item_id", "type", "occurred_at", "quantity", "order_id", "query", "is_bot",
+    "device", "region",
 )  # fmt: skip
 
 
@@ -86,10 +87,10 @@ def read_interactions(items: ItemTable, *, until: dt.datetime | None = None) -> 
     events = Event.objects.all() if until is None else Event.objects.filter(occurred_at__lt=until)
     rows = list(_pages(events, EVENT_COLUMNS))
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(EVENT_COLUMNS)
-    _, visitor_ids, item_ids, types, times, quantities, order_ids, queries, bots = columns
+    _, visitor_ids, item_ids, types, times, quantities, order_ids, queries, bots, devices, regions = columns
     visitors = _read_visitors()
     item_row = {item_id: row for row, item_id in enumerate(items.ids)} | {"": Recorded.NO_ITEM}
-    query_row, order_row = _codes(queries), _codes(order_ids)
+    query_row, order_row, device_row, region_row = map(_codes, (queries, order_ids, devices, regions))
     n = len(rows)
     known = [visitors.get(key, (-1, False)) for key in visitor_ids]
     recorded = Recorded(
@@ -101,7 +102,11 @@ def read_interactions(items: ItemTable, *, until: dt.datetime | None = None) -> 
             quantity=np.fromiter(quantities, np.float32, n),
             basket=np.fromiter((order_row[key] for key in order_ids), np.int32, n),
             query=np.fromiter((query_row[key] for key in queries), np.int32, n),
-            queries=tuple(query for query in query_row if query),
+            queries=tuple(filter(None, query_row)),
+            device=np.fromiter((device_row[key] for key in devices), np.int32, n),
+            region=np.fromiter((region_row[key] for key in regions), np.int32, n),
+            devices=tuple(filter(None, device_row)),
+            regions=tuple(filter(None, region_row)),
         ),
         is_bot=np.fromiter((bot or of_bot for bot, (_, of_bot) in zip(bots, known, strict=True)), bool, n),
     )

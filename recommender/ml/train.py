@@ -169,11 +169,7 @@ def plan(data: TrainingData, settings: TrainingSettings) -> Cutoffs:
 def until(interactions: Interactions, at: float) -> Interactions:
     """Return the events with time < `at`."""
     n = int(np.searchsorted(interactions.time, at, side="left"))
-    columns = {
-        name: getattr(interactions, name)[:n]
-        for name in ("visitor", "item", "type", "time", "quantity", "basket", "query")
-    }
-    return Interactions(**columns, queries=interactions.queries)
+    return replace(interactions, **{name: column[:n] for name, column in interactions.columns().items()})
 
 
 def moved(text_vectors: FloatArray, delta: FloatArray | None) -> FloatArray:
