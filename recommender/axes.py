@@ -96,25 +96,26 @@ def build_axes(
     popularity (n_items,): weighted events. Axes of `keep` stay while the catalogue still has them, so that a shop's
     segments speak of the same things from one day to the next.
     """
-    found = [terms(text) for text in items.texts]
-    chosen_words = _words(items, found, popularity, [name for block, name in keep if block == "word"])
+    words = _words(items, popularity, [name for block, name in keep if block == "word"])
     chosen = _categories(items, popularity, [name for block, name in keep if block == "category"])
-    names: tuple[Axis, ...] = (
-        *(("category", name) for name in chosen), *(("word", word) for word in chosen_words), *FIXED
-    )  # fmt: skip
+    names = (*(("category", name) for name in chosen), *(("word", word) for word in words), *FIXED)
+    return axes_named(names, items, utc_offset_seconds=utc_offset_seconds)
+
+
+def axes_named(names: Sequence[Axis], items: ItemTable, *, utc_offset_seconds: float = 0.0) -> Axes:
+    """Return the axes of these names over a catalogue: as stored with segments, or as `build_axes` chose them."""
     column = {axis: place for place, axis in enumerate(names)}
     of_item = np.full((len(items), 2 + N_WORDS_OF_ITEM), -1, np.int32)
-    code = [column.get(("category", name), -1) for name in items.category_names]
-    if code:
-        of_item[:, 0] = np.where(items.category >= 0, np.asarray(code)[np.maximum(items.category, 0)], -1)
+    code = np.asarray([*(column.get(("category", name), -1) for name in items.category_names), -1], np.int32)
+    of_item[:, 0] = code[items.category]  # -1 reads the last place
     of_item[:, 1] = _price_columns(items, column[PRICES[0]])
-    for row, stems in enumerate(found):
-        places = [column["word", stem] for stem in stems if ("word", stem) in column][:N_WORDS_OF_ITEM]
+    for row, text in enumerate(items.texts):
+        places = [column["word", stem] for stem in terms(text) if ("word", stem) in column][:N_WORDS_OF_ITEM]
         of_item[row, 2 : 2 + len(places)] = places
     blocks = list(BLOCK_WEIGHTS)
     block = np.asarray([blocks.index(kind) for kind, _ in names], np.int64)
     weight = np.asarray([BLOCK_WEIGHTS[kind] for kind, _ in names], np.float32)
-    return Axes(names, of_item, block, weight, column, utc_offset_seconds)
+    return Axes(tuple(names), of_item, block, weight, column, utc_offset_seconds)
 
 
 def persona_masses(events: Interactions, axes: Axes, *, at: float) -> FloatArray:
@@ -267,15 +268,13 @@ def _categories(items: ItemTable, popularity: FloatArray, keep: Sequence[str]) -
     return list(dict.fromkeys([*kept, *best]))[:N_CATEGORIES]
 
 
-def _words(
-    items: ItemTable, found: Sequence[Mapping[str, str]], popularity: FloatArray, keep: Sequence[str]
-) -> list[str]:
+def _words(items: ItemTable, popularity: FloatArray, keep: Sequence[str]) -> list[str]:
     """Return the terms that most behaviour is about, by how much each tells; none shares a word with another."""
     vocabulary = vocabulary_of(items.texts)
     mass: Counter[str] = Counter()
-    for stems, weight in zip(found, popularity.tolist(), strict=True):
+    for text, weight in zip(items.texts, popularity.tolist(), strict=True):
         if weight > 0:
-            for stem in stems:
+            for stem in terms(text):
                 mass[stem] += weight
     whole = [stem for stem in mass if all(mass[stem] >= PAIR_SHARE * mass[part] for part in stem.split())]
     score = {stem: mass[stem] * vocabulary.weight(stem) for stem in whole}

@@ -77,10 +77,21 @@ class Segments:
 
     def of(self, profile: Profile) -> int:
         """Return the row of the segment nearest to a profile, -1 without a segment or any evidence."""
-        if not len(self) or not len(profile.time):
+        masses = masses_of(profile, self.axes)
+        if not len(self) or not has_taste(masses, self.axes)[0]:
             return -1
-        shares = persona_shares(masses_of(profile, self.axes), self.axes, self.mean)
+        shares = persona_shares(masses, self.axes, self.mean)
         return int(nearest(shares, self.centroids, self.axes.weight)[0])
+
+    def members(self, events: Interactions, *, at: float, n_visitors: int) -> npt.NDArray[np.int64]:
+        """Return (n_visitors,): the row of the segment nearest to each visitor of the events before `at`, or -1."""
+        member = np.full(n_visitors, -1, np.int64)
+        masses = persona_masses(events, self.axes, at=at)
+        known = np.flatnonzero(has_taste(masses, self.axes))
+        if len(self) and len(known):
+            shares = persona_shares(masses[known], self.axes, self.mean)
+            member[known] = nearest(shares, self.centroids, self.axes.weight)
+        return member
 
     def traits(self, row: int, *, most: int = 8) -> tuple[Trait, ...]:
         """Return what distinguishes a segment, the most telling first."""
@@ -92,6 +103,11 @@ def nearest(shares: FloatArray, centroids: FloatArray, weight: FloatArray) -> np
     points, centres = shares * weight, centroids * weight
     distance = np.square(centres).sum(axis=1)[None, :] - 2 * points @ centres.T
     return distance.argmin(axis=1)
+
+
+def has_taste(masses: FloatArray, axes: Axes) -> npt.NDArray[np.bool_]:
+    """Return (n,): whether anything speaks for a kind, a word or a price."""
+    return np.asarray(masses[:, axes.block < N_TASTE_BLOCKS].sum(axis=1) > 0)
 
 
 def build_segments(
@@ -118,16 +134,16 @@ def build_segments(
     keep = before.axes.names if before else ()
     axes = build_axes(items, popularity, keep=keep, utc_offset_seconds=utc_offset_seconds)
     masses = persona_masses(events, axes, at=at)
-    has_taste = masses[:, axes.block < N_TASTE_BLOCKS].sum(axis=1) > 0
-    mean = mean_shares(masses[has_taste], axes)
-    shares = persona_shares(masses[has_taste], axes, mean)
+    known = has_taste(masses, axes)
+    mean = mean_shares(masses[known], axes)
+    shares = persona_shares(masses[known], axes, mean)
     start = aligned(before, axes, mean) if before else None
     centroids = grouped(shares * axes.weight, seed=seed, start=start)
     member = np.full(len(masses), -1, np.int64)
     if not len(centroids):
         return _packed((), axes, np.zeros((0, len(axes)), np.float32), mean, member, events, items, at), member
-    member[has_taste] = nearest(shares * axes.weight, centroids, np.ones(len(axes), np.float32))
-    means = np.stack([shares[member[has_taste] == row].mean(axis=0) for row in range(len(centroids))])
+    member[known] = nearest(shares * axes.weight, centroids, np.ones(len(axes), np.float32))
+    means = np.stack([shares[member[known] == row].mean(axis=0) for row in range(len(centroids))])
     numbers = matched(means, member, before, start, members_before or {}, axes.weight, highest=highest)
     return _packed(numbers, axes, means, mean, member, events, items, at), member
 

@@ -4,5 +4,17 @@ from recommender.models.events import Event, Impression, Visitor
 from recommender.models.items import Item, ItemStatistics, ItemVector
 from recommender.models.personas import Persona
 from recommender.models.runs import Bundle, Run
+from recommender.models.segments import Segment
 
-__all__ = ["Bundle", "Event", "Impression", "Item", "ItemStatistics", "ItemVector", "Persona", "Run", "Visitor"]
+__all__ = [
+    "Bundle",
+    "Event",
+    "Impression",
+    "Item",
+    "ItemStatistics",
+    "ItemVector",
+    "Persona",
+    "Run",
+    "Segment",
+    "Visitor",
+]
