@@ -53,10 +53,12 @@ class Histories:
         )
 
     def arrived(self, visitor: int, profile: Profile, *, until: float) -> Profile:
-        """Return the profile with the device and region of the events in [now, until): how the visitor came then."""
+        """Return the profile with the moment, device and region of the first event in [now, until): the circumstances
+        that a request tells before anything else is known of the visit."""
         rows, source = self.between(visitor, profile.now, until), self.interactions
         return replace(
             profile,
+            now=float(source.time[rows[0]]) if len(rows) else profile.now,
             device=_first(source.device[rows], source.devices) or profile.device,
             region=_first(source.region[rows], source.regions) or profile.region,
         )
@@ -134,7 +136,7 @@ def lists_at(
         if should_stop():
             break
         profile = histories.profile(int(visitor), at=state.at)
-        context = vectors.context(profile) if vectors.context else None
+        context = vectors.context(histories.arrived(int(visitor), profile, until=until)) if vectors.context else None
         found = candidates(profile, state, items, vectors.items, context, generator)
         n = len(found)
         rows[place, :n] = features(profile, found, state, items, item_vectors=vectors.items, context_vector=context)
