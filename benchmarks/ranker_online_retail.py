@@ -2,7 +2,7 @@
 
     python -m benchmarks.ranker_online_retail --events events.csv.gz --items items.csv.gz
 
-events: timestamp, user_id, order_id, item_id, event_type (purchase | cancel), quantity. items: item_id, title,
+events: timestamp, user_id, order_id, item_id, event_type (purchase | cancel), quantity, country. items: item_id, title,
 list_price, first_seen. Source of the data: UCI Online Retail (Chen, Sain and Guo 2012, doi 10.1057/dbm.2012.17).
 """
 
@@ -155,6 +155,7 @@ def read_events(path: Path, items: ItemTable) -> Interactions:
     place = {item_id: row for row, item_id in enumerate(items.ids)}
     visitors: dict[str, int] = {}
     orders: dict[str, int] = {}
+    countries: dict[str, int] = {}
     kinds = {"purchase": EVENT_CODES[EventType.PURCHASE], "cancel": EVENT_CODES[EventType.REFUND]}
     with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
         rows = [
@@ -165,11 +166,12 @@ def read_events(path: Path, items: ItemTable) -> Interactions:
                 place[row["item_id"]],
                 kinds[row["event_type"]],
                 float(row["quantity"]),
+                countries.setdefault(row.get("country", ""), len(countries)),
             )
             for row in csv.DictReader(lines)
         ]
     rows.sort()
-    time_, basket, visitor, item, kind, quantity = (np.asarray(column) for column in zip(*rows, strict=True))
+    time_, basket, visitor, item, kind, quantity, region = (np.asarray(column) for column in zip(*rows, strict=True))
     return Interactions(
         visitor=visitor.astype(np.int32),
         item=item.astype(np.int32),
@@ -178,6 +180,8 @@ def read_events(path: Path, items: ItemTable) -> Interactions:
         quantity=quantity.astype(np.float32),
         basket=basket.astype(np.int32),
         query=np.full(len(rows), -1, np.int32),
+        region=region.astype(np.int32),
+        regions=tuple(countries),
     )
 
 

@@ -73,8 +73,7 @@ class CleaningReport:
 
 def take(interactions: Interactions, rows: npt.NDArray[np.integer] | Mask) -> Interactions:
     """Return these rows of every column, in this order."""
-    names = [field.name for field in dataclasses.fields(interactions) if field.name != "queries"]
-    return dataclasses.replace(interactions, **{name: getattr(interactions, name)[rows] for name in names})
+    return dataclasses.replace(interactions, **{name: column[rows] for name, column in interactions.columns().items()})
 
 
 def clean(recorded: Recorded, *, now: float | None = None) -> tuple[Interactions, CleaningReport]:

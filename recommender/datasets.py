@@ -6,7 +6,7 @@ import dataclasses
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ __all__ = [
     "read_interactions",
     "read_items",
     "read_judgements",
+    "read_people",
     "read_titles",
     "save",
     "summary",
@@ -41,8 +42,12 @@ __all__ = [
 CHUNK_SIZE = 20_000
 """Rows read per query: each chunk is a query of its own, so nothing holds a transaction open."""
 
+People = Mapping[int, tuple[int, bool]]
+"""By primary key of the visitor: the row of the person, -1 for nobody, and whether it is a bot."""
+
 EVENT_COLUMNS = (
     "pk", "visitor_id", "item_id", "type", "occurred_at", "quantity", "order_id", "query", "is_bot",
+    "device", "region",
 )  # fmt: skip
 
 
@@ -79,19 +84,21 @@ def read_titles(items: ItemTable) -> tuple[str, ...]:
     return tuple(titles.get(item_id, "") for item_id in items.ids)
 
 
-def read_interactions(items: ItemTable, *, until: dt.datetime | None = None) -> Recorded:
+def read_interactions(items: ItemTable, *, until: dt.datetime | None = None, people: People | None = None) -> Recorded:
     """Every event before `until` as it was recorded, ascending by time; one query per 20,000 events.
 
     Visitors of one user share a row. Who has not consented, or has switched profiling off, is nobody (-1): such
-    events feed popularity and co-purchase only.
+    events feed popularity and co-purchase only. With `people`, only their events.
     """
     events = Event.objects.all() if until is None else Event.objects.filter(occurred_at__lt=until)
+    if people is not None:
+        events = events.filter(visitor_id__in=list(people))
     rows = list(_pages(events, EVENT_COLUMNS))
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(EVENT_COLUMNS)
-    _, visitor_ids, item_ids, types, times, quantities, order_ids, queries, bots = columns
-    visitors = _read_visitors()
+    _, visitor_ids, item_ids, types, times, quantities, order_ids, queries, bots, devices, regions = columns
+    visitors = read_people() if people is None else people
     item_row = {item_id: row for row, item_id in enumerate(items.ids)} | {"": Recorded.NO_ITEM}
-    query_row, order_row = _codes(queries), _codes(order_ids)
+    query_row, order_row, device_row, region_row = map(_codes, (queries, order_ids, devices, regions))
     n = len(rows)
     known = [visitors.get(key, (-1, False)) for key in visitor_ids]
     recorded = Recorded(
@@ -103,7 +110,11 @@ def read_interactions(items: ItemTable, *, until: dt.datetime | None = None) -> 
             quantity=np.fromiter(quantities, np.float32, n),
             basket=np.fromiter((order_row[key] for key in order_ids), np.int32, n),
             query=np.fromiter((query_row[key] for key in queries), np.int32, n),
-            queries=tuple(query for query in query_row if query),
+            queries=tuple(filter(None, query_row)),
+            device=np.fromiter((device_row[key] for key in devices), np.int32, n),
+            region=np.fromiter((region_row[key] for key in regions), np.int32, n),
+            devices=tuple(filter(None, device_row)),
+            regions=tuple(filter(None, region_row)),
         ),
         is_bot=np.fromiter((bot or of_bot for bot, (_, of_bot) in zip(bots, known, strict=True)), bool, n),
     )
@@ -124,6 +135,19 @@ def read_judgements(items: ItemTable) -> Judgements:
         np.fromiter((row for _, row in grades), np.int32, len(grades)),
         np.fromiter((sum(given) / len(given) for given in grades.values()), np.float32, len(grades)),
     )
+
+
+def read_people(pks: Collection[int] | None = None) -> People:
+    """The row and the bot flag of each visitor; visitors of one user share a row, nobody is -1. `pks` narrows them."""
+    rows: dict[Any, int] = {}
+    found = {}
+    for pk, user_key, has_consented, is_profiled, is_bot in _pages(
+        Visitor.objects if pks is None else Visitor.objects.filter(pk__in=pks),
+        ("pk", "user_key", "has_consented", "is_profiled", "is_bot"),
+    ):
+        is_known = has_consented and is_profiled
+        found[pk] = (rows.setdefault(user_key or pk, len(rows)) if is_known else -1, is_bot)
+    return found
 
 
 def read_dataset() -> Dataset:
@@ -211,18 +235,6 @@ def _pages(rows: models.Manager[Any] | models.QuerySet[Any], columns: tuple[str,
     while page := list(rows.filter(pk__gt=last).order_by("pk").values_list(*columns)[:CHUNK_SIZE]):
         yield from page
         last = page[-1][0]
-
-
-def _read_visitors() -> dict[int, tuple[int, bool]]:
-    """The row and the bot flag of each visitor by primary key; visitors of one user share a row, nobody is -1."""
-    rows: dict[Any, int] = {}
-    found = {}
-    for pk, user_key, has_consented, is_profiled, is_bot in _pages(
-        Visitor.objects, ("pk", "user_key", "has_consented", "is_profiled", "is_bot")
-    ):
-        is_known = has_consented and is_profiled
-        found[pk] = (rows.setdefault(user_key or pk, len(rows)) if is_known else -1, is_bot)
-    return found
 
 
 def _codes(names: Any) -> dict[str, int]:

@@ -12,8 +12,8 @@ import numpy as np
 from django.utils.dates import WEEKDAYS
 from django.utils.translation import gettext, ngettext
 
-from recommender.features import HALF_LIFE_DAYS
-from recommender.state import DAY_SECONDS, EVENT_WEIGHTS
+from recommender.axes import HALF_LIFE_DAYS, LOOK_WEIGHTS, SEARCH_WEIGHT
+from recommender.state import DAY_SECONDS
 from recommender.types import EVENT_CODES, EventType, ItemTable, PastEvent
 from recommender.vocabulary import Vocabulary, terms, vocabulary_of
 
@@ -25,9 +25,6 @@ FEWEST_MOMENTS = 4
 DOMINANT_SHARE = 0.4
 """From this share of all evidence on, the headline says "mostly"; below it names the first three interests."""
 
-SEARCH_WEIGHT = float(EVENT_WEIGHTS[EVENT_CODES[EventType.VIEW_ITEM]])
-"""A query says as much as a look at an item."""
-
 COUNTED: Mapping[EventType, str] = {
     EventType.PURCHASE: "n_bought",
     EventType.ADD_TO_CART: "n_carted",
@@ -35,11 +32,6 @@ COUNTED: Mapping[EventType, str] = {
     EventType.SEARCH: "n_searched",
     EventType.REFUND: "n_returned",
 }
-TAKEN_BACK: Mapping[EventType, EventType] = {
-    EventType.REFUND: EventType.PURCHASE,
-    EventType.REMOVE_FROM_CART: EventType.ADD_TO_CART,
-}
-"""What an event undoes: it weighs as much as the other, with the opposite sign."""
 
 
 class Catalogue(Protocol):
@@ -143,12 +135,14 @@ class PersonaDescription:
 
 @dataclass(frozen=True, slots=True)
 class _Trace:
-    """All that one visitor did with one item, or with one query (`row` -1)."""
+    """All that one visitor did with one item, or with one query (`row` -1); `kept` is the share of what was bought
+    that did not come back."""
 
     row: int
     text: str
     item_id: str
     mass: float
+    kept: float
     counts: Counter[str]
     last_at: dt.datetime
 
@@ -214,22 +208,29 @@ def _traces(past: Sequence[PastEvent], catalogue: Catalogue, now: dt.datetime) -
 def _trace(group: Sequence[PastEvent], catalogue: Catalogue, now: dt.datetime) -> _Trace:
     event = group[-1]
     row = catalogue.index.get(event.item_id, -1) if event.item_id else -1
+    kept = _kept(group)
+    looks = sum(_weight(event.type) * _decay(event.at, now) for event in group)
+    bought = sum(_decay(event.at, now) for event in group if event.type is EventType.PURCHASE)
     return _Trace(
         row=row,
         text=catalogue.titles[row] if row >= 0 else event.query,
         item_id=event.item_id,
-        mass=sum(_weight(event.type) * _decay(event.at, now) for event in group),
+        mass=max(looks, 0) + kept * bought,
+        kept=kept,
         counts=Counter(COUNTED[event.type] for event in group if event.type in COUNTED),
         last_at=max(event.at for event in group),
     )
 
 
+def _kept(group: Sequence[PastEvent]) -> float:
+    """Return the share of one item's purchases that did not come back, by quantity; as `axes.kept_evidence` does."""
+    bought = sum(event.quantity for event in group if event.type is EventType.PURCHASE)
+    returned = sum(event.quantity for event in group if event.type is EventType.REFUND)
+    return max(1 - returned / bought, 0) if bought > 0 else 0.0
+
+
 def _weight(event_type: EventType) -> float:
-    if event_type is EventType.SEARCH:
-        return SEARCH_WEIGHT
-    if event_type in TAKEN_BACK:
-        return -float(EVENT_WEIGHTS[EVENT_CODES[TAKEN_BACK[event_type]]])
-    return float(EVENT_WEIGHTS[EVENT_CODES[event_type]])
+    return SEARCH_WEIGHT if event_type is EventType.SEARCH else float(LOOK_WEIGHTS[EVENT_CODES[event_type]])
 
 
 def _decay(at: dt.datetime, now: dt.datetime) -> float:
@@ -317,7 +318,7 @@ def _headline(interests: Sequence[Interest], past: Sequence[PastEvent], now: dt.
 
 def _price_band(traces: Sequence[_Trace], items: ItemTable, currency: str) -> PriceBand | None:
     """Return the quartiles of what was bought, of what was looked at where nothing was; None without a price."""
-    rows = [trace.row for trace in traces if trace.row >= 0 and trace.counts["n_bought"]]
+    rows = [trace.row for trace in traces if trace.row >= 0 and trace.kept > 0]
     is_bought = bool(rows)
     rows = rows or [trace.row for trace in traces if trace.row >= 0]
     prices = items.price[rows]
@@ -355,8 +356,12 @@ def _rhythm(past: Sequence[PastEvent], timezone: dt.tzinfo) -> Rhythm:
 
 
 def _repeat_cycle(past: Sequence[PastEvent], now: dt.datetime) -> RepeatCycle | None:
-    """Return the middle gap between days with an order; None before the first order."""
-    bought = [event for event in past if event.type is EventType.PURCHASE]
+    """Return the middle gap between days with an order of which something was kept; None before the first."""
+    groups: dict[str, list[PastEvent]] = defaultdict(list)
+    for event in past:
+        groups[event.item_id].append(event)
+    kept = {item_id for item_id, group in groups.items() if _kept(group) > 0}
+    bought = [event for event in past if event.type is EventType.PURCHASE and event.item_id in kept]
     if not bought:
         return None
     days = sorted({event.at.date() for event in bought})

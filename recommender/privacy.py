@@ -24,6 +24,7 @@ IMPRESSION_FIELDS = (
 )  # fmt: skip
 VISITOR_FIELDS = (
     "key", "user_key", "has_consented", "is_profiled", "is_bot", "device", "first_seen_at", "last_seen_at",
+    "segment",
 )  # fmt: skip
 
 
@@ -41,7 +42,7 @@ def visitors_of(*, visitor_key: uuid.UUID | None = None, user_key: str | None = 
 def export(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> dict[str, Any]:
     """Everything stored on a person, as plain values. Three queries."""
     visitors = visitors_of(visitor_key=visitor_key, user_key=user_key)
-    known = list(visitors.values("pk", *VISITOR_FIELDS))
+    known = [_told(row) for row in visitors.values("pk", "segment__own_name", "segment__name", *VISITOR_FIELDS)]
     keys = [visitor.pop("pk") for visitor in known]
     events = Event.objects.filter(visitor__in=keys).order_by("occurred_at")
     shown = Impression.objects.filter(visitor__in=keys).order_by("occurred_at")
@@ -50,6 +51,12 @@ def export(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None)
         "events": list(events.values(*EVENT_FIELDS)),
         "impressions": list(shown.values(*IMPRESSION_FIELDS)),
     }
+
+
+def _told(visitor: dict[str, Any]) -> dict[str, Any]:
+    """Tell the segment by its name."""
+    own_name, name = visitor.pop("segment__own_name"), visitor.pop("segment__name")
+    return {**visitor, "segment": own_name or name}
 
 
 def erase(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> dict[str, int]:
@@ -68,12 +75,16 @@ def erase(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) 
 
 def set_profiling(is_profiled: bool, *, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> int:
     """Switch personalisation on or off for a person; return the number of their visitors."""
-    return visitors_of(visitor_key=visitor_key, user_key=user_key).update(is_profiled=is_profiled)
+    return visitors_of(visitor_key=visitor_key, user_key=user_key).update(
+        is_profiled=is_profiled, **({} if is_profiled else {"segment": None})
+    )
 
 
 def set_consent(has_consented: bool, *, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> int:
     """Give or take back consent for a person; return the number of their visitors."""
-    n_visitors = visitors_of(visitor_key=visitor_key, user_key=user_key).update(has_consented=has_consented)
+    n_visitors = visitors_of(visitor_key=visitor_key, user_key=user_key).update(
+        has_consented=has_consented, **({} if has_consented else {"segment": None})
+    )
     storage.forget_visitors()
     return n_visitors
 

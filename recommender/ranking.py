@@ -70,6 +70,7 @@ class Ranker:
         self._max_tokens, self._tokenizer, self._encoder = max_tokens, tokenizer, encoder
         self._context, self._delta, self._matcher = context, delta or {}, matcher
         self._forest, self._mixture = forest, mixture
+        self._n_circumstances = _n_circumstances(context)
         self._queries: OrderedDict[str, FloatArray] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -153,14 +154,13 @@ class Ranker:
         used[read] = True
         if self._context is None:
             return decayed_mean(vectors[used], told.weight[used])
-        current = item_vectors[profile.current_item] if profile.current_item >= 0 else np.zeros(self.dimension)
         inputs: dict[str, npt.NDArray] = {
             "vectors": vectors[used],
             "types": told.type[used],
             "gaps": told.gap[used],
             "weights": told.weight[used],
-            "current": np.asarray(current, np.float32),
-            "circumstances": told.circumstances,
+            "current": self._current(profile, item_vectors),
+            "circumstances": told.circumstances[: self._n_circumstances],
         }
         if not used.any():  # the graph wants one event; a weight of 0 hides it
             inputs |= {
@@ -171,6 +171,12 @@ class Ranker:
             }
         vector: FloatArray = self._context.run(None, {key: value[None] for key, value in inputs.items()})[0][0]
         return vector
+
+    def _current(self, profile: Profile, item_vectors: FloatArray) -> FloatArray:
+        """Return (d,): the item that is looked at, else the query that is asked, else zeros."""
+        if profile.current_item >= 0:
+            return item_vectors[profile.current_item].astype(np.float32)
+        return self.encode_query(profile.query) if profile.query else np.zeros(self.dimension, np.float32)
 
     def score(
         self,
@@ -301,6 +307,13 @@ def _session(path: Path, n_threads: int) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads, options.inter_op_num_threads = n_threads, 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _n_circumstances(context: onnxruntime.InferenceSession | None) -> int | None:
+    """Return how many circumstances a graph was trained with: the list grows at its end."""
+    if context is None:
+        return None
+    return next(int(entry.shape[1]) for entry in context.get_inputs() if entry.name == "circumstances")
 
 
 def _head(path: Path) -> Head:

@@ -15,8 +15,18 @@ from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Prof
 LENGTH = 50
 """Newest events that the context model reads."""
 
-N_DEVICES = 8
 SLOT_CODES: dict[Slot, int] = {slot: code for code, slot in enumerate(Slot)}
+DEVICE_CODES: dict[str, int] = {"": 0, "mobile": 1, "tablet": 2, "desktop": 3}
+N_DEVICES, N_REGIONS = 8, 128
+"""Buckets, 0 for unknown; a device that `identity` does not tell, and every region, get theirs by hash."""
+
+CIRCUMSTANCES: dict[str, int] = {
+    "slot": len(SLOT_CODES), "device": N_DEVICES, "hour": 24, "weekday": 7, "region": N_REGIONS,
+}  # fmt: skip
+"""How many values each has, in the order of `Sequence.circumstances`; append only, a bundle depends on the order."""
+
+NEUTRAL = frozenset({"slot", "device", "region"})
+"""Circumstances whose code 0 (the home page, unknown) adds nothing."""
 
 READ_WEIGHTS: FloatArray = np.zeros(len(EventType), np.float32)
 """Weight of one event in the decayed mean, ordered as `EVENT_CODES`; a query says as much as a purchase."""
@@ -39,8 +49,8 @@ class Sequence:
     """The last events of a profile, oldest first.
 
     item (h,) int32, -1 for a query; type (h,) int64; gap (h,) float32: log1p of hours before now; weight (h,) float32:
-    share in the decayed mean, sum 1 or 0; circumstances (4,) int64: slot, device bucket, hour, weekday; place (h,)
-    int64: row of the event in the profile.
+    share in the decayed mean, sum 1 or 0; circumstances (5,) int64, as `CIRCUMSTANCES`; place (h,) int64: row of the
+    event in the profile.
     """
 
     item: IntArray
@@ -72,10 +82,16 @@ def sequence(profile: Profile) -> Sequence:
 
 
 def circumstances(profile: Profile) -> npt.NDArray[np.int64]:
-    """Return (4,): slot, device bucket, hour and weekday of the request in UTC."""
+    """Return (5,): slot, device bucket, hour and weekday of the request in UTC, region bucket."""
     at = dt.datetime.fromtimestamp(profile.now, dt.UTC)
-    device = zlib.crc32(profile.device.encode()) % N_DEVICES
-    return np.asarray([SLOT_CODES[profile.slot], device, at.hour, at.weekday()], np.int64)
+    device = DEVICE_CODES.get(profile.device, 0) or _bucket(profile.device, first=len(DEVICE_CODES), n=N_DEVICES)
+    region = _bucket(profile.region, first=1, n=N_REGIONS)
+    return np.asarray([SLOT_CODES[profile.slot], device, at.hour, at.weekday(), region], np.int64)
+
+
+def _bucket(name: str, *, first: int, n: int) -> int:
+    """Return a bucket in [first, n) by hash, 0 for no name."""
+    return first + zlib.crc32(name.encode()) % (n - first) if name else 0
 
 
 def decayed_mean(vectors: FloatArray, weight: FloatArray) -> FloatArray:

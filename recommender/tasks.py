@@ -20,9 +20,9 @@ from django.db.models import Max
 from django.db.models.signals import post_save
 from django.utils import timezone
 
-from recommender import bundles, conf, privacy, runs, statistics, supervision, sync, tracking, vectors
+from recommender import bundles, conf, privacy, runs, segmentation, statistics, supervision, sync, tracking, vectors
 from recommender.exceptions import MissingDependency, RunError
-from recommender.models import Event, Item, ItemStatistics, Run
+from recommender.models import Event, Item, ItemStatistics, Run, Segment
 from recommender.signals import items_changed
 
 logger = logging.getLogger(__name__)
@@ -98,6 +98,22 @@ def refresh_statistics() -> None:
         statistics.refresh_statistics()
 
 
+@shared_task(name="recommender.refresh_segments")
+def refresh_segments() -> None:
+    """Group the visitors anew, where an event came in since the last time; then put each chunk of them into place."""
+    computed_at = Segment.objects.aggregate(newest=Max("computed_at"))["newest"]
+    if computed_at is None or Event.objects.filter(received_at__gte=computed_at).exists():
+        segmentation.refresh_segments()
+        for first, last in segmentation.chunks():
+            publish(assign_segments, first, last)
+
+
+@shared_task(name="recommender.assign_segments")
+def assign_segments(first: int, last: int) -> None:
+    """Put the visitors of one range of primary keys into their segments."""
+    segmentation.assign_segments(first, last)
+
+
 @shared_task(name="recommender.reconcile")
 def reconcile() -> None:
     """Take in the order rows of the last days that no event tells of yet."""
@@ -120,6 +136,7 @@ def schedule() -> dict[str, dict[str, Any]]:
             (encode_items, timedelta(minutes=1)),
             (refresh_statistics, timedelta(minutes=5)),
             (reconcile, timedelta(minutes=10)),
+            (refresh_segments, timedelta(hours=6)),
             (purge_retention, timedelta(days=1)),
         )
     }

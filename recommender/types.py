@@ -6,7 +6,7 @@ import datetime as dt
 import enum
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any
 
@@ -160,8 +160,8 @@ class Interactions:
 
     visitor (n,) int32: row of the visitor, -1 where nobody is known; item (n,) int32: row of the item, -1 for a
     search; type (n,) int8: `EVENT_CODES`; time (n,) float64: seconds since the epoch, UTC; quantity (n,) float32;
-    basket (n,) int32: events of one order share a number, -1 outside an order; query (n,) int32: row in `queries`,
-    -1 for none.
+    basket (n,) int32: events of one order share a number, -1 outside an order; query, device and region (n,) int32:
+    rows in `queries`, `devices` and `regions`, -1 for none. Left out, device and region are unknown throughout.
     """
 
     visitor: IntArray
@@ -172,9 +172,24 @@ class Interactions:
     basket: IntArray
     query: IntArray
     queries: tuple[str, ...] = ()
+    device: IntArray = field(default_factory=lambda: np.empty(0, np.int32))
+    region: IntArray = field(default_factory=lambda: np.empty(0, np.int32))
+    devices: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("device", "region"):
+            if len(getattr(self, name)) != len(self.time):
+                object.__setattr__(self, name, np.full(len(self.time), -1, np.int32))
 
     def __len__(self) -> int:
         return len(self.time)
+
+    def columns(self) -> dict[str, Any]:
+        """Return every array by name; what they point into (`queries`, `devices`, `regions`) is left out."""
+        return {
+            entry.name: value for entry in fields(self) if isinstance(value := getattr(self, entry.name), np.ndarray)
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -516,7 +516,7 @@ def test_filters_of_personas_narrow_the_list(admin_client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", ["event", "impression", "visitor", "item", "itemstatistics", "bundle", "persona", "run"]
+    "model", ["event", "impression", "visitor", "item", "itemstatistics", "bundle", "persona", "run", "segment"]
 )
 def test_every_page_opens_and_nothing_can_be_added(admin_client: Client, model: str) -> None:
     page(admin_client, f"/admin/recommender/{model}/")

@@ -251,3 +251,16 @@ def test_real_orders_survive_cleaning(demo_shop):
     assert set(report.removed) <= {"merged_order_line", "refunded_purchase"}
     assert len(items) == 60
     assert datasets.summary(interactions, items, report)["n_visitors"] == 30
+
+
+def test_device_and_region_of_events_come_along_and_survive_cleaning_and_files(items, visitor, tmp_path):
+    record("view_item", visitor=visitor, device="mobile", region="GB", minutes_ago=30)
+    record("view_item", "bag", visitor=visitor, minutes_ago=20)
+    interactions, _ = cleaned(items)
+    assert [interactions.devices[code] for code in interactions.device[:1]] == ["mobile"]
+    assert [interactions.regions[code] for code in interactions.region[:1]] == ["GB"]
+    assert interactions.device.tolist() == [0, -1]
+    datasets.save(datasets.read_dataset(), tmp_path)
+    read = datasets.load(tmp_path).recorded.interactions
+    assert (read.devices, read.regions) == (("mobile",), ("GB",))
+    assert read.region.tolist() == [0, -1]

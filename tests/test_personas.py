@@ -120,6 +120,35 @@ def test_goods_that_were_all_returned_leave_a_plain_sentence() -> None:
     assert said.headline == "2 events, about nothing that is still in the catalogue, last just now"
 
 
+def test_one_of_ten_returned_leaves_the_interest_the_price_and_the_order() -> None:
+    ten = PastEvent(EventType.PURCHASE, NOW - dt.timedelta(days=1), "item:0", quantity=10, order_id="1")
+    one_back = PastEvent(EventType.REFUND, NOW, "item:0", quantity=1)
+    said = said_of(ten, one_back, has_categories=True)
+    assert [interest.name for interest in said.interests] == ["Bags"]
+    assert said.price_band is not None
+    assert said.price_band.text.startswith("Buys at 2.00 GBP")
+    assert said.repeat_cycle is not None
+    assert said.repeat_cycle.n_orders == 1
+
+
+def test_returned_goods_set_neither_price_nor_rhythm_of_orders() -> None:
+    back = [past(12, EventType.PURCHASE, days=40, order="1"), past(12, EventType.REFUND, days=39), past(12, days=38)]
+    said = said_of(*back, past(8, EventType.PURCHASE, days=1, order="2"))
+    assert said.price_band is not None
+    assert said.price_band.text.startswith("Buys at 1.00 GBP")
+    assert said.repeat_cycle is not None
+    assert said.repeat_cycle.text == "1 order"
+
+
+def test_one_event_already_tells_interest_price_and_hour() -> None:
+    said = said_of(past(0), has_categories=True)
+    assert said.headline == "Mostly Bags: 1 viewed, last just now"
+    assert said.price_band is not None
+    assert said.price_band.text.startswith("Looks at 2.00 GBP")
+    assert said.rhythm is not None
+    assert said.rhythm.hours[12] == 1
+
+
 def test_no_single_interest_dominates_is_said_so() -> None:
     said = said_of(past(0), past(4), past(8), has_categories=True)
     assert said.headline.startswith("Many things, most of all ")

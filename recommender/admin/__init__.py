@@ -5,6 +5,7 @@ from recommender.admin.events import EventAdmin, ImpressionAdmin, VisitorAdmin
 from recommender.admin.items import ItemAdmin, ItemStatisticsAdmin
 from recommender.admin.personas import PersonaAdmin
 from recommender.admin.runs import RunAdmin
+from recommender.admin.segments import SegmentAdmin
 
 __all__ = [
     "BundleAdmin",
@@ -14,5 +15,6 @@ __all__ = [
     "ItemStatisticsAdmin",
     "PersonaAdmin",
     "RunAdmin",
+    "SegmentAdmin",
     "VisitorAdmin",
 ]

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from recommender.admin.filters import DeviceFilter, PersonalisedFilter, SignedInFilter, SourceFilter
+from recommender.admin.filters import DeviceFilter, PersonalisedFilter, SegmentFilter, SignedInFilter, SourceFilter
 from recommender.admin.items import listed, titles_of
 from recommender.admin.people import N_MATCHES, names_of, uuid_or_none, visitors_matching
 from recommender.admin.readonly import BoundedChangeList, ReadOnlyAdmin
@@ -105,7 +105,7 @@ class ImpressionAdmin(BehaviourAdmin):
 @admin.register(Visitor)
 class VisitorAdmin(ReadOnlyAdmin):
     list_display = ("short_key", "user_key", "last_seen_at", "device", "has_consented", "is_profiled", "persona")
-    list_filter = (SignedInFilter, PersonalisedFilter, DeviceFilter, "last_seen_at")
+    list_filter = (SignedInFilter, PersonalisedFilter, SegmentFilter, DeviceFilter, "last_seen_at")
     search_fields = ("key",)
     search_help_text = _("Name of a user, or the key of a user or a visitor")
     ordering = ("-last_seen_at",)

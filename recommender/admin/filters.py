@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from recommender.catalog import catalogs
+from recommender.models import Segment
 
 
 class _FieldFilter(SimpleListFilter):
@@ -77,3 +78,18 @@ class SignedInFilter(SimpleListFilter):
         if self.value() not in ("yes", "no"):
             return queryset
         return queryset.filter(user_key__isnull=self.value() == "no")
+
+
+class SegmentFilter(_FieldFilter):
+    """The segments of now, a handful; one query."""
+
+    title = _("segment")
+    parameter_name = "segment"
+    field = "segment__number"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> tuple[tuple[str, Any], ...]:
+        return tuple((str(segment.number), str(segment)) for segment in Segment.objects.filter(retired_at=None))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value() or ""
+        return queryset.filter(segment__number=int(value)) if value.isdecimal() else queryset

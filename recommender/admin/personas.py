@@ -22,7 +22,7 @@ from django.utils.translation import gettext_lazy as _
 
 from recommender import pipeline, serving
 from recommender.admin.charts import Bar, bar_chart, column_chart
-from recommender.admin.filters import DeviceFilter, PersonalisedFilter, SignedInFilter
+from recommender.admin.filters import DeviceFilter, PersonalisedFilter, SegmentFilter, SignedInFilter
 from recommender.admin.people import n_events_of, names_of, seen_as, visitors_matching, visitors_of
 from recommender.admin.readonly import BoundedChangeList, ReadOnlyAdmin
 from recommender.admin.steps import require
@@ -101,8 +101,9 @@ class PersonaChangeList(BoundedChangeList):
 class PersonaAdmin(ReadOnlyAdmin):
     """One row per person: of several visitors with one user key, the one seen last."""
 
-    list_display = ("who", "n_events", "last_seen_at", "device", "is_personalised")
-    list_filter = (SignedInFilter, PersonalisedFilter, DeviceFilter, "last_seen_at")
+    list_display = ("who", "n_events", "segment", "last_seen_at", "device", "is_personalised")
+    list_filter = (SignedInFilter, PersonalisedFilter, SegmentFilter, DeviceFilter, "last_seen_at")
+    list_select_related = ("segment",)
     search_fields = ("key",)
     search_help_text = _("Name of a user, or the key of a user or a visitor")
     ordering = ("-last_seen_at",)

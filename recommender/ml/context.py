@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from recommender.ml.encoder import quiet_exporter
-from recommender.ml.examples import Histories
-from recommender.sequence import LENGTH, N_DEVICES, SLOT_CODES, Sequence, sequence
-from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Profile, Slot
+from recommender.ml.visits import Batchable
+from recommender.sequence import CIRCUMSTANCES, LENGTH, NEUTRAL, sequence
+from recommender.types import EventType, FloatArray, IntArray, Profile
 
 N_TARGETS = 6
 """Items of the next visit that one example is trained on, drawn anew each epoch."""
@@ -29,6 +29,7 @@ class ContextSettings:
 
     `popularity` is the share of log popularity that training grants beside the cosine: at 0 vectors learn what sells
     and age with it, at 1 only taste, from too little evidence (measured on one shop of 3,800 items: .5 stays useful).
+    `without` names `CIRCUMSTANCES` (or "current") that the model is not told: what is left shows what they are worth.
     """
 
     width: int = 128
@@ -45,6 +46,7 @@ class ContextSettings:
     popularity: float = 0.5
     new_weight: float = 3.0
     patience: int = 3
+    without: frozenset[str] = frozenset()
 
 
 class Context(nn.Module):
@@ -59,8 +61,12 @@ class Context(nn.Module):
         self.inward, self.current = nn.Linear(dimension, width), nn.Linear(dimension, width)
         self.kind = nn.Embedding(len(EventType), width)
         self.gap = nn.Linear(3, width)
-        sizes = (len(SLOT_CODES), N_DEVICES, 24, 7)
-        self.circumstances = nn.ModuleList(nn.Embedding(size, width) for size in sizes)
+        self.circumstances = nn.ModuleList(
+            nn.Embedding(size, width, padding_idx=0 if name in NEUTRAL else None)
+            for name, size in CIRCUMSTANCES.items()
+        )
+        self.told = [place for place, name in enumerate(CIRCUMSTANCES) if name not in settings.without]
+        self.tells_current = float("current" not in settings.without)
         self.blocks = nn.ModuleList(_Block(width, settings) for _ in range(settings.n_blocks))
         self.norm = nn.LayerNorm(width)
         self.outward = nn.Linear(width, dimension)
@@ -72,14 +78,17 @@ class Context(nn.Module):
     def forward(
         self, vectors: Tensor, types: Tensor, gaps: Tensor, weights: Tensor, current: Tensor, circumstances: Tensor
     ) -> Tensor:
-        """(b, h, d), (b, h), (b, h), (b, h), (b, d), (b, 4) -> (b, d) of unit length; weight 0 is padding."""
+        """(b, h, d), (b, h), (b, h), (b, h), (b, d), (b, 5) -> (b, d) of unit length; weight 0 is padding.
+
+        current: the vector of the item that is looked at, or of the query; zeros for neither.
+        """
         total = (vectors * weights.unsqueeze(-1)).sum(dim=1)
         mean = total / (total.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()  # an empty history stays 0
         age = torch.stack([gaps / 8, (-gaps).exp(), (gaps < 1).float()], dim=-1)
         events = self.inward(vectors) + self.kind(types) + self.gap(age)
-        token = self.current(current)
-        for place, table in enumerate(self.circumstances):
-            token = token + table(circumstances[:, place])
+        token = self.current(current * self.tells_current)
+        for place in self.told:
+            token = token + self.circumstances[place](circumstances[:, place])
         states = torch.cat([events, token.unsqueeze(1)], dim=1)
         hidden = torch.cat([weights <= 0, weights.new_zeros(weights.shape[0], 1).bool()], dim=1)
         for block in self.blocks:
@@ -112,54 +121,12 @@ class _Block(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class Batchable:
-    """Examples as padded arrays, newest event in the last place; `target` lists hold the items of the next visit."""
-
-    item: IntArray
-    type: IntArray
-    gap: FloatArray
-    weight: FloatArray
-    circumstances: IntArray
-    target: tuple[IntArray, ...]
-    target_weight: tuple[FloatArray, ...]
-
-    def __len__(self) -> int:
-        return len(self.item)
-
-
-@dataclass(frozen=True, slots=True)
 class Trained:
     """U, δ (n_items, d) with ‖δ‖ ≤ ε, and how many epochs made them."""
 
     model: Context
     delta: FloatArray
     n_epochs: int
-
-
-def examples(histories: Histories, *, since: float, until: float, new_weight: float, most: int, seed: int) -> Batchable:
-    """Cut histories at the start of each visit in [since, until): what came before, and what was taken up in it."""
-    generator = np.random.default_rng(seed)
-    source = histories.interactions
-    moments: list[tuple[int, float, float]] = []
-    for visitor in range(histories.n_visitors):
-        rows = histories.between(visitor, -np.inf, until)
-        time = source.time[rows]
-        starts = time[np.flatnonzero(np.diff(time) > 1800) + 1] if len(time) else time
-        ends = np.append(starts[1:], until)[: len(starts)]
-        moments += [(visitor, s, e) for s, e in zip(starts.tolist(), ends.tolist(), strict=True) if s >= since]
-    moments = [moments[i] for i in generator.permutation(len(moments))[:most]]
-    built = [_example(histories, *moment, new_weight=new_weight) for moment in moments]
-    built = [one for one in built if len(one[1])]
-    sequences = [one[0] for one in built]
-    return Batchable(
-        item=_padded([s.item for s in sequences], -1),
-        type=_padded([s.type for s in sequences], 0),
-        gap=_padded([s.gap for s in sequences], 0).astype(np.float32),
-        weight=_padded([s.weight for s in sequences], 0).astype(np.float32),
-        circumstances=np.asarray([s.circumstances for s in sequences], np.int32).reshape(-1, 4),
-        target=tuple(one[1] for one in built),
-        target_weight=tuple(one[2] for one in built),
-    )
 
 
 def train_context(
@@ -169,6 +136,7 @@ def train_context(
     popularity: FloatArray,
     *,
     minutes: float,
+    query_vectors: FloatArray | None = None,
     seed: int = 0,
     settings: ContextSettings | None = None,
     on_step: Callable[[int, int, float], None] = lambda step, total, loss: None,
@@ -178,20 +146,24 @@ def train_context(
 
     Sampled softmax with uniform and popularity negatives and logQ correction (Yi et al. 2019, equation 3), over
     cosine / τ + part of log popularity: the head knows that better and fresher than vectors.
-    text_vectors (n_items, d); popularity (n_items,): weighted events, for the negatives. Searches of the history
-    enter as vectors only when served: their texts change with the encoder, not with U.
+    text_vectors (n_items, d); popularity (n_items,): weighted events, for the negatives; query_vectors (n_queries, d):
+    what `Batchable.current` points to behind the items. Searches of the history enter as vectors only when served:
+    their texts change with the encoder, not with U.
     """
     settings = settings or ContextSettings()
     torch.manual_seed(seed)
     model = Context(text_vectors.shape[1], settings)
     delta = nn.Parameter(torch.zeros(text_vectors.shape))
     texts = torch.from_numpy(text_vectors)
+    asked = torch.from_numpy(
+        np.zeros((1, text_vectors.shape[1]), np.float32) if query_vectors is None else query_vectors
+    )
     optimizer = _optimizer(model, delta, settings)
     generator = np.random.default_rng(seed)
     total, step, started = settings.n_epochs * -(-len(data) // settings.batch), 0, time.monotonic()
 
     def judged() -> float:
-        return _check_loss(model, delta, texts, check, popularity, settings) if check is not None else -step
+        return _check_loss(model, delta, texts, asked, check, popularity, settings) if check is not None else -step
 
     best, kept, best_epoch = judged(), _copy(model, delta), 0
     for epoch in range(1, settings.n_epochs + 1):
@@ -202,7 +174,7 @@ def train_context(
                 break
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * (1 - progress)
-            loss = _loss(model, delta, texts, data, places, popularity, settings, generator)
+            loss = _loss(model, delta, texts, asked, data, places, popularity, settings, generator)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -223,12 +195,15 @@ def bounded(delta: Tensor, reach: float) -> Tensor:
     return delta * (reach / delta.norm(dim=1, keepdim=True).clamp(min=reach))
 
 
-def context_vector(model: Context, profile: Profile, item_vectors: FloatArray) -> FloatArray:
-    """Return (d,): the vector of one profile; searches are left out, as in training."""
+def context_vector(
+    model: Context, profile: Profile, item_vectors: FloatArray, *, query_vector: FloatArray | None = None
+) -> FloatArray:
+    """Return (d,): the vector of one profile; searches of the past are left out, as in training."""
     told = sequence(profile)
     used = told.item >= 0
     vectors = item_vectors[told.item[used]]
-    current = item_vectors[profile.current_item] if profile.current_item >= 0 else np.zeros(item_vectors.shape[1])
+    current = item_vectors[profile.current_item] if profile.current_item >= 0 else query_vector
+    current = np.zeros(item_vectors.shape[1]) if current is None else current
     arrays = (vectors, told.type[used], told.gap[used], told.weight[used], current, told.circumstances)
     with torch.inference_mode():
         inputs = [torch.from_numpy(np.asarray(a, np.int64 if a.dtype == np.int64 else np.float32)) for a in arrays]
@@ -246,33 +221,13 @@ def export_context(model: Context, path: Path) -> None:
         torch.zeros(2, 3),
         torch.full((2, 3), 0.3),
         torch.zeros(2, dimension),
-        torch.zeros(2, 4, dtype=torch.int64),
+        torch.zeros(2, len(CIRCUMSTANCES), dtype=torch.int64),
     )
     with quiet_exporter():
         torch.onnx.export(
             model.eval(), sample, str(path), input_names=list(INPUTS), output_names=["context"],
             dynamic_shapes=(axes, axes, axes, axes, batch, batch), dynamo=True, external_data=False, verbose=False,
         )  # fmt: skip
-
-
-def _example(
-    histories: Histories, visitor: int, start: float, end: float, *, new_weight: float
-) -> tuple[Sequence, IntArray, FloatArray]:
-    source = histories.interactions
-    profile = histories.profile(visitor, at=start, slot=Slot.HOME)
-    rows = histories.between(visitor, start, end)
-    taken = (source.item[rows] >= 0) & (source.type[rows] != EVENT_CODES[EventType.REFUND])
-    target = np.unique(source.item[rows][taken]).astype(np.int32)
-    weight = np.where(np.isin(target, profile.item), 1.0, new_weight).astype(np.float32)
-    return sequence(profile), target, weight
-
-
-def _padded(rows: list[np.ndarray], blank: int) -> np.ndarray:
-    table = np.full((len(rows), LENGTH), blank, rows[0].dtype if rows else np.float32)
-    for place, row in enumerate(rows):
-        if len(row):
-            table[place, -len(row) :] = row
-    return table
 
 
 def _optimizer(model: Context, delta: Tensor, settings: ContextSettings) -> torch.optim.AdamW:
@@ -288,8 +243,8 @@ def _optimizer(model: Context, delta: Tensor, settings: ContextSettings) -> torc
 
 
 def _loss(
-    model: Context, delta: Tensor, texts: Tensor, data: Batchable, places: np.ndarray, popularity: FloatArray,
-    settings: ContextSettings, generator: np.random.Generator,
+    model: Context, delta: Tensor, texts: Tensor, asked: Tensor, data: Batchable, places: np.ndarray,
+    popularity: FloatArray, settings: ContextSettings, generator: np.random.Generator,
 ) -> Tensor:  # fmt: skip
     table = nn.functional.normalize(texts + bounded(delta, settings.reach), dim=1)
     item = torch.from_numpy(data.item[places]).long()
@@ -299,7 +254,7 @@ def _loss(
         torch.from_numpy(data.type[places]).long(),
         torch.from_numpy(data.gap[places]),
         weight,
-        torch.zeros(len(places), texts.shape[1]),
+        _current(table, asked, data.current[places]),
         torch.from_numpy(data.circumstances[places]).long(),
     )
     target = np.full((len(places), N_TARGETS), -1)
@@ -318,6 +273,12 @@ def _loss(
     return (torch.logaddexp(positive, rest) - positive).mean()
 
 
+def _current(table: Tensor, asked: Tensor, current: IntArray) -> Tensor:
+    """Return (b, d): the vector of each current item or query, zeros for neither."""
+    known = torch.cat([table.detach(), asked, table.new_zeros(1, table.shape[1])])
+    return known[torch.from_numpy(current).long()]  # -1 reads the last row
+
+
 def _negatives(popularity: FloatArray, n: int, generator: np.random.Generator) -> tuple[np.ndarray, FloatArray]:
     """Draw half uniformly, half by popularity^0.75; return rows (m,) and log of the expected count of each (m,)."""
     chance = np.power(popularity + 1e-3, 0.75, dtype=np.float64)
@@ -328,13 +289,14 @@ def _negatives(popularity: FloatArray, n: int, generator: np.random.Generator) -
 
 
 def _check_loss(
-    model: Context, delta: Tensor, texts: Tensor, check: Batchable, popularity: FloatArray, settings: ContextSettings
-) -> float:
+    model: Context, delta: Tensor, texts: Tensor, asked: Tensor, check: Batchable, popularity: FloatArray,
+    settings: ContextSettings,
+) -> float:  # fmt: skip
     model.eval()
     generator = np.random.default_rng(0)
     with torch.no_grad():
         parts = [
-            float(_loss(model, delta, texts, check, places, popularity, settings, generator))
+            float(_loss(model, delta, texts, asked, check, places, popularity, settings, generator))
             for places in np.array_split(np.arange(len(check)), max(len(check) // 256, 1))
             if len(places)
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ class Histories:
         return rows[np.searchsorted(time, since) : np.searchsorted(time, until)]
 
     def profile(self, visitor: int, *, at: float, limit: int = HISTORY_LIMIT, slot: Slot = Slot.HOME) -> Profile:
-        """Return what was known of a visitor just before `at`."""
+        """Return what was known of a visitor just before `at`; device and region are those seen last."""
         rows, source = self.between(visitor, -np.inf, at)[-limit:], self.interactions
         queries = tuple(source.queries[i] if i >= 0 else "" for i in source.query[rows])
         return Profile(
@@ -48,6 +48,19 @@ class Histories:
             queries=queries,
             now=at,
             slot=slot,
+            device=_last(source.device[rows], source.devices),
+            region=_last(source.region[rows], source.regions),
+        )
+
+    def arrived(self, visitor: int, profile: Profile, *, until: float) -> Profile:
+        """Return the profile with the moment, device and region of the first event in [now, until): the circumstances
+        that a request tells before anything else is known of the visit."""
+        rows, source = self.between(visitor, profile.now, until), self.interactions
+        return replace(
+            profile,
+            now=float(source.time[rows[0]]) if len(rows) else profile.now,
+            device=_first(source.device[rows], source.devices) or profile.device,
+            region=_first(source.region[rows], source.regions) or profile.region,
         )
 
     def bought(self, visitor: int, *, since: float, until: float) -> IntArray:
@@ -123,7 +136,7 @@ def lists_at(
         if should_stop():
             break
         profile = histories.profile(int(visitor), at=state.at)
-        context = vectors.context(profile) if vectors.context else None
+        context = vectors.context(histories.arrived(int(visitor), profile, until=until)) if vectors.context else None
         found = candidates(profile, state, items, vectors.items, context, generator)
         n = len(found)
         rows[place, :n] = features(profile, found, state, items, item_vectors=vectors.items, context_vector=context)
@@ -166,6 +179,15 @@ def candidates(
 def days(count: float) -> float:
     """Return the seconds of so many days."""
     return count * DAY_SECONDS
+
+
+def _first(codes: IntArray, names: Sequence[str]) -> str:
+    known = codes[codes >= 0]
+    return names[known[0]] if len(known) else ""
+
+
+def _last(codes: IntArray, names: Sequence[str]) -> str:
+    return _first(codes[::-1], names)
 
 
 def _top(score: npt.NDArray[np.number], k: int, allowed: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

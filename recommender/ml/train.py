@@ -22,7 +22,7 @@ from recommender.exceptions import RunError
 from recommender.features import BERT_FEATURES
 from recommender.head import Head
 from recommender.ml import context, threads
-from recommender.ml.context import Batchable, Context, ContextSettings, Trained, train_context
+from recommender.ml.context import Context, ContextSettings, Trained, train_context
 from recommender.ml.contrastive import TuneSettings, fine_tune
 from recommender.ml.encoder import Encoder, load_encoder
 from recommender.ml.examples import Histories, Lists, Vectors, days, joined, lists_at
@@ -31,6 +31,7 @@ from recommender.ml.graded import GradedSettings, tune_on_grades
 from recommender.ml.head import HeadSettings, calibrated, fit_head, judge
 from recommender.ml.metrics import best_threshold, reciprocal_rank
 from recommender.ml.pairs import Pairs, build_pairs, known_items
+from recommender.ml.visits import Batchable, examples
 from recommender.sequence import decayed_mean, sequence
 from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, build_state
 from recommender.types import FloatArray, Interactions, ItemTable, Judgements, Profile
@@ -198,11 +199,7 @@ def plan(data: TrainingData, settings: TrainingSettings) -> Cutoffs:
 def until(interactions: Interactions, at: float) -> Interactions:
     """Return the events with time < `at`."""
     n = int(np.searchsorted(interactions.time, at, side="left"))
-    columns = {
-        name: getattr(interactions, name)[:n]
-        for name in ("visitor", "item", "type", "time", "quantity", "basket", "query")
-    }
-    return Interactions(**columns, queries=interactions.queries)
+    return replace(interactions, **{name: column[:n] for name, column in interactions.columns().items()})
 
 
 def moved(text_vectors: FloatArray, delta: FloatArray | None) -> FloatArray:
@@ -277,7 +274,9 @@ def _fit_context(
 ) -> None:
     histories = Histories(behaviour)
     check_from = float(np.quantile(behaviour.time, 0.9)) if len(behaviour) else cutoffs.behaviour_end
-    cut = partial(context.examples, histories, new_weight=settings.context.new_weight, seed=settings.seed)
+    cut = partial(
+        examples, histories, new_weight=settings.context.new_weight, seed=settings.seed, n_items=len(made.items)
+    )
     data = cut(since=-np.inf, until=check_from, most=20_000)
     check = cut(since=check_from, until=cutoffs.behaviour_end, most=1_000)
     if len(data) < settings.least_examples or not len(check) or progress.should_stop():
@@ -291,9 +290,9 @@ def _refresh_context(made: Artifacts, behaviour: Interactions, settings: Trainin
     """Train U and δ anew up to `train_end`, for as many epochs as were best: what is served knows the newest items."""
     if made.context is None or progress.should_stop():
         return
-    data = context.examples(
+    data = examples(
         Histories(behaviour), since=-np.inf, until=np.inf, most=20_000, new_weight=settings.context.new_weight,
-        seed=settings.seed,
+        seed=settings.seed, n_items=len(made.items),
     )  # fmt: skip
     again = replace(settings, context=replace(settings.context, n_epochs=made.n_context_epochs))
     trained = _train_context(made, behaviour, data, None, again, progress)
@@ -315,11 +314,22 @@ def _train_context(
         made.text_vectors,
         np.bincount(np.maximum(behaviour.item, 0), weights=weight, minlength=len(made.items)).astype(np.float32),
         minutes=settings.minutes * settings.context_share,
+        query_vectors=_asked(made, behaviour.queries, [data] if check is None else [data, check]),
         seed=settings.seed,
         settings=settings.context,
         on_step=progress.step,
         should_stop=progress.should_stop,
     )
+
+
+def _asked(made: Artifacts, queries: tuple[str, ...], parts: list[Batchable]) -> FloatArray:
+    """Return (n_queries, d): vectors of the queries that examples ask, zeros for the others."""
+    vectors = np.zeros((len(queries), made.text_vectors.shape[1]), np.float32)
+    rows = np.unique(np.concatenate([part.current for part in parts])) - len(made.items)
+    rows = rows[rows >= 0]
+    if len(rows):
+        vectors[rows] = made.encoder.encode([queries[row] for row in rows])
+    return vectors
 
 
 def _fit_head(

@@ -5,6 +5,7 @@ from recommender.models.items import Item, ItemStatistics, ItemVector
 from recommender.models.judgements import Judgement
 from recommender.models.personas import Persona
 from recommender.models.runs import Bundle, Run
+from recommender.models.segments import Segment
 
 __all__ = [
     "Bundle",
@@ -16,5 +17,6 @@ __all__ = [
     "Judgement",
     "Persona",
     "Run",
+    "Segment",
     "Visitor",
 ]

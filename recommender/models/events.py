@@ -31,6 +31,14 @@ class Visitor(models.Model):
     device = models.CharField(_("device"), max_length=16, blank=True)
     first_seen_at = models.DateTimeField(_("first seen"), default=timezone.now)
     last_seen_at = models.DateTimeField(_("last seen"), default=timezone.now, db_index=True)
+    segment = models.ForeignKey(
+        "recommender.Segment",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="visitors",
+        verbose_name=_("segment"),
+    )
 
     class Meta:
         verbose_name = _("visitor")

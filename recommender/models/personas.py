@@ -6,7 +6,7 @@ from recommender.models.events import Visitor
 
 
 class Persona(Visitor):
-    """A visitor, seen through what they did. Nothing is stored, so erasing the events erases the persona."""
+    """A visitor, seen through what they did. Only the `segment` is stored, on the row that an erasure deletes."""
 
     class Meta:
         proxy = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -67,13 +68,10 @@ def untested(dataset: Dataset, *, at: float) -> Split:
 
 
 def joined(first: Interactions, second: Interactions) -> Interactions:
-    """Put later events behind earlier ones; both must share `queries`."""
-    columns = {
-        field.name: np.concatenate([getattr(first, field.name), getattr(second, field.name)])
-        for field in dataclasses.fields(first)
-        if field.name != "queries"
-    }
-    return Interactions(**columns, queries=first.queries)
+    """Put later events behind earlier ones; both must share `queries`, `devices` and `regions`."""
+    later = second.columns()
+    columns: dict[str, Any] = {name: np.concatenate([column, later[name]]) for name, column in first.columns().items()}
+    return dataclasses.replace(first, **columns)
 
 
 def _require(dataset: Dataset, report: CleaningReport) -> None:

@@ -1,10 +1,10 @@
-"""`manage.py recommender_sync`: the shop's objects in, items out; then their vectors and statistics."""
+"""`manage.py recommender_sync`: the shop's objects in, items out; then their vectors, statistics, and segments."""
 
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from recommender import bundles, statistics, sync, vectors
+from recommender import bundles, segmentation, statistics, sync, vectors
 from recommender.catalog import catalogs
 from recommender.exceptions import MissingDependency
 from recommender.management.progress import bar
@@ -32,6 +32,7 @@ class Command(BaseCommand):
         if not options["no_vectors"]:
             self._encode()
         self.stdout.write(f"{statistics.refresh_statistics()} items have statistics")
+        self.stdout.write(f"{segmentation.refresh()} segments of visitors")
 
     def _encode(self) -> None:
         try:

@@ -1,0 +1,268 @@
+"""What circumstances are worth: the context model told of them, beside the same model that is not.
+
+    python -m benchmarks.context_ablation --events events.csv.gz --items items.csv.gz    # a real shop
+    python -m benchmarks.context_ablation --simulated                                     # a planted truth
+
+A real shop: Online Retail (columns as in `benchmarks.ranker_online_retail`), which has hour, weekday and country of
+its orders only; each returning buyer of the window is asked for at the moment of the first order, and the whole
+catalogue is ranked. The planted truth, `benchmarks.simulator`, has device, hour, weekday, region, current item and
+query; it shows that the model finds what is there, and is no evidence of a benefit. Vectors are those of the untuned
+encoder, or planted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import simulator
+from benchmarks.ranker_online_retail import _seconds, read_events, read_items
+from recommender.features import features
+from recommender.head import Head
+from recommender.ml import metrics, threads
+from recommender.ml.context import Context, ContextSettings, context_vector, train_context
+from recommender.ml.encoder import load_encoder
+from recommender.ml.examples import Histories, Vectors, joined, lists_at
+from recommender.ml.head import fit_head
+from recommender.ml.train import moved, until
+from recommender.ml.visits import examples
+from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, State, build_state
+from recommender.types import FloatArray, IntArray, Interactions, ItemTable, Profile
+
+RETAIL: Mapping[str, frozenset[str]] = {
+    "all": frozenset(),
+    "without hour": frozenset({"hour"}),
+    "without weekday": frozenset({"weekday"}),
+    "without region": frozenset({"region"}),
+    "none": frozenset({"hour", "weekday", "region"}),
+}
+PLANTED: Mapping[str, frozenset[str]] = {
+    "all": frozenset(),
+    **{f"without {name}": frozenset({name}) for name in ("device", "hour", "weekday", "region", "current")},
+    "none": frozenset({"device", "hour", "weekday", "region", "current", "slot"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One trained model and the vectors that it ranks by; `prior` (n_items,): the popularity that it was granted."""
+
+    model: Context
+    vectors: FloatArray
+    prior: FloatArray
+    temperature: float
+
+    def scores(self, profile: Profile, query_vector: FloatArray | None = None) -> FloatArray:
+        """Return (n_items,): the model's own logits."""
+        ours = context_vector(self.model, profile, self.vectors, query_vector=query_vector)
+        return self.vectors @ ours / self.temperature + self.prior
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One visitor at the first order of the window: `truth` is what was bought until its end."""
+
+    profile: Profile
+    truth: set[int]
+
+
+def trained(
+    behaviour: Interactions,
+    items: ItemTable,
+    texts: FloatArray,
+    settings: ContextSettings,
+    *,
+    seed: int,
+    query_vectors: FloatArray | None = None,
+) -> Told:
+    """Train U and δ for all epochs of the settings on everything that is given."""
+    data = examples(
+        Histories(behaviour), since=-np.inf, until=np.inf, new_weight=settings.new_weight, most=20_000, seed=seed,
+        n_items=len(items),
+    )  # fmt: skip
+    weight = np.where(behaviour.item >= 0, EVENT_WEIGHTS[behaviour.type], 0)
+    popularity = np.bincount(np.maximum(behaviour.item, 0), weights=weight, minlength=len(items)).astype(np.float32)
+    made = train_context(
+        data, None, texts, popularity, minutes=1e9, query_vectors=query_vectors, seed=seed, settings=settings
+    )
+    prior = (settings.popularity * np.log(popularity + 1)).astype(np.float32)
+    return Told(made.model, moved(texts, made.delta), prior, settings.temperature)
+
+
+def retail(options: argparse.Namespace) -> None:
+    """Train every variant on the past and rank the whole catalogue for the returning buyers of the window."""
+    items = read_items(options.items)
+    events = read_events(options.events, items)
+    start, end = _seconds(options.test_start), _seconds(options.test_end)
+    moments = (start - 60 * DAY_SECONDS, start - 30 * DAY_SECONDS)
+    behaviour, histories = until(events, moments[0]), Histories(events)
+    texts = load_encoder("", items.texts, seed=options.seed).encode(items.texts)
+    settings = ContextSettings(n_epochs=options.epochs)
+    cases = {scope: _cases(histories, start, end, scope, options) for scope in ("all", "new")}
+    state = build_state(events, items, at=start)
+    shown = items.active & (items.first_seen <= start)
+    variants: dict[str, Told] = {}
+    for name, without in RETAIL.items():
+        began = time.monotonic()
+        variants[name] = trained(behaviour, items, texts, replace(settings, without=without), seed=options.seed)
+        print(f"trained {name!r}: {time.monotonic() - began:.0f} s", flush=True)
+    for scope, asked in cases.items():
+        figures = {name: _ndcg(asked, _context_scorer(told), shown, scope) for name, told in variants.items()}
+        show(f"context model alone, {scope} items", figures, seed=options.seed)
+    heads = {name: _head(variants[name], histories, items, moments, events, options) for name in ("all", "none")}
+    for scope, asked in cases.items():
+        figures = {
+            name: _ndcg(asked, _head_scorer(head, variants[name], state, items), shown, scope)
+            for name, head in heads.items()
+        }
+        show(f"head over the context model, {scope} items", figures, seed=options.seed)
+    _show_changes(variants["all"], [case.profile for case in cases["all"][:300]], shown, events)
+
+
+def planted(options: argparse.Namespace) -> None:
+    """Train every variant on the first visits and compare its lists of the later ones with the true probabilities."""
+    made = simulator.simulate(n_visitors=options.visitors, n_visits=10, seed=options.seed)
+    texts, kinds = simulator.vectors(made.shop, seed=options.seed)
+    cut = float(np.quantile([asked.at.timestamp() for asked in made.requests], 0.8))
+    behaviour, histories = until(made.interactions, cut), Histories(made.interactions)
+    settings = ContextSettings(n_epochs=options.epochs, new_weight=1.0, width=64)
+    later = [asked for asked in made.requests if asked.at.timestamp() >= cut][:1_000]
+    mass: dict[str, list[float]] = {"oracle": [_best_mass(made.shop.probabilities(asked)) for asked in later]}
+    for name, without in PLANTED.items():
+        told = trained(
+            behaviour,
+            made.shop.items,
+            texts,
+            replace(settings, without=without),
+            seed=options.seed,
+            query_vectors=kinds,
+        )
+        mass[name] = [_mass(told, asked, histories, made.shop, kinds) for asked in later]
+    show("planted truth: true chance that the next item is among the 10 listed", mass, seed=options.seed)
+
+
+def show(title: str, figures: Mapping[str, Sequence[float]], *, seed: int) -> None:
+    """Print one table; the interval is that of "all" minus the other, by a paired bootstrap over the cases."""
+    print(f"\n{title}, {len(figures['all'])} cases")
+    for name, values in figures.items():
+        gain = metrics.paired_bootstrap(figures["all"], values, seed=seed)
+        interval = "" if name == "all" else f"all is {gain.mean:+.4f} [{gain.lower:+.4f}, {gain.upper:+.4f}]"
+        print(f"{name:<18}{np.mean(values):8.4f}  {interval}", flush=True)
+
+
+def _cases(histories: Histories, start: float, end: float, scope: str, options: argparse.Namespace) -> list[Case]:
+    cases: list[Case] = []
+    buyers = np.random.default_rng(options.seed).permutation(histories.buyers(at=start, until=end))
+    for visitor in buyers[: options.cases].tolist():
+        before = histories.profile(visitor, at=start)
+        truth = set(histories.bought(visitor, since=start, until=end).tolist())
+        if scope == "new":
+            truth -= set(before.item.tolist())
+        if truth:
+            cases.append(Case(histories.arrived(visitor, before, until=end), truth))
+    return cases
+
+
+def _ndcg(cases: Sequence[Case], score: Callable[[Profile], FloatArray], shown: np.ndarray, scope: str) -> list[float]:
+    found = []
+    for case in cases:
+        scores = np.where(shown, score(case.profile), -np.inf)
+        if scope == "new":
+            scores[case.profile.item] = -np.inf
+        found.append(metrics.ndcg_at_k(np.argsort(-scores, kind="stable")[:10].tolist(), case.truth, 10))
+    return found
+
+
+def _context_scorer(told: Told) -> Callable[[Profile], FloatArray]:
+    return told.scores
+
+
+def _head(
+    told: Told, histories: Histories, items: ItemTable, moments: Sequence[float], events: Interactions,
+    options: argparse.Namespace,
+) -> Head:  # fmt: skip
+    vectors = Vectors(told.vectors, lambda profile: context_vector(told.model, profile, told.vectors))
+    lists = [
+        lists_at(
+            histories, build_state(events, items, at=at), items, vectors, until=at + 30 * DAY_SECONDS,
+            n_visitors=options.lists, seed=options.seed,
+        )
+        for at in moments
+    ]  # fmt: skip
+    return fit_head(joined(lists))
+
+
+def _head_scorer(head: Head, told: Told, state: State, items: ItemTable) -> Callable[[Profile], FloatArray]:
+    everything: IntArray = np.arange(len(items), dtype=np.int32)
+
+    def score(profile: Profile) -> FloatArray:
+        ours = context_vector(told.model, profile, told.vectors)
+        rows = features(
+            replace(profile, now=state.at), everything, state, items, item_vectors=told.vectors, context_vector=ours
+        )
+        return head.logits(rows)
+
+    return score
+
+
+def _show_changes(told: Told, profiles: Sequence[Profile], shown: np.ndarray, events: Interactions) -> None:
+    """Print how much of the first ten stays when one circumstance is another one."""
+    other = events.regions[int(np.argsort(-np.bincount(events.region))[1])]
+    swaps: dict[str, Callable[[Profile], Profile]] = {
+        "hour + 6": lambda profile: replace(profile, now=profile.now + 6 * 3600),
+        "weekday + 3": lambda profile: replace(profile, now=profile.now + 3 * DAY_SECONDS),
+        f"region {other}": lambda profile: replace(profile, region=other),
+    }
+
+    def listed(profile: Profile) -> set[int]:
+        return set(np.argsort(-np.where(shown, told.scores(profile), -np.inf))[:10].tolist())
+
+    print(f"\nshare of the first ten that stays, {len(profiles)} visitors")
+    for name, swap in swaps.items():
+        print(f"{name:<24}{np.mean([len(listed(p) & listed(swap(p))) / 10 for p in profiles]):6.3f}")
+
+
+def _mass(
+    told: Told, asked: simulator.Circumstances, histories: Histories, shop: simulator.Shop, kinds: FloatArray
+) -> float:
+    profile = replace(
+        histories.profile(asked.visitor, at=asked.at.timestamp(), slot=asked.slot),
+        device=asked.device, region=asked.region, current_item=asked.current,
+    )  # fmt: skip
+    scores = told.scores(profile, kinds[asked.asked] if asked.asked >= 0 else None)
+    return float(shop.probabilities(asked)[np.argsort(-scores)[:10]].sum())
+
+
+def _best_mass(probabilities: FloatArray) -> float:
+    return float(np.sort(probabilities)[-10:].sum())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=Path)
+    parser.add_argument("--items", type=Path)
+    parser.add_argument("--simulated", action="store_true")
+    parser.add_argument("--visitors", type=int, default=800, help="of the planted truth")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--lists", type=int, default=300, help="of each of the head's two moments")
+    parser.add_argument("--cases", type=int, default=1_000, help="most buyers of the window, drawn by the seed")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--test-start", default="2011-10-10")
+    parser.add_argument("--test-end", default="2011-11-10")
+    options = parser.parse_args()
+    threads.settle(1)
+    if options.simulated:
+        planted(options)
+    elif options.events and options.items:
+        retail(options)
+    else:
+        parser.error("give --events and --items, or --simulated")
+
+
+if __name__ == "__main__":
+    main()

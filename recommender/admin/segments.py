@@ -1,0 +1,94 @@
+"""Segments: the groups that the visitors fall into, what distinguishes each, examples, and a name of one's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from recommender.admin.charts import Bar, bar_chart
+from recommender.admin.items import listed
+from recommender.admin.people import names_of
+from recommender.admin.readonly import ReadOnlyAdmin
+from recommender.models import Segment, Visitor
+
+N_EXAMPLES = 10
+LEAST_COUNT = 3.0
+"""Weighted events of an item, by all members together, before it can be an example."""
+
+
+@admin.register(Segment)
+class SegmentAdmin(ReadOnlyAdmin):
+    """Only the name can be changed: the rest is computed from what the visitors do."""
+
+    list_display = ("title", "n_people", "share_of_people", "distinguished_by", "personas", "computed_at")
+    sortable_by = ("n_people",)
+    fields = ("own_name", "name", "number", "n_people", "chart", "example_items", "example_people", "computed_at")
+    readonly_fields = ("name", "number", "n_people", "chart", "example_items", "example_people", "computed_at")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Segment]:
+        return super().get_queryset(request).filter(retired_at=None)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return admin.ModelAdmin.has_change_permission(self, request, obj)
+
+    @admin.display(description=_("segment"))
+    def title(self, segment: Segment) -> str:
+        return str(segment)
+
+    @admin.display(description=_("share"))
+    def share_of_people(self, segment: Segment) -> str:
+        total = sum(Segment.objects.filter(retired_at=None).values_list("n_people", flat=True))
+        return f"{segment.n_people / max(total, 1):.0%}"
+
+    @admin.display(description=_("what distinguishes it"))
+    def distinguished_by(self, segment: Segment) -> str:
+        return ", ".join(f"{words} {share:.0%} ({overall:.0%})" for _, _, words, share, overall in segment.traits[:4])
+
+    @admin.display(description=_("personas"))
+    def personas(self, segment: Segment) -> SafeString:
+        url = f"{reverse('admin:recommender_persona_changelist')}?segment={segment.number}"
+        return format_html('<a href="{}">{}</a>', url, _("show"))
+
+    @admin.display(description=_("what distinguishes it"))
+    def chart(self, segment: Segment) -> SafeString:
+        """Draw the share of the members' evidence on each telling axis, with everybody's in words."""
+        bars = [
+            Bar(words, share, f"{share:.0%} · {_('everybody')} {overall:.0%}")
+            for *__, words, share, overall in segment.traits
+        ]
+        return bar_chart(bars, title=str(_("What distinguishes it"))) if bars else SafeString("—")
+
+    @admin.display(description=_("items its members like more than others"))
+    def example_items(self, segment: Segment) -> SafeString:
+        total = max(sum(segment.item_counts.values()), 1e-9)
+        rest: dict[str, float] = {}
+        for counts in Segment.objects.filter(retired_at=None).values_list("item_counts", flat=True):
+            for item_id, count in counts.items():
+                rest[item_id] = rest.get(item_id, 0) + count
+        everybody = max(sum(rest.values()), 1e-9)
+        told = {
+            item_id: (count / total) * (count / total / (rest[item_id] / everybody))
+            for item_id, count in segment.item_counts.items()
+            if count >= LEAST_COUNT
+        }
+        return listed(sorted(told, key=lambda item_id: -told[item_id])[:N_EXAMPLES])
+
+    @admin.display(description=_("some of its members"))
+    def example_people(self, segment: Segment) -> SafeString:
+        visitors = list(Visitor.objects.filter(segment=segment).order_by("-last_seen_at")[:N_EXAMPLES])
+        names = names_of(visitor.user_key for visitor in visitors)
+        links = (
+            (
+                reverse("admin:recommender_persona_change", args=[visitor.pk]),
+                names.get(visitor.user_key or "") or str(visitor),
+            )
+            for visitor in visitors
+        )
+        return format_html_join(", ", '<a href="{}">{}</a>', links) or SafeString("—")

@@ -1,0 +1,35 @@
+"""Segments: the handful of groups that the visitors fall into, each with a number that stays its own."""
+
+from typing import Any, ClassVar
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class Segment(models.Model):
+    """One group of visitors, computed by `segmentation`. It holds means and sums over its members, nobody by name.
+
+    `axes` are [block, name, share in the segment, share of everybody], the centroid in words; `item_counts` the
+    weighted events of the members by item id. A segment that no longer stands out is retired, its number never reused.
+    """
+
+    number = models.PositiveSmallIntegerField(_("number"), unique=True)
+    name = models.CharField(_("name in words"), max_length=160, blank=True)
+    own_name = models.CharField(
+        _("your name for it"), max_length=160, blank=True, help_text=_("Shown instead of the words; empty: the words.")
+    )
+    traits = models.JSONField(_("what distinguishes it"), default=list)
+    axes = models.JSONField(default=list)
+    item_counts = models.JSONField(default=dict)
+    n_people = models.PositiveIntegerField(_("people"), default=0)
+    computed_at = models.DateTimeField(_("computed"), default=timezone.now)
+    retired_at = models.DateTimeField(_("retired"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("segment")
+        verbose_name_plural = _("segments")
+        ordering: ClassVar[list[Any]] = ["number"]
+
+    def __str__(self) -> str:
+        return self.own_name or self.name or f"segment {self.number}"

@@ -1,0 +1,147 @@
+"""The planted truth is what it says, and the context model finds it in what a shop would have recorded."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+
+import numpy as np
+import pytest
+
+from benchmarks.context_ablation import Told, trained
+from benchmarks.simulator import (
+    CART_SHARE,
+    EXAMINATION,
+    FAVOURS,
+    KINDS,
+    MONDAY,
+    PURCHASE_SHARE,
+    Circumstances,
+    Simulation,
+    simulate,
+    vectors,
+)
+from recommender.ml import threads
+from recommender.ml.context import ContextSettings
+from recommender.types import EVENT_CODES, EventType, Profile, Slot
+from tests import behaviour
+
+NOON, MORNING, EVENING = (
+    MONDAY + dt.timedelta(hours=13),
+    MONDAY + dt.timedelta(hours=8),
+    MONDAY + dt.timedelta(hours=20),
+)
+
+
+@pytest.fixture(scope="module")
+def made() -> Simulation:
+    return simulate(n_visitors=250, n_visits=8, seed=1)
+
+
+@pytest.fixture(scope="module")
+def told(made: Simulation) -> Told:
+    threads.settle(1)
+    items, kinds = vectors(made.shop)
+    settings = ContextSettings(n_epochs=8, width=48, new_weight=1.0, learning_rate=2e-3, dropout=0.1)
+    return trained(made.interactions, made.shop.items, items, settings, seed=0, query_vectors=kinds)
+
+
+def asked(**changes: object) -> Circumstances:
+    return dataclasses.replace(Circumstances(0, NOON, "tablet", "GB"), **changes)  # type: ignore[arg-type]
+
+
+def chance_of(made: Simulation, kind: int, request: Circumstances) -> float:
+    return float(made.shop.probabilities(request)[made.shop.kind == kind].sum())
+
+
+def test_probabilities_sum_to_one_and_follow_each_circumstance(made: Simulation) -> None:
+    assert made.shop.probabilities(asked()).sum() == pytest.approx(1, abs=1e-5)
+    for kind, more, less in (
+        (FAVOURS["device"]["mobile"], asked(device="mobile"), asked(device="desktop")),
+        (FAVOURS["hour"]["morning"], asked(at=MORNING), asked(at=EVENING)),
+        (FAVOURS["weekday"]["weekend"], asked(at=NOON + dt.timedelta(days=5)), asked()),
+        (FAVOURS["region"]["DE"], asked(region="DE"), asked(region="FR")),
+        (9, asked(asked=9), asked(asked=10)),
+        (int(made.shop.kind[-1]), asked(current=len(made.shop.kind) - 1), asked(current=0)),
+    ):
+        assert chance_of(made, kind, more) > 2 * chance_of(made, kind, less)
+
+
+def test_what_is_picked_follows_the_probabilities(made: Simulation) -> None:
+    bought = made.interactions.item[made.interactions.type == EVENT_CODES[EventType.PURCHASE]]
+    observed = np.bincount(made.shop.kind[bought], minlength=len(KINDS)) / len(bought)
+    truth = np.mean([made.shop.probabilities(request) for request in made.requests], axis=0)
+    expected = np.bincount(made.shop.kind, weights=truth, minlength=len(KINDS))
+    np.testing.assert_allclose(observed, expected, atol=0.02)
+
+
+def test_places_are_examined_and_clicked_as_planted() -> None:
+    shown = simulate(n_visitors=600, n_visits=6, n_picks=0, seed=2).impressions
+    np.testing.assert_allclose(shown.examined.mean(axis=0), EXAMINATION, atol=0.03)
+    assert not (shown.clicked & ~shown.examined).any()
+    assert not (shown.carted & ~shown.clicked).any()
+    assert not (shown.bought & ~shown.carted).any()
+    clicks = (shown.attraction * EXAMINATION).mean(axis=0)
+    np.testing.assert_allclose(shown.clicked.mean(axis=0), clicks, atol=0.02)
+    assert shown.carted.sum() / shown.clicked.sum() == pytest.approx(CART_SHARE, abs=0.04)
+    assert shown.bought.sum() / shown.carted.sum() == pytest.approx(PURCHASE_SHARE, abs=0.06)
+
+
+def test_every_click_of_a_list_is_an_event_and_time_ascends(made: Simulation) -> None:
+    clicks = (made.interactions.type == EVENT_CODES[EventType.SELECT_ITEM]).sum()
+    assert clicks == made.impressions.clicked.sum()
+    assert (np.diff(made.interactions.time) >= 0).all()
+    assert (np.diff(made.impressions.time) >= 0).all()
+    assert len(made.requests) == len(made.impressions) == 250 * 8
+
+
+def test_same_seed_gives_the_same_shop() -> None:
+    first, again = (simulate(n_visitors=20, n_visits=2, seed=5) for _ in range(2))
+    np.testing.assert_array_equal(first.interactions.item, again.interactions.item)
+    np.testing.assert_array_equal(first.impressions.clicked, again.impressions.clicked)
+
+
+def score_of(told: Told, made: Simulation, kind: int, *, query: int = -1, **changes: object) -> float:
+    """Mean logit of a kind against the others, for a shopper of whom nothing is known."""
+    profile: Profile = dataclasses.replace(
+        behaviour.profile([], now_day=0), **{"now": NOON.timestamp(), "device": "tablet", "region": "GB", **changes}
+    )  # type: ignore[arg-type]
+    scores = told.scores(profile, vectors(made.shop)[1][query] if query >= 0 else None)
+    return float(scores[made.shop.kind == kind].mean() - scores[made.shop.kind != kind].mean())
+
+
+@pytest.mark.parametrize(
+    ("kind", "with_it", "without_it"),
+    [
+        (FAVOURS["device"]["mobile"], {"device": "mobile"}, {"device": "desktop"}),
+        (FAVOURS["device"]["desktop"], {"device": "desktop"}, {"device": "mobile"}),
+        (FAVOURS["hour"]["morning"], {"now": MORNING.timestamp()}, {"now": EVENING.timestamp()}),
+        (FAVOURS["hour"]["evening"], {"now": EVENING.timestamp()}, {"now": MORNING.timestamp()}),
+        (FAVOURS["weekday"]["weekend"], {"now": NOON.timestamp() + 5 * 86_400}, {}),
+        (FAVOURS["region"]["DE"], {"region": "DE"}, {"region": "FR"}),
+        (FAVOURS["region"]["FR"], {"region": "FR"}, {"region": "DE"}),
+    ],
+)
+def test_trained_model_finds_what_a_circumstance_favours(
+    told: Told, made: Simulation, kind: int, with_it: dict[str, object], without_it: dict[str, object]
+) -> None:
+    assert score_of(told, made, kind, **with_it) > score_of(told, made, kind, **without_it) + 0.1
+
+
+def test_trained_model_finds_what_the_current_item_and_the_query_favour(told: Told, made: Simulation) -> None:
+    for kind in (9, 10, 11):
+        current = int(np.flatnonzero(made.shop.kind == kind)[0])
+        beside = score_of(told, made, kind, slot=Slot.SIMILAR, current_item=current)
+        asked_for = score_of(told, made, kind, slot=Slot.SEARCH, query=kind)
+        assert beside > score_of(told, made, kind) + 0.1
+        assert asked_for > score_of(told, made, kind) + 0.1
+
+
+def test_without_a_dependence_in_the_data_the_model_finds_none() -> None:
+    made = simulate(n_visitors=250, n_visits=8, seed=1, strength={"device": 0.0})
+    items, kinds = vectors(made.shop)
+    settings = ContextSettings(n_epochs=4, width=48, new_weight=1.0, learning_rate=2e-3, dropout=0.1)
+    told = trained(made.interactions, made.shop.items, items, settings, seed=0, query_vectors=kinds)
+    kind = FAVOURS["device"]["mobile"]
+    gap = score_of(told, made, kind, device="mobile") - score_of(told, made, kind, device="desktop")
+    assert abs(gap) < 0.5
