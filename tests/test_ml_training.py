@@ -82,6 +82,13 @@ def test_bundle_serves_what_was_trained(made, bundle):
     }  # fmt: skip
 
 
+def test_same_texts_give_the_same_words_in_the_same_order():
+    """What the trainer of the vocabulary draws between equally frequent pieces would change with every process."""
+    texts = [f"{colour} {thing}" for colour in ("white", "round", "pink") for thing in ("mug", "tin", "cup", "hose")]
+    first, *others = (build_scratch(texts).tokenizer.get_vocab() for _ in range(4))
+    assert all(other == first for other in others)
+
+
 def test_same_seed_gives_the_same_encoder():
     state = build_state(EVENTS, ITEMS, at=END)
     drawn = pairs.build_pairs(EVENTS, ITEMS, state)
