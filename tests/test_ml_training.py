@@ -10,6 +10,7 @@ from recommender.ml.contrastive import TuneSettings, fine_tune
 from recommender.ml.encoder import SCRATCH, build_scratch, load_encoder
 from recommender.ml.examples import Histories, candidates
 from recommender.ml.export import export_untrained, write
+from recommender.ml.loop import Box
 from recommender.ml.train import Silent, TrainingData, TrainingSettings, fit, plan, until
 from recommender.ranking import Ranker
 from recommender.state import Neighbours, build_state
@@ -95,7 +96,7 @@ def test_same_seed_gives_the_same_encoder():
     vectors = []
     for _ in range(2):
         encoder = build_scratch(ITEMS.texts, seed=1)
-        fine_tune(encoder, drawn, minutes=1e9, seed=1, settings=TuneSettings(n_steps=3, batch_pairs=8))
+        fine_tune(encoder, drawn, Box(1e9, seed=1), settings=TuneSettings(n_steps=3, batch_pairs=8))
         vectors.append(encoder.encode(ITEMS.texts))
     np.testing.assert_array_equal(*vectors)
 
@@ -103,14 +104,15 @@ def test_same_seed_gives_the_same_encoder():
 def test_resumed_tuning_equals_uninterrupted_tuning(tmp_path):
     state = build_state(EVENTS, ITEMS, at=END)
     drawn = pairs.build_pairs(EVENTS, ITEMS, state)
-    settings = TuneSettings(n_steps=6, batch_pairs=8, checkpoint_steps=3, dropout=0.0)
+    settings = TuneSettings(n_steps=6, batch_pairs=8, checkpoint_steps=3, check_steps=2, least_held_out=1, held_out=0.2)
     whole, broken = build_scratch(ITEMS.texts), build_scratch(ITEMS.texts)
-    fine_tune(whole, drawn, minutes=1e9, settings=settings)
+    fine_tune(whole, drawn, Box(1e9), settings=settings)
     taken = iter([False] * 3 + [True] * 9)
-    fine_tune(broken, drawn, minutes=1e9, settings=settings, should_stop=lambda: next(taken), checkpoint_dir=tmp_path)
+    stopped = Box(1e9, should_stop=lambda: next(taken), checkpoint_dir=tmp_path)
+    assert fine_tune(broken, drawn, stopped, settings=settings) == 3
     resumed = build_scratch(ITEMS.texts)
-    assert fine_tune(resumed, drawn, minutes=1e9, settings=settings, checkpoint_dir=tmp_path) == 6
-    np.testing.assert_allclose(resumed.encode(ITEMS.texts), whole.encode(ITEMS.texts), atol=1e-5)
+    assert fine_tune(resumed, drawn, Box(1e9, checkpoint_dir=tmp_path), settings=settings) == 6
+    np.testing.assert_array_equal(resumed.encode(ITEMS.texts), whole.encode(ITEMS.texts))
 
 
 def test_thin_evidence_skips_stages():

@@ -19,17 +19,18 @@ import numpy as np
 
 from recommender.features import BERT_FEATURES
 from recommender.head import Head
-from recommender.ml import context, threads
+from recommender.ml import adapters, context, loop, mlm, threads
+from recommender.ml.adapters import AdapterSettings, AdapterWeights
 from recommender.ml.context import Batchable, Context, ContextSettings, Trained, train_context
-from recommender.ml.contrastive import TuneSettings, fine_tune
+from recommender.ml.contrastive import TuneSettings
 from recommender.ml.encoder import Encoder, load_encoder
 from recommender.ml.examples import Histories, Lists, Vectors, days, joined, lists_at
 from recommender.ml.head import HeadSettings, calibrated, fit_head, judge
 from recommender.ml.metrics import best_threshold, reciprocal_rank
-from recommender.ml.pairs import Pairs, build_pairs, known_items
+from recommender.ml.pairs import build_pairs, known_items
 from recommender.sequence import decayed_mean, sequence
 from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, build_state
-from recommender.types import FloatArray, Interactions, ItemTable, Profile
+from recommender.types import Adaptation, FloatArray, Interactions, ItemTable, Profile, Tuning
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,17 @@ class TrainingSettings:
     n_cutoffs: int = 4
     lists_per_cutoff: int = 700
     n_threads: int | None = None
+    adaptation: Adaptation = Adaptation.AUTO
+    mask: mlm.MaskSettings = field(default_factory=mlm.MaskSettings)
+    tuning: Tuning = Tuning.FULL
     tune: TuneSettings = field(default_factory=TuneSettings)
+    adapter: AdapterSettings = field(default_factory=AdapterSettings)
     context: ContextSettings = field(default_factory=ContextSettings)
     head: HeadSettings = field(default_factory=HeadSettings)
     least_pairs: int = 500
     least_examples: int = 200
     least_lists: int = 50
+    adaptation_share: float = 0.08
     tune_share: float = 0.22
     context_share: float = 0.13
     checkpoint_dir: Path | None = None
@@ -104,6 +110,7 @@ class Artifacts:
     encoder: Encoder
     items: ItemTable
     text_vectors: FloatArray
+    adapter: AdapterWeights | None = None
     context: Context | None = None
     delta: FloatArray | None = None
     head: Head | None = None
@@ -141,8 +148,13 @@ def fit(data: TrainingData, settings: TrainingSettings, progress: Progress | Non
     behaviour = until(data.interactions, cutoffs.behaviour_end)
     seconds: dict[str, float] = {}
     with _timed("encoder", seconds, progress):
-        made = _encoder(data, behaviour, settings, progress)
+        made = _untuned(data, settings)
     made.seconds = seconds
+    if mlm.is_wanted(made.encoder, data.items.texts, settings.adaptation, settings.mask):
+        with _timed("adaptation", seconds, progress):
+            _adapt(made, settings, progress)
+    with _timed("encoder", seconds, progress):
+        _tune(made, behaviour, data.train_end, settings, progress)
     with _timed("context", seconds, progress):
         _fit_context(made, behaviour, cutoffs, settings, progress)
     with _timed("head", seconds, progress):
@@ -198,33 +210,50 @@ def search_quality(
     return float(np.mean(ranks)) if ranks else 0.0
 
 
-def _encoder(data: TrainingData, behaviour: Interactions, settings: TrainingSettings, progress: Progress) -> Artifacts:
-    items = data.items
-    encoder = load_encoder(settings.encoder, items.texts, seed=settings.seed)
-    state = build_state(behaviour, items, at=float(behaviour.time[-1]) + 1 if len(behaviour) else data.train_end)
+def _untuned(data: TrainingData, settings: TrainingSettings) -> Artifacts:
+    encoder = load_encoder(settings.encoder, data.items.texts, seed=settings.seed)
+    return Artifacts(encoder, data.items, encoder.encode(data.items.texts))
+
+
+def _adapt(made: Artifacts, settings: TrainingSettings, progress: Progress) -> None:
+    """Stage 0: the words of the shop. `text_vectors` become those of the adapted encoder."""
+    texts = made.items.texts
+    made.metrics["search_mrr_unadapted"] = search_quality(made.encoder.encode, texts, made.text_vectors)
+    box = _box(settings, progress, share=settings.adaptation_share)
+    adapted = mlm.adapt(made.encoder, texts, box, settings.mask)
+    made.text_vectors = made.encoder.encode(texts)
+    made.metrics |= {f"encoder_{name}": value for name, value in adapted.figures().items()}
+
+
+def _tune(
+    made: Artifacts, behaviour: Interactions, train_end: float, settings: TrainingSettings, progress: Progress
+) -> None:
+    """Stage 1: pairs, by the method of the run; what is too thin, frozen or stopped stays as it is."""
+    items, encoder = made.items, made.encoder
+    state = build_state(behaviour, items, at=float(behaviour.time[-1]) + 1 if len(behaviour) else train_end)
     pairs = build_pairs(behaviour, items, state)
-    base = encoder.encode(items.texts)
-    made = Artifacts(encoder, items, base)
-    if len(pairs) < settings.least_pairs or progress.should_stop():
-        return made
-    made.metrics["search_mrr_untuned"] = search_quality(encoder.encode, items.texts, base)
-    _tune(encoder, pairs, base, settings, progress)
-    made.text_vectors = encoder.encode(items.texts)
-    made.metrics["search_mrr_tuned"] = search_quality(encoder.encode, items.texts, made.text_vectors)
-    return made
-
-
-def _tune(encoder: Encoder, pairs: Pairs, base: FloatArray, settings: TrainingSettings, progress: Progress) -> None:
-    fine_tune(
+    if settings.tuning == Tuning.FROZEN or len(pairs) < settings.least_pairs or progress.should_stop():
+        return
+    made.metrics["search_mrr_untuned"] = search_quality(encoder.encode, items.texts, made.text_vectors)
+    share = settings.tune_share - (settings.adaptation_share if "encoder_adaptation_steps" in made.metrics else 0)
+    tuned = adapters.tune(
         encoder,
         pairs,
-        minutes=settings.minutes * settings.tune_share,
-        seed=settings.seed,
+        _box(settings, progress, share=share),
+        method=settings.tuning,
         settings=settings.tune,
-        base_vectors=base,
-        on_step=progress.step,
-        should_stop=progress.should_stop,
-        checkpoint_dir=settings.checkpoint_dir,
+        adapter_settings=settings.adapter,
+        base_vectors=made.text_vectors,
+    )
+    made.adapter = tuned.adapter
+    made.metrics |= {f"encoder_{name}": value for name, value in tuned.figures().items()}
+    made.text_vectors = encoder.encode(items.texts)
+    made.metrics["search_mrr_tuned"] = search_quality(encoder.encode, items.texts, made.text_vectors)
+
+
+def _box(settings: TrainingSettings, progress: Progress, *, share: float) -> loop.Box:
+    return loop.Box(
+        settings.minutes * share, settings.seed, progress.step, progress.should_stop, settings.checkpoint_dir
     )
 
 
@@ -348,4 +377,4 @@ def _timed(name: str, seconds: dict[str, float], progress: Progress) -> Iterator
     progress.stage(name)
     started = time.monotonic()
     yield
-    seconds[name] = round(time.monotonic() - started, 1)
+    seconds[name] = round(seconds.get(name, 0.0) + time.monotonic() - started, 1)

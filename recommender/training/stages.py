@@ -18,7 +18,7 @@ from recommender.state import build_state
 from recommender.supervision import log_path
 from recommender.training import evaluation
 from recommender.training.bench import Bench, competitors
-from recommender.training.fitting import Fitted, fitted, fitted_untuned, head_figures
+from recommender.training.fitting import Fitted, encoder_figures, fitted, fitted_untuned, head_figures
 from recommender.training.gate import CHAMPION, LEAST_CASES, RANKER, SEARCH_TOLERANCE, Decision, Evidence, decide
 from recommender.training.search_guard import search_figures, search_gain
 from recommender.training.split import split_in_time
@@ -150,6 +150,7 @@ def _judge(run: Run, bench: Bench, made: Fitted, some: list[evaluation.Case], wa
         "champion": CHAMPION,
         "served": decision.served,
         "heads": head_figures(made.metrics),
+        "encoder": encoder_figures(run.settings, made.metrics),
         "search": search,
     }
     return made, decision
