@@ -17,7 +17,7 @@ from recommender.ml.encoder import PACKAGE, SCRATCH, ScratchSize, build_scratch,
 from recommender.ml.head import HeadSettings
 from recommender.ml.loop import Box
 from recommender.ml.train import Silent, TrainingData, TrainingSettings, fit
-from recommender.types import Adaptation
+from recommender.types import Adaptation, Tuning
 from tests import behaviour
 
 COLOURS = ("red", "blue", "green", "white", "black", "pink", "gold", "grey")
@@ -236,6 +236,10 @@ RUN = TrainingSettings(
     mask=dataclasses.replace(SETTINGS, least_texts=10, loop=dataclasses.replace(LOOP, n_steps=5)),
 )
 
+ENCODER_ONLY = dataclasses.replace(
+    RUN, tuning=Tuning.FROZEN, least_examples=10**9, least_lists=10**9, lists_per_cutoff=1
+)
+
 
 def test_adaptation_is_a_stage_of_a_run_with_losses_seconds_and_figures():
     progress = Noted()
@@ -250,6 +254,18 @@ def test_adaptation_is_a_stage_of_a_run_with_losses_seconds_and_figures():
         "search_mrr_unadapted",
     }
     assert names <= set(made.metrics)
+
+
+def test_adaptation_that_harms_search_is_taken_back():
+    never = fit(DATA, dataclasses.replace(ENCODER_ONLY, adaptation=Adaptation.NEVER))
+    made = fit(
+        DATA, dataclasses.replace(ENCODER_ONLY, adaptation_tolerance=-2.0)
+    )  # whatever it finds, it is too little
+    assert made.metrics["encoder_adaptation_kept"] == 0
+    np.testing.assert_array_equal(made.text_vectors, never.text_vectors)
+    kept = fit(DATA, dataclasses.replace(ENCODER_ONLY, adaptation_tolerance=2.0))
+    assert kept.metrics["encoder_adaptation_kept"] == 1
+    assert np.abs(kept.text_vectors - never.text_vectors).max() > 1e-3
 
 
 def test_run_that_never_adapts_has_no_such_stage():

@@ -66,6 +66,7 @@ class TrainingSettings:
     least_examples: int = 200
     least_lists: int = 50
     adaptation_share: float = 0.08
+    adaptation_tolerance: float = 0.01
     tune_share: float = 0.22
     context_share: float = 0.13
     checkpoint_dir: Path | None = None
@@ -216,13 +217,21 @@ def _untuned(data: TrainingData, settings: TrainingSettings) -> Artifacts:
 
 
 def _adapt(made: Artifacts, settings: TrainingSettings, progress: Progress) -> None:
-    """Stage 0: the words of the shop. `text_vectors` become those of the adapted encoder."""
-    texts = made.items.texts
-    made.metrics["search_mrr_unadapted"] = search_quality(made.encoder.encode, texts, made.text_vectors)
-    box = _box(settings, progress, share=settings.adaptation_share)
-    adapted = mlm.adapt(made.encoder, texts, box, settings.mask)
-    made.text_vectors = made.encoder.encode(texts)
+    """Stage 0: the words of the shop. Weights that find known items worse than before are taken back."""
+    texts, encoder = made.items.texts, made.encoder
+    before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
+    known = search_quality(encoder.encode, texts, made.text_vectors)
+    adapted = mlm.adapt(encoder, texts, _box(settings, progress, share=settings.adaptation_share), settings.mask)
+    vectors = encoder.encode(texts)
+    found = search_quality(encoder.encode, texts, vectors)
+    is_kept = found >= known - settings.adaptation_tolerance
+    if is_kept:
+        made.text_vectors = vectors
+    else:
+        encoder.model.load_state_dict(before)
     made.metrics |= {f"encoder_{name}": value for name, value in adapted.figures().items()}
+    made.metrics |= {"encoder_adaptation_kept": float(is_kept)}
+    made.metrics |= {"search_mrr_unadapted": known, "search_mrr_adapted": found}
 
 
 def _tune(
