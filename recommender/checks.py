@@ -113,7 +113,7 @@ def _consent_hint() -> str:
 
 
 def _unusable_values() -> Iterator[checks.CheckMessage]:
-    """Numbers that are none, and a storage alias that does not exist."""
+    """Numbers that are none, words that are not known, and a storage alias that does not exist."""
     for name, default in conf.DEFAULTS.items():
         value = conf.get(name)
         if _is_number(default) and not (_is_number(value) and value >= 0):
@@ -122,6 +122,10 @@ def _unusable_values() -> Iterator[checks.CheckMessage]:
                 hint=f"The default is {default!r}.",
                 id="recommender.E004",
             )
+    for name in conf.CHOICES:
+        if message := conf.wrong_choice(name, conf.get(name)):
+            hint = f"The default is {conf.DEFAULTS[name]!r}."
+            yield checks.Error(f"RECOMMENDER: {message}", hint=hint, id="recommender.E004")
     alias = conf.get("BUNDLE_STORAGE")
     if alias:
         try:

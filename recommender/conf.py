@@ -11,6 +11,7 @@ from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.utils.module_loading import import_string
 
 from recommender.exceptions import ConfigurationError
+from recommender.types import Adaptation, Tuning
 
 DEFAULTS: dict[str, Any] = {
     # Where bundles, checkpoints and run logs live; None: <BASE_DIR>/var/recommender.
@@ -19,6 +20,10 @@ DEFAULTS: dict[str, Any] = {
     "BUNDLE_STORAGE": "",
     # "auto": packaged MiniLM weights where installed, else "scratch"; or a folder, or a hub name.
     "ENCODER": "auto",
+    # Whether a run first teaches the encoder the shop's words: "auto" (a raw BERT only), "always", "never".
+    "ADAPTATION": "auto",
+    # How a run tunes the encoder on pairs: "full", "frozen", "lora", "adalora", "prefix", "ia3".
+    "TUNING": "full",
     # Time box of one training run.
     "TRAINING_MINUTES": 3.0,
     "SEED": 0,
@@ -37,6 +42,9 @@ DEFAULTS: dict[str, Any] = {
     # Maximal marginal relevance: 1.0 ranks by score alone.
     "DIVERSITY": 0.9,
 }
+
+CHOICES: dict[str, tuple[str, ...]] = {"ADAPTATION": tuple(Adaptation), "TUNING": tuple(Tuning)}
+"""The known values of the settings that are one of a few; a run's own settings have the same names in lower case."""
 
 
 def get(name: str) -> Any:
@@ -83,6 +91,14 @@ def closest(name: str, names: Any = DEFAULTS) -> str:
     """A sentence that offers the nearest known name, or nothing."""
     matches = difflib.get_close_matches(name, list(names), n=1)
     return f"Did you mean {matches[0]!r}?" if matches else ""
+
+
+def wrong_choice(name: str, value: Any) -> str:
+    """A sentence that names the known values, or nothing where `value` is one of them or anything will do."""
+    known = CHOICES.get(name)
+    if known is None or value in known:
+        return ""
+    return f"{name} must be one of {', '.join(known)}, not {value!r}. {closest(str(value), known)}".strip()
 
 
 def _overrides() -> dict[str, Any]:

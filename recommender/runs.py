@@ -51,7 +51,11 @@ class Figures:
 
 
 def request_run(*, trigger: str, user: Any = None, settings: dict[str, Any] | None = None) -> Run:
-    """Queue a run. Raises RunError that names the one that is still active: there is one at a time."""
+    """Queue a run. Raises RunError that names the one that is still active, or the known values of a wrong setting."""
+    asked = {**_settings(), **(settings or {})}
+    for name in conf.CHOICES:
+        if message := conf.wrong_choice(name, asked[name.lower()]):
+            raise RunError(message)
     with transaction.atomic():
         # One row that always exists is the lock: two requests at once must see each other.
         ContentType.objects.select_for_update().get(pk=ContentType.objects.get_for_model(Run).pk)
@@ -61,9 +65,7 @@ def request_run(*, trigger: str, user: Any = None, settings: dict[str, Any] | No
                 f"Run {active.pk} is {active.get_state_display()}, started by {active.trigger}: there is one at a "
                 f"time. Wait for it, or cancel it with `recommender_train --cancel` or in the admin."
             )
-        return Run.objects.create(
-            trigger=trigger, requested_by=user, settings={**_settings(), **(settings or {})}, stage="waiting"
-        )
+        return Run.objects.create(trigger=trigger, requested_by=user, settings=asked, stage="waiting")
 
 
 def cancel(run: Run, *, user: Any = None) -> None:
@@ -181,7 +183,12 @@ def thinned(points: Sequence[dict[str, Any]], most: int = MAX_LOSSES) -> list[di
 
 
 def _settings() -> dict[str, Any]:
-    return {"minutes": conf.get("TRAINING_MINUTES"), "seed": conf.get("SEED"), "encoder": conf.get("ENCODER")}
+    return {
+        "minutes": conf.get("TRAINING_MINUTES"),
+        "seed": conf.get("SEED"),
+        "encoder": conf.get("ENCODER"),
+        **{name.lower(): conf.get(name) for name in conf.CHOICES},
+    }
 
 
 def _held(run_id: int, token: int) -> models.QuerySet[Run]:

@@ -10,7 +10,7 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.core.management import call_command
 
-from recommender import catalog, tracking
+from recommender import catalog, conf, tracking
 from recommender.catalog import Catalog, Constant, register
 from recommender.checks import (
     MIDDLEWARE,
@@ -91,6 +91,15 @@ def test_number_that_is_none_is_an_error(settings: Any, value: object) -> None:
     (message,) = check_settings(None)
     assert message.id == "recommender.E004"
     assert "3.0" in str(message.hint)
+
+
+@pytest.mark.parametrize("name", ["TUNING", "ADAPTATION"])
+def test_word_that_is_not_known_is_an_error_that_names_the_known_ones(settings: Any, name: str) -> None:
+    settings.RECOMMENDER = {name: "allways"}
+    (message,) = check_settings(None)
+    assert message.id == "recommender.E004"
+    assert f"{name} must be one of " in message.msg
+    assert str(conf.DEFAULTS[name]) in str(message.hint)
 
 
 def test_unknown_storage_alias_names_the_closest_one(settings: Any) -> None:

@@ -36,6 +36,28 @@ def test_run_remembers_who_asked_and_with_which_settings(settings):
     assert run.settings["seed"] == 3
 
 
+def test_run_takes_the_choices_of_the_settings_unless_it_makes_its_own(settings):
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "TUNING": "lora", "ADAPTATION": "never"}
+    run = runs.request_run(trigger="command", settings={"adaptation": "always"})
+    assert (run.settings["tuning"], run.settings["adaptation"]) == ("lora", "always")
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (
+            {"tuning": "lorra"},
+            r"TUNING must be one of full, frozen, lora, adalora, prefix, ia3, not 'lorra'\. .*'lora'",
+        ),
+        ({"adaptation": True}, r"ADAPTATION must be one of auto, always, never, not True"),
+    ],
+)
+def test_unknown_choice_is_refused_with_the_known_ones(asked, told):
+    with pytest.raises(RunError, match=told):
+        runs.request_run(trigger="command", settings=asked)
+    assert not Run.objects.exists()
+
+
 @pytest.mark.parametrize("active", runs.ACTIVE)
 def test_one_run_at_a_time_and_the_refusal_names_it_and_the_way_out(run, active):
     Run.objects.update(state=active)

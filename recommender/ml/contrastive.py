@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from recommender.ml.encoder import Encoder, low_precision
+from recommender.ml.loop import Box, LoopSettings, Steered, train
 from recommender.ml.pairs import Pairs, draw, false_negatives
-from recommender.types import FloatArray
+from recommender.types import FloatArray, IntArray
+
+NAME = "encoder"
 
 
 @dataclass(frozen=True, slots=True)
 class TuneSettings:
-    """How the encoder is tuned. `keep` weighs the pull back to the base vectors, `share_items` the item pairs."""
+    """How the encoder is tuned. `keep` weighs the pull back to the base vectors, `share_items` the item pairs.
+
+    n_chunks: parts of a batch that lie in memory at a time; negatives still come from the whole batch. held_out: share
+    of the pairs that is only looked at, to stop early; with fewer than `least_held_out` there is no early stop.
+    """
 
     n_steps: int = 400
     batch_pairs: int = 64
+    n_chunks: int = 1
     learning_rate: float = 5e-5
     weight_decay: float = 0.01
     warmup: float = 0.1
@@ -34,131 +39,167 @@ class TuneSettings:
     dropout: float = 0.1
     frozen_layers: int = 2
     checkpoint_steps: int = 100
+    held_out: float = 0.05
+    least_held_out: int = 64
+    n_checked: int = 256
+    check_steps: int = 50
+    patience: int = 3
+
+    def loop(self) -> LoopSettings:
+        """What the loop is told."""
+        names = LoopSettings.__slots__
+        return LoopSettings(**{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """texts: n left ones, then n right ones; rows (n, 2) int32 of the items they came from."""
+
+    texts: list[str]
+    rows: IntArray
+
+
+class Penalised(Steered, Protocol):
+    """A `Steered` that adds a term to the loss, or None."""
+
+    def penalty(self) -> Tensor | None:
+        """The term, with its gradient."""
 
 
 def fine_tune(
     encoder: Encoder,
     pairs: Pairs,
+    box: Box,
     *,
-    minutes: float,
-    seed: int = 0,
     settings: TuneSettings | None = None,
     base_vectors: FloatArray | None = None,
-    on_step: Callable[[int, int, float], None] = lambda step, total, loss: None,
-    should_stop: Callable[[], bool] = lambda: False,
-    checkpoint_dir: Path | None = None,
+    steered: Penalised | None = None,
 ) -> int:
     """Tune in place with symmetric InfoNCE (van den Oord et al. 2018, equation 4); return the steps taken.
 
-    Stops after `n_steps` or `minutes`, whichever is first; the rate falls with the nearer of both. base_vectors
-    (n_items, d): vectors of the untuned encoder, to which titles are pulled back so that search keeps what it knew.
-    A checkpoint in `checkpoint_dir` is resumed.
+    Stops after `n_steps`, `box.minutes` or `patience` checks without a gain on held-out pairs. base_vectors (n_items,
+    d): vectors of the untuned encoder, to which titles are pulled back so that search keeps what it knew. With
+    `steered` the parameters that learn are those of an adapter.
     """
     settings = settings or TuneSettings()
-    torch.manual_seed(seed)
-    model = _prepare(encoder, settings)
-    optimizer = _optimizer(model, settings)
-    step = _resume(checkpoint_dir, model, optimizer)
-    started, loss_value = time.monotonic(), 0.0
-    while step < settings.n_steps and not should_stop():
-        spent = (time.monotonic() - started) / max(minutes * 60, 1e-9)
-        if spent >= 1:
-            break
-        _set_rate(optimizer, settings, progress=max(step / settings.n_steps, spent), step=step)
-        generator = np.random.default_rng((seed, step))
-        loss = _loss(encoder, pairs, settings, base_vectors, generator)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        step, loss_value = step + 1, float(loss.detach())
-        on_step(step, settings.n_steps, loss_value)
-        if checkpoint_dir and step % settings.checkpoint_steps == 0:
-            _save(checkpoint_dir, model, optimizer, step)
-    model.eval()
-    return step
+    if steered is None:
+        freeze(encoder, settings)
+    learned, held_out = hold_out(pairs, settings.held_out, seed=box.seed)
+    objective = partial(_objective, settings=settings, base=base_vectors)
+
+    def backward(step: int) -> float:
+        generator = np.random.default_rng((box.seed, step))
+        batch = _drawn(learned, settings, generator)
+        loss = _back_propagate(encoder, batch, partial(objective, pairs=learned, batch=batch), settings.n_chunks)
+        return loss + (_penalise(steered) if steered else 0.0)
+
+    check = None
+    if len(held_out) >= settings.least_held_out:
+        check = _checker(encoder, held_out, settings, objective, seed=box.seed)
+    return train(NAME, encoder.model, settings.loop(), box, backward=backward, check=check, steered=steered)
 
 
-def _loss(
-    encoder: Encoder, pairs: Pairs, settings: TuneSettings, base: FloatArray | None, generator: np.random.Generator
-) -> Tensor:
+def hold_out(pairs: Pairs, share: float, *, seed: int) -> tuple[Pairs, Pairs]:
+    """Split at random, both directions of a pair to one side: (learned, held out). Titles stay known to both."""
+    generator = np.random.default_rng((seed, 1))
+    low, high = np.minimum(pairs.anchor, pairs.other), np.maximum(pairs.anchor, pairs.other)
+    keys, place = np.unique(low.astype(np.int64) * len(pairs.titles) + high, return_inverse=True)
+    is_out = (generator.random(len(keys)) < share)[place]
+    found_out = generator.random(len(pairs.found)) < share
+
+    def part(wanted: np.ndarray, found: np.ndarray) -> Pairs:
+        kept = tuple(pair for pair, is_kept in zip(pairs.found, found, strict=True) if is_kept)
+        columns = {name: getattr(pairs, name)[wanted] for name in ("anchor", "other", "weight")}
+        return replace(pairs, found=kept, **columns)
+
+    return part(~is_out, ~found_out), part(is_out, found_out)
+
+
+def freeze(encoder: Encoder, settings: TuneSettings) -> None:
+    """Freeze embeddings and lower layers of a pre-trained BERT: half the time on a CPU."""
+    bert = encoder.model.bert
+    layers = getattr(getattr(bert, "encoder", None), "layer", [])
+    if settings.frozen_layers and len(layers) > settings.frozen_layers:
+        bert.embeddings.requires_grad_(False)
+        for layer in layers[: settings.frozen_layers]:
+            layer.requires_grad_(False)
+    if getattr(bert, "pooler", None) is not None:
+        bert.pooler.requires_grad_(False)  # the mean is pooled instead: it never gets a gradient
+
+
+def _drawn(pairs: Pairs, settings: TuneSettings, generator: np.random.Generator) -> Batch:
     left, rows = draw(pairs, settings.batch_pairs, generator, share_items=settings.share_items)
-    right = [pairs.titles[row] for row in rows[:, 1]]
+    return Batch(left + [pairs.titles[row] for row in rows[:, 1]], rows)
+
+
+def _vectors(encoder: Encoder, texts: list[str]) -> Tensor:
     with low_precision(encoder.device):
-        vectors = encoder.model(**encoder.tokens(left + right))
-    ours, theirs = vectors.float().split(len(left))
+        return encoder.model(**encoder.tokens(texts)).float()
+
+
+def _back_propagate(encoder: Encoder, batch: Batch, objective: Callable[[Tensor], Tensor], n_chunks: int) -> float:
+    """Back-propagate the loss of a batch, in chunks that give the gradient of the whole (Gao et al. 2021, section 3).
+
+    Adding up the gradients of small batches would take their negatives away; so the vectors are computed first
+    without a graph, then chunk by chunk with one, under the same dropout.
+    """
+    if n_chunks <= 1:
+        loss = objective(_vectors(encoder, batch.texts))
+        loss.backward()
+        return float(loss.detach())
+    chunks = [batch.texts[part[0] : part[-1] + 1] for part in np.array_split(np.arange(len(batch.texts)), n_chunks)]
+    seeds = [int(torch.randint(2**31, ()).item()) for _ in chunks]
+    with torch.no_grad():
+        vectors = torch.cat([_seeded(encoder, chunk, seed) for chunk, seed in zip(chunks, seeds, strict=True)])
+    vectors.requires_grad_()
+    loss = objective(vectors)
+    loss.backward()
+    assert vectors.grad is not None  # noqa: S101  for the type: backward has just filled it
+    gradients = vectors.grad.split([len(chunk) for chunk in chunks])
+    for chunk, seed, gradient in zip(chunks, seeds, gradients, strict=True):
+        _seeded(encoder, chunk, seed).backward(gradient)
+    return float(loss.detach())
+
+
+def _seeded(encoder: Encoder, texts: list[str], seed: int) -> Tensor:
+    torch.manual_seed(seed)
+    return _vectors(encoder, texts)
+
+
+def _penalise(steered: Penalised) -> float:
+    term = steered.penalty()
+    if term is None:
+        return 0.0
+    term.backward()
+    return float(term.detach())
+
+
+def _checker(
+    encoder: Encoder, held_out: Pairs, settings: TuneSettings, objective: Callable[..., Tensor], *, seed: int
+) -> Callable[[], float]:
+    """Return what tells the loss on fixed batches of held-out pairs."""
+    n_batches = max(round(min(settings.n_checked, len(held_out)) / settings.batch_pairs), 1)
+    batches = [_drawn(held_out, settings, np.random.default_rng((seed, i, 2))) for i in range(n_batches)]
+
+    def check() -> float:
+        losses = [objective(_vectors(encoder, batch.texts), pairs=held_out, batch=batch) for batch in batches]
+        return float(torch.stack(losses).mean())
+
+    return check
+
+
+def _objective(
+    vectors: Tensor, *, pairs: Pairs, batch: Batch, settings: TuneSettings, base: FloatArray | None
+) -> Tensor:
+    """vectors (2 n, d): left, then right."""
+    ours, theirs = vectors.split(len(batch.rows))
     logits = ours @ theirs.T / settings.temperature
-    masked = torch.from_numpy(false_negatives(pairs, rows)).to(logits.device)
-    target = torch.arange(len(left), device=logits.device)
+    masked = torch.from_numpy(false_negatives(pairs, batch.rows)).to(logits.device)
+    target = torch.arange(len(logits), device=logits.device)
     forward = nn.functional.cross_entropy(logits.masked_fill(masked, -1e4), target)
     backward = nn.functional.cross_entropy(logits.T.masked_fill(masked.T, -1e4), target)
     loss = (forward + backward) / 2
     if base is not None and settings.keep:
-        anchor = torch.from_numpy(base[rows[:, 1]]).to(theirs.device)
+        anchor = torch.from_numpy(base[batch.rows[:, 1]]).to(theirs.device)
         loss = loss + settings.keep * (1 - (theirs * anchor).sum(dim=1)).mean()
     return loss
-
-
-def _prepare(encoder: Encoder, settings: TuneSettings) -> nn.Module:
-    """Set dropout, and freeze embeddings and lower layers of a pre-trained BERT: half the time on a CPU."""
-    model = encoder.model
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = settings.dropout
-    layers = getattr(getattr(model.bert, "encoder", None), "layer", [])
-    if settings.frozen_layers and len(layers) > settings.frozen_layers:
-        model.bert.embeddings.requires_grad_(False)
-        for layer in layers[: settings.frozen_layers]:
-            layer.requires_grad_(False)
-    model.train()
-    return model
-
-
-def _optimizer(model: nn.Module, settings: TuneSettings) -> torch.optim.AdamW:
-    """Decay matrices only; biases and norms stay free (Devlin et al. 2019, appendix A.2)."""
-    tuned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in tuned if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in tuned if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate)
-
-
-def _set_rate(optimizer: torch.optim.AdamW, settings: TuneSettings, *, progress: float, step: int) -> None:
-    """Warm up linearly, then fall as a half cosine; the rate never outruns the clock."""
-    warm = min(1.0, (step + 1) / 10) if progress < settings.warmup else 1.0
-    fall = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-    for group in optimizer.param_groups:
-        group["lr"] = settings.learning_rate * warm * fall
-
-
-def _save(folder: Path, model: nn.Module, optimizer: torch.optim.AdamW, step: int) -> None:
-    """Write weights and moments as safetensors; the step last, renamed into place."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
-    for place, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"moment.{place}.{name}": value.contiguous() for name, value in state.items()}
-    name = f"encoder-{step}.safetensors"
-    save_file({key: value.clone() for key, value in tensors.items()}, folder / name)
-    draft = folder / "encoder.json.new"
-    draft.write_text(json.dumps({"step": step, "file": name}))
-    draft.replace(folder / "encoder.json")
-    for old in folder.glob("encoder-*.safetensors"):
-        if old.name != name:
-            old.unlink()
-
-
-def _resume(folder: Path | None, model: nn.Module, optimizer: torch.optim.AdamW) -> int:
-    if folder is None or not (folder / "encoder.json").is_file():
-        return 0
-    record = json.loads((folder / "encoder.json").read_text())
-    tensors = load_file(folder / record["file"])
-    model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("moment."):
-            _, place, name = key.split(".", 2)
-            moments.setdefault(int(place), {})[name] = value
-    state = optimizer.state_dict()
-    optimizer.load_state_dict({"state": moments, "param_groups": state["param_groups"]})
-    return int(record["step"])

@@ -214,7 +214,11 @@ def _quiet() -> None:
 
 
 def _train_tokenizer(texts: Sequence[str], n_words: int) -> PreTrainedTokenizerFast:
-    """Train a WordPiece vocabulary and number it by the alphabet: the trainer's own order changes between runs."""
+    """Train a WordPiece vocabulary and number it by the alphabet; the same texts give the same words in every process.
+
+    The trainer numbers letters within words in the order of a hash map, and breaks ties between equally frequent pieces
+    by these numbers (tokenizers 0.23): so they are given to it in order.
+    """
     from tokenizers import BertWordPieceTokenizer
     from tokenizers.processors import TemplateProcessing
 
@@ -223,7 +227,7 @@ def _train_tokenizer(texts: Sequence[str], n_words: int) -> PreTrainedTokenizerF
         iter(texts),
         vocab_size=n_words,
         min_frequency=1,
-        special_tokens=list(SPECIAL_TOKENS),
+        special_tokens=[*SPECIAL_TOKENS, *_inner_letters(texts, drawn._tokenizer)],
         initial_alphabet=[chr(code) for code in range(97, 123)],
         show_progress=False,
     )
@@ -243,6 +247,15 @@ def _train_tokenizer(texts: Sequence[str], n_words: int) -> PreTrainedTokenizerF
         sep_token="[SEP]",
         mask_token="[MASK]",
     )
+
+
+def _inner_letters(texts: Sequence[str], tokenizer: Any) -> list[str]:
+    """Return "##a" and its like for every letter that stands within a word, sorted."""
+    inner: set[str] = set()
+    for text in texts:
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)):
+            inner.update(word[1:])
+    return [f"##{letter}" for letter in sorted(inner)]
 
 
 def _check_parity(encoder: Encoder, path: Path) -> None:

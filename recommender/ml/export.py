@@ -24,6 +24,8 @@ GOLDEN_TEXT = "red heart t-light holder"
 def write(artifacts: Artifacts, folder: Path) -> None:
     """Write encoder.onnx, tokenizer.json, encoder.json, golden.json and what else was trained."""
     _write_encoder(artifacts.encoder, folder)
+    if artifacts.adapter is not None:
+        artifacts.adapter.write(folder)
     if artifacts.context is not None and artifacts.delta is not None:
         export_context(artifacts.context, folder / "context.onnx")
         _dump(folder / "context.json", {"format": FORMAT, "inputs": list(INPUTS)})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from recommender.ml.contrastive import TuneSettings, _optimizer, _prepare
+from recommender.ml.contrastive import TuneSettings, freeze
 from recommender.ml.encoder import Encoder, low_precision
+from recommender.ml.loop import Box, LoopSettings, train
 from recommender.types import Judgements
 
 GOOD = 0.65
@@ -33,58 +32,51 @@ class GradedSettings:
     frozen_layers: int = 2
     temperature: float = 0.05
     ranking: float = 1.0
+    warmup: float = 0.03
+    checkpoint_steps: int = 200
     kept_share: float = 0.3
     """Share of the weights before tuning in the average that is kept: Wortsman et al. 2022, "Robust fine-tuning of
     zero-shot models" (WiSE-FT), equation 1. Other shops' queries lose less, the own ones nothing."""
+
+    def loop(self) -> LoopSettings:
+        """What the loop is told; there is no early stop."""
+        own = {name: getattr(self, name) for name in LoopSettings.__slots__ if hasattr(self, name)}
+        return LoopSettings(**own, check_steps=self.n_steps, patience=1)
 
 
 def tune_on_grades(
     encoder: Encoder,
     judged: Judgements,
     texts: Sequence[str],
+    box: Box,
     *,
-    minutes: float,
-    seed: int = 0,
     settings: GradedSettings | None = None,
-    on_step: Callable[[int, int, float], None] = lambda step, total, loss: None,
-    should_stop: Callable[[], bool] = lambda: False,
+    name: str = "graded",
 ) -> int:
-    """Tune in place for `minutes` or `n_steps`, whichever is first; return the steps taken.
+    """Tune in place for `box.minutes` or `n_steps`, whichever is first; return the steps taken.
 
     Loss: InfoNCE of a query and one answer among the items of the batch (van den Oord et al. 2018, equation 4), both
     ways, plus RankNet (Burges et al. 2005, equation 3) over the items of one query, weighted by their gap in grade.
+    Checkpoints in `box.checkpoint_dir` go by `name`.
     """
     settings = settings or GradedSettings()
     lists = _Lists.of(judged)
     if not lists:
         return 0
-    torch.manual_seed(seed)
-    before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
-    model = _prepare(encoder, TuneSettings(dropout=settings.dropout, frozen_layers=settings.frozen_layers))
-    optimizer = _optimizer(
-        model, TuneSettings(learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
-    )
-    generator, started, step = np.random.default_rng(seed), time.monotonic(), 0
-    order: list[int] = []
-    while step < settings.n_steps and not should_stop():
-        progress = max(step / settings.n_steps, (time.monotonic() - started) / max(minutes * 60, 1e-9))
-        if progress >= 1:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * min(1, (step + 1) / 20) * 0.5 * (1 + math.cos(math.pi * progress))
-        if len(order) < settings.batch_queries:
-            order += generator.permutation(len(lists)).tolist()
-        drawn = [lists[order.pop()].draw(settings.items_per_query, generator) for _ in range(settings.batch_queries)]
+    before = {key: value.clone() for key, value in encoder.model.state_dict().items()}
+    freeze(encoder, TuneSettings(frozen_layers=settings.frozen_layers))
+
+    def backward(step: int) -> float:
+        generator = np.random.default_rng((box.seed, step))
+        places = lists.batch(step, settings.batch_queries, seed=box.seed)
+        drawn = [lists[place].draw(settings.items_per_query, generator) for place in places]
         loss = _loss(encoder, [judged.queries[one.query] for one in drawn], drawn, texts, settings)
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        step += 1
-        on_step(step, settings.n_steps, float(loss.detach()))
-    _average(model, before, settings.kept_share)
-    model.eval()
-    return step
+        return float(loss.detach())
+
+    n_steps = train(name, encoder.model, settings.loop(), box, backward=backward)
+    _average(encoder.model, before, settings.kept_share)
+    return n_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +112,15 @@ class _Lists(list[_List]):
         cut = np.flatnonzero(np.diff(judged.query[order])) + 1
         parts = [part for part in np.split(order, cut) if len(part) and judged.grade[part].max() >= GOOD]
         return cls(_List(int(judged.query[part[0]]), judged.item[part], judged.grade[part]) for part in parts)
+
+    def batch(self, step: int, size: int, *, seed: int) -> list[int]:
+        """Return the places of one step: each query comes once before any comes again."""
+        size = min(size, len(self))
+        n_steps = len(self) // size
+        order = np.random.default_rng((seed, 2, step // n_steps)).permutation(len(self))
+        first = step % n_steps * size
+        places: list[int] = order[first : first + size].tolist()
+        return places
 
 
 def _loss(

@@ -21,20 +21,21 @@ from torch import Tensor
 from recommender.exceptions import RunError
 from recommender.features import BERT_FEATURES
 from recommender.head import Head
-from recommender.ml import context, threads
+from recommender.ml import adapters, context, loop, mlm, threads
+from recommender.ml.adapters import AdapterSettings, AdapterWeights
 from recommender.ml.context import Context, ContextSettings, Trained, train_context
-from recommender.ml.contrastive import TuneSettings, fine_tune
+from recommender.ml.contrastive import TuneSettings
 from recommender.ml.encoder import Encoder, load_encoder
 from recommender.ml.examples import Histories, Lists, Vectors, days, joined, lists_at
 from recommender.ml.forest import Forest, ForestSettings, fit_forest
 from recommender.ml.graded import GradedSettings, tune_on_grades
 from recommender.ml.head import HeadSettings, calibrated, fit_head, judge
 from recommender.ml.metrics import best_threshold, reciprocal_rank
-from recommender.ml.pairs import Pairs, build_pairs, known_items
+from recommender.ml.pairs import build_pairs, known_items
 from recommender.ml.visits import Batchable, examples
 from recommender.sequence import decayed_mean, sequence
 from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, build_state
-from recommender.types import FloatArray, Interactions, ItemTable, Judgements, Profile
+from recommender.types import Adaptation, FloatArray, Interactions, ItemTable, Judgements, Profile, Tuning
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,11 @@ class TrainingSettings:
     n_cutoffs: int = 4
     lists_per_cutoff: int = 700
     n_threads: int | None = None
+    adaptation: Adaptation = Adaptation.AUTO
+    mask: mlm.MaskSettings = field(default_factory=mlm.MaskSettings)
+    tuning: Tuning = Tuning.FULL
     tune: TuneSettings = field(default_factory=TuneSettings)
+    adapter: AdapterSettings = field(default_factory=AdapterSettings)
     context: ContextSettings = field(default_factory=ContextSettings)
     head: HeadSettings = field(default_factory=HeadSettings)
     graded: GradedSettings = field(default_factory=GradedSettings)
@@ -73,6 +78,8 @@ class TrainingSettings:
     least_examples: int = 200
     least_lists: int = 50
     least_judgements: int = 500
+    adaptation_share: float = 0.08
+    adaptation_tolerance: float = 0.01
     tune_share: float = 0.22
     context_share: float = 0.13
     graded_share: float = 0.3
@@ -121,6 +128,7 @@ class Artifacts:
     items: ItemTable
     text_vectors: FloatArray
     untuned_on_grades: dict[str, Tensor] | None = None
+    adapter: AdapterWeights | None = None
     context: Context | None = None
     delta: FloatArray | None = None
     head: Head | None = None
@@ -167,8 +175,15 @@ def fit(data: TrainingData, settings: TrainingSettings, progress: Progress | Non
     behaviour = until(data.interactions, cutoffs.behaviour_end)
     seconds: dict[str, float] = {}
     with _timed("encoder", seconds, progress):
-        made = _encoder(data, behaviour, settings, progress)
+        made = _untuned(data, settings)
     made.seconds = seconds
+    if mlm.is_wanted(made.encoder, data.items.texts, settings.adaptation, settings.mask):
+        with _timed("adaptation", seconds, progress):
+            _adapt(made, settings, progress)
+    with _timed("encoder", seconds, progress):
+        _tune(made, behaviour, data.train_end, settings, progress)
+        _learn_grades(made, data.judgements, settings, progress)
+        _encode(made)
     with _timed("context", seconds, progress):
         _fit_context(made, behaviour, cutoffs, settings, progress)
     with _timed("head", seconds, progress):
@@ -224,48 +239,78 @@ def search_quality(
     return float(np.mean(ranks)) if ranks else 0.0
 
 
-def _encoder(data: TrainingData, behaviour: Interactions, settings: TrainingSettings, progress: Progress) -> Artifacts:
-    items = data.items
-    encoder = load_encoder(settings.encoder, items.texts, seed=settings.seed)
-    state = build_state(behaviour, items, at=float(behaviour.time[-1]) + 1 if len(behaviour) else data.train_end)
+def _untuned(data: TrainingData, settings: TrainingSettings) -> Artifacts:
+    encoder = load_encoder(settings.encoder, data.items.texts, seed=settings.seed)
+    return Artifacts(encoder, data.items, np.empty((0, encoder.dimension), np.float32))
+
+
+def _encode(made: Artifacts) -> None:
+    """Encode the catalogue, unless it was with these weights: it takes minutes where it is large."""
+    if not len(made.text_vectors):
+        made.text_vectors = made.encoder.encode(made.items.texts)
+
+
+def _adapt(made: Artifacts, settings: TrainingSettings, progress: Progress) -> None:
+    """Stage 0: the words of the shop. Weights that find known items worse than before are taken back."""
+    texts, encoder = made.items.texts, made.encoder
+    _encode(made)
+    before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
+    known = search_quality(encoder.encode, texts, made.text_vectors)
+    adapted = mlm.adapt(encoder, texts, box_of(settings, progress, share=settings.adaptation_share), settings.mask)
+    vectors = encoder.encode(texts)
+    found = search_quality(encoder.encode, texts, vectors)
+    is_kept = found >= known - settings.adaptation_tolerance
+    if is_kept:
+        made.text_vectors = vectors
+    else:
+        encoder.model.load_state_dict(before)
+    made.metrics |= {f"encoder_{name}": value for name, value in adapted.figures().items()}
+    made.metrics |= {"encoder_adaptation_kept": float(is_kept)}
+    made.metrics |= {"search_mrr_unadapted": known, "search_mrr_adapted": found}
+
+
+def _tune(
+    made: Artifacts, behaviour: Interactions, train_end: float, settings: TrainingSettings, progress: Progress
+) -> None:
+    """Stage 1: pairs, by the method of the run; what is too thin, frozen or stopped stays as it is."""
+    items, encoder = made.items, made.encoder
+    state = build_state(behaviour, items, at=float(behaviour.time[-1]) + 1 if len(behaviour) else train_end)
     pairs = build_pairs(behaviour, items, state)
-    base = encoder.encode(items.texts)
-    made = Artifacts(encoder, items, base)
-    made.metrics["search_mrr_untuned"] = search_quality(encoder.encode, items.texts, base)
-    has_pairs, judged = len(pairs) >= settings.least_pairs, data.judgements
-    has_grades = judged is not None and len(judged) >= settings.least_judgements
-    if progress.should_stop() or not (has_pairs or has_grades):
-        return made
-    if has_pairs:
-        _tune(encoder, pairs, base, settings, progress)
-    if judged is not None and has_grades:
-        made.untuned_on_grades = {name: value.clone() for name, value in encoder.model.state_dict().items()}
-        tune_on_grades(
-            encoder,
-            judged,
-            items.texts,
-            minutes=settings.minutes * settings.graded_share,
-            seed=settings.seed,
-            settings=settings.graded,
-            on_step=progress.step,
-            should_stop=progress.should_stop,
-        )
-    made.text_vectors = encoder.encode(items.texts)
-    made.metrics["search_mrr_tuned"] = search_quality(encoder.encode, items.texts, made.text_vectors)
-    return made
-
-
-def _tune(encoder: Encoder, pairs: Pairs, base: FloatArray, settings: TrainingSettings, progress: Progress) -> None:
-    fine_tune(
+    if settings.tuning == Tuning.FROZEN or len(pairs) < settings.least_pairs or progress.should_stop():
+        return
+    _encode(made)
+    made.metrics["search_mrr_untuned"] = search_quality(encoder.encode, items.texts, made.text_vectors)
+    share = settings.tune_share - (settings.adaptation_share if "encoder_adaptation_steps" in made.metrics else 0)
+    tuned = adapters.tune(
         encoder,
         pairs,
-        minutes=settings.minutes * settings.tune_share,
-        seed=settings.seed,
+        box_of(settings, progress, share=share),
+        method=settings.tuning,
         settings=settings.tune,
-        base_vectors=base,
-        on_step=progress.step,
-        should_stop=progress.should_stop,
-        checkpoint_dir=settings.checkpoint_dir,
+        adapter_settings=settings.adapter,
+        base_vectors=made.text_vectors,
+    )
+    made.adapter = tuned.adapter
+    made.metrics |= {f"encoder_{name}": value for name, value in tuned.figures().items()}
+    made.text_vectors = encoder.encode(items.texts)
+    made.metrics["search_mrr_tuned"] = search_quality(encoder.encode, items.texts, made.text_vectors)
+
+
+def _learn_grades(made: Artifacts, judged: Judgements | None, settings: TrainingSettings, progress: Progress) -> None:
+    """Tune on graded answers, where there are enough, and remember the weights before it."""
+    if judged is None or len(judged) < settings.least_judgements or progress.should_stop():
+        return
+    made.untuned_on_grades = {name: value.clone() for name, value in made.encoder.model.state_dict().items()}
+    box = box_of(settings, progress, share=settings.graded_share)
+    n_steps = tune_on_grades(made.encoder, judged, made.items.texts, box, settings=settings.graded)
+    made.metrics["encoder_graded_steps"] = float(n_steps)
+    made.text_vectors = made.text_vectors[:0]
+
+
+def box_of(settings: TrainingSettings, progress: Progress, *, share: float) -> loop.Box:
+    """The limits and watchers of one stage that takes this share of a run's minutes."""
+    return loop.Box(
+        settings.minutes * share, settings.seed, progress.step, progress.should_stop, settings.checkpoint_dir
     )
 
 
@@ -404,4 +449,4 @@ def _timed(name: str, seconds: dict[str, float], progress: Progress) -> Iterator
     progress.stage(name)
     started = time.monotonic()
     yield
-    seconds[name] = round(time.monotonic() - started, 1)
+    seconds[name] = round(seconds.get(name, 0.0) + time.monotonic() - started, 1)

@@ -19,7 +19,7 @@ from recommender.retrieval.wording import WordTable
 from recommender.training import parity
 from recommender.training.matcher import Shown, fit_matcher
 from recommender.training.split import Split
-from recommender.types import FloatArray
+from recommender.types import Adaptation, FloatArray, Tuning
 
 FIT_SHARE = 0.6
 """Share of the time box that tuning is told of: reading, encoding, export and evaluation take the rest."""
@@ -57,7 +57,10 @@ def fitted_untuned(split: Split, settings: Mapping[str, Any], folder: Path, watc
     """Train context model and head on the encoder as it came, in half the time: there is nothing to tune."""
     if not (folder / RECORD).is_file():
         tuned = _settings(settings, folder)
-        _fit(split, dataclasses.replace(tuned, minutes=tuned.minutes / 2, least_pairs=NEVER), folder, watch)
+        untuned = dataclasses.replace(
+            tuned, minutes=tuned.minutes / 2, least_pairs=NEVER, adaptation=Adaptation.NEVER, tuning=Tuning.FROZEN
+        )
+        _fit(split, untuned, folder, watch)
     return _read(folder)
 
 
@@ -71,10 +74,18 @@ def head_figures(metrics: Mapping[str, float]) -> dict[str, Any]:
     return {"buy": slices} if slices else {}
 
 
+def encoder_figures(settings: Mapping[str, Any], metrics: Mapping[str, float]) -> dict[str, Any]:
+    """The encoder's part of `Run.metrics`: how it was adapted and tuned, "encoder_adapter_bytes" as "adapter_bytes"."""
+    prefix = "encoder_"
+    figures = {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+    return {"tuning": str(settings.get("tuning", Tuning.FULL)), **figures}
+
+
 def _settings(settings: Mapping[str, Any], folder: Path) -> TrainingSettings:
     """The run's settings as training takes them; a run may lower the evidence that a stage needs."""
     spec = str(settings.get("encoder", "auto"))
     default = TrainingSettings()
+    mask = dataclasses.replace(default.mask, least_texts=int(settings.get("least_texts", default.mask.least_texts)))
     return TrainingSettings(
         minutes=float(settings["minutes"]) * FIT_SHARE,
         seed=int(settings.get("seed", 0)),
@@ -82,6 +93,9 @@ def _settings(settings: Mapping[str, Any], folder: Path) -> TrainingSettings:
         n_threads=settings.get("n_threads"),
         horizon_days=float(settings.get("horizon_days", default.horizon_days)),
         step_days=settings.get("step_days"),
+        adaptation=Adaptation(settings.get("adaptation", default.adaptation)),
+        mask=mask,
+        tuning=Tuning(settings.get("tuning", default.tuning)),
         checkpoint_dir=folder / "checkpoints",
         least_pairs=int(settings.get("least_pairs", default.least_pairs)),
         least_examples=int(settings.get("least_examples", default.least_examples)),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from recommender.ml import trees
 from recommender.ml.encoder import Encoder
 from recommender.ml.graded import tune_on_grades
-from recommender.ml.train import Progress, TrainingSettings
+from recommender.ml.train import Progress, TrainingSettings, box_of
 from recommender.ml.trees import TreeSettings
 from recommender.ranking import MATCHER
 from recommender.retrieval.lexical import LexicalIndex
@@ -67,7 +67,7 @@ def fit_matcher(
     rows = np.zeros((len(plan.query), len(MATCH_FEATURES)), np.float32)
     fold_of = np.random.default_rng(settings.seed).integers(0, N_FOLDS, len(judged.queries))
     for fold in range(N_FOLDS):
-        reader = _tuned_without(fold_of == fold, judged, encoder, texts, before, settings, progress)
+        reader = _tuned_without(fold_of == fold, judged, encoder, texts, before, settings, progress, fold=fold)
         here = np.flatnonzero(fold_of[plan.query] == fold)
         rows[here] = _described(judged.queries, plan.query[here], plan.item[here], shelf, reader, texts)
         if progress.should_stop():
@@ -108,6 +108,8 @@ def _tuned_without(
     before: Mapping[str, Any] | None,
     settings: TrainingSettings,
     progress: Progress,
+    *,
+    fold: int,
 ) -> Encoder:
     """An encoder tuned as the served one was, on the other queries only."""
     if before is None:
@@ -118,11 +120,9 @@ def _tuned_without(
         reader,
         judged.of_queries(~left_out),
         texts,
-        minutes=settings.minutes * settings.fold_share,
-        seed=settings.seed,
+        box_of(settings, progress, share=settings.fold_share),
         settings=settings.graded,
-        on_step=progress.step,
-        should_stop=progress.should_stop,
+        name=f"graded-without-{fold}",
     )
     return reader
 

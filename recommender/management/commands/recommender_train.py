@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from recommender import runs, tasks
+from recommender import conf, runs, tasks
 from recommender.exceptions import RunError
 from recommender.management.figures import table
 from recommender.models import Run
@@ -24,12 +24,13 @@ class Command(BaseCommand):
         parser.add_argument("--here", action="store_true", help="train from this process: no Celery worker is needed")
         parser.add_argument("--no-wait", action="store_true", help="ask for the run and return at once")
         parser.add_argument("--minutes", type=float, help="time box of this run (default: TRAINING_MINUTES)")
+        parser.add_argument("--tuning", choices=conf.CHOICES["TUNING"], help="how BERT is tuned (default: TUNING)")
         parser.add_argument("--cancel", action="store_true", help="cancel the run that is active")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["cancel"]:
             return self._cancel()
-        settings = {"minutes": options["minutes"]} if options["minutes"] else {}
+        settings = {name: options[name] for name in ("minutes", "tuning") if options[name]}
         try:
             run = runs.request_run(trigger=tasks.HERE if options["here"] else "command", settings=settings)
         except RunError as error:
