@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from recommender import policy
+from recommender.lookup import lookups, popular
 from recommender.question import Listed, Question
 from recommender.retrieval.base import Candidates, Mask
 from recommender.retrieval.vector import nearest
-from recommender.types import FloatArray, IntArray, Rung
+from recommender.types import FloatArray, IntArray, Relaxation, Rung
 
 N_CANDIDATES = 200
 MIN_COSINE = 0.45
@@ -25,20 +26,29 @@ LIKING_TIE = 1e-3
 
 
 def search(question: Question) -> Listed:
-    """Words and meaning weighted together; inside the band of equal relevance the shopper's likings decide."""
-    request, shelf = question.request, question.served.shelf
-    if not request.query:
+    """Words and meaning weighted together; inside the band of equal relevance the shopper's likings decide.
+
+    Where nothing matches, words are dropped, then filters, and at last it is what many buy: no page is empty.
+    """
+    shelf = question.served.shelf
+    if not question.request.query:
         return Listed.empty()
-    hits = shelf.lexical.search(request.query, N_CANDIDATES)
-    allowed = question.allowed() & _filtered(question)
-    vector = question.query_vector(request.query) if question.served.ranker and shelf.vectors is not None else None
-    rows, relevance = _relevance(question, hits.rows, hits.scores, vector, allowed)
-    if not len(rows):
-        return Listed.empty()
-    order = policy.relevance_band(_liking(question, rows, relevance), relevance, margin=BAND)
-    rung = question.served.rung if vector is not None else Rung.LEXICAL
-    corrected = hits.corrected_query if len(hits.rows) else ""
-    return Listed(rows[order], relevance[order], rung, len(rows), corrected)
+    for sought in lookups(question, limit=N_CANDIDATES):
+        has_meaning = question.served.ranker is not None and shelf.vectors is not None
+        vector = question.query_vector(sought.intent.text) if has_meaning else None
+        hits = sought.hits
+        rows, relevance = _relevance(question, hits.rows, hits.scores, vector, sought.allowed)
+        if len(rows):
+            order = policy.relevance_band(_liking(question, rows, relevance), relevance, margin=BAND)
+            rung = question.served.rung if vector is not None else Rung.LEXICAL
+            return Listed(
+                rows[order], relevance[order], rung, len(rows), hits.corrected_query,
+                sought.intent, sought.relaxation, sought.relaxed_query,
+            )  # fmt: skip
+    found = popular(question, limit=N_CANDIDATES)
+    intent = shelf.understand(question.request.query)
+    rung = Rung.POPULARITY if len(found) else Rung.EMPTY
+    return Listed(found.rows, found.scores, rung, intent=intent, relaxed=Relaxation.POPULAR)
 
 
 def _relevance(
@@ -75,25 +85,3 @@ def _liking(question: Question, rows: IntArray, relevance: FloatArray) -> FloatA
     liking = relevance.copy()
     liking[inside] = scores + LIKING_TIE * relevance[inside]
     return liking
-
-
-def _filtered(question: Question) -> Mask:
-    """Which items pass the request's filters; a filter that cannot be read passes all."""
-    shelf, filters = question.served.shelf, question.request.filters
-    passed = np.ones(len(shelf.items), bool)
-    if name := filters.get("category"):
-        known = {category: code for code, category in enumerate(shelf.items.category_names)}
-        passed &= shelf.items.category == known.get(name, -2)
-    for bound, compare in (("min_price", np.greater_equal), ("max_price", np.less_equal)):
-        if (limit := _number(filters.get(bound, ""))) is not None:
-            passed &= compare(np.nan_to_num(shelf.items.price, nan=-1.0), limit)
-    if filters.get("available") in ("1", "true"):
-        passed &= shelf.available
-    return passed
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None

@@ -3,6 +3,19 @@
 from recommender.models.events import Event, Impression, Visitor
 from recommender.models.items import Item, ItemStatistics, ItemVector
 from recommender.models.personas import Persona
+from recommender.models.queries import QueryStatistics, Synonym
 from recommender.models.runs import Bundle, Run
 
-__all__ = ["Bundle", "Event", "Impression", "Item", "ItemStatistics", "ItemVector", "Persona", "Run", "Visitor"]
+__all__ = [
+    "Bundle",
+    "Event",
+    "Impression",
+    "Item",
+    "ItemStatistics",
+    "ItemVector",
+    "Persona",
+    "QueryStatistics",
+    "Run",
+    "Synonym",
+    "Visitor",
+]
