@@ -89,9 +89,19 @@ def _look(intent: Intent, shelf: Shelf, allowed: Mask, limit: int) -> Sought:
     if hits.n_whole or not len(hits.rows):
         return Sought(intent, hits, allowed)
     fewer = shelf.lexical.relaxed(intent.text, hits.rows)
+    if not fewer:  # only words such as "the" were found
+        return Sought(intent, LexicalHits(hits.rows[:0], hits.scores[:0]), allowed)
     found = shelf.lexical.search(f"{fewer} ", limit, allowed=allowed)
-    relaxed = Relaxation.WORDS if len(found.rows) else Relaxation.NONE
-    return Sought(intent, replace(found, corrected_query=hits.corrected_query), allowed, relaxed, fewer)
+    return Sought(intent, _together(found, hits, limit), allowed, Relaxation.WORDS, fewer)
+
+
+def _together(leading: LexicalHits, others: LexicalHits, limit: int) -> LexicalHits:
+    """Return the items of both, each with its better score; those with all words that are left lead."""
+    rows, place = np.unique(np.concatenate([leading.rows, others.rows]), return_inverse=True)
+    scores = np.zeros(len(rows), np.float32)
+    np.maximum.at(scores, place, np.concatenate([leading.scores, others.scores]))
+    best = Candidates.best(rows, scores, limit)
+    return LexicalHits(best.rows, best.scores, others.corrected_query, leading.n_found, leading.n_whole)
 
 
 def _number(text: str) -> float | None:

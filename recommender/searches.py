@@ -96,14 +96,16 @@ def learned_synonyms(
     that stand beside each other in a query, or are plural and singular of one, are no synonyms.
     """
     led = {one.query: dict(one.items) for one in asked if one.items}
-    total = sum(sum(items.values()) for items in led.values())
+    led_to: Counter[int] = Counter()
+    for items in led.values():
+        led_to.update(items)
     evidence: dict[tuple[str, str], list[tuple[int, int, float, float, float]]] = defaultdict(list)
     for one, other in _sharing_queries(led):
         parts = _difference(one, other)
         if parts is None:
             continue
         first, second = led[one], led[other]
-        ratio = _log_likelihood_ratio(first, second, total)
+        ratio = min(_log_likelihood_ratio(first, second, led_to), _log_likelihood_ratio(second, first, led_to))
         if ratio >= surprise:
             pair = (sum(first.values()), sum(second.values()), *_contained(first, second), ratio)
             flipped = (pair[1], pair[0], pair[3], pair[2], ratio)
@@ -174,12 +176,16 @@ def _difference(one: str, other: str) -> tuple[str, str] | None:
     return " ".join(left), " ".join(right)
 
 
-def _log_likelihood_ratio(first: Mapping[int, int], second: Mapping[int, int], total: int) -> float:
-    """Dunning 1993, section 4, of the table (led by one or not) x (to an item that the other led to or not)."""
-    shared = sum(min(count, second[row]) for row, count in first.items() if row in second)
-    only_first, only_second = sum(first.values()) - shared, sum(second.values()) - shared
-    table = (shared, only_first, only_second, max(total - shared - only_first - only_second, 0))
-    if table[0] * max(sum(table), 1) <= sum(first.values()) * sum(second.values()):
+def _log_likelihood_ratio(first: Mapping[int, int], second: Mapping[int, int], led_to: Mapping[int, int]) -> float:
+    """Dunning 1993, section 4: does `first` lead to the items of `second` more than all other queries do?
+
+    led_to: how often any query led to each row. The table is (first or the others) x (to an item of second or not).
+    """
+    shared = sum(count for row, count in first.items() if row in second)
+    others = sum(led_to.values()) - sum(first.values()) - sum(second.values())
+    others_shared = sum(led_to[row] - first.get(row, 0) - count for row, count in second.items())
+    table = (shared, sum(first.values()) - shared, others_shared, others - others_shared)
+    if shared * others <= others_shared * sum(first.values()) and others:
         return 0.0  # not more than chance
     rows, columns = (table[0] + table[1], table[2] + table[3]), (table[0] + table[2], table[1] + table[3])
     return 2 * (_entropy(table) - _entropy(rows) - _entropy(columns) + _entropy((sum(table),)))

@@ -20,10 +20,11 @@ from django.db.models import Max
 from django.db.models.signals import post_save
 from django.utils import timezone
 
-from recommender import bundles, conf, privacy, runs, statistics, supervision, sync, tracking, vectors
+from recommender import bundles, conf, privacy, queries, runs, statistics, supervision, sync, tracking, vectors
 from recommender.exceptions import MissingDependency, RunError
-from recommender.models import Event, Item, ItemStatistics, Run
+from recommender.models import Event, Item, ItemStatistics, QueryStatistics, Run
 from recommender.signals import items_changed
+from recommender.types import EventType
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,17 @@ def refresh_statistics() -> None:
         statistics.refresh_statistics()
 
 
+@shared_task(name="recommender.learn_queries")
+def learn_queries() -> None:
+    """Recompute what queries led to, and propose synonyms, where somebody searched since the last time."""
+    computed_at = QueryStatistics.objects.aggregate(newest=Max("computed_at"))["newest"]
+    searches = Event.objects.filter(type=EventType.SEARCH)
+    if computed_at is not None:
+        searches = searches.filter(received_at__gte=computed_at)
+    if searches.exists():
+        queries.learn_queries()
+
+
 @shared_task(name="recommender.reconcile")
 def reconcile() -> None:
     """Take in the order rows of the last days that no event tells of yet."""
@@ -119,6 +131,7 @@ def schedule() -> dict[str, dict[str, Any]]:
             (sync_changed, timedelta(minutes=1)),
             (encode_items, timedelta(minutes=1)),
             (refresh_statistics, timedelta(minutes=5)),
+            (learn_queries, timedelta(hours=1)),
             (reconcile, timedelta(minutes=10)),
             (purge_retention, timedelta(days=1)),
         )
