@@ -74,8 +74,8 @@ def filtered(shelf: Shelf, filters: Mapping[str, str]) -> Mask:
     if name := filters.get("category"):
         known = {category: code for code, category in enumerate(shelf.items.category_names)}
         passed &= shelf.items.category == known.get(name, -2)
-    if brand := filters.get("brand"):
-        passed &= np.fromiter((other == brand for other in shelf.brands), bool, len(passed))
+    if name := filters.get("brand"):
+        passed &= shelf.brand == (shelf.brand_names.index(name) if name in shelf.brand_names else -2)
     for bound, compare in BOUNDS:
         if (limit := _number(filters.get(bound, ""))) is not None:
             passed &= compare(np.nan_to_num(shelf.items.price, nan=-1.0), limit)

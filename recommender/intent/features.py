@@ -59,7 +59,9 @@ def intent_features(intent: Intent, rows: IntArray, shelf: Items) -> FloatArray:
 
 
 def has_brand(brand: str, rows: IntArray, shelf: Items) -> npt.NDArray[np.bool_]:
-    """Return (n,): which items are of a brand, by the shop's own name of it."""
+    """Return (n,): which items are of a brand, by the shop's own name of it; none of a brand without a name."""
+    if not brand:
+        return np.zeros(len(rows), bool)
     return np.fromiter((shelf.brands[row] == brand for row in rows.tolist()), bool, len(rows))
 
 
@@ -67,7 +69,7 @@ def _brand(intent: Intent, rows: IntArray, shelf: Items) -> FloatArray | None:
     said = [word for word in intent.words if word.role is Role.BRAND]
     if not said:
         return None
-    found = [has_brand(word.value, rows, shelf) | _holds_all(word.text, rows, shelf) for word in said]
+    found = [_holds_all(word.text, rows, shelf) | has_brand(word.value, rows, shelf) for word in said]
     return np.mean(found, axis=0, dtype=np.float32)
 
 

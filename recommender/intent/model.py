@@ -151,7 +151,8 @@ def fit(catalogue: Catalogue, asked: Sequence[AskedQuery] = (), *, seed: int = 0
         counts.add([token.key for token in read[row]], told[row])
     counts.varied = varied_words([token.key for token in read[row]] for row in sample)
     titles = [([token.key for token in read[row]], told[row]) for row in sample]
-    examples = [*drawn_examples(titles, N_DRAWN, seed=seed), *reader.examples(asked)]
+    drawn = [example for _, example in drawn_examples(titles, N_DRAWN, seed=seed)]
+    examples = [*drawn, *reader.examples(asked)]
     tagger = fit_tagger(counts, brands, category_names, examples)
     categorizer = fit_categorizer(
         [keys for keys, _ in titles],
@@ -167,6 +168,17 @@ def labelled(catalogue: Catalogue, asked: Sequence[AskedQuery], model: IntentMod
     """Return past queries with the role that each word has in the titles they led to: what the tagger is judged by."""
     cuts = (*model.tagger.brands.runs, *model.tagger.categories.runs)
     return _Reader(catalogue, model.tagger.brands, model.tagger.categories, cuts).examples(asked)
+
+
+def pseudo_queries(catalogue: Catalogue, model: IntentModel, *, seed: int = 0) -> list[tuple[int, Example]]:
+    """Make a query of each title of another catalogue, with its row and the role of each word: to judge a model."""
+    cuts = (*model.tagger.brands.runs, *model.tagger.categories.runs)
+    reader = _Reader(catalogue, model.tagger.brands, model.tagger.categories, cuts)
+    told = []
+    for row, title in enumerate(catalogue.titles):
+        read = tokens(title, cuts)
+        told.append(([token.key for token in read], reader.roles(row, read)))
+    return list(drawn_examples(told, len(told), seed=seed))
 
 
 def known_words(brands: Sequence[str], category_names: Sequence[str], asked: Sequence[AskedQuery]) -> frozenset[str]:

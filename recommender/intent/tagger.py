@@ -100,8 +100,8 @@ def fit_tagger(counts: Counts, brands: Names, categories: Names, examples: Seque
 
 def drawn_examples(
     titles: Sequence[tuple[Sequence[str], Sequence[int]]], n: int, *, seed: int = 0
-) -> Iterable[Example]:
-    """Make queries of one to four words of a title, in its order, the thing itself mostly among them."""
+) -> Iterable[tuple[int, Example]]:
+    """Make queries of one to four words of a title, mostly with the thing itself; each with the place of its title."""
     generator = np.random.default_rng(seed)
     for place in generator.permutation(len(titles))[:n].tolist():
         keys, roles = titles[place]
@@ -112,7 +112,7 @@ def drawn_examples(
         if generator.random() < 0.7:
             chosen |= {i for i in usable if roles[i] == PRODUCT}
         kept = sorted(chosen)
-        yield Example(tuple(keys[i] for i in kept), tuple(roles[i] for i in kept), is_own=True)
+        yield place, Example(tuple(keys[i] for i in kept), tuple(roles[i] for i in kept), is_own=True)
 
 
 def feature_rows(

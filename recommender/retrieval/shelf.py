@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -17,14 +15,22 @@ from django.utils import timezone
 from recommender.intent import Catalogue, known_words
 from recommender.retrieval import asked, records
 from recommender.retrieval.asked import PastQueries, Told, Understanding
-from recommender.retrieval.columns import longer, longer_state, put, replaced_neighbours
+from recommender.retrieval.columns import coded, longer, longer_state, put, replaced_neighbours
 from recommender.retrieval.lexical import LexicalIndex
 from recommender.retrieval.records import ItemRecord, StatisticsRecord, VectorRecord
 from recommender.retrieval.terms import Usage
 from recommender.state import Neighbours, State
-from recommender.types import EVENT_CODES, EventType, FloatArray, Intent, ItemTable, Profile, Request, TimeArray
-
-logger = logging.getLogger(__name__)
+from recommender.types import (
+    EVENT_CODES,
+    EventType,
+    FloatArray,
+    IntArray,
+    Intent,
+    ItemTable,
+    Profile,
+    Request,
+    TimeArray,
+)
 
 OVERLAP = dt.timedelta(minutes=2)
 """A look reads this far behind the last one: rows are stamped before their transaction commits, and clocks differ."""
@@ -50,7 +56,8 @@ class Shelf:
     """One catalogue version; row i of everything is item `items.ids[i]`, and a row never becomes another item.
 
     available (n,) bool: in stock; vectors (n, d) float32 of unit length, zero for an item without one; state: one row
-    per item; stamps (n, 3) float64: seconds of the last change of item, vector and statistics, NaN for none.
+    per item; stamps (n, 3) float64: seconds of the last change of item, vector and statistics, NaN for none; brand
+    (n,) int32: place in `brand_names`, -1 for none.
     `version` is equal in every process that holds the same rows.
     """
 
@@ -72,6 +79,8 @@ class Shelf:
     stamps: TimeArray = field(default_factory=lambda: np.empty((0, 3)), repr=False)
     item_vectors: ItemVectors | None = None
     last_look: LastLook | None = None
+    brand: IntArray = field(default_factory=lambda: np.empty(0, np.int32), repr=False)
+    brand_names: tuple[str, ...] = ()
     understanding: Understanding | None = field(default=None, repr=False)
     past_queries: PastQueries = field(default_factory=PastQueries, repr=False)
     told: Told = field(default_factory=Told, repr=False)
@@ -179,8 +188,11 @@ def with_queries(shelf: Shelf, told: Told) -> Shelf:
     if understanding is None or understanding.is_stale(catalogue, told.queries, shelf.lexical.phrases):
         understanding = Understanding(catalogue, told.queries, shelf.lexical.phrases)
     right = known_words(shelf.brands, items.category_names, told.queries)
+    brand, brand_names = coded(shelf.brands)
     return replace(
         shelf,
+        brand=brand,
+        brand_names=brand_names,
         lexical=shelf.lexical.with_usage(Usage.of(told.synonyms, right)),
         understanding=understanding,
         past_queries=PastQueries.of(told.queries),
@@ -311,8 +323,8 @@ def _with_vectors(shelf: Shelf, found: Iterable[VectorRecord]) -> Shelf:
     while batch := list(islice(source, VECTOR_BATCH)):
         known = [record for record in batch if record.item_id in shelf.index]
         stamps[[shelf.index[record.item_id] for record in known], 1] = [r.updated_at.timestamp() for r in known]
-        dimension = _dimension(known) if vectors is None else vectors.shape[1]
-        read = [(record.item_id, _vector(record, dimension)) for record in known]
+        dimension = records.dimension_of(known) if vectors is None else vectors.shape[1]
+        read = [(record.item_id, records.vector_of(record, dimension)) for record in known]
         usable = {item_id: vector for item_id, vector in read if vector is not None}
         if usable:
             vectors = np.zeros((len(shelf), dimension), np.float32) if vectors is None else vectors
@@ -320,23 +332,6 @@ def _with_vectors(shelf: Shelf, found: Iterable[VectorRecord]) -> Shelf:
             moved = text_vectors if shelf.item_vectors is None else shelf.item_vectors(text_vectors, list(usable))
             vectors[[shelf.index[item_id] for item_id in usable]] = moved
     return replace(shelf, vectors=vectors, stamps=stamps)
-
-
-def _dimension(found: Sequence[VectorRecord]) -> int:
-    """Return the dimension that most vectors have."""
-    return Counter(len(record.vector) // 4 for record in found).most_common(1)[0][0] if found else 0
-
-
-def _vector(record: VectorRecord, dimension: int) -> FloatArray | None:
-    """Return (dimension,) of unit length, None where the bytes hold no such vector."""
-    raw = bytes(record.vector)
-    if len(raw) == 4 * dimension:
-        vector = np.frombuffer(raw, "<f4").astype(np.float32)
-        length = float(np.linalg.norm(vector))
-        if np.isfinite(length) and length > 0:
-            return vector / length
-    logger.warning("the vector of item %s is broken (%d bytes) and left out; encode it again", record.item_id, len(raw))
-    return None
 
 
 def _with_statistics(shelf: Shelf, found: Sequence[StatisticsRecord]) -> Shelf:
