@@ -142,6 +142,13 @@ def test_finish_after_in_is_an_attribute_and_an_inch_is_no_preposition():
     ]  # fmt: skip
 
 
+def test_material_that_is_the_thing_is_the_thing():
+    for title, role in (("Cake Tin", "product"), ("Tin Cake Stand", "attribute"), ("Mug Blue", "product")):
+        found = roles_of(title, tokens(title), [], frozenset(), frozenset())
+        by_word = {token.key: ROLES[code].value for token, code in zip(tokens(title), found, strict=True)}
+        assert by_word.get("tin", by_word.get("mug")) == role
+
+
 @pytest.mark.parametrize(
     ("query", "low", "high", "rest"),
     [

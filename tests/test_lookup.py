@@ -69,6 +69,15 @@ def test_unknown_word_is_dropped_first_and_it_is_said():
     assert found.notice == "Nothing has all of “black mug zzyzx”. These are for “black mug”."
 
 
+def test_as_few_words_as_possible_are_dropped_however_rare():
+    found = search("acme black mug lamp")
+    assert (found.relaxed_query, ids(found)[0]) == ("acme black mug", "i3")
+
+
+def test_word_that_links_what_is_left_stays():
+    assert search("bag of lunch zzyzx of").relaxed_query == "bag of lunch"
+
+
 def test_commonest_word_is_dropped_before_a_rare_one():
     found = search("lamp mug")
     assert (found.relaxed, found.relaxed_query) == (Relaxation.WORDS, "lamp")

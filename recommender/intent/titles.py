@@ -145,14 +145,15 @@ def roles_of(
     roles = [OTHER] * len(keys)
     end = _core_length(title, keys)
     n_nouns = 0
+    thing = end - 1 if end > 1 and keys[end - 1] in MATERIALS else -1  # "cake tin", "wine glass"
     for place in range(end - 1, -1, -1):
-        if n_nouns < 2 and not is_attribute(keys, place) and keys[place] not in LINKING_WORDS:
+        if n_nouns < 2 and (place == thing or not is_attribute(keys, place)) and keys[place] not in LINKING_WORDS:
             roles[place] = PRODUCT
             n_nouns += 1
         elif n_nouns:
             break
     for place, key in enumerate(keys):
-        if is_attribute(keys, place) or key in attribute_keys:
+        if (is_attribute(keys, place) and place != thing) or key in attribute_keys:
             roles[place] = ATTRIBUTE
         elif key in category_keys:
             roles[place] = CATEGORY

@@ -189,9 +189,9 @@ class LexicalIndex:
         return held
 
     def relaxed(self, query: str, rows: IntArray) -> str:
-        """Return the words of a query without those that keep it from being whole in any of `rows` (n,).
+        """Return the words of a query that the best of `rows` (n,) has: most words, of equally many the rarest.
 
-        Words that the catalogue does not know go first, then the commonest; "" where none is left.
+        Linking words stay between words that stay; "" where no row has any other word.
         """
         parsed = self.parsed(query)
         lookup = self._lookup_among(rows)
@@ -201,13 +201,14 @@ class LexicalIndex:
             if not term.is_optional:
                 match = _best_variant(term, len(rows), lookup)[1] > 0
                 has[term.place] = has.get(term.place, np.ones(len(rows), bool)) & match
-                known = self._idf(term) if term.variants else -1.0
-                weight[term.place] = min(known, weight.get(term.place, known))
-        for place in sorted(has, key=lambda place: (weight[place], -place)):
-            if np.logical_and.reduce(list(has.values())).any():
-                break
-            del has[place]
-        return " ".join(parsed.words[place] for place in sorted(has))
+                weight[term.place] = weight.get(term.place, 0.0) + self._idf(term)
+        if not has or not len(rows):
+            return ""
+        places, held = list(has), np.array(list(has.values()))
+        worth = held.sum(axis=0) + held.T @ np.array([weight[place] for place in places]) / (1 + sum(weight.values()))
+        best = held[:, int(np.argmax(worth))]
+        kept = {place for place, is_held in zip(places, best.tolist(), strict=True) if is_held}
+        return _joined(parsed.words, kept, set(places) - kept)
 
     def with_usage(self, usage: Usage) -> LexicalIndex:
         """Return the same index with other synonyms and known words."""
@@ -331,6 +332,16 @@ def _id_of(word: str, shown_as: str, ids: dict[str, int], shown: list[str]) -> i
 def _norm(length: FloatArray) -> FloatArray:
     mean = float(length[length > 0].mean()) if (length > 0).any() else 1.0
     return (TITLE_WEIGHT * K1 * (1 - B + B * length / mean)).astype(np.float32)
+
+
+def _joined(spoken: Sequence[str], kept: set[int], dropped: set[int]) -> str:
+    """Return the kept words with what links them: no linking word at an end or beside a dropped word."""
+    linking = [
+        place
+        for place in range(len(spoken))
+        if place not in kept | dropped and place - 1 in kept and any(later > place for later in kept)
+    ]
+    return " ".join(spoken[place] for place in sorted({*kept, *linking}))
 
 
 def _best_variant(term: Term, n: int, lookup: Lookup) -> tuple[FloatArray, FloatArray]:
