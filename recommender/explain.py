@@ -10,9 +10,10 @@ import numpy as np
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from recommender.intent import has_brand
 from recommender.neighbours import Neighbours
 from recommender.retrieval.shelf import Shelf
-from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Profile, Reason
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Intent, Profile, Reason, Role
 
 N_REASONS = 2
 
@@ -24,6 +25,9 @@ ANCHOR_HALF_LIFE = 8.0
 
 MIN_COSINE = 0.45
 """Two titles below this share no subject; read off the untuned encoder, whose random pairs have .15 on average."""
+
+MIN_CATEGORY_PROBABILITY = 0.5
+"""A query is said to mean a category when it more likely does than not."""
 
 PURCHASE = EVENT_CODES[EventType.PURCHASE]
 REFUND = EVENT_CODES[EventType.REFUND]
@@ -63,16 +67,19 @@ class Known:
         return cls(n_bought, frozenset(bought), frozenset(profile.item[np.isin(profile.type, VIEWS)].tolist()))
 
 
-def explain(rows: IntArray, profile: Profile, shelf: Shelf, *, query: str = "") -> list[tuple[Reason, ...]]:
+def explain(
+    rows: IntArray, profile: Profile, shelf: Shelf, *, query: str = "", intent: Intent | None = None
+) -> list[tuple[Reason, ...]]:
     """One or two reasons for each of `rows` (n,), the strongest first."""
     anchors, known = Anchors.of(profile), Known.of(profile)
     together, together_anchor = _strongest_neighbour(rows, anchors, shelf.state.basket)
     alike, alike_anchor = _nearest_text(rows, anchors, shelf)
     worded = shelf.lexical.score(query, rows) > 0 if query and len(rows) else np.zeros(len(rows), bool)
     by_query = {has_words: _search_reasons(query, has_words=has_words) for has_words in (True, False)}
+    meant = _meant_reasons(rows, shelf, intent) if query and intent is not None else [[] for _row in rows]
     reasons = []
     for place, row in enumerate(rows.tolist()):
-        found = [*by_query[bool(worded[place])], *_own_reasons(row, known)]
+        found = [*by_query[bool(worded[place])], *_own_reasons(row, known), *meant[place]]
         if len(found) < N_REASONS:
             found += _anchor_reasons(
                 place, together, together_anchor, alike, alike_anchor, profile.current_item, known, shelf
@@ -89,6 +96,21 @@ def _search_reasons(query: str, *, has_words: bool) -> list[Reason]:
     if has_words:
         return [Reason("matches_query", _("Matches “%(query)s”") % {"query": query[:60]})]
     return [Reason("near_query", _("Close in meaning to “%(query)s”") % {"query": query[:60]})]
+
+
+def _meant_reasons(rows: IntArray, shelf: Shelf, intent: Intent) -> list[list[Reason]]:
+    """For each row what it shares with what the query means: its brand, then its category."""
+    found: list[list[Reason]] = [[] for _row in rows]
+    for name in dict.fromkeys(word.value for word in intent.words if word.role is Role.BRAND and word.value):
+        reason = Reason("matches_brand", _("Of the brand %(name)s") % {"name": name})
+        for place in np.flatnonzero(has_brand(name, rows, shelf)).tolist():
+            found[place].append(reason)
+    if intent.categories and intent.categories[0][1] >= MIN_CATEGORY_PROBABILITY:
+        name = intent.categories[0][0]
+        reason = Reason("matches_category", _("In %(name)s") % {"name": name})
+        for place in np.flatnonzero(shelf.items.category[rows] == shelf.items.category_names.index(name)).tolist():
+            found[place].append(reason)
+    return found
 
 
 def _own_reasons(row: int, known: Known) -> list[Reason]:

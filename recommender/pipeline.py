@@ -19,10 +19,22 @@ from recommender.catalog import catalogs, live_items
 from recommender.exceptions import ConfigurationError
 from recommender.explain import explain
 from recommender.lists import LISTS
-from recommender.question import Question
+from recommender.offers import notice, offered_filters
+from recommender.question import Listed, Question
 from recommender.retrieval.shelf import Shelf
 from recommender.serving import Served
-from recommender.types import Context, Entry, Live, PastEvent, Ranking, Request, Rung, Slot
+from recommender.types import (
+    Context,
+    Entry,
+    Live,
+    OfferedFilter,
+    PastEvent,
+    Ranking,
+    Relaxation,
+    Request,
+    Rung,
+    Slot,
+)  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +82,7 @@ def search(
     cart_item_ids: Sequence[str] = (),
     at: dt.datetime | None = None,
 ) -> Ranking:
-    """Items for a query, personal to the shopper. Filters: `category`, `min_price`, `max_price`, `available`.
+    """Items for a query, personal to the shopper. Filters: `category`, `brand`, `min_price`, `max_price`, `available`.
 
     At most one query for the history and one per catalogue model for live prices. An empty query lists nothing.
     """
@@ -115,7 +127,7 @@ def suggest(prefix: str, *, limit: int = 8) -> list[Suggestion]:
     limit = _bounded(limit, 20)
     if not prefix:
         return []
-    texts = [Suggestion(text, "query") for text in shelf.lexical.suggest(prefix, limit)]
+    texts = [Suggestion(text, "query") for text in shelf.suggest(prefix, limit)]
     categories = [
         Suggestion(name, "category")
         for name in shelf.items.category_names
@@ -138,7 +150,7 @@ def rank(request: Request, *, served: Served) -> Ranking:
     listed = LISTS[request.slot](question)
     start = request.offset if request.slot == Slot.SEARCH else 0
     rows = listed.rows[start : start + request.limit]
-    reasons = explain(rows, question.profile, shelf, query=listed.corrected_query or request.query)
+    reasons = explain(rows, question.profile, shelf, query=_sought(listed), intent=listed.intent)
     entries = tuple(
         Entry(shelf.items.ids[row], start + place + 1, float(score), reason)
         for place, (row, score, reason) in enumerate(
@@ -155,6 +167,11 @@ def rank(request: Request, *, served: Served) -> Ranking:
         query=request.query,
         corrected_query=listed.corrected_query,
         n_found=listed.n_found,
+        intent=listed.intent,
+        offered_filters=_offers(listed, request, shelf),
+        relaxed=listed.relaxed,
+        relaxed_query=listed.relaxed_query,
+        notice=notice(listed.relaxed, request.query, listed.relaxed_query),
     )
 
 
@@ -196,6 +213,19 @@ def slot_named(slot: Slot | str) -> Slot:
         raise ConfigurationError(
             f"There is no slot {str(slot)[:40]!r}. {conf.closest(str(slot), names)} Known: {', '.join(names)}."
         ) from None
+
+
+def _sought(listed: Listed) -> str:
+    """The words that the list answers; none where it is only what many buy."""
+    if listed.intent is None or listed.relaxed is Relaxation.POPULAR:
+        return ""
+    return listed.relaxed_query or listed.corrected_query or listed.intent.text
+
+
+def _offers(listed: Listed, request: Request, shelf: Shelf) -> tuple[OfferedFilter, ...]:
+    if listed.intent is None:
+        return ()
+    return offered_filters(listed.intent, listed.rows, shelf, request, listed.relaxed)
 
 
 def _request(slot: Slot, shopper: Asker | None, at: dt.datetime | None, **asked: object) -> Request:

@@ -9,20 +9,26 @@ import numpy as np
 
 from recommender.retrieval.base import Mask
 from recommender.serving import Served
-from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Profile, Request, Rung
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Intent, Profile, Relaxation, Request, Rung
 
 DISMISSED = EVENT_CODES[EventType.DISMISS_ITEM]
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Rows (n,) int32 best first with their scores (n,) float32; `n_found` counts what matched."""
+    """Rows (n,) int32 best first with their scores (n,) float32; `n_found` counts what matched.
+
+    Of a search: the query as it was understood, and what was given up where nothing matched it.
+    """
 
     rows: IntArray
     scores: FloatArray
     rung: Rung
     n_found: int = 0
     corrected_query: str = ""
+    intent: Intent | None = None
+    relaxed: Relaxation = Relaxation.NONE
+    relaxed_query: str = ""
 
     @classmethod
     def empty(cls) -> Listed:

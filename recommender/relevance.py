@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from recommender import policy
+from recommender.lookup import Sought, lookups, popular
 from recommender.question import Listed, Question
-from recommender.retrieval.base import Candidates, Mask
-from recommender.retrieval.lexical import LexicalHits
+from recommender.retrieval.base import Candidates
 from recommender.retrieval.matching import match_features
 from recommender.retrieval.vector import nearest
-from recommender.types import FloatArray, IntArray, Rung
+from recommender.types import FloatArray, IntArray, Relaxation, Rung
 
 N_CANDIDATES = 200
 """Of the words and of the meaning each; the union of both is graded."""
@@ -27,41 +27,61 @@ LIKING_TIE = 1e-3
 def search(question: Question) -> Listed:
     """Items that words or meaning find, by grade; inside the band of equal grades the shopper's likings decide.
 
-    With `among`, exactly those items are graded, however little they match.
+    Where nothing matches, words are dropped, then filters, and at last it is what many buy: no page is empty. With
+    `among`, exactly those items are graded, however little they match.
     """
     request, shelf = question.request, question.served.shelf
     if not request.query:
         return Listed.empty()
-    hits = shelf.lexical.search(request.query, N_CANDIDATES)
-    allowed = question.allowed() & _filtered(question)
-    vector = question.query_vector(request.query) if question.served.ranker and shelf.vectors is not None else None
-    rows = question.among() if request.among else _found(question, hits, vector, allowed)
-    rows = rows[allowed[rows]]
-    if not len(rows):
-        return Listed.empty()
-    rows, grades = _graded(question, rows, hits, vector).pair()
+    for sought in lookups(question, limit=N_CANDIDATES):
+        has_meaning = question.served.ranker is not None and shelf.vectors is not None
+        vector = question.query_vector(sought.intent.text) if has_meaning else None
+        rows = _among(question) if request.among else _found(question, sought, vector)
+        if len(rows):
+            return _listed(question, sought, _graded(question, rows, sought, vector), vector)
+    found = popular(question, limit=N_CANDIDATES)
+    intent = shelf.understand(request.query)
+    rung = Rung.POPULARITY if len(found) else Rung.EMPTY
+    return Listed(found.rows, found.scores, rung, intent=intent, relaxed=Relaxation.POPULAR)
+
+
+def _listed(question: Question, sought: Sought, graded: Candidates, vector: FloatArray | None) -> Listed:
+    rows, grades = graded.pair()
     order = policy.relevance_band(_liking(question, rows, grades), grades, margin=BAND)
     rung = question.served.rung if vector is not None else Rung.LEXICAL
-    corrected = hits.corrected_query if len(hits.rows) else ""
-    return Listed(rows[order], grades[order], rung, len(rows), corrected)
+    return Listed(
+        rows[order], grades[order], rung, len(rows), sought.hits.corrected_query,
+        sought.intent, sought.relaxation, sought.relaxed_query,
+    )  # fmt: skip
 
 
-def _found(question: Question, hits: LexicalHits, vector: FloatArray | None, allowed: Mask) -> IntArray:
+def _among(question: Question) -> IntArray:
+    rows = question.among()
+    return rows[question.allowed()[rows]]
+
+
+def _found(question: Question, sought: Sought, vector: FloatArray | None) -> IntArray:
     """Rows (n,), ascending, that words find or that are near enough in meaning."""
-    shelf = question.served.shelf
+    shelf, worded = question.served.shelf, sought.hits.rows
     if vector is None or shelf.vectors is None:
-        return np.sort(hits.rows)
-    near = nearest(shelf.vectors, vector, limit=N_CANDIDATES, allowed=allowed)
-    return np.union1d(hits.rows, near.rows[near.scores >= MIN_COSINE]).astype(np.int32)
+        return np.sort(worded)
+    near = nearest(shelf.vectors, vector, limit=N_CANDIDATES, allowed=sought.allowed)
+    return np.union1d(worded, near.rows[near.scores >= MIN_COSINE]).astype(np.int32)
 
 
-def _graded(question: Question, rows: IntArray, hits: LexicalHits, vector: FloatArray | None) -> Candidates:
+def _graded(question: Question, rows: IntArray, sought: Sought, vector: FloatArray | None) -> Candidates:
     """Rows by the grade of the ranker, best first; by the score of the words where nothing else is known."""
-    shelf, ranker = question.served.shelf, question.served.ranker
+    shelf, ranker, query = question.served.shelf, question.served.ranker, sought.intent.text
     if ranker is None or vector is None:
-        return Candidates.best(rows, shelf.lexical.score(question.request.query, rows) / 2, len(rows))
-    found = match_features(question.request.query, rows, shelf, hits=hits, vector=vector)
+        return Candidates.best(rows, _worded(question, rows, sought), len(rows))
+    found = match_features(query, rows, shelf, hits=sought.hits, vector=vector)
     return Candidates.best(rows, ranker.grade(found), len(rows))
+
+
+def _worded(question: Question, rows: IntArray, sought: Sought) -> FloatArray:
+    """The score of the words in (0, 1]: as they were found, which counts words that were given up."""
+    known = dict(zip(sought.hits.rows.tolist(), sought.hits.scores.tolist(), strict=True))
+    return np.array([known.get(row, 0.0) / 2 for row in rows.tolist()], np.float32)
 
 
 def _liking(question: Question, rows: IntArray, relevance: FloatArray) -> FloatArray:
@@ -78,25 +98,3 @@ def _liking(question: Question, rows: IntArray, relevance: FloatArray) -> FloatA
     liking = relevance.copy()
     liking[inside] = scores + LIKING_TIE * relevance[inside]
     return liking
-
-
-def _filtered(question: Question) -> Mask:
-    """Which items pass the request's filters; a filter that cannot be read passes all."""
-    shelf, filters = question.served.shelf, question.request.filters
-    passed = np.ones(len(shelf.items), bool)
-    if name := filters.get("category"):
-        known = {category: code for code, category in enumerate(shelf.items.category_names)}
-        passed &= shelf.items.category == known.get(name, -2)
-    for bound, compare in (("min_price", np.greater_equal), ("max_price", np.less_equal)):
-        if (limit := _number(filters.get(bound, ""))) is not None:
-            passed &= compare(np.nan_to_num(shelf.items.price, nan=-1.0), limit)
-    if filters.get("available") in ("1", "true"):
-        passed &= shelf.available
-    return passed
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None

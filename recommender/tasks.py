@@ -20,10 +20,23 @@ from django.db.models import Max
 from django.db.models.signals import post_save
 from django.utils import timezone
 
-from recommender import bundles, conf, privacy, runs, segmentation, statistics, supervision, sync, tracking, vectors
+from recommender import (
+    bundles,
+    conf,
+    privacy,
+    queries,
+    runs,
+    segmentation,
+    statistics,
+    supervision,
+    sync,
+    tracking,
+    vectors,
+)  # fmt: skip
 from recommender.exceptions import MissingDependency, RunError
-from recommender.models import Event, Item, ItemStatistics, Run, Segment
+from recommender.models import Event, Item, ItemStatistics, QueryStatistics, Run, Segment
 from recommender.signals import items_changed
+from recommender.types import EventType
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +127,17 @@ def assign_segments(first: int, last: int) -> None:
     segmentation.assign_segments(first, last)
 
 
+@shared_task(name="recommender.learn_queries")
+def learn_queries() -> None:
+    """Recompute what queries led to, and propose synonyms, where somebody searched since the last time."""
+    computed_at = QueryStatistics.objects.aggregate(newest=Max("computed_at"))["newest"]
+    searches = Event.objects.filter(type=EventType.SEARCH)
+    if computed_at is not None:
+        searches = searches.filter(received_at__gte=computed_at)
+    if searches.exists():
+        queries.learn_queries()
+
+
 @shared_task(name="recommender.reconcile")
 def reconcile() -> None:
     """Take in the order rows of the last days that no event tells of yet."""
@@ -135,6 +159,7 @@ def schedule() -> dict[str, dict[str, Any]]:
             (sync_changed, timedelta(minutes=1)),
             (encode_items, timedelta(minutes=1)),
             (refresh_statistics, timedelta(minutes=5)),
+            (learn_queries, timedelta(hours=1)),
             (reconcile, timedelta(minutes=10)),
             (refresh_segments, timedelta(hours=6)),
             (purge_retention, timedelta(days=1)),

@@ -79,6 +79,69 @@ class Rung(enum.StrEnum):
     EMPTY = "empty"
 
 
+class Role(enum.StrEnum):
+    """What a word of a query is about."""
+
+    BRAND = "brand"
+    CATEGORY = "category"
+    ATTRIBUTE = "attribute"
+    PRODUCT = "product"
+    PRICE = "price"
+    OTHER = "other"
+
+
+class Relaxation(enum.StrEnum):
+    """What was given up so that a search does not end in an empty page, the least first; empty where nothing was."""
+
+    NONE = ""
+    WORDS = "words"
+    FILTERS = "filters"
+    MEANING = "meaning"
+    POPULAR = "popular"
+
+
+@dataclass(frozen=True, slots=True)
+class IntentWord:
+    """A word, or the words of one name, and what it is about; `value` is the shop's own name of a brand or category.
+
+    `probability` in (0, 1] that the role is the right one.
+    """
+
+    text: str
+    role: Role
+    probability: float = 1.0
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A query as it was understood: its words, likely categories (name, probability) best first, bounds of the price.
+
+    `text` is what is searched: the query without the words of a price.
+    """
+
+    text: str
+    words: tuple[IntentWord, ...] = ()
+    categories: tuple[tuple[str, float], ...] = ()
+    min_price: float | None = None
+    max_price: float | None = None
+    is_cheap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedFilter:
+    """A filter that the query suggests; `is_applied` where the list is narrowed by it.
+
+    `query` is what to search with the filter on, or, where it is applied, without it.
+    """
+
+    name: str
+    value: str
+    text: str
+    query: str
+    is_applied: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class PastEvent:
     """One thing a visitor did, as the ranker sees it."""
@@ -154,7 +217,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """A list that was made for one request. `n_found` counts what matched before the limit."""
+    """A list that was made for one request. `n_found` counts what matched before the limit.
+
+    Of a search: `relaxed` names what was given up where nothing matched, and `notice` says it to the shopper.
+    """
 
     id: uuid.UUID
     slot: Slot
@@ -165,6 +231,11 @@ class Ranking:
     query: str = ""
     corrected_query: str = ""
     n_found: int = 0
+    intent: Intent | None = None
+    offered_filters: tuple[OfferedFilter, ...] = ()
+    relaxed: Relaxation = Relaxation.NONE
+    relaxed_query: str = ""
+    notice: str = ""
 
     def __iter__(self) -> Any:
         return iter(self.entries)

@@ -16,7 +16,18 @@ from recommender.question import Question
 from recommender.retrieval.shelf import build_shelf
 from recommender.serving import Served
 from recommender.state import build_state
-from recommender.types import EVENT_CODES, Context, EventType, Interactions, ItemTable, PastEvent, Request, Rung, Slot
+from recommender.types import (
+    EVENT_CODES,
+    Context,
+    EventType,
+    Interactions,
+    ItemTable,
+    PastEvent,
+    Relaxation,
+    Request,
+    Rung,
+    Slot,
+)  # fmt: skip
 from shopreco.shop.models import Product
 
 NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
@@ -202,7 +213,11 @@ def test_search_pages_follow_each_other():
 
 
 def test_search_filters_by_price():
-    assert ids(ask("search", served(["lamp"]), query="lunch bag", filters={"max_price": "4"})) == []
+    shop = served(["lamp"])
+    assert ask("search", shop, query="lunch bag", filters={"max_price": "5"}).relaxed == Relaxation.NONE
+    beyond = ask("search", shop, query="lunch bag", filters={"max_price": "4"})
+    assert beyond.relaxed == Relaxation.FILTERS
+    assert "without them" in beyond.notice
 
 
 def test_rung_is_named():
@@ -253,7 +268,9 @@ def test_new_product_is_found_without_training(stocked, settings, django_capture
     assert ids(pipeline.search("kettle")) == ["N"]
     with django_capture_on_commit_callbacks(execute=True):
         Product.objects.get(stock_code="N").delete()
-    assert ids(pipeline.search("kettle")) == []
+    after = pipeline.search("kettle")
+    assert after.relaxed == Relaxation.POPULAR
+    assert "N" not in ids(after)
 
 
 def test_shop_without_items_shows_its_own_order(db):

@@ -4,6 +4,7 @@ from recommender.admin.bundles import BundleAdmin
 from recommender.admin.events import EventAdmin, ImpressionAdmin, VisitorAdmin
 from recommender.admin.items import ItemAdmin, ItemStatisticsAdmin
 from recommender.admin.personas import PersonaAdmin
+from recommender.admin.queries import QueryStatisticsAdmin, SynonymAdmin
 from recommender.admin.runs import RunAdmin
 from recommender.admin.segments import SegmentAdmin
 
@@ -14,7 +15,9 @@ __all__ = [
     "ItemAdmin",
     "ItemStatisticsAdmin",
     "PersonaAdmin",
+    "QueryStatisticsAdmin",
     "RunAdmin",
     "SegmentAdmin",
+    "SynonymAdmin",
     "VisitorAdmin",
 ]

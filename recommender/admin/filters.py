@@ -93,3 +93,22 @@ class SegmentFilter(_FieldFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value() or ""
         return queryset.filter(segment__number=int(value)) if value.isdecimal() else queryset
+
+
+class DecisionFilter(SimpleListFilter):
+    """What became of a synonym."""
+
+    title = _("state")
+    parameter_name = "state"
+    conditions: Mapping[str, Mapping[str, bool]] = {
+        "proposed": {"is_active": False, "reviewed_at__isnull": True},
+        "in_use": {"is_active": True},
+        "rejected": {"is_active": False, "reviewed_at__isnull": False},
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> tuple[tuple[str, Any], ...]:
+        return (("proposed", _("proposed")), ("in_use", _("in use")), ("rejected", _("rejected")))
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        condition = self.conditions.get(self.value() or "")
+        return queryset.filter(**condition) if condition else queryset

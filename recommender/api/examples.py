@@ -54,19 +54,42 @@ ENTRY: dict[str, Any] = {
     "score": 0.913,
 }
 
+INTENT: dict[str, Any] = {
+    "text": "cakstand",
+    "words": [
+        {"text": "cakstand", "role": "product", "probability": 0.91, "value": ""},
+        {"text": "under 20", "role": "price", "probability": 1.0, "value": ""},
+    ],
+    "categories": {"Baking": 0.82},
+    "min_price": None,
+    "max_price": 20.0,
+}
+
+OFFERED_FILTERS: list[dict[str, Any]] = [
+    {"name": "max_price", "value": "20", "text": "Up to 20", "query": "cakstand", "is_applied": True},
+    {"name": "category", "value": "Baking", "text": "Baking", "query": "cakstand under 20", "is_applied": False},
+]
+
 RESULTS: dict[str, Any] = {
     "ranking_id": RANKING_ID,
     "slot": "search",
     "rung": "champion",
     "bundle": "5d0c2a7be91f",
     "catalog_version": "1a2b3c4d",
-    "query": "cakstand",
+    "query": "cakstand under 20",
     "corrected_query": "cakestand",
     "n_found": 1,
+    "intent": INTENT,
+    "offered_filters": OFFERED_FILTERS,
+    "relaxed": "",
+    "relaxed_query": "",
+    "notice": "",
     "items": [ENTRY],
 }
 
-RECOMMENDATIONS: dict[str, Any] = {**RESULTS, "slot": "home", "query": "", "corrected_query": ""}
+RECOMMENDATIONS: dict[str, Any] = {
+    **RESULTS, "slot": "home", "query": "", "corrected_query": "", "intent": None, "offered_filters": [],
+}  # fmt: skip
 
 SUGGESTIONS: dict[str, Any] = {
     "query": "cak",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,6 +19,7 @@ from recommender.api.serializers import (
     SuggestParameters,
 )
 from recommender.identity import shopper_of
+from recommender.lookup import FILTERS
 from recommender.models import Item
 from recommender.types import Slot
 
@@ -31,7 +33,10 @@ class SearchView(ApiView):
         """Search, personal to the shopper; an empty query lists nothing."""
         asked = checked(SearchParameters, request.query_params)
         shopper = shopper_of(request._request)
-        ranking = pipeline.search(asked["q"], shopper=shopper, limit=asked["limit"], offset=asked["offset"])
+        filters = {name: _plain(asked[name]) for name in FILTERS if asked.get(name) not in (None, "", False)}
+        ranking = pipeline.search(
+            asked["q"], shopper=shopper, limit=asked["limit"], offset=asked["offset"], filters=filters
+        )
         return shown(request._request, ranking)
 
 
@@ -63,6 +68,11 @@ class SuggestView(ApiView):
         suggestions = pipeline.suggest(asked["q"], limit=asked["limit"])
         found = {"query": asked["q"], "suggestions": [dataclasses.asdict(suggestion) for suggestion in suggestions]}
         return Response(SuggestionsSerializer(found).data)
+
+
+def _plain(value: Any) -> str:
+    """A filter as the pipeline takes it."""
+    return f"{value:g}" if isinstance(value, float) else "1" if value is True else str(value)
 
 
 def _require_item(slot: Slot, item_id: str) -> None:

@@ -10,7 +10,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 
 from recommender.api import examples, problems, serializers
 from recommender.api.authentication import SCHEME
-from recommender.types import EventType, Rung, Slot
+from recommender.types import EventType, Relaxation, Role, Rung, Slot
 
 SETTINGS: dict[str, Any] = {
     "TITLE": "shopreco",
@@ -25,6 +25,8 @@ SETTINGS: dict[str, Any] = {
         "EventType": [event_type.value for event_type in EventType],
         "Slot": [slot.value for slot in Slot],
         "Rung": [rung.value for rung in Rung],
+        "Role": [role.value for role in Role],
+        "Relaxation": [step.value for step in Relaxation],
     },
     "SECURITY": [],
 }

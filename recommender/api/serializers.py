@@ -9,9 +9,10 @@ from typing import Any
 from rest_framework import serializers
 
 from recommender import privacy
+from recommender.lookup import FILTERS
 from recommender.models import Event, Impression, Visitor
 from recommender.pipeline import MAX_LIMIT, MAX_OFFSET
-from recommender.types import EventType, Rung, Slot
+from recommender.types import EventType, Relaxation, Role, Rung, Slot
 
 MAX_ID_LENGTH = 128
 MAX_CART_ITEMS = 100
@@ -54,10 +55,23 @@ class CartField(serializers.CharField):
         return tuple(item_id for item_id in ids if item_id)[:MAX_CART_ITEMS]
 
 
+class LikelyCategoryField(serializers.DictField):
+    """Pairs of a name and a probability, best first."""
+
+    def to_representation(self, value: Any) -> Any:
+        """Return them by name."""
+        return super().to_representation(dict(value))
+
+
 class SearchParameters(serializers.Serializer[Any]):
     q = serializers.CharField(default="", allow_blank=True, help_text="What the shopper typed; typos are forgiven.")
     limit = serializers.IntegerField(default=24, min_value=1, max_value=MAX_LIMIT, help_text="Most items.")
     offset = serializers.IntegerField(default=0, min_value=0, max_value=MAX_OFFSET, help_text="Items to skip.")
+    category = serializers.CharField(default="", allow_blank=True, max_length=255, help_text="Only this category.")
+    brand = serializers.CharField(default="", allow_blank=True, max_length=255, help_text="Only this brand.")
+    min_price = serializers.FloatField(required=False, min_value=0, help_text="Only items from this price on.")
+    max_price = serializers.FloatField(required=False, min_value=0, help_text="Only items up to this price.")
+    available = serializers.BooleanField(default=False, help_text="Only what is in stock.")
 
 
 class RecommendationParameters(serializers.Serializer[Any]):
@@ -95,6 +109,29 @@ class EntrySerializer(serializers.Serializer[Any]):
     score = ScoreField(help_text="Comparable within one answer only.")
 
 
+class IntentWordSerializer(serializers.Serializer[Any]):
+    text = serializers.CharField(help_text="One word, or the words of one name.")
+    role = serializers.ChoiceField(choices=[role.value for role in Role], help_text="What it is about.")
+    probability = ScoreField(help_text="That the role is right, 0 to 1.")
+    value = serializers.CharField(help_text="The shop's own name of the brand or category, or empty.")
+
+
+class IntentSerializer(serializers.Serializer[Any]):
+    text = serializers.CharField(help_text="What is searched: the query without the words of a price.")
+    words = IntentWordSerializer(many=True)
+    categories = LikelyCategoryField(child=ScoreField(), help_text="Probability of each likely category, by name.")
+    min_price = serializers.FloatField(allow_null=True, help_text="As the query says.")
+    max_price = serializers.FloatField(allow_null=True, help_text="As the query says.")
+
+
+class OfferedFilterSerializer(serializers.Serializer[Any]):
+    name = serializers.ChoiceField(choices=list(FILTERS), help_text="The parameter to set.")
+    value = serializers.CharField(help_text="What to set it to.")
+    text = serializers.CharField(help_text="In words, for the shopper.")
+    query = serializers.CharField(help_text="The `q` to send with it; where it is on, the `q` to send without it.")
+    is_applied = serializers.BooleanField(help_text="True: the list is narrowed by it. False: it is only offered.")
+
+
 class RankingSerializer(serializers.Serializer[Any]):
     ranking_id = serializers.UUIDField(source="id", help_text="Send it back with events that follow from this list.")
     slot = serializers.ChoiceField(choices=[slot.value for slot in Slot])
@@ -106,6 +143,15 @@ class RankingSerializer(serializers.Serializer[Any]):
     query = serializers.CharField(help_text="The query as it was understood: white space collapsed, cut at 200.")
     corrected_query = serializers.CharField(help_text="What was searched instead, after a typo; else empty.")
     n_found = serializers.IntegerField(help_text="Matches before limit and offset.")
+    intent = IntentSerializer(allow_null=True, help_text="What the query is about; null for a recommendation.")
+    offered_filters = OfferedFilterSerializer(many=True)
+    relaxed = serializers.ChoiceField(
+        choices=[step.value for step in Relaxation],
+        allow_blank=True,
+        help_text="What was given up because nothing matched; empty where nothing was.",
+    )
+    relaxed_query = serializers.CharField(help_text="The words that are left, where words were given up.")
+    notice = serializers.CharField(help_text="The same in words, for the shopper; else empty.")
     items = EntrySerializer(source="entries", many=True)
 
 

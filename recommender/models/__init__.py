@@ -4,6 +4,7 @@ from recommender.models.events import Event, Impression, Visitor
 from recommender.models.items import Item, ItemStatistics, ItemVector
 from recommender.models.judgements import Judgement
 from recommender.models.personas import Persona
+from recommender.models.queries import QueryStatistics, Synonym
 from recommender.models.runs import Bundle, Run
 from recommender.models.segments import Segment
 
@@ -16,7 +17,9 @@ __all__ = [
     "ItemVector",
     "Judgement",
     "Persona",
+    "QueryStatistics",
     "Run",
     "Segment",
+    "Synonym",
     "Visitor",
 ]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from recommender.neighbours import Neighbours
 from recommender.state import NEIGHBOURS, State
+from recommender.types import IntArray
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -27,6 +28,13 @@ def put(old: Sequence[str], rows: Sequence[int], values: Sequence[str], n: int) 
     for row, value in zip(rows, values, strict=True):
         column[row] = value
     return tuple(column)
+
+
+def coded(values: Sequence[str]) -> tuple[IntArray, tuple[str, ...]]:
+    """Return (n,) the code of each string, -1 for an empty one, and the strings by code."""
+    codes: dict[str, int] = {}
+    found = [codes.setdefault(value, len(codes)) if value else -1 for value in values]
+    return np.array(found, np.int32), tuple(codes)
 
 
 def longer_state(state: State, n: int) -> State:

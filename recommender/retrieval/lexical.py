@@ -12,9 +12,9 @@ import numpy.typing as npt
 from recommender.retrieval.base import Candidates, Mask, Wanted
 from recommender.retrieval.lexicon import Lexicon
 from recommender.retrieval.phrases import Phrases
-from recommender.retrieval.terms import Term, Terms, Variant, parse
-from recommender.retrieval.words import words
+from recommender.retrieval.terms import Term, Terms, Usage, Variant, parse
 from recommender.types import FloatArray, IntArray
+from recommender.words import Word, pairs, stem, words
 
 K1 = 1.2
 B = 0.4
@@ -37,13 +37,14 @@ class LexicalHits:
     """What a query found, best first. Scores in (0, 2]; from 1 on, every word of the query is in the item.
 
     rows (n,) int32, scores (n,) float32; corrected_query: what was searched instead, "" where taken as written;
-    n_found: items that have all words, or any of them where none has all.
+    n_found: items that have all words, or any of them where none has all; n_whole: items that have all.
     """
 
     rows: IntArray
     scores: FloatArray
     corrected_query: str = ""
     n_found: int = 0
+    n_whole: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ class LexicalIndex:
     length: FloatArray
     phrases: Phrases
     n_updated: int = 0
+    usage: Usage = field(default_factory=Usage, repr=False)
     _parsed: dict[str, Terms] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -150,8 +152,9 @@ class LexicalIndex:
         usable = scores > 0 if allowed is None else (scores > 0) & allowed
         rows = np.flatnonzero(usable)
         found = Candidates.best(rows, scores[rows], limit)
-        n_found = int(has_all[rows].sum()) or len(rows)
-        return LexicalHits(found.rows, found.scores, parsed.corrected_query if len(rows) else "", n_found)
+        n_whole = int(has_all[rows].sum())
+        corrected = parsed.corrected_query if len(rows) else ""
+        return LexicalHits(found.rows, found.scores, corrected, n_whole or len(rows), n_whole)
 
     def score(self, query: str, rows: IntArray) -> FloatArray:
         """Return (n,) float32: the score that `search` gives each of `rows` (n,), 0 where no word matches."""
@@ -161,18 +164,66 @@ class LexicalIndex:
         """Return likely ends of what is being typed, each of them found by `search`."""
         return self.phrases.suggest(prefix, limit, self)
 
+    def corrected(self, prefix: str) -> str:
+        """Return what is being typed with unknown words replaced by the nearest spelling."""
+        return self.parsed(prefix).corrected_query or prefix
+
     def parsed(self, query: str) -> Terms:
         """Understand a query; the last few are kept."""
         known = self._parsed.get(query)
         if known is None:
             if len(self._parsed) >= MAX_PARSED_KEPT:
                 self._parsed.clear()
-            known = self._parsed[query] = parse(query, self.lexicon, self.frequency)
+            known = self._parsed[query] = parse(query, self.lexicon, self.frequency, self.usage)
         return known
+
+    def holds(self, word: str, rows: IntArray) -> Mask:
+        """Return (n,): which of `rows` (n,) have every word of a text, in the singular or the plural."""
+        held, lookup = np.ones(len(rows), bool), self._lookup_among(rows)
+        for part in words(word):
+            for spellings in self._spellings(part):
+                has = np.zeros(len(rows), bool)
+                for word_id in spellings:
+                    has[lookup(word_id)[0]] = True
+                held &= has
+        return held
+
+    def relaxed(self, query: str, rows: IntArray) -> str:
+        """Return the words of a query that the best of `rows` (n,) has: most words, of equally many the rarest.
+
+        Linking words stay between words that stay; "" where no row has any other word.
+        """
+        parsed = self.parsed(query)
+        lookup = self._lookup_among(rows)
+        has: dict[int, Mask] = {}
+        weight: dict[int, float] = {}
+        for term in parsed.terms:
+            if not term.is_optional:
+                match = _best_variant(term, len(rows), lookup)[1] > 0
+                has[term.place] = has.get(term.place, np.ones(len(rows), bool)) & match
+                weight[term.place] = weight.get(term.place, 0.0) + self._idf(term)
+        if not has or not len(rows):
+            return ""
+        places, held = list(has), np.array(list(has.values()))
+        worth = held.sum(axis=0) + held.T @ np.array([weight[place] for place in places]) / (1 + sum(weight.values()))
+        best = held[:, int(np.argmax(worth))]
+        kept = {place for place, is_held in zip(places, best.tolist(), strict=True) if is_held}
+        return _joined(parsed.words, kept, set(places) - kept)
+
+    def with_usage(self, usage: Usage) -> LexicalIndex:
+        """Return the same index with other synonyms and known words."""
+        return replace(self, usage=usage, _parsed={})
 
     def rows_of(self, word_id: int) -> IntArray:
         """Return the rows (n,) that have a word, ascending."""
         return self.postings.row[self.postings.start[word_id] : self.postings.start[word_id + 1]]
+
+    def _spellings(self, word: Word) -> list[set[int]]:
+        """Return what must all be in an item that has a word: sets of word ids, of each any one."""
+        if word.is_cjk:
+            return [{self.lexicon.ids[pair]} if pair in self.lexicon.ids else set() for pair in pairs(word)]
+        same = {*self.lexicon.stems.get(stem(word.whole), ()), self.lexicon.ids.get(word.whole, -1)} - {-1}
+        return [same]
 
     def _lookup(self, word_id: int) -> tuple[IntArray, FloatArray]:
         span = slice(self.postings.start[word_id], self.postings.start[word_id + 1])
@@ -281,6 +332,16 @@ def _id_of(word: str, shown_as: str, ids: dict[str, int], shown: list[str]) -> i
 def _norm(length: FloatArray) -> FloatArray:
     mean = float(length[length > 0].mean()) if (length > 0).any() else 1.0
     return (TITLE_WEIGHT * K1 * (1 - B + B * length / mean)).astype(np.float32)
+
+
+def _joined(spoken: Sequence[str], kept: set[int], dropped: set[int]) -> str:
+    """Return the kept words with what links them: no linking word at an end or beside a dropped word."""
+    linking = [
+        place
+        for place in range(len(spoken))
+        if place not in kept | dropped and place - 1 in kept and any(later > place for later in kept)
+    ]
+    return " ".join(spoken[place] for place in sorted({*kept, *linking}))
 
 
 def _best_variant(term: Term, n: int, lookup: Lookup) -> tuple[FloatArray, FloatArray]:

@@ -12,8 +12,8 @@ import numpy as np
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
-from recommender.retrieval.words import stem
 from recommender.types import IntArray
+from recommender.words import stem
 
 SHORTEST_CORRECTED = 4
 LONG_WORD = 8

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from recommender.retrieval.lexicon import LAST, Lexicon
 from recommender.retrieval.terms import MAX_QUERY_LENGTH
-from recommender.retrieval.words import LINKING_WORDS, stem, words
 from recommender.types import IntArray
+from recommender.words import LINKING_WORDS, stem, words
 
 LONGEST = 4
 FEWEST_TITLES = 2

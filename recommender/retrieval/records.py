@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterator
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
 from django.db import models
 
 from recommender.models import Item, ItemStatistics, ItemVector
+from recommender.types import FloatArray
+
+logger = logging.getLogger(__name__)
 
 CHUNK_SIZE = 2_000
 MAX_LISTED = 900
@@ -111,3 +117,20 @@ def vectors(encoder_hash: str) -> Table[VectorRecord]:
 def statistics() -> Table[StatisticsRecord]:
     """What shoppers did with each item."""
     return Table(ItemStatistics.objects.all(), StatisticsRecord, "item__item_id")
+
+
+def dimension_of(found: Sequence[VectorRecord]) -> int:
+    """Return the dimension that most vectors have."""
+    return Counter(len(record.vector) // 4 for record in found).most_common(1)[0][0] if found else 0
+
+
+def vector_of(record: VectorRecord, dimension: int) -> FloatArray | None:
+    """Return (dimension,) of unit length, None where the bytes hold no such vector."""
+    raw = bytes(record.vector)
+    if len(raw) == 4 * dimension:
+        vector = np.frombuffer(raw, "<f4").astype(np.float32)
+        length = float(np.linalg.norm(vector))
+        if np.isfinite(length) and length > 0:
+            return vector / length
+    logger.warning("the vector of item %s is broken (%d bytes) and left out; encode it again", record.item_id, len(raw))
+    return None

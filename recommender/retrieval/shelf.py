@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -14,16 +12,27 @@ import numpy as np
 import numpy.typing as npt
 from django.utils import timezone
 
+from recommender.intent import Catalogue, known_words
 from recommender.neighbours import Neighbours
-from recommender.retrieval import records
-from recommender.retrieval.columns import longer, longer_state, put, replaced_neighbours
+from recommender.retrieval import asked, records
+from recommender.retrieval.asked import PastQueries, Told, Understanding
+from recommender.retrieval.columns import coded, longer, longer_state, put, replaced_neighbours
 from recommender.retrieval.lexical import LexicalIndex
 from recommender.retrieval.records import ItemRecord, StatisticsRecord, VectorRecord
+from recommender.retrieval.terms import Usage
 from recommender.retrieval.wording import WordTable
 from recommender.state import NEIGHBOURS, State
-from recommender.types import EVENT_CODES, EventType, FloatArray, ItemTable, Profile, Request, TimeArray
-
-logger = logging.getLogger(__name__)
+from recommender.types import (
+    EVENT_CODES,
+    EventType,
+    FloatArray,
+    IntArray,
+    Intent,
+    ItemTable,
+    Profile,
+    Request,
+    TimeArray,
+)
 
 OVERLAP = dt.timedelta(minutes=2)
 """A look reads this far behind the last one: rows are stamped before their transaction commits, and clocks differ."""
@@ -49,7 +58,8 @@ class Shelf:
     """One catalogue version; row i of everything is item `items.ids[i]`, and a row never becomes another item.
 
     available (n,) bool: in stock; vectors (n, d) float32 of unit length, zero for an item without one; state: one row
-    per item; stamps (n, 3) float64: seconds of the last change of item, vector and statistics, NaN for none.
+    per item; stamps (n, 3) float64: seconds of the last change of item, vector and statistics, NaN for none; brand
+    (n,) int32: place in `brand_names`, -1 for none.
     `version` is equal in every process that holds the same rows.
     """
 
@@ -72,6 +82,11 @@ class Shelf:
     stamps: TimeArray = field(default_factory=lambda: np.empty((0, 3)), repr=False)
     item_vectors: ItemVectors | None = None
     last_look: LastLook | None = None
+    brand: IntArray = field(default_factory=lambda: np.empty(0, np.int32), repr=False)
+    brand_names: tuple[str, ...] = ()
+    understanding: Understanding | None = field(default=None, repr=False)
+    past_queries: PastQueries = field(default_factory=PastQueries, repr=False)
+    told: Told = field(default_factory=Told, repr=False)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -79,6 +94,14 @@ class Shelf:
     def row(self, item_id: str) -> int:
         """The row of an item, -1 for one that is not known."""
         return self.index.get(item_id, -1)
+
+    def understand(self, query: str) -> Intent:
+        """What a query is about."""
+        return self.understanding.of(query) if self.understanding is not None else Intent(query)
+
+    def suggest(self, prefix: str, limit: int) -> list[str]:
+        """Queries that go on from a prefix, each finding an item: half what others asked, half phrases of titles."""
+        return asked.suggest(prefix, limit, self.past_queries, self.lexical)
 
     def profile(self, request: Request) -> Profile:
         """Put a request into rows. Events at or after its moment are left out, as is what tells nothing here.
@@ -116,6 +139,7 @@ def build_shelf(
     *,
     state: State,
     titles: Sequence[str] | None = None,
+    brands: Sequence[str] | None = None,
     vectors: FloatArray | None = None,
     available: npt.NDArray[np.bool_] | None = None,
     encoder_hash: str = "",
@@ -124,11 +148,11 @@ def build_shelf(
     """Make a shelf of what is in memory, without SQL. Unless given, a text is its own title and all is in stock."""
     titles = tuple(items.texts if titles is None else titles)
     blank = ("",) * len(items)
-    return Shelf(
+    shelf = Shelf(
         items=items,
         index={item_id: row for row, item_id in enumerate(items.ids)},
         titles=titles,
-        brands=blank,
+        brands=blank if brands is None else tuple(brands),
         labels=blank,
         object_ids=blank,
         urls=blank,
@@ -143,25 +167,47 @@ def build_shelf(
         encoder_hash=encoder_hash,
         stamps=np.full((len(items), 3), np.nan),
     )
+    return with_queries(shelf, Told())
 
 
 def load_shelf(
     encoder_hash: str | None, item_vectors: ItemVectors | None = None, *, at: dt.datetime | None = None
 ) -> Shelf:
-    """Read everything from SQL: three queries, two without an encoder, each read in chunks."""
+    """Read everything from SQL: five queries, four without an encoder, each read in chunks."""
     empty = replace(_empty(), encoder_hash=encoder_hash or "", item_vectors=item_vectors)
     look = LastLook(at or timezone.now())
     shelf = _with_items(empty, list(records.items().all()))
     if encoder_hash:
         shelf = _with_vectors(shelf, records.vectors(encoder_hash).all())
     shelf = _with_statistics(shelf, list(records.statistics().all()))
-    return replace(shelf, version=_version(shelf), last_look=look)
+    return _prepared(with_queries(shelf, asked.read(shelf.index)), look)
+
+
+def with_queries(shelf: Shelf, told: Told) -> Shelf:
+    """Apply what shoppers type: synonyms, words that are right, past queries, and what a query is about."""
+    items = shelf.items
+    shown = _findable(shelf.titles, items.active)
+    catalogue = Catalogue(shown, shelf.brands, items.category, items.category_names)
+    understanding = shelf.understanding
+    if understanding is None or understanding.is_stale(catalogue, told.queries, shelf.lexical.phrases):
+        understanding = Understanding(catalogue, told.queries, shelf.lexical.phrases)
+    right = known_words(shelf.brands, items.category_names, told.queries)
+    brand, brand_names = coded(shelf.brands)
+    return replace(
+        shelf,
+        brand=brand,
+        brand_names=brand_names,
+        lexical=shelf.lexical.with_usage(Usage.of(told.synonyms, right)),
+        understanding=understanding,
+        past_queries=PastQueries.of(told.queries),
+        told=told,
+    )
 
 
 def refresh_shelf(shelf: Shelf, *, at: dt.datetime | None = None) -> Shelf:
     """Apply what changed since the last look: the same object where nothing did, else a new one that shares the rest.
 
-    Three queries (two without an encoder), and one more per table that changed. A shelf that was built in memory stays.
+    Five queries (four without an encoder), and one more per table that changed. A shelf that was built in memory stays.
     A row deleted from the tables stays until the next load; the live reading of an answer leaves it out.
     """
     if shelf.last_look is None:
@@ -177,10 +223,18 @@ def refresh_shelf(shelf: Shelf, *, at: dt.datetime | None = None) -> Shelf:
             fresh = _with_vectors(fresh, table.some(changed, since=since))
     if changed := _changed(fresh, 2, records.statistics().stamps(since=since)):
         fresh = _with_statistics(fresh, list(records.statistics().some(changed, since=since)))
-    if fresh is shelf:
+    told = shelf.told if asked.stamp() == shelf.told.stamp else asked.read(fresh.index)
+    if fresh is shelf and told is shelf.told:
         shelf.last_look.at = look.at  # all that the next window may hold is known
         return shelf
-    return replace(fresh, version=_version(fresh), last_look=look)
+    return _prepared(with_queries(fresh, told), look)
+
+
+def _prepared(shelf: Shelf, look: LastLook) -> Shelf:
+    """Do what no shopper should wait for, and name the version."""
+    if shelf.understanding is not None:
+        shelf.understanding.prepare()
+    return replace(shelf, version=_version(shelf), last_look=look)
 
 
 def _changed(shelf: Shelf, table: int, stamps: Sequence[tuple[str, dt.datetime]]) -> list[str]:
@@ -276,8 +330,8 @@ def _with_vectors(shelf: Shelf, found: Iterable[VectorRecord]) -> Shelf:
     while batch := list(islice(source, VECTOR_BATCH)):
         known = [record for record in batch if record.item_id in shelf.index]
         stamps[[shelf.index[record.item_id] for record in known], 1] = [r.updated_at.timestamp() for r in known]
-        dimension = _dimension(known) if vectors is None else vectors.shape[1]
-        read = [(record.item_id, _vector(record, dimension)) for record in known]
+        dimension = records.dimension_of(known) if vectors is None else vectors.shape[1]
+        read = [(record.item_id, records.vector_of(record, dimension)) for record in known]
         usable = {item_id: vector for item_id, vector in read if vector is not None}
         if usable:
             vectors = np.zeros((len(shelf), dimension), np.float32) if vectors is None else vectors
@@ -285,23 +339,6 @@ def _with_vectors(shelf: Shelf, found: Iterable[VectorRecord]) -> Shelf:
             moved = text_vectors if shelf.item_vectors is None else shelf.item_vectors(text_vectors, list(usable))
             vectors[[shelf.index[item_id] for item_id in usable]] = moved
     return replace(shelf, vectors=vectors, stamps=stamps)
-
-
-def _dimension(found: Sequence[VectorRecord]) -> int:
-    """Return the dimension that most vectors have."""
-    return Counter(len(record.vector) // 4 for record in found).most_common(1)[0][0] if found else 0
-
-
-def _vector(record: VectorRecord, dimension: int) -> FloatArray | None:
-    """Return (dimension,) of unit length, None where the bytes hold no such vector."""
-    raw = bytes(record.vector)
-    if len(raw) == 4 * dimension:
-        vector = np.frombuffer(raw, "<f4").astype(np.float32)
-        length = float(np.linalg.norm(vector))
-        if np.isfinite(length) and length > 0:
-            return vector / length
-    logger.warning("the vector of item %s is broken (%d bytes) and left out; encode it again", record.item_id, len(raw))
-    return None
 
 
 def _with_statistics(shelf: Shelf, found: Sequence[StatisticsRecord]) -> Shelf:

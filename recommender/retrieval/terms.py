@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
 from recommender.retrieval.lexicon import Lexicon
-from recommender.retrieval.words import LINKING_WORDS, Word, pairs, stem, words
 from recommender.types import IntArray
+from recommender.words import LINKING_WORDS, Word, pairs, stem, words
 
 MAX_QUERY_LENGTH = 400
 MAX_TERMS = 24
@@ -21,6 +21,9 @@ SAME_STEM = 0.95
 HYPHEN_PARTS = 0.9
 JOINED = 0.85
 """`tea cup` found as `teacup`, and the reverse."""
+
+SYNONYM = 0.8
+"""What the shop, or its shoppers, say means the same: behind the word itself, before a guess."""
 
 ONE_ERROR = 0.75
 TWO_ERRORS = 0.6
@@ -38,57 +41,100 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One word of the query. An optional one adds to the score; without a variant the catalogue does not know it."""
+    """One word of the query. An optional one adds to the score; without a variant the catalogue does not know it.
+
+    place: which word of `Terms.words` it is of; a run of Chinese has several terms.
+    """
 
     variants: tuple[Variant, ...]
     is_optional: bool = False
+    place: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What is known of words beside the texts of the catalogue.
+
+    synonyms: stems of a run of words to the runs that count as it; longest: words of the longest such run; known:
+    words as typed that are right although no text has them, as the name of a brand: they are not corrected.
+    """
+
+    synonyms: Mapping[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
+    longest: int = 0
+    known: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[str, str]], known: frozenset[str] = frozenset()) -> Usage:
+        """Take pairs of (what is typed, what counts as it)."""
+        found: dict[tuple[str, ...], list[str]] = {}
+        for typed, meaning in pairs:
+            key = tuple(_stemmed(word) for word in words(typed))
+            if key and meaning not in found.setdefault(key, []):
+                found[key].append(meaning)
+        synonyms = {key: tuple(meanings) for key, meanings in found.items()}
+        return cls(synonyms, max(map(len, synonyms), default=0), known)
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A query as it was understood; `corrected_query` is empty where it was taken as written."""
+    """A query as it was understood; `corrected_query` is empty where it was taken as written.
+
+    words: each word as understood, the words that `Term.place` counts.
+    """
 
     terms: tuple[Term, ...]
     corrected_query: str = ""
+    words: tuple[str, ...] = ()
 
 
-def parse(query: str, lexicon: Lexicon, frequency: IntArray) -> Terms:
+def parse(query: str, lexicon: Lexicon, frequency: IntArray, usage: Usage | None = None) -> Terms:
     """Understand a query; frequency (n_words,) int32: items per word. Any text is a query, an empty one has no term."""
     query = query[:MAX_QUERY_LENGTH]
+    usage = usage or Usage()
     spoken = list(words(query))[:MAX_TERMS]
     is_unfinished = bool(query) and not query[-1].isspace()
+    same = _synonyms(spoken, usage, lexicon, frequency)
     terms: list[Term] = []
     shown: list[str] = []
     for place, word in enumerate(spoken):
         if word.is_cjk:
-            terms += [Term(_known([(pair,)], EXACT, lexicon, frequency)) for pair in pairs(word)]
+            pair_variants = [_known([(pair,)], EXACT, lexicon, frequency) for pair in pairs(word)]
+            terms += [Term(_strongest([*variants, *same[place]]), place=place) for variants in pair_variants]
             shown.append(word.shown)
             continue
-        joined = _joined(spoken, place)
         is_last = is_unfinished and place == len(spoken) - 1
-        variants, understood = _variants(word, joined, is_last, lexicon, frequency)
-        terms.append(Term(variants, is_optional=word.whole in LINKING_WORDS))
+        variants, understood = _variants(spoken, place, is_last, lexicon, frequency, usage.known, same[place])
+        terms.append(Term(variants, word.whole in LINKING_WORDS, place))
         shown.append(understood)
     if all(term.is_optional for term in terms):
-        terms = [Term(term.variants) for term in terms]
+        terms = [Term(term.variants, place=term.place) for term in terms]
     written = [word.shown for word in spoken]
-    return Terms(tuple(dict.fromkeys(terms))[:MAX_TERMS], " ".join(shown) if shown != written else "")
+    corrected = " ".join(shown) if shown != written else ""
+    return Terms(tuple(dict.fromkeys(terms))[:MAX_TERMS], corrected, tuple(shown))
 
 
 def _variants(
-    word: Word, joined: Sequence[str], is_last: bool, lexicon: Lexicon, frequency: IntArray
+    spoken: Sequence[Word],
+    place: int,
+    is_last: bool,
+    lexicon: Lexicon,
+    frequency: IntArray,
+    right: frozenset[str],
+    same: Sequence[Variant],
 ) -> tuple[tuple[Variant, ...], str]:
-    """Return everything that counts as the word, and the word as understood."""
+    """Return everything that counts as the word, and the word as understood; a word of `right` is not corrected."""
+    word = spoken[place]
     known = [
         *_known([(word.whole,)], EXACT, lexicon, frequency),
         *_same_stem(word.whole, lexicon, frequency),
         *_known([word.parts] if word.parts else [], HYPHEN_PARTS, lexicon, frequency),
-        *_known([(whole,) for whole in joined], JOINED, lexicon, frequency),
+        *_known([(whole,) for whole in _joined(spoken, place)], JOINED, lexicon, frequency),
+        *same,
     ]
     split = _known(_splits(word.whole), JOINED, lexicon, frequency)
     if is_last:
         known += _prefixed(word.whole, lexicon, frequency)
-    if known:
+    if known or word.shown in right:
         return _strongest([*known, *split]), word.shown
     nearest = lexicon.nearest(word.whole, frequency, is_unfinished=is_last)
     guesses = [Variant((word_id,), ONE_ERROR if errors == 1 else TWO_ERRORS) for word_id, errors in nearest]
@@ -99,6 +145,37 @@ def _variants(
         best = max(split, key=lambda variant: min(frequency[list(variant.words)]))
         return _strongest(split), " ".join(lexicon.shown[word_id] for word_id in best.words)
     return (), word.shown
+
+
+def _synonyms(spoken: Sequence[Word], usage: Usage, lexicon: Lexicon, frequency: IntArray) -> list[list[Variant]]:
+    """Return for each word what counts as a run of words that it is in."""
+    found: list[list[Variant]] = [[] for _ in spoken]
+    if not usage.synonyms:
+        return found
+    stems = [_stemmed(word) for word in spoken]
+    for start in range(len(spoken)):
+        for end in range(start + 1, min(len(spoken), start + usage.longest) + 1):
+            for meaning in usage.synonyms.get(tuple(stems[start:end]), ()):
+                for place in range(start, end):
+                    found[place] += _meant(meaning, lexicon, frequency)
+    return found
+
+
+def _meant(meaning: str, lexicon: Lexicon, frequency: IntArray) -> list[Variant]:
+    """Return the words of a synonym as the catalogue has them: one word in any number, several together."""
+    parts = [part for word in words(meaning) for part in _looked_up(word, lexicon)]
+    if len(parts) == 1:
+        same = lexicon.stems.get(stem(parts[0]), ())
+        return [Variant((word_id,), SYNONYM) for word_id in same if frequency[word_id] > 0]
+    return list(_known([parts] if parts else [], SYNONYM, lexicon, frequency))
+
+
+def _looked_up(word: Word, lexicon: Lexicon) -> tuple[str, ...]:
+    return (word.whole,) if word.whole in lexicon.ids or not word.is_cjk else pairs(word)
+
+
+def _stemmed(word: Word) -> str:
+    return stem(word.whole or word.shown)
 
 
 def _known(

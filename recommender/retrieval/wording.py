@@ -14,8 +14,8 @@ import numpy.typing as npt
 import snowballstemmer
 
 from recommender.retrieval.base import Mask
-from recommender.retrieval.words import LINKING_WORDS, words
 from recommender.types import FloatArray, IntArray
+from recommender.words import LINKING_WORDS, words
 
 MAX_WORDS = 28
 """Words of one title that are kept: longer ones go on with what every title of the shop says."""

@@ -6,11 +6,11 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from django import template
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.template.base import Node, Parser, Token
 from django.template.context import Context
 from django.utils import formats
@@ -21,7 +21,8 @@ from django.utils.translation import gettext_lazy as _
 from recommender import capture, pipeline
 from recommender.catalog import item_id_of
 from recommender.identity import Shopper, mark_personal, shopper_of
-from recommender.types import Entry, Live, Ranking, Rung, Slot
+from recommender.lookup import FILTERS
+from recommender.types import Entry, Live, OfferedFilter, Ranking, Rung, Slot
 
 logger = logging.getLogger(__name__)
 register = template.Library()
@@ -120,6 +121,18 @@ def item_link(ranking: Ranking, entry: Entry) -> str:
     return urlunsplit(parts._replace(query=query))
 
 
+@register.simple_tag(takes_context=True)
+def filter_link(context: Context, offered: OfferedFilter) -> str:
+    """This page with an offered filter on, or, where it is on, without it; from its first page."""
+    parameters = _parameters(context).copy()
+    for name in ("page", offered.name):
+        parameters.pop(name, None)
+    parameters["q"] = offered.query
+    if not offered.is_applied:
+        parameters[offered.name] = offered.value
+    return f"?{parameters.urlencode() if isinstance(parameters, QueryDict) else urlencode(parameters)}"
+
+
 @register.filter
 def money(live: Live) -> str:
     """The price in the language's own number format; nothing where the shop names none."""
@@ -143,8 +156,14 @@ def _search(context: Context, query: str | None, limit: int, offset: int | None,
     if query is None:
         query = _parameters(context).get("q", "")
     skipped = (_page_number(context) - 1) * int(limit) if offset is None else int(offset)
+    parameters = _parameters(context)
     ranking = pipeline.search(
-        str(query), shopper=_shopper(context), limit=int(limit), offset=skipped, cart_item_ids=_cart_ids(cart)
+        str(query),
+        shopper=_shopper(context),
+        limit=int(limit),
+        offset=skipped,
+        filters={name: parameters[name] for name in FILTERS if parameters.get(name)},
+        cart_item_ids=_cart_ids(cart),
     )
     return _shown(context, ranking)
 

@@ -1,4 +1,4 @@
-"""Text in, words of the lexical index out: folded, hyphens and sizes kept findable, Chinese and Japanese in pairs."""
+"""Text in, its words out: folded, hyphens and sizes kept findable, Chinese and Japanese in pairs."""
 
 from __future__ import annotations
 

@@ -1,0 +1,252 @@
+"""What a query is about, on a small catalogue whose right answers are known by construction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recommender.intent import INTENT_FEATURE_NAMES, Catalogue, fit, intent_features, known_words
+from recommender.intent.model import labelled
+from recommender.intent.quantities import measures_of, price_in
+from recommender.intent.titles import ROLES, leading_brands, roles_of, tokens, varied_words
+from recommender.retrieval.shelf import build_shelf
+from recommender.searches import AskedQuery
+from recommender.state import Neighbours, State
+from recommender.types import ItemTable, Role
+
+BRANDS = ("Delta", "Kohler", "Glacier Bay")
+THINGS = {"Bathroom": ("Faucet", "Toilet Seat", "Shower Head"), "Garden": ("Garden Hose", "Rake", "Planter")}
+COLOURS = ("Red", "Blue", "White", "Chrome")
+SIZES = ("12 in.", "24 in.", "3 ft.")
+CATEGORIES = tuple(THINGS)
+
+
+def catalogue():
+    """Every brand with every thing in every colour, in a size that goes round: 72 titles."""
+    titles, brands, category = [], [], []
+    for code, things in enumerate(THINGS.values()):
+        for place, thing in enumerate(things):
+            for brand in BRANDS:
+                for number, colour in enumerate(COLOURS):
+                    titles.append(f"{brand} {SIZES[(place + number) % 3]} {thing} in {colour}")
+                    brands.append(brand)
+                    category.append(code)
+    return Catalogue(titles, brands, np.array(category, np.int32), CATEGORIES)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return fit(catalogue())
+
+
+@pytest.fixture(scope="module")
+def shelf():
+    known = catalogue()
+    n = len(known.titles)
+    items = ItemTable(
+        ids=tuple(map(str, range(n))),
+        texts=tuple(known.titles),
+        price=np.arange(1, n + 1, dtype=np.float32),
+        category=known.category,
+        category_names=CATEGORIES,
+        first_seen=np.zeros(n),
+        active=np.ones(n, bool),
+    )
+    nobody = Neighbours.from_lists([[] for _ in range(n)])
+    state = State.from_columns(
+        at=0.0, counts=np.zeros((n, 4), np.float32), last_event_at=np.full(n, -np.inf), basket=nobody, visitor=nobody
+    )
+    return build_shelf(items, state=state, brands=known.brands)
+
+
+def roles(model, query):
+    return {word.text: word.role for word in model.understand(query).words}
+
+
+def test_brand_thing_and_attribute_are_told_apart(model):
+    assert roles(model, "delta faucet red 12 in") == {
+        "delta": Role.BRAND, "faucet": Role.PRODUCT, "red": Role.ATTRIBUTE, "12 in": Role.ATTRIBUTE,
+    }  # fmt: skip
+
+
+def test_brand_of_two_words_is_one_and_has_the_shops_spelling(model):
+    word = model.understand("rake glacier bay").words[1]
+    assert (word.text, word.role, word.value) == ("glacier bay", Role.BRAND, "Glacier Bay")
+
+
+def test_word_of_a_category_is_told_with_the_category(model):
+    [word] = [word for word in model.understand("garden chrome").words if word.role is Role.CATEGORY]
+    assert word.value == "Garden"
+
+
+@pytest.mark.parametrize(("query", "category"), [("faucet", "Bathroom"), ("rake", "Garden"), ("red hose", "Garden")])
+def test_category_is_known_from_the_words_of_titles(model, query, category):
+    name, probability = model.understand(query).categories[0]
+    assert name == category
+    assert probability > 0.8
+
+
+def test_word_that_both_categories_share_decides_nothing(model):
+    shares = [probability for _, probability in model.understand("red").categories]
+    assert shares == pytest.approx([0.5, 0.5], abs=0.05)
+
+
+def test_what_a_query_led_to_outweighs_its_words():
+    known = catalogue()
+    garden = np.flatnonzero(known.category == 1)[:4].tolist()
+    asked = AskedQuery("watering thing", 40, 40, 0.0, tuple((row, 10) for row in garden))
+    name, probability = fit(known, [asked]).understand("watering thing").categories[0]
+    assert name == "Garden"
+    assert probability > 0.8
+
+
+def test_learned_model_beats_the_majority_on_what_queries_led_to(model):
+    rows = {"delta red faucet": 0, "kohler chrome rake": 4 * 4 * 3 - 4 + 7}
+    asked = [AskedQuery(query, 3, 3, 0.0, ((row, 3),)) for query, row in rows.items()]
+    examples = labelled(catalogue(), asked, model)
+    truth = [role for example in examples for role in example.roles if role >= 0]
+    guess = [
+        code
+        for example in examples
+        for role, code in zip(example.roles, model.tagger.probabilities(example.keys).argmax(1), strict=True)
+        if role >= 0
+    ]
+    assert truth == guess
+    assert len(set(truth)) == 3
+
+
+def test_shop_without_brands_reads_them_off_its_titles():
+    titles = [tokens(title) for title in catalogue().titles]
+    assert set(leading_brands(titles)) == {"delta", "kohler", "glacier bay"}
+
+
+def test_shop_whose_titles_begin_with_colours_has_no_brands():
+    titles = [tokens(f"{colour} {thing}") for colour in COLOURS for thing in ("Mug", "Bag", "Lamp", "Tin", "Box")]
+    assert leading_brands(titles) == []
+
+
+def test_word_by_which_titles_differ_is_a_variant():
+    titles = [("pink", "paper", "parasol"), ("teal", "paper", "parasol"), ("brass", "desk", "lamp")]
+    assert set(varied_words(titles)) == {"pink", "teal"}
+
+
+def test_finish_after_in_is_an_attribute_and_an_inch_is_no_preposition():
+    title = "Delta 12 in. Faucet in Oiled Copperish"
+    found = roles_of(title, tokens(title), [(0, 1, 0)], frozenset(), frozenset())
+    named = [(token.shown, ROLES[role].value) for token, role in zip(tokens(title), found, strict=True)]
+    assert named == [
+        ("delta", "brand"), ("12", "attribute"), ("in", "attribute"), ("faucet", "product"), ("in", "other"),
+        ("oiled", "attribute"), ("copperish", "attribute"),
+    ]  # fmt: skip
+
+
+def test_material_that_is_the_thing_is_the_thing():
+    for title, role in (("Cake Tin", "product"), ("Tin Cake Stand", "attribute"), ("Mug Blue", "product")):
+        found = roles_of(title, tokens(title), [], frozenset(), frozenset())
+        by_word = {token.key: ROLES[code].value for token, code in zip(tokens(title), found, strict=True)}
+        assert by_word.get("tin", by_word.get("mug")) == role
+
+
+@pytest.mark.parametrize(
+    ("query", "low", "high", "rest"),
+    [
+        ("mug under 20", None, 20, "mug"),
+        ("mug under £20.50 for gran", None, 20.5, "mug for gran"),
+        ("lamp £5-10", 5, 10, "lamp"),
+        ("lamp 5-10 pounds", 5, 10, "lamp"),
+        ("hose between 5 and 10 dollars", 5, 10, "hose"),
+        ("hose between 10 and 5", 5, 10, "hose"),
+        ("over 100 table", None, None, "over 100 table"),
+        ("table over 100", 100, None, "table"),
+        ("lampe unter 20 €", None, 20, "lampe"),
+        ("杯 20元以下", None, 20, "杯"),
+        ("カップ ２０００円以下", None, 2000, "カップ"),
+        ("컵 10000원 이하", None, 10000, "컵"),
+        ("game for under 5 year olds", None, None, "game for under 5 year olds"),
+        ("shelf under 20 in", None, None, "shelf under 20 in"),
+        ("under sink organizer", None, None, "under sink organizer"),
+        ("under 20", None, None, "under 20"),
+        ("2x4", None, None, "2x4"),
+        ("", None, None, ""),
+    ],
+)
+def test_price_is_read_and_taken_off_the_query(query, low, high, rest):
+    price = price_in(query)
+    assert (price.low, price.high, price.rest) == (low, high, rest)
+
+
+def test_cheap_names_no_figure():
+    price = price_in("cheap mug")
+    assert (price.is_vague, price.is_said, price.rest) == (True, False, "mug")
+
+
+def test_words_of_a_title_are_no_price():
+    known = Catalogue(["Under 5 Board Game", "Under 5 Card Game"], ["", ""], np.full(2, -1, np.int32), ())
+    intent = fit(known).understand("game under 5")
+    assert (intent.max_price, intent.text) == (None, "game under 5")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("12 in. pipe", "1-foot pipe"), ("1/2 in", "0.5 inch"), ("1-1/2 in", "1.5-inch"), ("120mm", "12 cm"),
+        ("1,5 l", "1500ml"), ("１２ｃｍ", "12cm"), ("2kg", "2000 g"),
+    ],
+)  # fmt: skip
+def test_measures_are_the_same_in_any_spelling(one, other):
+    assert measures_of(one).measures == measures_of(other).measures != frozenset()
+
+
+def test_number_over_nothing_is_no_number():
+    assert measures_of("1/0 wire").numbers == frozenset()
+
+
+def test_features_say_how_well_an_item_answers(model, shelf):
+    intent = model.understand("kohler red faucet 12 in under 6")
+    rows = np.arange(12, dtype=np.int32)  # faucets: four of each brand; the fifth and ninth and first are red
+    table = intent_features(intent, rows, shelf)
+    by_name = dict(zip(INTENT_FEATURE_NAMES, table.T.tolist(), strict=True))
+    assert by_name["intent_brand"] == [0.0] * 4 + [1.0] * 4 + [0.0] * 4
+    assert by_name["intent_product"] == [1.0] * 12
+    assert by_name["intent_category"] == pytest.approx([intent.categories[0][1]] * 12)
+    assert by_name["intent_attribute"][4] == 1.0
+    assert by_name["intent_attribute"][5] == 0.0
+    assert by_name["intent_measure"][:4] == [1.0, 0.0, 0.0, 1.0]
+    assert by_name["intent_price"][:6] == [1.0] * 6
+    assert by_name["intent_price"][7:] == [0.0] * 5
+
+
+def test_features_of_what_is_not_said_are_zero(model, shelf):
+    table = intent_features(model.understand("xyzzy"), np.arange(3, dtype=np.int32), shelf)
+    assert not table[:, [0, 4, 5, 6]].any()
+
+
+def test_names_of_a_japanese_shop_cut_its_titles():
+    titles = ["赤いマグカップ", "青いマグカップ", "赤い皿", "青い皿"]
+    known = Catalogue(titles, [""] * 4, np.array([0, 0, 1, 1], np.int32), ("マグカップ", "皿"))
+    intent = fit(known).understand("赤いマグカップ")
+    assert [word.text for word in intent.words] == ["赤い", "マグカップ"]
+    assert intent.categories[0][0] == "マグカップ"
+
+
+def test_known_words_are_those_of_names_and_of_queries_that_led_on():
+    asked = [AskedQuery("kouch", 3, 3, 0.0, ((0, 3),)), AskedQuery("soffa", 3, 3, 0.0)]
+    assert known_words(["Glacier Bay"], ["Garden"], asked) == {"glacier", "bay", "garden", "kouch"}
+
+
+@given(st.text(max_size=80))
+def test_any_query_is_understood(query):
+    intent = SMALL.understand(query)
+    assert all(0 < word.probability <= 1 for word in intent.words)
+    assert all(0 <= probability <= 1 for _, probability in intent.categories)
+
+
+SMALL = fit(catalogue())
+
+
+def test_empty_catalogue_understands_every_word_as_nothing_special():
+    intent = fit(Catalogue([], [], np.empty(0, np.int32), ())).understand("red mug")
+    assert intent.text == "red mug"
+    assert intent.categories == ()

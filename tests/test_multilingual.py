@@ -1,0 +1,97 @@
+"""Chinese, Japanese, Korean and accented text through the whole of search, on a shop that sells in all of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from recommender import pipeline, serving, sync
+from recommender.types import Relaxation
+from shopreco.shop.models import Department, Product
+
+PRODUCTS = {
+    "ZH1": ("绿色陶瓷茶杯", "茶具"), "ZH2": ("红色陶瓷花瓶", "家居"), "ZH3": ("手工羊毛围巾 120cm", "服装"),
+    "JA1": ("赤いマグカップ", "食器"), "JA2": ("青いガラスコップ", "食器"),
+    "JA3": ("木製テーブルランプ ３個セット", "照明"),
+    "KO1": ("빨간 머그컵", "주방"), "KO2": ("파란 유리컵", "주방"), "KO3": ("나무 책상 램프", "조명"),
+    "FR1": ("Théière émaillée crème", "Café"), "DE1": ("Weiße Straßenlampe", "Leuchten"),
+    "PL1": ("Żółty kubek łódzki", "Kubki"),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def shop(db):
+    for code, (title, name) in PRODUCTS.items():
+        department, _ = Department.objects.get_or_create(name=name, defaults={"slug": code.lower()})
+        Product.objects.create(stock_code=code, title=title, price=5, stock=1, is_visible=True, department=department)
+    sync.sync()
+    serving.reload()
+
+
+def found(query):
+    return [entry.item_id for entry in pipeline.search(query)]
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("茶杯", "ZH1"), ("陶瓷花瓶", "ZH2"), ("花瓶", "ZH2"), ("羊毛围巾", "ZH3"),
+        ("マグカップ", "JA1"), ("ガラス", "JA2"), ("ランプ", "JA3"), ("赤い マグ", "JA1"),
+        ("머그컵", "KO1"), ("유리컵", "KO2"), ("책상 램프", "KO3"),
+        ("theiere", "FR1"), ("THÉIÈRE", "FR1"), ("creme", "FR1"), ("strassenlampe", "DE1"), ("weisse", "DE1"),
+        ("zolty kubek", "PL1"), ("lodzki", "PL1"),
+    ],
+)  # fmt: skip
+def test_words_of_every_script_find_their_item_first(query, first):
+    ranking = pipeline.search(query)
+    assert ranking.entries[0].item_id == first
+    assert ranking.relaxed == Relaxation.NONE
+
+
+@pytest.mark.parametrize(("typed", "item_id"), [("ﾏｸﾞｶｯﾌﾟ", "JA1"), ("ｶﾞﾗｽ", "JA2"), ("ﾗﾝﾌﾟ", "JA3")])
+def test_half_width_katakana_finds_the_usual(typed, item_id):
+    assert found(typed)[0] == item_id
+
+
+@pytest.mark.parametrize(
+    ("typed", "item_id"), [("３個", "JA3"), ("3個", "JA3"), ("１２０ｃｍ", "ZH3"), ("120CM", "ZH3")]
+)
+def test_digits_of_either_width_find_each_other(typed, item_id):
+    ranking = pipeline.search(typed)
+    assert (ranking.entries[0].item_id, ranking.relaxed) == (item_id, Relaxation.NONE)
+
+
+def test_accents_typed_as_letters_and_marks_are_the_same():
+    assert found("the\u0301ie\u0300re")[0] == "FR1"
+
+
+def test_price_in_full_width_digits_narrows():
+    ranking = pipeline.search("マグカップ ４円以下")
+    assert ranking.intent.max_price == 4
+    assert ranking.relaxed == Relaxation.FILTERS
+
+
+def test_unknown_chinese_word_is_given_up_and_the_rest_kept():
+    ranking = pipeline.search("茶杯 冰箱")
+    assert (ranking.relaxed, ranking.relaxed_query) == (Relaxation.WORDS, "茶杯")
+    assert ranking.entries[0].item_id == "ZH1"
+
+
+def test_traditional_characters_are_others():
+    assert pipeline.search("圍巾").relaxed == Relaxation.POPULAR
+
+
+@pytest.mark.parametrize(
+    ("prefix", "item_id"),
+    [("茶", "ZH1"), ("マグ", "JA1"), ("ﾏｸﾞ", "JA1"), ("머그", "KO1"), ("thei", "FR1"), ("strasse", "DE1")],
+)
+def test_suggestions_name_the_item(prefix, item_id):
+    assert item_id in [suggestion.item_id for suggestion in pipeline.suggest(prefix)]
+
+
+@pytest.mark.parametrize(("prefix", "text"), [("赤い", "赤いマグカップ"), ("머", "머그컵"), ("thé", "théière")])
+def test_suggestions_complete_in_the_script_of_the_title(prefix, text):
+    assert text in [suggestion.text for suggestion in pipeline.suggest(prefix) if suggestion.kind == "query"]
+
+
+def test_category_in_japanese_is_suggested():
+    assert ("食器", "category") in [(one.text, one.kind) for one in pipeline.suggest("食")]
