@@ -59,7 +59,7 @@ class Dataset:
     titles: tuple[str, ...]
     recorded: Recorded
     taken_at: float
-    judgements: Judgements
+    judgements: Judgements = dataclasses.field(default_factory=Judgements.none)
 
 
 def read_items() -> ItemTable:

@@ -294,6 +294,11 @@ class Judgements:
     def __len__(self) -> int:
         return len(self.grade)
 
+    @classmethod
+    def none(cls) -> Judgements:
+        """Nothing was judged."""
+        return cls((), np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
+
     def of_queries(self, chosen: npt.NDArray[np.bool_]) -> Judgements:
         """Keep those of some queries, chosen (n_queries,) bool; the rows of `queries` stay as they are."""
         kept = chosen[self.query]

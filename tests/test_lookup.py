@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 
 from recommender import pipeline, serving, sync
+from recommender.ranking import formula_grade
 from recommender.retrieval.shelf import build_shelf
 from recommender.serving import Served
 from recommender.state import Neighbours, State
@@ -109,6 +110,9 @@ def test_query_near_in_meaning_is_said_to_be_no_more():
 
         def context_vector(self, profile, item_vectors):
             return vectors[2]
+
+        def grade(self, rows):
+            return formula_grade(rows)
 
     near = Served(dataclasses.replace(shop.shelf, vectors=vectors), Near(), "near")
     found = pipeline.rank(Request(Slot.SEARCH, Context(NOW), query="zzyzx"), served=near)
