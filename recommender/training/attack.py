@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from recommender.cleaning import take
 from recommender.serving import Served
 from recommender.state import DAY_SECONDS, State, build_state
 from recommender.training.evaluation import Case, K, Piped, bestsellers
@@ -62,9 +63,4 @@ def lifts(
 
 def _in_time(interactions: Interactions) -> Interactions:
     order = np.argsort(interactions.time, kind="stable")
-    columns = {
-        field.name: getattr(interactions, field.name)[order]
-        for field in dataclasses.fields(interactions)
-        if field.name != "queries"
-    }
-    return Interactions(**columns, queries=interactions.queries)
+    return take(interactions, order)

@@ -17,7 +17,7 @@ from recommender.state import EVENT_WEIGHTS, State
 from recommender.training.evaluation import N_LISTED, K, Results, wanted_type
 from recommender.training.gate import CHAMPION, RANKER
 from recommender.training.split import Split
-from recommender.types import EVENT_CODES, Context, EventType, Request, Slot
+from recommender.types import EVENT_CODES, Context, EventType, Relaxation, Request, Slot
 
 ANSWER_SECONDS = 1_800.0
 """What is wanted within half an hour of a search was wanted by it: a session's length."""
@@ -91,13 +91,18 @@ def asked(split: Split, *, seed: int) -> list[Asked]:
 
 
 def answers(some: Sequence[Asked], served: Served, *, at: float) -> tuple[list[float], list[float]]:
-    """Return NDCG@10 of each query, and 1 for each that finds nothing, by the search that a page would use."""
+    """Return NDCG@10 of each query, and 1 for each that finds nothing, by the search that a page would use.
+
+    A page that fills up with what many buy has found nothing.
+    """
     context = Context(dt.datetime.fromtimestamp(at, dt.UTC))
     quality, is_empty = [], []
     for one in some:
-        found = _rows(Request(Slot.SEARCH, context, query=one.query, limit=K), served)
-        quality.append(metrics.ndcg_at_k(found, one.truth, K))
-        is_empty.append(float(not found))
+        ranking = pipeline.rank(Request(Slot.SEARCH, context, query=one.query, limit=K), served=served)
+        found = [served.shelf.index[entry.item_id] for entry in ranking.entries]
+        answers_nothing = not found or ranking.relaxed is Relaxation.POPULAR
+        quality.append(0.0 if answers_nothing else metrics.ndcg_at_k(found, one.truth, K))
+        is_empty.append(float(answers_nothing))
     return quality, is_empty
 
 
