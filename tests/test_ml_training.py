@@ -29,7 +29,7 @@ SETTINGS = TrainingSettings(
     least_examples=10,
     least_lists=10,
     tune=TuneSettings(n_steps=12, batch_pairs=12, learning_rate=5e-4),
-    context=context.ContextSettings(width=32, n_epochs=3, n_negatives=32),
+    context=context.ContextSettings(width=32, n_epochs=8, batch=16, n_negatives=32),
     head=head.HeadSettings(n_epochs=10, batch_lists=16),
 )
 

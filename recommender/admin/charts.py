@@ -171,7 +171,7 @@ def ticks(lowest: float, highest: float, n_wanted: int) -> list[float]:
         return [lowest]
     if highest - lowest < SMALLEST_SPAN:
         return [lowest, highest]
-    raw = (highest - lowest) / max(n_wanted - 1, 1)
+    raw = highest / max(n_wanted - 1, 1) - lowest / max(n_wanted - 1, 1)  # the difference itself may be no number
     magnitude = 10.0 ** math.floor(math.log10(raw))
     step = next((size * magnitude for size in (1, 2, 5, 10) if size * magnitude >= raw * 0.999), 10 * magnitude)
     first, last = math.floor(lowest / step), math.ceil(highest / step)
