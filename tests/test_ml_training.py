@@ -22,7 +22,7 @@ EVENTS = behaviour.shop()
 END, TEST_END = 75 * behaviour.DAY, 90 * behaviour.DAY
 DATA = TrainingData(EVENTS, ITEMS, train_end=END, test_start=END, test_end=TEST_END)
 SETTINGS = TrainingSettings(
-    minutes=0.3,
+    minutes=5.0,
     encoder=SCRATCH,
     lists_per_cutoff=40,
     least_pairs=10,
