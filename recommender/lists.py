@@ -14,7 +14,7 @@ from recommender.retrieval import fusion
 from recommender.retrieval.base import Candidates, Wanted
 from recommender.retrieval.behaviour import NeighbourRetriever, OwnRetriever, neighbours_of
 from recommender.retrieval.popular import PopularRetriever, popularity
-from recommender.retrieval.vector import VectorRetriever, nearest
+from recommender.retrieval.vector import LatestRetriever, VectorRetriever, nearest
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Rung, Slot
 
 N_CANDIDATES = 300
@@ -143,6 +143,7 @@ def _candidates(question: Question, context_vector: FloatArray | None) -> Candid
         NeighbourRetriever(state.regression),
         NeighbourRetriever(state.sequel),
         VectorRetriever(shelf.vectors),
+        LatestRetriever(shelf.vectors),
         PopularRetriever(popularity(state)),
     )
     found = [source.retrieve(wanted, limit=N_CANDIDATES) for source in sources]

@@ -8,7 +8,7 @@ from recommender import policy
 from recommender.lookup import Sought, lookups, popular
 from recommender.question import Listed, Question
 from recommender.retrieval.base import Candidates
-from recommender.retrieval.matching import match_features
+from recommender.retrieval.matching import N_BEST, match_features
 from recommender.retrieval.vector import nearest
 from recommender.types import FloatArray, IntArray, Relaxation, Rung
 
@@ -74,7 +74,9 @@ def _graded(question: Question, rows: IntArray, sought: Sought, vector: FloatArr
     shelf, ranker, query = question.served.shelf, question.served.ranker, sought.intent.text
     if ranker is None or vector is None:
         return Candidates.best(rows, _worded(question, rows, sought), len(rows))
-    found = match_features(query, rows, shelf, hits=sought.hits, vector=vector)
+    is_plain = sought.relaxed in (Relaxation.NONE, Relaxation.FILTERS)
+    hits = sought.hits if is_plain else shelf.lexical.search(query, N_BEST)  # as the trees saw them
+    found = match_features(query, rows, shelf, hits=hits, vector=vector)
     return Candidates.best(rows, ranker.grade(found), len(rows))
 
 

@@ -9,12 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from recommender.features import FEATURE_NAMES, HISTORY_LIMIT, features, purchases
-from recommender.state import DAY_SECONDS, State
+from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, State
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Interactions, ItemTable, Profile, Slot
 
 N_CANDIDATES = 300
-SHARES = {"own": 110, "knn": 60, "regression": 50, "sequel": 50, "popular": 50, "interest": 50}
+SHARES = {"own": 110, "knn": 60, "regression": 50, "sequel": 50, "popular": 50, "interest": 40, "latest": 40}
 """Most candidates of each source; the rest of `N_CANDIDATES` is drawn at random: the head must see easy ones too."""
+
+N_LATEST = 3
+ITSELF = 1 - 1e-6
 
 _PURCHASE = EVENT_CODES[EventType.PURCHASE]
 
@@ -170,6 +173,11 @@ def candidates(
     ]
     if item_vectors is not None and context_vector is not None:
         found.append(_top(item_vectors @ context_vector, SHARES["interest"], shown))
+        told = profile.item[(profile.item >= 0) & (EVENT_WEIGHTS[profile.type] > 0)]
+        latest = np.array(list(dict.fromkeys(told[::-1].tolist()))[:N_LATEST], np.int32)
+        if len(latest):
+            near = (item_vectors @ item_vectors[latest].T).max(axis=1)
+            found.append(_top(near, SHARES["latest"], shown & (near < ITSELF)))
     chosen = np.unique(np.concatenate(found))
     rest = np.setdiff1d(np.flatnonzero(shown), chosen)
     drawn = generator.permutation(rest)[: max(N_CANDIDATES - len(chosen), 0)]

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from recommender.retrieval.base import Candidates, Mask, Wanted
-from recommender.types import FloatArray
+from recommender.state import EVENT_WEIGHTS
+from recommender.types import FloatArray, IntArray, Profile
+
+N_LATEST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,30 @@ class VectorRetriever:
         if self.vectors is None or wanted.vector is None:
             return Candidates.none()
         return nearest(self.vectors, wanted.vector, limit=limit, allowed=wanted.allowed)
+
+
+@dataclass(frozen=True, slots=True)
+class LatestRetriever:
+    """What is nearest to the newest items of a history, each by itself: their mean may lie near to none of them."""
+
+    vectors: FloatArray | None
+
+    def retrieve(self, wanted: Wanted, *, limit: int) -> Candidates:
+        """Return items by their best cosine with one of the `N_LATEST` newest, these left out."""
+        latest = newest_items(wanted.profile)
+        if self.vectors is None or not len(latest):
+            return Candidates.none()
+        cosine = (self.vectors @ self.vectors[latest].T).max(axis=1)
+        cosine[latest] = 0
+        usable = cosine > 0 if wanted.allowed is None else (cosine > 0) & wanted.allowed
+        rows = np.flatnonzero(usable)
+        return Candidates.best(rows, cosine[rows], limit)
+
+
+def newest_items(profile: Profile) -> IntArray:
+    """Return the `N_LATEST` items (n,) of the newest telling events, newest first, each once."""
+    told = profile.item[(profile.item >= 0) & (EVENT_WEIGHTS[profile.type] > 0)]
+    return np.array(list(dict.fromkeys(told[::-1].tolist()))[:N_LATEST], np.int32)
 
 
 def nearest(vectors: FloatArray, vector: FloatArray, *, limit: int, allowed: Mask | None = None) -> Candidates:

@@ -14,8 +14,8 @@ import numpy as np
 from recommender import bundles
 from recommender.ml import export
 from recommender.ml.train import Artifacts, Progress, TrainingData, TrainingSettings, fit
-from recommender.retrieval.lexical import LexicalIndex
-from recommender.retrieval.wording import WordTable
+from recommender.retrieval.shelf import build_shelf
+from recommender.state import State
 from recommender.training import parity
 from recommender.training.matcher import Shown, fit_matcher
 from recommender.training.split import Split
@@ -138,7 +138,11 @@ def _fit_matcher(
     if len(split.judgements) < settings.least_judgements:
         return {}
     texts = split.items.texts
-    shown = Shown(LexicalIndex.build(texts, split.titles), WordTable.build(split.titles), None)
+    nothing = State.from_columns(
+        at=split.test_start, counts=np.zeros((len(texts), 4), np.float32), last_event_at=np.full(len(texts), -np.inf)
+    )
+    shelf = build_shelf(split.items, titles=split.titles, state=nothing)
+    shown = Shown(shelf.lexical, shelf.wording, None)
     return fit_matcher(
         split.judgements, shown, made.encoder, texts, folder,
         before=made.untuned_on_grades, settings=settings, progress=watch,
