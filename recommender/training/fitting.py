@@ -28,6 +28,9 @@ RECORD = "fitted.json"
 """Written last: a folder that has it is whole."""
 
 NEVER = 2**62
+LEAST_MINUTES, MANY = 3.0, 1.6
+LISTS, MOST_LISTS = 500, 1_600
+"""Lists per moment in the shortest run, and at most: 1,600 lists of six moments take 0.7 GB."""
 
 
 class Watching(Progress, Protocol):
@@ -93,6 +96,7 @@ def _settings(settings: Mapping[str, Any], folder: Path) -> TrainingSettings:
         n_threads=settings.get("n_threads"),
         horizon_days=float(settings.get("horizon_days", default.horizon_days)),
         step_days=settings.get("step_days"),
+        **_moments(float(settings["minutes"])),
         adaptation=Adaptation(settings.get("adaptation", default.adaptation)),
         mask=mask,
         tuning=Tuning(settings.get("tuning", default.tuning)),
@@ -101,6 +105,12 @@ def _settings(settings: Mapping[str, Any], folder: Path) -> TrainingSettings:
         least_examples=int(settings.get("least_examples", default.least_examples)),
         least_lists=int(settings.get("least_lists", default.least_lists)),
     )
+
+
+def _moments(minutes: float) -> dict[str, int]:
+    """How many moments and lists the head learns from: what three minutes allow, and more where there is more time."""
+    many = float(np.sqrt(max(minutes, LEAST_MINUTES) / LEAST_MINUTES))
+    return {"n_cutoffs": 4 if many < MANY else 6, "lists_per_cutoff": min(int(LISTS * many), MOST_LISTS)}
 
 
 def _read(folder: Path) -> Fitted:
