@@ -11,7 +11,7 @@ from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.utils.module_loading import import_string
 
 from recommender.exceptions import ConfigurationError
-from recommender.types import Adaptation, Tuning
+from recommender.types import Adaptation, Teaching, Tuning
 
 DEFAULTS: dict[str, Any] = {
     # Where bundles, checkpoints and run logs live; None: <BASE_DIR>/var/recommender.
@@ -24,6 +24,8 @@ DEFAULTS: dict[str, Any] = {
     "ADAPTATION": "auto",
     # How a run tunes the encoder on pairs: "full", "frozen", "lora", "adalora", "prefix", "ia3".
     "TUNING": "full",
+    # Whether a cross-encoder teaches the encoder: "auto" (with enough judgements and minutes), "on", "off".
+    "TEACHER": "auto",
     # Time box of one training run.
     "TRAINING_MINUTES": 3.0,
     "SEED": 0,
@@ -43,7 +45,11 @@ DEFAULTS: dict[str, Any] = {
     "DIVERSITY": 0.9,
 }
 
-CHOICES: dict[str, tuple[str, ...]] = {"ADAPTATION": tuple(Adaptation), "TUNING": tuple(Tuning)}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "ADAPTATION": tuple(Adaptation),
+    "TEACHER": tuple(Teaching),
+    "TUNING": tuple(Tuning),
+}
 """The known values of the settings that are one of a few; a run's own settings have the same names in lower case."""
 
 

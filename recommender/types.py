@@ -55,6 +55,14 @@ class Adaptation(enum.StrEnum):
     NEVER = "never"
 
 
+class Teaching(enum.StrEnum):
+    """Whether a cross-encoder is trained to teach the encoder; "auto": where evidence and time allow."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
 class Slot(enum.StrEnum):
     """A place on a page that asks for a list."""
 

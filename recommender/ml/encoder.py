@@ -236,7 +236,7 @@ def _train_tokenizer(texts: Sequence[str], n_words: int) -> PreTrainedTokenizerF
     wordpiece = BertWordPieceTokenizer(vocab=vocabulary, lowercase=True)
     wordpiece._tokenizer.post_processor = TemplateProcessing(
         single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")],
     )
     return PreTrainedTokenizerFast(

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from recommender.ml.contrastive import TuneSettings, freeze
+from recommender.ml.contrastive import freeze
 from recommender.ml.encoder import Encoder, low_precision
 from recommender.ml.loop import Box, LoopSettings, train
-from recommender.types import Judgements
+from recommender.types import FloatArray, IntArray, Judgements
 
 GOOD = 0.65
 """From this grade on an item counts as an answer: it is drawn to its query, and never pushed away from it."""
@@ -21,7 +21,10 @@ GOOD = 0.65
 
 @dataclass(frozen=True, slots=True)
 class GradedSettings:
-    """How the encoder learns from grades; `ranking` weighs the pairs within a query beside the answers in the batch."""
+    """How the encoder learns from grades; `ranking` weighs the pairs within a query beside the answers in the batch.
+
+    With a teacher, `teaching` weighs its order of `taught_queries` lists beside both, `items_per_query` items of each.
+    """
 
     n_steps: int = 3_000
     batch_queries: int = 16
@@ -32,6 +35,8 @@ class GradedSettings:
     frozen_layers: int = 2
     temperature: float = 0.05
     ranking: float = 1.0
+    teaching: float = 1.0
+    taught_queries: int = 8
     warmup: float = 0.03
     checkpoint_steps: int = 200
     kept_share: float = 0.3
@@ -44,6 +49,27 @@ class GradedSettings:
         return LoopSettings(**own, check_steps=self.n_steps, patience=1)
 
 
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """What a teacher thinks of pairs that nobody judged: query (n,) int32, row in `queries`; item (n,) int32; score
+    (n,) float32 logits. The first `n_judged` queries are those of the judgements, row by row; the rest is synthetic.
+    """
+
+    queries: tuple[str, ...]
+    n_judged: int
+    query: IntArray
+    item: IntArray
+    score: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def of_queries(self, chosen: npt.NDArray[np.bool_]) -> Taught:
+        """Keep some of the judged queries, chosen (n_judged,) bool, and every synthetic one."""
+        kept = np.append(chosen, np.ones(len(self.queries) - self.n_judged, bool))[self.query]
+        return Taught(self.queries, self.n_judged, self.query[kept], self.item[kept], self.score[kept])
+
+
 def tune_on_grades(
     encoder: Encoder,
     judged: Judgements,
@@ -52,25 +78,33 @@ def tune_on_grades(
     *,
     settings: GradedSettings | None = None,
     name: str = "graded",
+    taught: Taught | None = None,
 ) -> int:
     """Tune in place for `box.minutes` or `n_steps`, whichever is first; return the steps taken.
 
     Loss: InfoNCE of a query and one answer among the items of the batch (van den Oord et al. 2018, equation 4), both
     ways, plus RankNet (Burges et al. 2005, equation 3) over the items of one query, weighted by their gap in grade.
-    Checkpoints in `box.checkpoint_dir` go by `name`.
+    With a teacher also the divergence of its order over the items of a query from the encoder's (Hinton et al. 2015,
+    section 2), both as softmax. Checkpoints in `box.checkpoint_dir` go by `name`.
     """
     settings = settings or GradedSettings()
     lists = _Lists.of(judged)
+    lessons = _Lists.taught(taught) if taught is not None else _Lists()
     if not lists:
         return 0
     before = {key: value.clone() for key, value in encoder.model.state_dict().items()}
-    freeze(encoder, TuneSettings(frozen_layers=settings.frozen_layers))
+    freeze(encoder.model.bert, settings.frozen_layers)
 
     def backward(step: int) -> float:
         generator = np.random.default_rng((box.seed, step))
         places = lists.batch(step, settings.batch_queries, seed=box.seed)
         drawn = [lists[place].draw(settings.items_per_query, generator) for place in places]
         loss = _loss(encoder, [judged.queries[one.query] for one in drawn], drawn, texts, settings)
+        if taught is not None and lessons:
+            places = lessons.batch(step, settings.taught_queries, seed=box.seed)
+            told = [lessons[place].shuffled(settings.items_per_query, generator) for place in places]
+            asked = [taught.queries[one.query] for one in told]
+            loss = loss + settings.teaching * _divergence(encoder, asked, told, texts, settings)
         loss.backward()
         return float(loss.detach())
 
@@ -90,6 +124,8 @@ class _Drawn:
 
 @dataclass(frozen=True, slots=True)
 class _List:
+    """Items of one query; grade (k,): of people, or the scores of a teacher."""
+
     query: int
     item: npt.NDArray[np.integer]
     grade: npt.NDArray[np.floating]
@@ -102,16 +138,25 @@ class _List:
         places = np.r_[answer, rest].astype(np.int64)
         return _Drawn(self.query, self.item[places], self.grade[places])
 
+    def shuffled(self, most: int, generator: np.random.Generator) -> _Drawn:
+        """Choose up to `most` items at random."""
+        places = generator.permutation(len(self.item))[:most]
+        return _Drawn(self.query, self.item[places], self.grade[places])
+
 
 class _Lists(list[_List]):
     """The queries that have an answer, with all that was judged for them."""
 
     @classmethod
     def of(cls, judged: Judgements) -> _Lists:
-        order = np.argsort(judged.query, kind="stable")
-        cut = np.flatnonzero(np.diff(judged.query[order])) + 1
-        parts = [part for part in np.split(order, cut) if len(part) and judged.grade[part].max() >= GOOD]
+        parts = [part for part in _by_query(judged.query) if judged.grade[part].max() >= GOOD]
         return cls(_List(int(judged.query[part[0]]), judged.item[part], judged.grade[part]) for part in parts)
+
+    @classmethod
+    def taught(cls, taught: Taught) -> _Lists:
+        """The queries of which a teacher has ordered two items at least."""
+        parts = [part for part in _by_query(taught.query) if len(part) > 1]
+        return cls(_List(int(taught.query[part[0]]), taught.item[part], taught.score[part]) for part in parts)
 
     def batch(self, step: int, size: int, *, seed: int) -> list[int]:
         """Return the places of one step: each query comes once before any comes again."""
@@ -146,6 +191,29 @@ def _loss(
     margin = (own[:, None] - own[None, :]) * settings.temperature * 10
     ranked = (gap * nn.functional.softplus(-margin)).sum() / gap.sum().clamp(min=1e-6)
     return loss + settings.ranking * ranked
+
+
+def _divergence(
+    encoder: Encoder, queries: list[str], drawn: list[_Drawn], texts: Sequence[str], settings: GradedSettings
+) -> Tensor:
+    """Mean over the queries of KL(teacher, encoder) over the items of one; padded places have no share."""
+    asked = _encoded(encoder, queries)
+    shown = _encoded(encoder, [texts[row] for one in drawn for row in one.item])
+    sizes = [len(one.item) for one in drawn]
+    owner = torch.repeat_interleave(torch.arange(len(drawn)), torch.tensor(sizes)).to(asked.device)
+    place = torch.cat([torch.arange(size) for size in sizes]).to(asked.device)
+    ours = torch.full((len(drawn), max(sizes)), -1e4, device=asked.device)
+    theirs = ours.clone()
+    ours[owner, place] = (asked[owner] * shown).sum(dim=1) / settings.temperature
+    theirs[owner, place] = torch.from_numpy(np.concatenate([one.grade for one in drawn])).to(asked.device)
+    target, log_ours = theirs.log_softmax(dim=1), ours.log_softmax(dim=1)
+    return nn.functional.kl_div(log_ours, target, reduction="batchmean", log_target=True)
+
+
+def _by_query(query: IntArray) -> list[npt.NDArray[np.integer]]:
+    """Return the rows of each query, ascending."""
+    order = np.argsort(query, kind="stable")
+    return [part for part in np.split(order, np.flatnonzero(np.diff(query[order])) + 1) if len(part)]
 
 
 def _encoded(encoder: Encoder, texts: list[str], *, n_groups: int = 3) -> Tensor:

@@ -45,6 +45,22 @@ def popularity_share(lists: Sequence[Sequence[int]], popular: Collection[int]) -
     return float(np.mean(places)) if places else 0.0
 
 
+def pair_accuracy(group: npt.NDArray[np.integer], grades: Values, scores: Values, *, least_gap: float = 0.25) -> float:
+    """Share of the pairs within a group that scores order as grades do; equal scores count half, NaN without a pair.
+
+    Pairs whose grades differ by less than `least_gap` are left out: people disagree about them.
+    """
+    order = np.argsort(group, kind="stable")
+    grade, score = np.asarray(grades)[order], np.asarray(scores)[order]
+    right = total = 0.0
+    for part in np.split(np.arange(len(order)), np.flatnonzero(np.diff(group[order])) + 1):
+        above = grade[part, None] - grade[None, part] >= least_gap
+        margin = score[part, None] - score[None, part]
+        right += float((margin[above] > 0).sum() + 0.5 * (margin[above] == 0).sum())
+        total += float(above.sum())
+    return right / total if total else float("nan")
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """A mean difference with the bounds of its 95 % interval."""

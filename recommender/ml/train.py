@@ -21,21 +21,23 @@ from torch import Tensor
 from recommender.exceptions import RunError
 from recommender.features import BERT_FEATURES
 from recommender.head import Head
-from recommender.ml import adapters, context, loop, mlm, threads
+from recommender.ml import adapters, context, distillation, loop, mlm, threads
 from recommender.ml.adapters import AdapterSettings, AdapterWeights
 from recommender.ml.context import Context, ContextSettings, Trained, train_context
 from recommender.ml.contrastive import TuneSettings
+from recommender.ml.distillation import Lesson
 from recommender.ml.encoder import Encoder, load_encoder
 from recommender.ml.examples import Histories, Lists, Vectors, days, joined, lists_at
 from recommender.ml.forest import Forest, ForestSettings, fit_forest
-from recommender.ml.graded import GradedSettings, tune_on_grades
+from recommender.ml.graded import GradedSettings, Taught, tune_on_grades
 from recommender.ml.head import HeadSettings, calibrated, fit_head, judge
 from recommender.ml.metrics import best_threshold, reciprocal_rank
 from recommender.ml.pairs import build_pairs, known_items
+from recommender.ml.teacher import TeacherSettings, can_teach, pairs_from_histories
 from recommender.ml.visits import Batchable, examples
 from recommender.sequence import decayed_mean, sequence
 from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, build_state
-from recommender.types import Adaptation, FloatArray, Interactions, ItemTable, Judgements, Profile, Tuning
+from recommender.types import Adaptation, FloatArray, Interactions, ItemTable, Judgements, Profile, Teaching, Tuning
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +75,21 @@ class TrainingSettings:
     context: ContextSettings = field(default_factory=ContextSettings)
     head: HeadSettings = field(default_factory=HeadSettings)
     graded: GradedSettings = field(default_factory=GradedSettings)
+    teaching: Teaching = Teaching.AUTO
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
     forest: ForestSettings = field(default_factory=ForestSettings)
     least_pairs: int = 500
     least_examples: int = 200
     least_lists: int = 50
     least_judgements: int = 500
+    least_judgements_for_teacher: int = 20_000
     adaptation_share: float = 0.08
     adaptation_tolerance: float = 0.01
     tune_share: float = 0.22
     context_share: float = 0.13
     graded_share: float = 0.3
     fold_share: float = 0.15
+    teacher_share: float = 0.3
     checkpoint_dir: Path | None = None
 
 
@@ -121,13 +127,15 @@ class Artifacts:
     """What a run made; a stage that was skipped leaves None.
 
     text_vectors (n_items, d) float32 of unit length; delta (n_items, d) float32. untuned_on_grades: the encoder's
-    weights before it saw a judgement, for whoever has to judge queries that an encoder has not seen.
+    weights before it saw a judgement, for whoever has to judge queries that an encoder has not seen. taught: what a
+    teacher told it. skipped: stages that were not worth their time, with the reason in words.
     """
 
     encoder: Encoder
     items: ItemTable
     text_vectors: FloatArray
     untuned_on_grades: dict[str, Tensor] | None = None
+    taught: Taught | None = None
     adapter: AdapterWeights | None = None
     context: Context | None = None
     delta: FloatArray | None = None
@@ -138,6 +146,7 @@ class Artifacts:
     thresholds: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
 
     @property
     def item_vectors(self) -> FloatArray:
@@ -182,8 +191,12 @@ def fit(data: TrainingData, settings: TrainingSettings, progress: Progress | Non
             _adapt(made, settings, progress)
     with _timed("encoder", seconds, progress):
         _tune(made, behaviour, data.train_end, settings, progress)
-        _learn_grades(made, data.judgements, settings, progress)
+        lesson = _lesson(made, data, behaviour, settings)
+        _learn_grades(made, data.judgements, lesson, settings, progress)
         _encode(made)
+    if lesson and not progress.should_stop():
+        with _timed("teacher", seconds, progress):
+            _teach(made, lesson, settings, progress)
     with _timed("context", seconds, progress):
         _fit_context(made, behaviour, cutoffs, settings, progress)
     with _timed("head", seconds, progress):
@@ -296,15 +309,63 @@ def _tune(
     made.metrics["search_mrr_tuned"] = search_quality(encoder.encode, items.texts, made.text_vectors)
 
 
-def _learn_grades(made: Artifacts, judged: Judgements | None, settings: TrainingSettings, progress: Progress) -> None:
-    """Tune on graded answers, where there are enough, and remember the weights before it."""
+def _learn_grades(
+    made: Artifacts,
+    judged: Judgements | None,
+    lesson: Lesson | None,
+    settings: TrainingSettings,
+    progress: Progress,
+) -> None:
+    """Tune on graded answers, where there are enough, and remember the weights before it.
+
+    Before a lesson half as long, for it goes on with the grades, and without the queries that will judge it.
+    """
     if judged is None or len(judged) < settings.least_judgements or progress.should_stop():
         return
     made.untuned_on_grades = {name: value.clone() for name, value in made.encoder.model.state_dict().items()}
-    box = box_of(settings, progress, share=settings.graded_share)
-    n_steps = tune_on_grades(made.encoder, judged, made.items.texts, box, settings=settings.graded)
+    box = box_of(settings, progress, share=settings.graded_share / (2 if lesson else 1))
+    n_steps = tune_on_grades(
+        made.encoder, lesson.kept if lesson else judged, made.items.texts, box, settings=settings.graded
+    )
     made.metrics["encoder_graded_steps"] = float(n_steps)
     made.text_vectors = made.text_vectors[:0]
+
+
+def _lesson(made: Artifacts, data: TrainingData, behaviour: Interactions, settings: TrainingSettings) -> Lesson | None:
+    """What a teacher is to learn from: judgements, else, where it is asked for, histories. None with a reason."""
+    judged = data.judgements
+    if settings.teaching == Teaching.ON and not judged:
+        judged = pairs_from_histories(behaviour, data.items.texts, seed=settings.seed)
+    reason = distillation.why_not(
+        settings.teaching,
+        n_judged=len(judged or ()),
+        least=settings.least_judgements_for_teacher,
+        minutes=settings.minutes * settings.teacher_share,
+    )
+    if not reason and not can_teach(made.encoder):
+        reason = f"Tuning {settings.tuning.value} leaves no BERT that could be copied."
+    if reason or not judged:
+        made.skipped["teacher"] = reason
+        return None
+    return Lesson.of(judged, seed=settings.seed)
+
+
+def _teach(made: Artifacts, lesson: Lesson, settings: TrainingSettings, progress: Progress) -> None:
+    """Stage 2: a teacher learns, and the encoder from it; what made it worse is taken back."""
+    box = box_of(settings, progress, share=settings.teacher_share)
+    done = distillation.distil(
+        made.encoder,
+        lesson,
+        made.items.texts,
+        box,
+        vectors=made.text_vectors,
+        settings=settings.teacher,
+        graded=settings.graded,
+    )
+    made.taught = done.taught
+    made.metrics |= {f"teacher_{name}": value for name, value in done.figures.items()}
+    if done.taught is not None:
+        made.text_vectors = made.encoder.encode(made.items.texts)
 
 
 def box_of(settings: TrainingSettings, progress: Progress, *, share: float) -> loop.Box:

@@ -19,7 +19,7 @@ from recommender.state import State
 from recommender.training import parity
 from recommender.training.matcher import Shown, fit_matcher
 from recommender.training.split import Split
-from recommender.types import Adaptation, FloatArray, Tuning
+from recommender.types import Adaptation, FloatArray, Teaching, Tuning
 
 FIT_SHARE = 0.6
 """Share of the time box that tuning is told of: reading, encoding, export and evaluation take the rest."""
@@ -42,11 +42,13 @@ class Watching(Progress, Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fitted:
-    """`folder` holds the files of a bundle; text_vectors (n_items, d) float32; metrics: numbers by name."""
+    """`folder` holds the files of a bundle; text_vectors (n_items, d) float32; metrics: numbers by name;
+    skipped: stages with the reason why."""
 
     folder: Path
     text_vectors: FloatArray
     metrics: Mapping[str, float]
+    skipped: Mapping[str, str]
 
 
 def fitted(split: Split, settings: Mapping[str, Any], folder: Path, watch: Watching) -> Fitted:
@@ -61,7 +63,12 @@ def fitted_untuned(split: Split, settings: Mapping[str, Any], folder: Path, watc
     if not (folder / RECORD).is_file():
         tuned = _settings(settings, folder)
         untuned = dataclasses.replace(
-            tuned, minutes=tuned.minutes / 2, least_pairs=NEVER, adaptation=Adaptation.NEVER, tuning=Tuning.FROZEN
+            tuned,
+            minutes=tuned.minutes / 2,
+            least_pairs=NEVER,
+            adaptation=Adaptation.NEVER,
+            tuning=Tuning.FROZEN,
+            teaching=Teaching.OFF,
         )
         _fit(split, untuned, folder, watch)
     return _read(folder)
@@ -84,10 +91,20 @@ def encoder_figures(settings: Mapping[str, Any], metrics: Mapping[str, float]) -
     return {"tuning": str(settings.get("tuning", Tuning.FULL)), **figures}
 
 
+def teacher_figures(made: Fitted) -> dict[str, Any]:
+    """The teacher's part of `Run.metrics`: its and the student's accuracy on held-out queries, or why it has none."""
+    if "teacher" in made.skipped:
+        return {"skipped": made.skipped["teacher"]}
+    prefix = "teacher_"
+    figures = {name.removeprefix(prefix): value for name, value in made.metrics.items() if name.startswith(prefix)}
+    return {name: value for name, value in figures.items() if value == value}
+
+
 def _settings(settings: Mapping[str, Any], folder: Path) -> TrainingSettings:
     """The run's settings as training takes them; a run may lower the evidence that a stage needs."""
     spec = str(settings.get("encoder", "auto"))
     default = TrainingSettings()
+    n_cutoffs, n_lists = _moments(float(settings["minutes"]))
     mask = dataclasses.replace(default.mask, least_texts=int(settings.get("least_texts", default.mask.least_texts)))
     return TrainingSettings(
         minutes=float(settings["minutes"]) * FIT_SHARE,
@@ -96,26 +113,32 @@ def _settings(settings: Mapping[str, Any], folder: Path) -> TrainingSettings:
         n_threads=settings.get("n_threads"),
         horizon_days=float(settings.get("horizon_days", default.horizon_days)),
         step_days=settings.get("step_days"),
-        **_moments(float(settings["minutes"])),
+        n_cutoffs=n_cutoffs,
+        lists_per_cutoff=n_lists,
         adaptation=Adaptation(settings.get("adaptation", default.adaptation)),
         mask=mask,
         tuning=Tuning(settings.get("tuning", default.tuning)),
+        teaching=Teaching(settings.get("teacher", default.teaching)),
         checkpoint_dir=folder / "checkpoints",
         least_pairs=int(settings.get("least_pairs", default.least_pairs)),
         least_examples=int(settings.get("least_examples", default.least_examples)),
         least_lists=int(settings.get("least_lists", default.least_lists)),
+        least_judgements_for_teacher=int(
+            settings.get("least_judgements_for_teacher", default.least_judgements_for_teacher)
+        ),
     )
 
 
-def _moments(minutes: float) -> dict[str, int]:
-    """How many moments and lists the head learns from: what three minutes allow, and more where there is more time."""
+def _moments(minutes: float) -> tuple[int, int]:
+    """How many moments and lists of each the head learns from: as three minutes allow, more where there is time."""
     many = float(np.sqrt(max(minutes, LEAST_MINUTES) / LEAST_MINUTES))
-    return {"n_cutoffs": 4 if many < MANY else 6, "lists_per_cutoff": min(int(LISTS * many), MOST_LISTS)}
+    return 4 if many < MANY else 6, min(int(LISTS * many), MOST_LISTS)
 
 
 def _read(folder: Path) -> Fitted:
-    metrics: dict[str, float] = json.loads((folder / RECORD).read_text())
-    return Fitted(folder / "bundle", np.load(folder / "text_vectors.npy", allow_pickle=False), metrics)
+    record = json.loads((folder / RECORD).read_text())
+    text_vectors = np.load(folder / "text_vectors.npy", allow_pickle=False)
+    return Fitted(folder / "bundle", text_vectors, record["metrics"], record["skipped"])
 
 
 def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Watching) -> None:
@@ -138,7 +161,7 @@ def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Watching
     export.write(made, folder / "bundle")
     parity.record(made, split, folder, seed=settings.seed)
     np.save(folder / "text_vectors.npy", made.text_vectors, allow_pickle=False)
-    (folder / RECORD).write_text(json.dumps(made.metrics))
+    (folder / RECORD).write_text(json.dumps({"metrics": made.metrics, "skipped": made.skipped}))
 
 
 def _fit_matcher(
@@ -155,5 +178,5 @@ def _fit_matcher(
     shown = Shown(shelf.lexical, shelf.wording, None)
     return fit_matcher(
         split.judgements, shown, made.encoder, texts, folder,
-        before=made.untuned_on_grades, settings=settings, progress=watch,
+        before=made.untuned_on_grades, taught=made.taught, settings=settings, progress=watch,
     )  # fmt: skip

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from recommender.ml import trees
 from recommender.ml.encoder import Encoder
-from recommender.ml.graded import tune_on_grades
+from recommender.ml.graded import Taught, tune_on_grades
 from recommender.ml.train import Progress, TrainingSettings, box_of
 from recommender.ml.trees import TreeSettings
 from recommender.ranking import MATCHER
@@ -52,6 +52,7 @@ def fit_matcher(
     folder: Path,
     *,
     before: Mapping[str, Any] | None,
+    taught: Taught | None = None,
     settings: TrainingSettings,
     progress: Progress,
 ) -> dict[str, float]:
@@ -60,6 +61,7 @@ def fit_matcher(
     The trees must see the encoder's opinion of queries that it was not tuned on, or they would trust it too much: so
     each half of the queries is described by an encoder that was tuned on the other half (stacking: Wolpert 1992).
     before: the encoder's weights before it saw any judgement, None where it never saw one.
+    taught: what a teacher told the encoder, which is told to each half as far as it is of its queries.
     """
     plan = _Plan.of(judged, len(texts), seed=settings.seed)
     if plan is None:
@@ -67,7 +69,7 @@ def fit_matcher(
     rows = np.zeros((len(plan.query), len(MATCH_FEATURES)), np.float32)
     fold_of = np.random.default_rng(settings.seed).integers(0, N_FOLDS, len(judged.queries))
     for fold in range(N_FOLDS):
-        reader = _tuned_without(fold_of == fold, judged, encoder, texts, before, settings, progress, fold=fold)
+        reader = _tuned_without(fold_of == fold, judged, encoder, texts, before, taught, settings, progress, fold=fold)
         here = np.flatnonzero(fold_of[plan.query] == fold)
         rows[here] = _described(judged.queries, plan.query[here], plan.item[here], shelf, reader, texts)
         if progress.should_stop():
@@ -106,6 +108,7 @@ def _tuned_without(
     encoder: Encoder,
     texts: tuple[str, ...],
     before: Mapping[str, Any] | None,
+    taught: Taught | None,
     settings: TrainingSettings,
     progress: Progress,
     *,
@@ -123,6 +126,7 @@ def _tuned_without(
         box_of(settings, progress, share=settings.fold_share),
         settings=settings.graded,
         name=f"graded-without-{fold}",
+        taught=None if taught is None else taught.of_queries(~left_out),
     )
     return reader
 

@@ -19,7 +19,7 @@ from recommender.state import build_state
 from recommender.supervision import log_path
 from recommender.training import evaluation
 from recommender.training.bench import Bench, simple_rankers
-from recommender.training.fitting import Fitted, encoder_figures, fitted, fitted_untuned, head_figures
+from recommender.training.fitting import Fitted, encoder_figures, fitted, fitted_untuned, head_figures, teacher_figures
 from recommender.training.gate import CHAMPION, LEAST_CASES, RANKER, SEARCH_TOLERANCE, Decision, Evidence, decide
 from recommender.training.guardrails import Judged, as_rows, guardrails
 from recommender.training.search_guard import search_figures, search_gain
@@ -159,6 +159,7 @@ def _judge(run: Run, bench: Bench, made: Fitted, some: list[evaluation.Case], wa
         "served": decision.served,
         "heads": head_figures(made.metrics),
         "encoder": encoder_figures(run.settings, made.metrics),
+        "teacher": teacher_figures(made),
         "search": search,
         "guardrails": as_rows(rails),
         "rolling": rolling(bench.split, seconds=float(run.settings["minutes"]) * 60 * ROLLING_SHARE, seed=seed),
