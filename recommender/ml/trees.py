@@ -20,7 +20,10 @@ PARITY = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class TreeSettings:
-    """How a forest is grown; l2 is LightGBM's `lambda_l2`, `share` of rows and columns that each tree sees."""
+    """How a forest is grown; l2 is LightGBM's `lambda_l2`, `share` of rows and columns that each tree sees.
+
+    n_bins: LightGBM's `max_bin`, at its documentation's advice for speed a quarter of its default.
+    """
 
     n_trees: int = 400
     learning_rate: float = 0.03
@@ -29,6 +32,7 @@ class TreeSettings:
     l2: float = 5.0
     row_share: float = 0.7
     column_share: float = 0.5
+    n_bins: int = 63
     n_threads: int = 1
     seed: int = 0
 
@@ -58,6 +62,7 @@ def grow(
         "bagging_fraction": settings.row_share,
         "bagging_freq": 1,
         "feature_fraction": settings.column_share,
+        "max_bin": settings.n_bins,
         "num_threads": settings.n_threads,
         "seed": settings.seed,
         "deterministic": True,
@@ -66,7 +71,9 @@ def grow(
     }
     if label_gain is not None:
         parameters["label_gain"] = list(label_gain)
-    data = lightgbm.Dataset(rows, target, group=group, weight=weight, free_raw_data=True)
+    data = lightgbm.Dataset(
+        np.ascontiguousarray(rows), np.ascontiguousarray(target), group=group, weight=weight, free_raw_data=True
+    )
     return lightgbm.train(parameters, data, settings.n_trees)
 
 

@@ -246,7 +246,7 @@ def _read(
 
 
 def _head(spoken: Sequence[str]) -> int:
-    ends = [place for place, word in enumerate(spoken) if place >= 2 and word in HEAD_ENDS]
+    ends = [place for place, word in enumerate(spoken) if place >= 1 and word in HEAD_ENDS]
     return (ends[0] if ends else max(len(spoken), 1)) - 1
 
 
