@@ -45,11 +45,12 @@ def grow(
     group: npt.NDArray[np.integer] | None = None,
     weight: FloatArray | None = None,
     settings: TreeSettings | None = None,
-    label_gain: Sequence[float] | None = None,
+    rising: Sequence[int] = (),
 ) -> Any:
     """Fit a LightGBM booster (Ke et al. 2017) on rows (n, f) and target (n,).
 
-    group: rows per list, in order, for the ranking objectives. Raises MissingDependency without LightGBM.
+    group: rows per list, in order, for the ranking objectives. rising: columns in which the score may not fall. Raises
+    MissingDependency without LightGBM.
     """
     lightgbm = _lightgbm()
     settings = settings or TreeSettings()
@@ -69,8 +70,8 @@ def grow(
         "force_row_wise": True,
         "verbose": -1,
     }
-    if label_gain is not None:
-        parameters["label_gain"] = list(label_gain)
+    if len(rising):
+        parameters["monotone_constraints"] = [int(place in rising) for place in range(rows.shape[1])]
     data = lightgbm.Dataset(
         np.ascontiguousarray(rows), np.ascontiguousarray(target), group=group, weight=weight, free_raw_data=True
     )
