@@ -31,6 +31,7 @@ __all__ = [
     "read_dataset",
     "read_interactions",
     "read_items",
+    "read_once",
     "read_titles",
     "save",
     "summary",
@@ -55,9 +56,10 @@ class Dataset:
     taken_at: float
 
 
-def read_items() -> ItemTable:
-    """Every item that was ever known, inactive ones too: their behaviour still teaches. One query per 20,000."""
-    rows = list(_pages(Item.objects, ("pk", "item_id", "text", "category", "price", "first_seen_at", "is_active")))
+def read_items(*, until: dt.datetime | None = None) -> ItemTable:
+    """Every item that was known before `until`, inactive ones too: their behaviour still teaches. 20,000 a query."""
+    items = Item.objects.all() if until is None else Item.objects.filter(first_seen_at__lt=until)
+    rows = list(_pages(items, ("pk", "item_id", "text", "category", "price", "first_seen_at", "is_active")))
     names = tuple(sorted({row[3] for row in rows if row[3]}))
     code = {name: place for place, name in enumerate(names)} | {"": -1}
     return ItemTable(
@@ -77,13 +79,19 @@ def read_titles(items: ItemTable) -> tuple[str, ...]:
     return tuple(titles.get(item_id, "") for item_id in items.ids)
 
 
-def read_interactions(items: ItemTable, *, until: dt.datetime | None = None) -> Recorded:
+def read_interactions(
+    items: ItemTable, *, until: dt.datetime | None = None, received_until: dt.datetime | None = None
+) -> Recorded:
     """Every event before `until` as it was recorded, ascending by time; one query per 20,000 events.
+
+    `received_until` leaves out what happened before it but was not known yet.
 
     Visitors of one user share a row. Who has not consented, or has switched profiling off, is nobody (-1): such
     events feed popularity and co-purchase only.
     """
     events = Event.objects.all() if until is None else Event.objects.filter(occurred_at__lt=until)
+    if received_until is not None:
+        events = events.filter(received_at__lt=received_until)
     rows = list(_pages(events, EVENT_COLUMNS))
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(EVENT_COLUMNS)
     _, visitor_ids, item_ids, types, times, quantities, order_ids, queries, bots = columns
@@ -108,10 +116,26 @@ def read_interactions(items: ItemTable, *, until: dt.datetime | None = None) -> 
     return recorded.take(np.argsort(recorded.interactions.time, kind="stable"))
 
 
-def read_dataset() -> Dataset:
-    """Everything that a run needs, as it is now."""
-    now, items = timezone.now(), read_items()
-    return Dataset(items, read_titles(items), read_interactions(items), now.timestamp())
+def read_dataset(*, as_of: float | None = None) -> Dataset:
+    """Everything that a run needs, as it is now, or without what came in after `as_of` (seconds since the epoch).
+
+    The past can be read again only as far as it was kept: what was erased or changed since is not as it was.
+    """
+    if as_of is None:
+        now, items = timezone.now(), read_items()
+        return Dataset(items, read_titles(items), read_interactions(items), now.timestamp())
+    then = dt.datetime.fromtimestamp(as_of, dt.UTC)
+    items = read_items(until=then)
+    return Dataset(items, read_titles(items), read_interactions(items, until=then, received_until=then), as_of)
+
+
+def read_once(folder: Path, *, as_of: float | None = None) -> Dataset:
+    """What an interrupted run has read into its folder already, else the dataset, saved there."""
+    found = load(folder)
+    if found is None:
+        found = read_dataset() if as_of is None else read_dataset(as_of=as_of)
+        save(found, folder)
+    return found
 
 
 def user_item_matrix(interactions: Interactions, items: ItemTable) -> sparse.csr_matrix:

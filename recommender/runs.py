@@ -16,7 +16,7 @@ from django.db import models, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from recommender import conf
+from recommender import conf, tunings
 from recommender.exceptions import LeaseLost, RunError
 from recommender.models import Bundle, Run
 
@@ -41,16 +41,20 @@ class Figures:
     metrics: dict[str, Any] | None = None
     losses: Sequence[dict[str, Any]] | None = None
     seconds: dict[str, float] | None = None
+    provenance: dict[str, Any] | None = None
 
     def columns(self) -> dict[str, Any]:
         """The columns that are given; a long loss curve is thinned to `MAX_LOSSES` points."""
-        given: dict[str, Any] = {"report": self.report, "metrics": self.metrics, "seconds": self.seconds}
+        names = ("report", "metrics", "seconds", "provenance")
+        given: dict[str, Any] = {name: getattr(self, name) for name in names}
         if self.losses is not None:
             given["losses"] = thinned(self.losses)
         return {name: value for name, value in given.items() if value is not None}
 
 
-def request_run(*, trigger: str, user: Any = None, settings: dict[str, Any] | None = None) -> Run:
+def request_run(
+    *, trigger: str, user: Any = None, settings: dict[str, Any] | None = None, kind: Run.Kind = Run.Kind.TRAINING
+) -> Run:
     """Queue a run. Raises RunError that names the one that is still active: there is one at a time."""
     with transaction.atomic():
         # One row that always exists is the lock: two requests at once must see each other.
@@ -62,8 +66,21 @@ def request_run(*, trigger: str, user: Any = None, settings: dict[str, Any] | No
                 f"time. Wait for it, or cancel it with `recommender_train --cancel` or in the admin."
             )
         return Run.objects.create(
-            trigger=trigger, requested_by=user, settings={**_settings(), **(settings or {})}, stage="waiting"
+            kind=kind,
+            trigger=trigger,
+            requested_by=user,
+            settings=_settings(kind, settings or {}),
+            stage="waiting",
         )
+
+
+def repeat(run: Run, *, trigger: str, user: Any = None) -> Run:
+    """Queue a run with the settings of another, on the data of its time. Raises RunError where those are not known."""
+    taken_at = run.provenance.get("taken_at")
+    if run.kind != Run.Kind.TRAINING or taken_at is None:
+        raise RunError(f"Run {run.pk} cannot be repeated: it is no training, or it never read its data.")
+    told = {"knobs": {}, **run.settings, "as_of": taken_at, "like": run.pk}
+    return request_run(trigger=trigger, user=user, settings=told)
 
 
 def cancel(run: Run, *, user: Any = None) -> None:
@@ -180,8 +197,17 @@ def thinned(points: Sequence[dict[str, Any]], most: int = MAX_LOSSES) -> list[di
     return [points[round(place * step)] for place in range(most)]
 
 
-def _settings() -> dict[str, Any]:
-    return {"minutes": conf.get("TRAINING_MINUTES"), "seed": conf.get("SEED"), "encoder": conf.get("ENCODER")}
+def _settings(kind: Run.Kind, given: dict[str, Any]) -> dict[str, Any]:
+    minutes = conf.get("TUNING_MINUTES" if kind == Run.Kind.TUNING else "TRAINING_MINUTES")
+    told = {
+        "minutes": minutes,
+        "seed": conf.get("SEED"),
+        "encoder": conf.get("ENCODER"),
+        "knobs": tunings.accepted_knobs(),
+    } | given
+    if kind == Run.Kind.TUNING:
+        told.setdefault("trial_minutes", tunings.trial_minutes(float(told["minutes"])))
+    return told
 
 
 def _held(run_id: int, token: int) -> models.QuerySet[Run]:

@@ -96,13 +96,13 @@ def test_same_seed_gives_the_same_encoder():
 def test_resumed_tuning_equals_uninterrupted_tuning(tmp_path):
     state = build_state(EVENTS, ITEMS, at=END)
     drawn = pairs.build_pairs(EVENTS, ITEMS, state)
-    settings = TuneSettings(n_steps=6, batch_pairs=8, checkpoint_steps=3, dropout=0.0)
+    settings = TuneSettings(n_steps=6, batch_pairs=8, checkpoint_steps=3)
     whole, broken = build_scratch(ITEMS.texts), build_scratch(ITEMS.texts)
     fine_tune(whole, drawn, minutes=1e9, settings=settings)
     taken = iter([False] * 3 + [True] * 9)
     fine_tune(broken, drawn, minutes=1e9, settings=settings, should_stop=lambda: next(taken), checkpoint_dir=tmp_path)
     resumed = build_scratch(ITEMS.texts)
-    assert fine_tune(resumed, drawn, minutes=1e9, settings=settings, checkpoint_dir=tmp_path) == 6
+    assert fine_tune(resumed, drawn, minutes=1e9, settings=settings, checkpoint_dir=tmp_path).n_steps == 6
     np.testing.assert_allclose(resumed.encode(ITEMS.texts), whole.encode(ITEMS.texts), atol=1e-5)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from recommender.ml.encoder import Encoder, low_precision
+from recommender.ml.pace import STEPS, STOP, Pace
 from recommender.ml.pairs import Pairs, draw, false_negatives
 from recommender.types import FloatArray
 
@@ -36,6 +36,14 @@ class TuneSettings:
     checkpoint_steps: int = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """Steps taken, those before a resumption included, and what ended them."""
+
+    n_steps: int
+    ended_by: str
+
+
 def fine_tune(
     encoder: Encoder,
     pairs: Pairs,
@@ -47,36 +55,36 @@ def fine_tune(
     on_step: Callable[[int, int, float], None] = lambda step, total, loss: None,
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_dir: Path | None = None,
-) -> int:
-    """Tune in place with symmetric InfoNCE (van den Oord et al. 2018, equation 4); return the steps taken.
+) -> Tuned:
+    """Tune in place with symmetric InfoNCE (van den Oord et al. 2018, equation 4).
 
     Stops after `n_steps` or `minutes`, whichever is first; the rate falls with the nearer of both. base_vectors
     (n_items, d): vectors of the untuned encoder, to which titles are pulled back so that search keeps what it knew.
-    A checkpoint in `checkpoint_dir` is resumed.
+    A checkpoint in `checkpoint_dir` is resumed, with the same result as without the interruption.
     """
     settings = settings or TuneSettings()
-    torch.manual_seed(seed)
     model = _prepare(encoder, settings)
     optimizer = _optimizer(model, settings)
     step = _resume(checkpoint_dir, model, optimizer)
-    started, loss_value = time.monotonic(), 0.0
+    pace = Pace(minutes, settings.n_steps, first_step=step)
     while step < settings.n_steps and not should_stop():
-        spent = (time.monotonic() - started) / max(minutes * 60, 1e-9)
-        if spent >= 1:
+        progress = pace.share(step)
+        if progress >= 1:
             break
-        _set_rate(optimizer, settings, progress=max(step / settings.n_steps, spent), step=step)
+        _set_rate(optimizer, settings, progress=progress, step=step)
         generator = np.random.default_rng((seed, step))
+        torch.manual_seed(int(generator.integers(2**31)))  # dropout of a resumed tuning is that of a whole one
         loss = _loss(encoder, pairs, settings, base_vectors, generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        step, loss_value = step + 1, float(loss.detach())
-        on_step(step, settings.n_steps, loss_value)
+        step += 1
+        on_step(step, settings.n_steps, float(loss.detach()))
         if checkpoint_dir and step % settings.checkpoint_steps == 0:
             _save(checkpoint_dir, model, optimizer, step)
     model.eval()
-    return step
+    return Tuned(step, pace.ended_by(STEPS if step >= settings.n_steps else STOP))
 
 
 def _loss(

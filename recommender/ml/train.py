@@ -21,11 +21,12 @@ from recommender.features import BERT_FEATURES
 from recommender.head import Head
 from recommender.ml import context, threads
 from recommender.ml.context import Batchable, Context, ContextSettings, Trained, train_context
-from recommender.ml.contrastive import TuneSettings, fine_tune
-from recommender.ml.encoder import Encoder, load_encoder
+from recommender.ml.contrastive import Tuned, TuneSettings, fine_tune
+from recommender.ml.encoder import Encoder, fingerprint, load_encoder
 from recommender.ml.examples import Histories, Lists, Vectors, days, joined, lists_at
 from recommender.ml.head import HeadSettings, calibrated, fit_head, judge
 from recommender.ml.metrics import best_threshold, reciprocal_rank
+from recommender.ml.pace import EVIDENCE, STEPS
 from recommender.ml.pairs import Pairs, build_pairs, known_items
 from recommender.sequence import decayed_mean, sequence
 from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, build_state
@@ -98,7 +99,8 @@ class Silent:
 class Artifacts:
     """What a run made; a stage that was skipped leaves None.
 
-    text_vectors (n_items, d) float32 of unit length; delta (n_items, d) float32.
+    text_vectors (n_items, d) float32 of unit length; delta (n_items, d) float32. base_encoder: fingerprint before
+    tuning. ended_by: by stage, a word of `pace`.
     """
 
     encoder: Encoder
@@ -112,6 +114,8 @@ class Artifacts:
     thresholds: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    base_encoder: str = ""
+    ended_by: dict[str, str] = field(default_factory=dict)
 
     @property
     def item_vectors(self) -> FloatArray:
@@ -141,14 +145,16 @@ def fit(data: TrainingData, settings: TrainingSettings, progress: Progress | Non
     behaviour = until(data.interactions, cutoffs.behaviour_end)
     seconds: dict[str, float] = {}
     with _timed("encoder", seconds, progress):
-        made = _encoder(data, behaviour, settings, progress)
+        made = fit_encoder(data, behaviour, settings, progress)
     made.seconds = seconds
     with _timed("context", seconds, progress):
-        _fit_context(made, behaviour, cutoffs, settings, progress)
+        fit_context(made, behaviour, cutoffs, settings, progress)
     with _timed("head", seconds, progress):
-        _fit_head(made, data, cutoffs, settings, progress)
+        lists = head_lists(made, data, cutoffs, settings, progress)
+        fit_head_on(made, lists, cutoffs, settings, progress)
+        _fit_baseline(made, lists, cutoffs, settings, progress)
     with _timed("refresh", seconds, progress):
-        _refresh_context(made, until(data.interactions, data.train_end), settings, progress)
+        refresh_context(made, until(data.interactions, data.train_end), settings, progress)
     _judge(made, data, settings, progress)
     for name, value in made.metrics.items():
         progress.metric(name, value)
@@ -198,24 +204,27 @@ def search_quality(
     return float(np.mean(ranks)) if ranks else 0.0
 
 
-def _encoder(data: TrainingData, behaviour: Interactions, settings: TrainingSettings, progress: Progress) -> Artifacts:
+def fit_encoder(
+    data: TrainingData, behaviour: Interactions, settings: TrainingSettings, progress: Progress
+) -> Artifacts:
+    """Load the encoder and tune it on the pairs of `behaviour`, where these are enough."""
     items = data.items
     encoder = load_encoder(settings.encoder, items.texts, seed=settings.seed)
     state = build_state(behaviour, items, at=float(behaviour.time[-1]) + 1 if len(behaviour) else data.train_end)
     pairs = build_pairs(behaviour, items, state)
     base = encoder.encode(items.texts)
-    made = Artifacts(encoder, items, base)
+    made = Artifacts(encoder, items, base, base_encoder=fingerprint(encoder), ended_by={"encoder": EVIDENCE})
     if len(pairs) < settings.least_pairs or progress.should_stop():
         return made
     made.metrics["search_mrr_untuned"] = search_quality(encoder.encode, items.texts, base)
-    _tune(encoder, pairs, base, settings, progress)
+    made.ended_by["encoder"] = _tune(encoder, pairs, base, settings, progress).ended_by
     made.text_vectors = encoder.encode(items.texts)
     made.metrics["search_mrr_tuned"] = search_quality(encoder.encode, items.texts, made.text_vectors)
     return made
 
 
-def _tune(encoder: Encoder, pairs: Pairs, base: FloatArray, settings: TrainingSettings, progress: Progress) -> None:
-    fine_tune(
+def _tune(encoder: Encoder, pairs: Pairs, base: FloatArray, settings: TrainingSettings, progress: Progress) -> Tuned:
+    return fine_tune(
         encoder,
         pairs,
         minutes=settings.minutes * settings.tune_share,
@@ -228,9 +237,11 @@ def _tune(encoder: Encoder, pairs: Pairs, base: FloatArray, settings: TrainingSe
     )
 
 
-def _fit_context(
+def fit_context(
     made: Artifacts, behaviour: Interactions, cutoffs: Cutoffs, settings: TrainingSettings, progress: Progress
 ) -> None:
+    """Train U and δ before the first moment of the head; keep them if any epoch was better than none."""
+    made.ended_by["context"] = EVIDENCE
     histories = Histories(behaviour)
     check_from = float(np.quantile(behaviour.time, 0.9)) if len(behaviour) else cutoffs.behaviour_end
     cut = partial(context.examples, histories, new_weight=settings.context.new_weight, seed=settings.seed)
@@ -239,11 +250,12 @@ def _fit_context(
     if len(data) < settings.least_examples or not len(check) or progress.should_stop():
         return
     trained = _train_context(made, behaviour, data, check, settings, progress)
+    made.ended_by["context"] = trained.ended_by
     if trained.n_epochs:
         made.context, made.delta, made.n_context_epochs = trained.model, trained.delta, trained.n_epochs
 
 
-def _refresh_context(made: Artifacts, behaviour: Interactions, settings: TrainingSettings, progress: Progress) -> None:
+def refresh_context(made: Artifacts, behaviour: Interactions, settings: TrainingSettings, progress: Progress) -> None:
     """Train U and δ anew up to `train_end`, for as many epochs as were best: what is served knows the newest items."""
     if made.context is None or progress.should_stop():
         return
@@ -253,6 +265,7 @@ def _refresh_context(made: Artifacts, behaviour: Interactions, settings: Trainin
     )  # fmt: skip
     again = replace(settings, context=replace(settings.context, n_epochs=made.n_context_epochs))
     trained = _train_context(made, behaviour, data, None, again, progress)
+    made.ended_by["refresh"] = trained.ended_by
     made.context, made.delta = trained.model, trained.delta
 
 
@@ -278,23 +291,53 @@ def _train_context(
     )
 
 
-def _fit_head(
+def head_lists(
     made: Artifacts, data: TrainingData, cutoffs: Cutoffs, settings: TrainingSettings, progress: Progress
-) -> None:
+) -> tuple[Lists, Lists]:
+    """Return the lists that the head learns from, and later ones that calibrate it."""
     asked = _Asker(made, data, settings, progress)
     lists = joined([asked(at, days(cutoffs.horizon_days)) for at in cutoffs.head])
-    check = asked(cutoffs.validation, data.train_end - cutoffs.validation)
+    return lists, asked(cutoffs.validation, data.train_end - cutoffs.validation)
+
+
+def fit_head_on(
+    made: Artifacts, told: tuple[Lists, Lists], cutoffs: Cutoffs, settings: TrainingSettings, progress: Progress
+) -> None:
+    """Fit the head on what `head_lists` returned, where that is enough."""
+    lists, check = told
+    made.ended_by["head"] = EVIDENCE
     if len(lists) < settings.least_lists or not check.labels.any() or progress.should_stop():
         return
-    fitted = partial(
-        fit_head, lists, horizon_days=cutoffs.horizon_days, settings=settings.head, should_stop=progress.should_stop
+    made.ended_by["head"] = STEPS
+    fitted = fit_head(
+        lists,
+        horizon_days=cutoffs.horizon_days,
+        settings=settings.head,
+        on_step=progress.step,
+        should_stop=progress.should_stop,
     )
-    made.head = calibrated(fitted(on_step=progress.step), check)
-    made.baseline = calibrated(fitted(without=BERT_FEATURES), check)
+    made.head = calibrated(fitted, check)
     rows, labels = check.flat()
     threshold = best_threshold(labels, made.head.calibrate(made.head.logits(rows)))
     made.thresholds = {"buy": threshold}
     made.metrics |= {f"validation_{k}": v for k, v in judge(made.head, check, threshold=threshold).items()}
+
+
+def _fit_baseline(
+    made: Artifacts, told: tuple[Lists, Lists], cutoffs: Cutoffs, settings: TrainingSettings, progress: Progress
+) -> None:
+    """The same head without BERT: what the gate compares with."""
+    if made.head is None:
+        return
+    lists, check = told
+    fitted = fit_head(
+        lists,
+        horizon_days=cutoffs.horizon_days,
+        without=BERT_FEATURES,
+        settings=settings.head,
+        should_stop=progress.should_stop,
+    )
+    made.baseline = calibrated(fitted, check)
 
 
 def _judge(made: Artifacts, data: TrainingData, settings: TrainingSettings, progress: Progress) -> None:
