@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import logging
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -207,6 +208,7 @@ def _settings(kind: Run.Kind, given: dict[str, Any]) -> dict[str, Any]:
     } | given
     if kind == Run.Kind.TUNING:
         told.setdefault("trial_minutes", tunings.trial_minutes(float(told["minutes"])))
+        told.setdefault("study", uuid.uuid4().hex)  # names its file: numbers of runs begin again with a new database
     return told
 
 

@@ -28,8 +28,6 @@ OVERTIME_FACTOR, OVERTIME_SECONDS = 3.0, 900.0
 """The time box is kept by the training itself; what runs this much longer hangs."""
 
 N_LOG_LINES = 8
-STUDY_FILE = "study.journal"
-"""What a tuning has tried, beside the log of its run: both stay when the run has ended."""
 
 
 def supervise(run_id: int) -> bool:

@@ -51,9 +51,13 @@ def accept(run: Run) -> None:
     logger.info("later runs use the settings of run %s", run.pk)
 
 
-def withdraw() -> None:
-    """Go back to the defaults."""
+def withdraw() -> Run:
+    """Go back to the defaults; return the tuning that counted until now. Raises RunError where none did."""
+    run = accepted()
+    if run is None:
+        raise RunError("No settings of a tuning are used: runs have the defaults already.")
     Run.objects.filter(accepted_at__isnull=False).update(accepted_at=None)
+    return run
 
 
 def is_better(run: Run) -> bool:
@@ -68,9 +72,9 @@ def going_on_from(run: Run) -> dict[str, Any]:
     if run.kind != Run.Kind.TUNING:
         raise RunError(f"Run {run.pk} is no tuning: there is no study to go on with.")
     kept, _ = knobs.usable(_best(run).get("values") or {})
-    names = ("seed", "encoder", "knobs", "trial_minutes", *EVIDENCE)
+    names = ("study", "seed", "encoder", "knobs", "trial_minutes", *EVIDENCE)
     told = {name: run.settings[name] for name in names if name in run.settings}
-    return {**told, "study": run.settings.get("study", run.pk), "start_from": kept}
+    return {**told, "start_from": kept}
 
 
 def trial_minutes(minutes: float) -> float:

@@ -4,8 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from recommender import provenance, runs
+from recommender.management import repetition
 from recommender.ml import context, head, threads
 from recommender.ml.contrastive import TuneSettings
 from recommender.ml.encoder import SCRATCH, build_scratch, fingerprint
@@ -13,7 +16,8 @@ from recommender.ml.export import write
 from recommender.ml.pace import CLOCK, EVIDENCE, PATIENCE, STEPS, Pace
 from recommender.ml.reuse import Reusing
 from recommender.ml.train import Silent, TrainingData, TrainingSettings, fit
-from recommender.models import Run
+from recommender.models import Event, Run
+from recommender.training import fitting
 from recommender.training import run as carry
 from tests import behaviour
 
@@ -179,3 +183,57 @@ def test_run_writes_down_how_it_was_made(live_demo_shop):
     assert made["hardware"]["n_threads"] == 1
     assert {"encoder", "context", "head", "evaluation"} <= set(made["ended_by"])
     assert made["bundle"] == run.bundle.name
+
+
+@pytest.mark.django_db(transaction=True)
+def test_repeated_run_has_the_settings_seed_and_data_of_the_first_and_says_what_differs(
+    live_demo_shop, settings, monkeypatch, capsys
+):
+    from recommender.management.commands import recommender_reproduce as command
+
+    generous = {"minutes": 20}  # the clock ends no stage: equal numbers can be expected
+    monkeypatch.setattr(fitting, "TrainingSettings", lambda **told: dataclasses.replace(SMALL, **told))
+    first = carried(**generous)
+    assert provenance.clocked(first.provenance) == []
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "SEED": 99}
+    Event.objects.create(message_id="later", type="view_item", item_id="later", occurred_at=timezone.now())
+
+    def follow(run, errors, *, is_here):
+        carry(run.pk, runs.lease(run.pk, worker="test"))
+        run.refresh_from_db()
+
+    monkeypatch.setattr(command, "follow", follow)
+    call_command("recommender_reproduce", str(first.pk))
+    again = Run.objects.exclude(pk=first.pk).get()
+    assert again.settings["like"] == first.pk
+    assert again.settings["seed"] == 1
+    assert again.report["data_hash"] == first.report["data_hash"]
+    assert again.bundle == first.bundle
+    shown = capsys.readouterr().out
+    assert "the same: data, code, versions" in shown
+    assert "the bundle is the same, byte for byte" in shown
+    assert "every figure is the same" in shown
+
+
+def test_outcome_names_causes_clocks_and_figures():
+    made = {"data_hash": "a", "versions": {"torch": "2.10"}, "ended_by": {"encoder": CLOCK}, "bundle": "x" * 32}
+    figures = {"lists": {"all": {"ranker": {"ndcg": 0.1}}}}
+    first = Run(pk=1, provenance=made, metrics=figures)
+    second = Run(
+        pk=2,
+        provenance={**made, "versions": {"torch": "2.11"}, "ended_by": {}, "bundle": "y" * 32},
+        metrics={"lists": {"all": {"ranker": {"ndcg": 0.25}}}},
+    )
+    told = "\n".join(repetition.outcome(first, second))
+    assert "differs: versions.torch was 2.10, is 2.11" in told
+    assert "the clock set the pace of run 1 at encoder" in told
+    assert "the bundles differ: xxxxxxxxxxxx and yyyyyyyyyyyy" in told
+    assert "lists.all.ranker.ndcg: 0.1 and 0.25" in told
+
+
+@pytest.mark.django_db
+def test_run_that_never_read_its_data_cannot_be_repeated():
+    with pytest.raises(CommandError, match="never read its data"):
+        call_command("recommender_reproduce", str(Run.objects.create(state=Run.State.FAILED).pk))
+    with pytest.raises(CommandError, match="no run 999"):
+        call_command("recommender_reproduce", "999")

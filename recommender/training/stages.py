@@ -16,7 +16,7 @@ from recommender.models import Bundle, Item, Run
 from recommender.ranking import Ranker
 from recommender.serving import Served
 from recommender.state import build_state
-from recommender.supervision import STUDY_FILE, log_path
+from recommender.supervision import log_path
 from recommender.training import evaluation, tuning
 from recommender.training.bench import Bench, competitors
 from recommender.training.fitting import Fitted, fitted, fitted_untuned, head_figures, in_full, training_settings
@@ -229,9 +229,9 @@ def _promote(bundle: Bundle, decision: Decision) -> Ended:
 
 
 def _clear(folder: Path) -> None:
-    """Leave only the log of a run that has ended, and what a tuning has tried."""
+    """Leave only the log of a run that has ended."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name not in ("log.txt", STUDY_FILE):
+        elif path.name != "log.txt":
             path.unlink()

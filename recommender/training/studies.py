@@ -10,14 +10,12 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from recommender import knobs, provenance
+from recommender import conf, knobs, provenance
 from recommender.exceptions import MissingDependency
 from recommender.ml.metrics import paired_bootstrap
 from recommender.models import Run
-from recommender.supervision import STUDY_FILE, log_path
 
 N_FREE_TRIALS = 3
 """Trials of a phase before any may be pruned by the median of those before it, and before the sampler learns."""
@@ -68,7 +66,7 @@ class Studies:
 
     def __init__(self, run: Run, *, data_hash: str) -> None:
         self.run, self.optuna = run, _optuna()
-        path = study_path(int(run.settings.get("study", run.pk)))
+        path = conf.directory() / "tunings" / f"{run.settings['study']}.journal"
         path.parent.mkdir(parents=True, exist_ok=True)
         journal = self.optuna.storages.journal.JournalFileBackend(str(path))
         self.storage = self.optuna.storages.JournalStorage(journal)
@@ -291,11 +289,6 @@ class Study:
         evaluator = self.studies.optuna.importance.FanovaImportanceEvaluator(n_trees=16, max_depth=16, seed=0)
         found = self.studies.optuna.importance.get_param_importances(self._study, evaluator=evaluator)
         return {name: round(float(share), 3) for name, share in found.items()}
-
-
-def study_path(run_id: int) -> Path:
-    """Where the trials of the tuning that a run began are remembered."""
-    return log_path(run_id).parent / STUDY_FILE
 
 
 def _range(optuna: Any, knob: knobs.Knob) -> Any:
