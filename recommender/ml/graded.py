@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from recommender.ml.contrastive import TuneSettings, freeze
 from recommender.ml.encoder import Encoder, low_precision
-from recommender.ml.loop import Box, LoopSettings, train
+from recommender.ml.loop import Box, Ended, LoopSettings, train
+from recommender.ml.pace import EVIDENCE
 from recommender.types import Judgements
 
 GOOD = 0.65
@@ -52,8 +53,8 @@ def tune_on_grades(
     *,
     settings: GradedSettings | None = None,
     name: str = "graded",
-) -> int:
-    """Tune in place for `box.minutes` or `n_steps`, whichever is first; return the steps taken.
+) -> Ended:
+    """Tune in place for `box.minutes` or `n_steps`, whichever is first.
 
     Loss: InfoNCE of a query and one answer among the items of the batch (van den Oord et al. 2018, equation 4), both
     ways, plus RankNet (Burges et al. 2005, equation 3) over the items of one query, weighted by their gap in grade.
@@ -62,7 +63,7 @@ def tune_on_grades(
     settings = settings or GradedSettings()
     lists = _Lists.of(judged)
     if not lists:
-        return 0
+        return Ended(0, EVIDENCE)
     before = {key: value.clone() for key, value in encoder.model.state_dict().items()}
     freeze(encoder, TuneSettings(frozen_layers=settings.frozen_layers))
 
@@ -74,9 +75,9 @@ def tune_on_grades(
         loss.backward()
         return float(loss.detach())
 
-    n_steps = train(name, encoder.model, settings.loop(), box, backward=backward)
+    ended = train(name, encoder.model, settings.loop(), box, backward=backward)
     _average(encoder.model, before, settings.kept_share)
-    return n_steps
+    return ended
 
 
 @dataclass(frozen=True, slots=True)
