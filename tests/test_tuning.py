@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import importlib
+import json
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ from django.urls import reverse
 from recommender import conf, datasets, knobs, runs, tunings
 from recommender.exceptions import ConfigurationError, MissingDependency, RunError
 from recommender.ml import head
+from recommender.ml.context import ContextSettings
 from recommender.ml.train import TrainingSettings
 from recommender.models import Bundle, Run
 from recommender.training import run as carry
 from recommender.training import studies, tuning
-from recommender.training.fitting import knob_values, training_settings
+from recommender.training.fitting import in_full, knob_values, training_settings
 from recommender.training.split import split_in_time
 from recommender.training.watch import Watch
 
@@ -286,6 +288,14 @@ def test_knobs_of_a_run_reach_its_training():
     assert told.context == TrainingSettings().context
 
 
+def test_every_setting_of_a_training_can_be_written_down():
+    told = TrainingSettings(context=ContextSettings(without=frozenset({"hour", "device"})))
+    written = in_full(told)
+    assert json.loads(json.dumps(written)) == written
+    assert written["context"]["without"] == ["device", "hour"]
+    assert {field.name for field in dataclasses.fields(told)} - set(written) == {"checkpoint_dir"}
+
+
 # Acceptance
 
 
@@ -301,6 +311,21 @@ def test_nothing_changes_until_a_tuning_is_accepted():
     assert runs.request_run(trigger="command").settings["knobs"] == {}
     with pytest.raises(RunError, match="defaults already"):
         tunings.withdraw()
+
+
+@pytest.mark.django_db
+def test_setting_that_a_run_asks_for_goes_before_an_accepted_knob():
+    tunings.accept(tuned())
+    asked_for = runs.request_run(trigger="command", settings={"horizon_days": 14.0}).settings
+    assert "horizon_days" not in asked_for["knobs"]
+    assert training_settings(asked_for).horizon_days == 14.0
+    assert training_settings(asked_for).head.n_epochs == 9
+
+
+@pytest.mark.django_db
+def test_search_goes_on_with_the_method_that_it_began_with():
+    method = {"tuning": "lora", "adaptation": "never", "step_days": 3.0, "n_threads": 1}
+    assert tunings.going_on_from(tuned(settings={**SETTINGS, **method})).items() >= method.items()
 
 
 @pytest.mark.django_db
