@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ def register() -> None:
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
-    """E001 to E004: the dict `RECOMMENDER`."""
+    """E001 to E004 and W008: the dict `RECOMMENDER`."""
     declared = getattr(settings, "RECOMMENDER", {})
     if not isinstance(declared, dict):
         return [
@@ -113,7 +114,7 @@ def _consent_hint() -> str:
 
 
 def _unusable_values() -> Iterator[checks.CheckMessage]:
-    """Numbers that are none, words that are not known, and a storage alias that does not exist."""
+    """Numbers that are none, words that are not known, a storage alias and a tool that do not exist."""
     for name, default in conf.DEFAULTS.items():
         value = conf.get(name)
         if _is_number(default) and not (_is_number(value) and value >= 0):
@@ -126,6 +127,7 @@ def _unusable_values() -> Iterator[checks.CheckMessage]:
         if message := conf.wrong_choice(name, conf.get(name)):
             hint = f"The default is {conf.DEFAULTS[name]!r}."
             yield checks.Error(f"RECOMMENDER: {message}", hint=hint, id="recommender.E004")
+    yield from _unusable_tracking(conf.get("TRACKING"))
     alias = conf.get("BUNDLE_STORAGE")
     if alias:
         try:
@@ -136,6 +138,22 @@ def _unusable_values() -> Iterator[checks.CheckMessage]:
                 hint=conf.closest(str(alias), settings.STORAGES) or "Add the alias to STORAGES.",
                 id="recommender.E004",
             )
+
+
+def _unusable_tracking(tool: Any) -> Iterator[checks.CheckMessage]:
+    if tool and tool not in conf.TRACKERS:
+        yield checks.Error(
+            f"RECOMMENDER['TRACKING'] must be '', {', '.join(map(repr, conf.TRACKERS))}, not {tool!r}.",
+            hint=conf.closest(str(tool), conf.TRACKERS) or "Leave it out: then no curves are drawn.",
+            id="recommender.E004",
+        )
+    elif tool and importlib.util.find_spec(conf.TRACKERS[tool]) is None:
+        extra = "wandb" if conf.TRACKERS[tool] == "wandb" else "tracking"
+        yield checks.Warning(
+            f"RECOMMENDER['TRACKING'] = {tool!r}, but the package {conf.TRACKERS[tool]} is not installed here.",
+            hint=f'On the host that trains: pip install "shopreco[{extra}]". Runs go on without it.',
+            id="recommender.W008",
+        )
 
 
 def _is_number(value: Any) -> bool:

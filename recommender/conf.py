@@ -28,6 +28,10 @@ DEFAULTS: dict[str, Any] = {
     "TEACHER": "auto",
     # Time box of one training run.
     "TRAINING_MINUTES": 3.0,
+    # Time box of one tuning: the search for better settings of a training.
+    "TUNING_MINUTES": 30.0,
+    # Where the curves of a run are drawn: "", "tensorboard", "wandb" (files only) or "wandb-online" (sent).
+    "TRACKING": "",
     "SEED": 0,
     # Crontab of the scheduled training as Celery writes it: minute, hour, day of week; None switches it off.
     "TRAINING_SCHEDULE": ("0", "3", "*"),
@@ -51,6 +55,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "TUNING": tuple(Tuning),
 }
 """The known values of the settings that are one of a few; a run's own settings have the same names in lower case."""
+
+
+TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "wandb-online": "wandb"}
+"""What `TRACKING` may name beside "", and the package that each needs."""
 
 
 def get(name: str) -> Any:

@@ -32,6 +32,7 @@ __all__ = [
     "read_interactions",
     "read_items",
     "read_judgements",
+    "read_once",
     "read_people",
     "read_titles",
     "save",
@@ -62,9 +63,10 @@ class Dataset:
     judgements: Judgements = dataclasses.field(default_factory=Judgements.none)
 
 
-def read_items() -> ItemTable:
-    """Every item that was ever known, inactive ones too: their behaviour still teaches. One query per 20,000."""
-    rows = list(_pages(Item.objects, ("pk", "item_id", "text", "category", "price", "first_seen_at", "is_active")))
+def read_items(*, until: dt.datetime | None = None) -> ItemTable:
+    """Every item that was known before `until`, inactive ones too: their behaviour still teaches. 20,000 a query."""
+    items = Item.objects.all() if until is None else Item.objects.filter(first_seen_at__lt=until)
+    rows = list(_pages(items, ("pk", "item_id", "text", "category", "price", "first_seen_at", "is_active")))
     names = tuple(sorted({row[3] for row in rows if row[3]}))
     code = {name: place for place, name in enumerate(names)} | {"": -1}
     return ItemTable(
@@ -84,8 +86,16 @@ def read_titles(items: ItemTable) -> tuple[str, ...]:
     return tuple(titles.get(item_id, "") for item_id in items.ids)
 
 
-def read_interactions(items: ItemTable, *, until: dt.datetime | None = None, people: People | None = None) -> Recorded:
+def read_interactions(
+    items: ItemTable,
+    *,
+    until: dt.datetime | None = None,
+    received_until: dt.datetime | None = None,
+    people: People | None = None,
+) -> Recorded:
     """Every event before `until` as it was recorded, ascending by time; one query per 20,000 events.
+
+    `received_until` leaves out what happened before it but was not known yet.
 
     Visitors of one user share a row. Who has not consented, or has switched profiling off, is nobody (-1): such
     events feed popularity and co-purchase only. With `people`, only their events.
@@ -93,6 +103,8 @@ def read_interactions(items: ItemTable, *, until: dt.datetime | None = None, peo
     events = Event.objects.all() if until is None else Event.objects.filter(occurred_at__lt=until)
     if people is not None:
         events = events.filter(visitor_id__in=list(people))
+    if received_until is not None:
+        events = events.filter(received_at__lt=received_until)
     rows = list(_pages(events, EVENT_COLUMNS))
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(EVENT_COLUMNS)
     _, visitor_ids, item_ids, types, times, quantities, order_ids, queries, bots, devices, regions = columns
@@ -121,11 +133,12 @@ def read_interactions(items: ItemTable, *, until: dt.datetime | None = None, peo
     return recorded.take(np.argsort(recorded.interactions.time, kind="stable"))
 
 
-def read_judgements(items: ItemTable) -> Judgements:
-    """Every judgement of an item that is known; one that several sources judged counts with its mean grade."""
+def read_judgements(items: ItemTable, *, until: dt.datetime | None = None) -> Judgements:
+    """Every judgement before `until` of an item that is known; one by several sources counts with its mean grade."""
+    judged = Judgement.objects.all() if until is None else Judgement.objects.filter(judged_at__lt=until)
     row_of = {item_id: row for row, item_id in enumerate(items.ids)}
     grades: dict[tuple[str, int], list[float]] = {}
-    for _, query, item_id, grade in _pages(Judgement.objects, ("pk", "query", "item_id", "grade")):
+    for _, query, item_id, grade in _pages(judged, ("pk", "query", "item_id", "grade")):
         if item_id in row_of and query.strip():
             grades.setdefault((query, row_of[item_id]), []).append(grade)
     queries = {query: place for place, query in enumerate(dict.fromkeys(query for query, _ in grades))}
@@ -150,10 +163,27 @@ def read_people(pks: Collection[int] | None = None) -> People:
     return found
 
 
-def read_dataset() -> Dataset:
-    """Everything that a run needs, as it is now."""
-    now, items = timezone.now(), read_items()
-    return Dataset(items, read_titles(items), read_interactions(items), now.timestamp(), read_judgements(items))
+def read_dataset(*, as_of: float | None = None) -> Dataset:
+    """Everything that a run needs, as it is now, or without what came in after `as_of` (seconds since the epoch).
+
+    The past can be read again only as far as it was kept: what was erased or changed since is not as it was.
+    """
+    if as_of is None:
+        now, items = timezone.now(), read_items()
+        return Dataset(items, read_titles(items), read_interactions(items), now.timestamp(), read_judgements(items))
+    then = dt.datetime.fromtimestamp(as_of, dt.UTC)
+    items = read_items(until=then)
+    recorded = read_interactions(items, until=then, received_until=then)
+    return Dataset(items, read_titles(items), recorded, as_of, read_judgements(items, until=then))
+
+
+def read_once(folder: Path, *, as_of: float | None = None) -> Dataset:
+    """What an interrupted run has read into its folder already, else the dataset, saved there."""
+    found = load(folder)
+    if found is None:
+        found = read_dataset() if as_of is None else read_dataset(as_of=as_of)
+        save(found, folder)
+    return found
 
 
 def user_item_matrix(interactions: Interactions, items: ItemTable) -> sparse.csr_matrix:
@@ -165,7 +195,9 @@ def user_item_matrix(interactions: Interactions, items: ItemTable) -> sparse.csr
     return sparse.coo_matrix(cells, shape=(n_visitors, len(items)), dtype=np.float32).tocsr()
 
 
-def summary(interactions: Interactions, items: ItemTable, report: CleaningReport) -> dict[str, Any]:
+def summary(
+    interactions: Interactions, items: ItemTable, report: CleaningReport, judged: Judgements | None = None
+) -> dict[str, Any]:
     """What a run trained on, as `Run.report` keeps it."""
     matrix = user_item_matrix(interactions, items)
     n_visitors = int((np.diff(matrix.indptr) > 0).sum())
@@ -181,14 +213,15 @@ def summary(interactions: Interactions, items: ItemTable, report: CleaningReport
         "density": matrix.nnz / max(n_visitors * len(items), 1),
         "from": _day(times[0]) if len(times) else "",
         "to": _day(times[-1]) if len(times) else "",
-        "data_hash": data_hash(interactions, items),
+        "data_hash": data_hash(interactions, items, judged),
     }
 
 
-def data_hash(interactions: Interactions, items: ItemTable) -> str:
+def data_hash(interactions: Interactions, items: ItemTable, judged: Judgements | None = None) -> str:
     """32 hex digits that change when any value in any column does."""
     digest = hashlib.blake2b(digest_size=16)
-    for table in (interactions, items):
+    tables: list[Interactions | ItemTable | Judgements] = [interactions, items]
+    for table in tables + ([judged] if judged is not None and len(judged) else []):
         for name, value in _columns(table).items():
             digest.update(name.encode())
             digest.update(value.tobytes() if isinstance(value, np.ndarray) else json.dumps(value).encode())

@@ -46,7 +46,7 @@ graded queries of a hardware shop: the untuned encoder alone orders .602 of the 
 FORMULA_SHARE = 0.4
 """Share of the formula in the grade where trees are trained: judges saw only what some search had found, so trees know
 little of the rest of the catalogue. On held-out queries of a hardware shop, untuned encoder: recall at 10 in the whole
-catalogue .478 by trees, .488 by formula, .507 by shares from a third to a half; order of judged pairs .620, .610, .619."""
+catalogue .478 by trees, .488 by formula, .507 by shares from a third to a half; of judged pairs .620, .610, .619."""
 
 MATCHER, FOREST, TREES_INPUT = "matcher.onnx", "forest.onnx", "rows"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import logging
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from django.db import models, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from recommender import conf
+from recommender import conf, tunings
 from recommender.exceptions import LeaseLost, RunError
 from recommender.models import Bundle, Run
 
@@ -41,18 +42,22 @@ class Figures:
     metrics: dict[str, Any] | None = None
     losses: Sequence[dict[str, Any]] | None = None
     seconds: dict[str, float] | None = None
+    provenance: dict[str, Any] | None = None
 
     def columns(self) -> dict[str, Any]:
         """The columns that are given; a long loss curve is thinned to `MAX_LOSSES` points."""
-        given: dict[str, Any] = {"report": self.report, "metrics": self.metrics, "seconds": self.seconds}
+        names = ("report", "metrics", "seconds", "provenance")
+        given: dict[str, Any] = {name: getattr(self, name) for name in names}
         if self.losses is not None:
             given["losses"] = thinned(self.losses)
         return {name: value for name, value in given.items() if value is not None}
 
 
-def request_run(*, trigger: str, user: Any = None, settings: dict[str, Any] | None = None) -> Run:
+def request_run(
+    *, trigger: str, user: Any = None, settings: dict[str, Any] | None = None, kind: Run.Kind = Run.Kind.TRAINING
+) -> Run:
     """Queue a run. Raises RunError that names the one that is still active, or the known values of a wrong setting."""
-    asked = {**_settings(), **(settings or {})}
+    asked = _settings(kind, settings or {})
     for name in conf.CHOICES:
         if message := conf.wrong_choice(name, asked[name.lower()]):
             raise RunError(message)
@@ -65,7 +70,16 @@ def request_run(*, trigger: str, user: Any = None, settings: dict[str, Any] | No
                 f"Run {active.pk} is {active.get_state_display()}, started by {active.trigger}: there is one at a "
                 f"time. Wait for it, or cancel it with `recommender_train --cancel` or in the admin."
             )
-        return Run.objects.create(trigger=trigger, requested_by=user, settings=asked, stage="waiting")
+        return Run.objects.create(kind=kind, trigger=trigger, requested_by=user, settings=asked, stage="waiting")
+
+
+def repeat(run: Run, *, trigger: str, user: Any = None) -> Run:
+    """Queue a run with the settings of another, on the data of its time. Raises RunError where those are not known."""
+    taken_at = run.provenance.get("taken_at")
+    if run.kind != Run.Kind.TRAINING or taken_at is None:
+        raise RunError(f"Run {run.pk} cannot be repeated: it is no training, or it never read its data.")
+    told = {"knobs": {}, **run.settings, "as_of": taken_at, "like": run.pk}
+    return request_run(trigger=trigger, user=user, settings=told)
 
 
 def cancel(run: Run, *, user: Any = None) -> None:
@@ -182,13 +196,20 @@ def thinned(points: Sequence[dict[str, Any]], most: int = MAX_LOSSES) -> list[di
     return [points[round(place * step)] for place in range(most)]
 
 
-def _settings() -> dict[str, Any]:
-    return {
-        "minutes": conf.get("TRAINING_MINUTES"),
+def _settings(kind: Run.Kind, given: dict[str, Any]) -> dict[str, Any]:
+    """The defaults of now under what was asked for; a setting that was asked for goes before a knob of its name."""
+    minutes = conf.get("TUNING_MINUTES" if kind == Run.Kind.TUNING else "TRAINING_MINUTES")
+    told = {
+        "minutes": minutes,
         "seed": conf.get("SEED"),
         "encoder": conf.get("ENCODER"),
         **{name.lower(): conf.get(name) for name in conf.CHOICES},
-    }
+        "knobs": {name: value for name, value in tunings.accepted_knobs().items() if name not in given},
+    } | given
+    if kind == Run.Kind.TUNING:
+        told.setdefault("trial_minutes", tunings.trial_minutes(float(told["minutes"])))
+        told.setdefault("study", uuid.uuid4().hex)  # names its file: numbers of runs begin again with a new database
+    return told
 
 
 def _held(run_id: int, token: int) -> models.QuerySet[Run]:

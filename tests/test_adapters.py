@@ -17,6 +17,7 @@ from recommender.ml.encoder import MAX_TOKENS, SCRATCH, ScratchSize, build_scrat
 from recommender.ml.export import write
 from recommender.ml.head import HeadSettings
 from recommender.ml.loop import Box, count_trained
+from recommender.ml.pace import PATIENCE
 from recommender.ml.train import TrainingData, TrainingSettings, fit
 from recommender.ranking import Ranker
 from recommender.state import build_state
@@ -307,7 +308,9 @@ def test_both_directions_of_a_pair_are_held_out_together():
 
 def test_tuning_stops_early_where_held_out_pairs_gain_nothing():
     settings = dataclasses.replace(SETTINGS, n_steps=500, learning_rate=1e-9, check_steps=1, patience=2)
-    assert fine_tune(small(), PAIRS, Box(1e9), settings=settings) < 100
+    ended = fine_tune(small(), PAIRS, Box(1e9), settings=settings)
+    assert ended.n_steps < 100
+    assert ended.ended_by == PATIENCE
 
 
 def test_prefix_leaves_positions_and_padding_alone():

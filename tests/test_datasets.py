@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from recommender import cleaning, datasets
-from recommender.models import Event, Item, Visitor
+from recommender.models import Event, Item, Judgement, Visitor
 from recommender.types import EVENT_CODES, EventType
 
 NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
@@ -264,3 +264,17 @@ def test_device_and_region_of_events_come_along_and_survive_cleaning_and_files(i
     read = datasets.load(tmp_path).recorded.interactions
     assert (read.devices, read.regions) == (("mobile",), ("GB",))
     assert read.region.tolist() == [0, -1]
+
+
+def test_past_is_read_without_later_judgements_and_they_count_for_the_hash(items):
+    then = timezone.now() + dt.timedelta(hours=1)
+    Judgement.objects.create(query="cup", item_id="mug", grade=1.0, judged_at=then - dt.timedelta(minutes=1))
+    Judgement.objects.create(query="jug", item_id="mug", grade=0.5, judged_at=then + dt.timedelta(minutes=1))
+    before, now = datasets.read_dataset(as_of=then.timestamp()), datasets.read_dataset()
+    assert before.judgements.queries == ("cup",)
+    assert now.judgements.queries == ("cup", "jug")
+    hashes = {
+        datasets.data_hash(before.recorded.interactions, items, judged)
+        for judged in (None, before.judgements, now.judgements)
+    }
+    assert len(hashes) == 3

@@ -18,7 +18,7 @@ from recommender.ranking import FALLBACK_GRADE, formula_grade
 from recommender.retrieval.matching import MATCH_FEATURES, match_features
 from recommender.retrieval.shelf import build_shelf
 from recommender.state import State
-from recommender.training.matcher import Shown, fit_matcher
+from recommender.training.matcher import Matched, Shown, fit_matcher
 from recommender.types import Judgements
 from tests import behaviour
 
@@ -77,7 +77,7 @@ def test_encoder_learns_the_order_of_grades_for_queries_that_it_has_not_seen(enc
     seen = np.arange(len(judged.queries)) % 4 != 3
     before = pair_accuracy(encoder, judged.of_queries(~seen))
     settings = GradedSettings(n_steps=60, learning_rate=2e-3, frozen_layers=0, kept_share=0.0)
-    assert tune_on_grades(encoder, judged.of_queries(seen), TEXTS, Box(5.0), settings=settings) == 60
+    assert tune_on_grades(encoder, judged.of_queries(seen), TEXTS, Box(5.0), settings=settings).n_steps == 60
     assert before < 0.2
     assert pair_accuracy(encoder, judged.of_queries(~seen)) > before + 0.2
 
@@ -100,8 +100,8 @@ def test_same_seed_tunes_the_same(judged):
 
 def test_one_grade_and_no_answer_train_nothing(encoder):
     none = Judgements(("cup",), np.zeros(2, np.int32), np.arange(2, dtype=np.int32), np.zeros(2, np.float32))
-    assert tune_on_grades(encoder, none, TEXTS, Box(1.0)) == 0
-    assert tune_on_grades(encoder, Judgements.none(), TEXTS, Box(1.0)) == 0
+    assert tune_on_grades(encoder, none, TEXTS, Box(1.0)).n_steps == 0
+    assert tune_on_grades(encoder, Judgements.none(), TEXTS, Box(1.0)).n_steps == 0
 
 
 def shelf():
@@ -114,12 +114,12 @@ def test_trees_grade_better_than_chance_and_are_served(encoder, judged, tmp_path
     made = shelf()
     settings = TrainingSettings(encoder=SCRATCH, graded=GradedSettings(n_steps=5, frozen_layers=0))
     before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
-    figures = fit_matcher(
+    matched = fit_matcher(
         judged, Shown(made.lexical, made.wording, None), encoder, TEXTS, tmp_path,
         before=before, settings=settings, progress=Silent(),
     )  # fmt: skip
     spread = float(np.std(judged.grade))
-    assert figures["matcher_error"] < 0.7 * spread
+    assert matched.figures["matcher_error"] < 0.7 * spread
     record = json.loads((tmp_path / "matcher.json").read_text())
     assert record["names"] == list(MATCH_FEATURES)
     assert (tmp_path / "matcher.onnx").is_file()
@@ -131,7 +131,7 @@ def test_few_queries_grow_no_trees(encoder, judged, tmp_path):
     shown = Shown(made.lexical, made.wording, None)
     assert fit_matcher(
         few, shown, encoder, TEXTS, tmp_path, before=None, settings=TrainingSettings(), progress=Silent()
-    ) == {}  # fmt: skip
+    ) == Matched()  # fmt: skip
     assert not list(tmp_path.iterdir())
 
 

@@ -110,9 +110,11 @@ def test_resumed_tuning_equals_uninterrupted_tuning(tmp_path):
     fine_tune(whole, drawn, Box(1e9), settings=settings)
     taken = iter([False] * 3 + [True] * 9)
     stopped = Box(1e9, should_stop=lambda: next(taken), checkpoint_dir=tmp_path)
-    assert fine_tune(broken, drawn, stopped, settings=settings) == 3
+    ended = fine_tune(broken, drawn, stopped, settings=settings)
+    assert (ended.n_steps, ended.ended_by) == (3, "stop")
     resumed = build_scratch(ITEMS.texts)
-    assert fine_tune(resumed, drawn, Box(1e9, checkpoint_dir=tmp_path), settings=settings) == 6
+    ended = fine_tune(resumed, drawn, Box(1e9, checkpoint_dir=tmp_path), settings=settings)
+    assert (ended.n_steps, ended.ended_by) == (6, "steps")
     np.testing.assert_array_equal(resumed.encode(ITEMS.texts), whole.encode(ITEMS.texts))
 
 

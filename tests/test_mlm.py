@@ -16,6 +16,7 @@ from recommender.ml.contrastive import TuneSettings
 from recommender.ml.encoder import PACKAGE, SCRATCH, ScratchSize, build_scratch, load_encoder
 from recommender.ml.head import HeadSettings
 from recommender.ml.loop import Box
+from recommender.ml.pace import CLOCK
 from recommender.ml.train import Silent, TrainingData, TrainingSettings, fit
 from recommender.types import Adaptation, Tuning
 from tests import behaviour
@@ -165,12 +166,14 @@ def test_finished_adaptation_is_taken_up_without_a_step(tmp_path):
 
 
 def test_time_box_ends_it_and_counts_the_seconds_before_an_interruption(tmp_path):
-    assert mlm.adapt(small(), TEXTS, Box(0.0), SETTINGS).n_steps == 0
+    never = mlm.adapt(small(), TEXTS, Box(0.0), SETTINGS)
+    assert (never.n_steps, never.ended_by) == (0, CLOCK)
     taken = itertools.count()
     mlm.adapt(small(), TEXTS, Box(1e9, should_stop=lambda: next(taken) >= 5, checkpoint_dir=tmp_path), SETTINGS)
     record = json.loads((tmp_path / "adaptation.json").read_text())
     (tmp_path / "adaptation.json").write_text(json.dumps({**record, "seconds": 61.0}))
-    assert mlm.adapt(small(), TEXTS, Box(1.0, checkpoint_dir=tmp_path), SETTINGS).n_steps == 5
+    resumed = mlm.adapt(small(), TEXTS, Box(1.0, checkpoint_dir=tmp_path), SETTINGS)
+    assert (resumed.n_steps, resumed.ended_by) == (5, CLOCK)
 
 
 @pytest.mark.parametrize(

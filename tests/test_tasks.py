@@ -312,10 +312,10 @@ def test_command_that_does_not_wait_leaves_a_queued_run(sent, capsys):
 
 @pytest.mark.django_db(transaction=True)
 def test_command_says_how_to_start_a_worker_and_fails_with_the_run(sent, monkeypatch, capsys):
-    from recommender.management.commands import recommender_train as command
+    from recommender.management import following
 
-    monkeypatch.setattr(command, "PATIENCE_SECONDS", 0.2)
-    monkeypatch.setattr(command, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.1)
 
     def end_soon():
         wait_for(lambda: "No worker took the run" in "".join(heard), what="the hint")

@@ -19,10 +19,11 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from recommender import runs
-from recommender.admin import figures
+from recommender.admin import figures, trials
 from recommender.admin.guardrails import guardrail_table
 from recommender.admin.readonly import ReadOnlyAdmin
 from recommender.admin.steps import PROMOTE, TRAIN, Link, Outcome, Step, require, walk
+from recommender.admin.tunings import TuningSteps, tuning_links
 from recommender.models import Bundle, Run
 
 ACTIVE = (Run.State.QUEUED, Run.State.RUNNING, Run.State.CANCELLING)
@@ -58,10 +59,10 @@ def badge(value: str, label: str) -> SafeString:
 
 
 @admin.register(Run)
-class RunAdmin(ReadOnlyAdmin):
+class RunAdmin(TuningSteps, ReadOnlyAdmin):
     list_display = ("run", "state_badge", "verdict_badge", "gain", "took")
     list_display_links = ("run",)
-    list_filter = ("state", "verdict", "created_at")
+    list_filter = ("kind", "state", "verdict", "created_at")
     list_select_related = ("requested_by", "bundle")
     sortable_by = ("run",)
 
@@ -70,13 +71,14 @@ class RunAdmin(ReadOnlyAdmin):
         return [
             path("train/", wrap(self.train_view), name="recommender_run_train"),
             path("<int:pk>/cancel/", wrap(self.cancel_view), name="recommender_run_cancel"),
+            *self.tuning_urls(wrap),
             *super().get_urls(),
         ]
 
     @admin.display(description=_("run"), ordering="created_at")
     def run(self, run: Run) -> SafeString:
         when = date_format(timezone.localtime(run.created_at), "j M, H:i")
-        return format_html('{} <span class="rec-quiet">{}</span>', gettext("Run %d") % run.pk, when)
+        return format_html('{} <span class="rec-quiet">{}</span>', _title(run), when)
 
     @admin.display(description=_("state"))
     def state_badge(self, run: Run) -> SafeString:
@@ -92,6 +94,10 @@ class RunAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("gain in NDCG@10"))
     def gain(self, run: Run) -> SafeString | str:
+        if run.kind == Run.Kind.TUNING:
+            table = trials.tuning_table(run.metrics)
+            words = gettext("on the validation window, best of the trials")
+            return format_html('{} <span class="rec-quiet">{}</span>', table.gain, words) if table else "—"
         best = run.metrics.get("best_competitor") if isinstance(run.metrics, dict) else None
         name = best.get("all") if isinstance(best, dict) else None
         found = figures.gain_of(run.metrics, "all", str(name)) if name else None
@@ -181,6 +187,7 @@ class RunAdmin(ReadOnlyAdmin):
         links = []
         if active is None and request.user.has_perm(TRAIN):
             links.append(Link(gettext("Train now"), reverse("admin:recommender_run_train"), "default"))
+            links.append(Link(gettext("Search better settings"), reverse("admin:recommender_run_tune")))
         if active is not None and request.user.has_perm(TRAIN):
             links += _cancel_links(active)
         if Bundle.State.PREVIOUS in serving and request.user.has_perm(PROMOTE):
@@ -191,7 +198,8 @@ class RunAdmin(ReadOnlyAdmin):
         links = []
         if request.user.has_perm(TRAIN):
             again = Link(gettext("Train again"), reverse("admin:recommender_run_train"))
-            links += _cancel_links(run) if run.state in ACTIVE else [again]
+            ended = tuning_links(run) if run.kind == Run.Kind.TUNING else [again]
+            links += _cancel_links(run) if run.state in ACTIVE else ended
         if run.bundle is not None and request.user.has_perm(PROMOTE):
             links += bundle_links(run.bundle)
         return links
@@ -219,7 +227,7 @@ def _page(run: Run) -> dict[str, Any]:
     now = timezone.now()
     is_active = run.state in ACTIVE
     return {
-        "title": gettext("Run %d") % run.pk,
+        "title": _title(run),
         "run": run,
         "original": run,
         "is_active": is_active,
@@ -241,6 +249,8 @@ def _page(run: Run) -> dict[str, Any]:
         "stage_chart": figures.stage_chart(run.seconds),
         "data_rows": figures.data_rows(run.report),
         "removed_rows": figures.removed_rows(run.report),
+        "tuning": trials.tuning_table(run.metrics),
+        "provenance_rows": trials.provenance_rows(run.provenance),
         "settings": json.dumps(run.settings, indent=2, ensure_ascii=False) if run.settings else "",
     }
 
@@ -261,7 +271,15 @@ def _next(run: Run) -> str:
     }.get(Run.State(run.state), "")
 
 
+def _title(run: Run) -> str:
+    return (gettext("Tuning %d") if run.kind == Run.Kind.TUNING else gettext("Run %d")) % run.pk
+
+
 def _next_after_success(run: Run) -> str:
+    if run.kind == Run.Kind.TUNING:
+        if run.accepted_at is not None:
+            return gettext("Later runs use the settings that it found.")
+        return gettext("Nothing has changed: use these settings, search on, or leave it.")
     if run.bundle is not None and run.bundle.state == Bundle.State.CHAMPION:
         return gettext("This model serves the shop now. If it disappoints, roll back to the one before.")
     return {

@@ -21,6 +21,7 @@ from recommender.ml import checkpoint
 from recommender.ml.contrastive import TuneSettings, fine_tune
 from recommender.ml.encoder import Encoder
 from recommender.ml.loop import Box, count_trained
+from recommender.ml.pace import STEPS
 from recommender.ml.pairs import Pairs
 from recommender.types import FloatArray, Tuning
 
@@ -112,11 +113,12 @@ def settings_for(method: Tuning, tune: TuneSettings, settings: AdapterSettings) 
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What tuning made: the adapter as itself, where there was one, and how much learned."""
+    """What tuning made: the adapter as itself, where there was one, how much learned, and what ended it."""
 
     n_steps: int
     n_trained_parameters: int
     adapter: AdapterWeights | None = None
+    ended_by: str = STEPS
 
     def figures(self) -> dict[str, float]:
         """The numbers of a run."""
@@ -138,15 +140,15 @@ def tune(
     if method == Tuning.FROZEN:
         return Tuned(0, 0)
     if method == Tuning.FULL:
-        n_steps = fine_tune(encoder, pairs, box, settings=settings, base_vectors=base_vectors)
-        return Tuned(n_steps, count_trained(encoder.model))
+        ended = fine_tune(encoder, pairs, box, settings=settings, base_vectors=base_vectors)
+        return Tuned(ended.n_steps, count_trained(encoder.model), ended_by=ended.ended_by)
     sizes = adapter_settings or AdapterSettings()
     adapter = Adapter(encoder, method, frozen_layers=settings.frozen_layers, settings=sizes, seed=box.seed)
     n_trained, own = count_trained(encoder.model), settings_for(method, settings, sizes)
-    n_steps = fine_tune(encoder, pairs, box, settings=own, base_vectors=base_vectors, steered=adapter)
+    ended = fine_tune(encoder, pairs, box, settings=own, base_vectors=base_vectors, steered=adapter)
     weights = adapter.weights()
     adapter.merge()
-    return Tuned(n_steps, n_trained, weights)
+    return Tuned(ended.n_steps, n_trained, weights, ended.ended_by)
 
 
 class Adapter:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from recommender.ml.encoder import quiet_exporter
+from recommender.ml.pace import CLOCK, PATIENCE, STEPS, STOP, Pace
 from recommender.ml.visits import Batchable
 from recommender.sequence import CIRCUMSTANCES, LENGTH, NEUTRAL, sequence
 from recommender.types import EventType, FloatArray, IntArray, Profile
@@ -122,11 +122,12 @@ class _Block(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """U, δ (n_items, d) with ‖δ‖ ≤ ε, and how many epochs made them."""
+    """U, δ (n_items, d) with ‖δ‖ ≤ ε, how many epochs made them, and what ended the training."""
 
     model: Context
     delta: FloatArray
     n_epochs: int
+    ended_by: str = STEPS
 
 
 def train_context(
@@ -160,7 +161,8 @@ def train_context(
     )
     optimizer = _optimizer(model, delta, settings)
     generator = np.random.default_rng(seed)
-    total, step, started = settings.n_epochs * -(-len(data) // settings.batch), 0, time.monotonic()
+    total, step, ended_by = settings.n_epochs * -(-len(data) // settings.batch), 0, STEPS
+    pace = Pace(minutes, total)
 
     def judged() -> float:
         return _check_loss(model, delta, texts, asked, check, popularity, settings) if check is not None else -step
@@ -169,7 +171,7 @@ def train_context(
     for epoch in range(1, settings.n_epochs + 1):
         model.train()
         for places in np.array_split(generator.permutation(len(data)), -(-len(data) // settings.batch)):
-            progress = max(step / total, (time.monotonic() - started) / (minutes * 60))
+            progress = pace.share(step)
             if progress >= 1 or should_stop():
                 break
             for group in optimizer.param_groups:
@@ -183,11 +185,11 @@ def train_context(
         now = judged()
         if now < best:
             best, kept, best_epoch = now, _copy(model, delta), epoch
-        is_late = time.monotonic() - started >= minutes * 60
-        if epoch - best_epoch >= settings.patience or is_late or should_stop():
+        if step < total and (should_stop() or pace.is_over or epoch - best_epoch >= settings.patience):
+            ended_by = STOP if should_stop() else CLOCK if pace.is_over else PATIENCE
             break
     model.load_state_dict(kept[0])
-    return Trained(model.eval(), bounded(kept[1], settings.reach).numpy(), best_epoch)
+    return Trained(model.eval(), bounded(kept[1], settings.reach).numpy(), best_epoch, pace.ended_by(ended_by))
 
 
 def bounded(delta: Tensor, reach: float) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from recommender.ml.encoder import Encoder, low_precision
-from recommender.ml.loop import Box, LoopSettings, Steered, train
+from recommender.ml.loop import Box, Ended, LoopSettings, Steered, train
 from recommender.ml.pairs import Pairs, draw, false_negatives
 from recommender.types import FloatArray, IntArray
 
@@ -74,8 +74,8 @@ def fine_tune(
     settings: TuneSettings | None = None,
     base_vectors: FloatArray | None = None,
     steered: Penalised | None = None,
-) -> int:
-    """Tune in place with symmetric InfoNCE (van den Oord et al. 2018, equation 4); return the steps taken.
+) -> Ended:
+    """Tune in place with symmetric InfoNCE (van den Oord et al. 2018, equation 4).
 
     Stops after `n_steps`, `box.minutes` or `patience` checks without a gain on held-out pairs. base_vectors (n_items,
     d): vectors of the untuned encoder, to which titles are pulled back so that search keeps what it knew. With

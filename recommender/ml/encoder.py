@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import logging
@@ -129,6 +130,15 @@ def build_scratch(texts: Sequence[str], *, size: ScratchSize | None = None, seed
         max_position_embeddings=MAX_TOKENS,
     )
     return Encoder(SCRATCH, Pooled(BertModel(config, add_pooling_layer=False)), tokenizer)
+
+
+def fingerprint(encoder: Encoder) -> str:
+    """Return 32 hex digits over weights and vocabulary: which encoder a training began with."""
+    digest = hashlib.sha256(encoder.tokenizer.backend_tokenizer.to_str().encode())
+    for name, value in sorted(encoder.model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
 
 
 def export_onnx(encoder: Encoder, folder: Path) -> Path:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from recommender.ml.contrastive import freeze
 from recommender.ml.encoder import Encoder, low_precision
-from recommender.ml.loop import Box, LoopSettings, train
+from recommender.ml.loop import Box, Ended, LoopSettings, train
+from recommender.ml.pace import EVIDENCE
 from recommender.types import FloatArray, IntArray, Judgements
 
 GOOD = 0.65
@@ -79,8 +80,8 @@ def tune_on_grades(
     settings: GradedSettings | None = None,
     name: str = "graded",
     taught: Taught | None = None,
-) -> int:
-    """Tune in place for `box.minutes` or `n_steps`, whichever is first; return the steps taken.
+) -> Ended:
+    """Tune in place for `box.minutes` or `n_steps`, whichever is first.
 
     Loss: InfoNCE of a query and one answer among the items of the batch (van den Oord et al. 2018, equation 4), both
     ways, plus RankNet (Burges et al. 2005, equation 3) over the items of one query, weighted by their gap in grade.
@@ -91,7 +92,7 @@ def tune_on_grades(
     lists = _Lists.of(judged)
     lessons = _Lists.taught(taught) if taught is not None else _Lists()
     if not lists:
-        return 0
+        return Ended(0, EVIDENCE)
     before = {key: value.clone() for key, value in encoder.model.state_dict().items()}
     freeze(encoder.model.bert, settings.frozen_layers)
 
@@ -108,9 +109,9 @@ def tune_on_grades(
         loss.backward()
         return float(loss.detach())
 
-    n_steps = train(name, encoder.model, settings.loop(), box, backward=backward)
+    ended = train(name, encoder.model, settings.loop(), box, backward=backward)
     _average(encoder.model, before, settings.kept_share)
-    return n_steps
+    return ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ def fit_head(
     `without` names features that are held at 0: the linear baseline is the head without BERT features.
     """
     settings = settings or HeadSettings()
+    torch.manual_seed(settings.seed)  # the draws of pairs must not depend on what was trained before
     head = _blank(lists, event, horizon_days, without)
     model = _Additive(head)
     data = [torch.from_numpy(np.ascontiguousarray(part)) for part in (lists.rows, lists.labels, lists.mask)]

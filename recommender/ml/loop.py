@@ -6,7 +6,6 @@ AdamW with warm-up and decay, clipping, a time box, early stop, and checkpoints 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from recommender.ml import checkpoint
+from recommender.ml.pace import PATIENCE, STEPS, STOP, Pace
 
 DECAY_FLOOR_DIM = 2
 """Matrices decay; biases and norms stay free (Devlin et al. 2019, appendix A.2)."""
@@ -77,6 +77,14 @@ class Box:
     checkpoint_dir: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Steps taken, those before a resumption included, and what ended them: a word of `pace`."""
+
+    n_steps: int
+    ended_by: str
+
+
 @dataclass(slots=True)
 class Best:
     """The weights of least held-out loss so far; without a check the newest."""
@@ -103,8 +111,8 @@ def train(
     backward: Callable[[int], float],
     check: Callable[[], float] | None = None,
     steered: Steered | None = None,
-) -> int:
-    """Train the parameters that require gradients, leave the best of them in the model, return the steps taken.
+) -> Ended:
+    """Train the parameters that require gradients and leave the best of them in the model.
 
     backward(step) back-propagates the loss of a step and returns it; check() returns the loss on held-out data. Ends
     after `n_steps`, `minutes` or `patience` checks without a gain; the rate falls with the nearer of the first two.
@@ -112,7 +120,7 @@ def train(
     """
     course = _Course(name, model, settings, box, steered or Unsteered())
     if course.resume():
-        return course.step
+        return course.ended
     with dropping(model, settings.dropout):
         while course.goes_on:
             course.take(backward)
@@ -123,7 +131,7 @@ def train(
         if check and not box.should_stop() and course.step % settings.check_steps and course.steered.is_settled:
             course.best.look(_evaluated(model, check), model)
     course.end()
-    return course.step
+    return course.ended
 
 
 def _evaluated(model: nn.Module, check: Callable[[], float]) -> float:
@@ -168,18 +176,17 @@ class _Course:
     def __init__(self, name: str, model: nn.Module, settings: LoopSettings, box: Box, steered: Steered) -> None:
         self.name, self.model, self.settings, self.box, self.steered = name, model, settings, box, steered
         self.optimizer = optimizer_of(model, settings)
-        self.best, self.step, self._before = Best(), 0, 0.0
-        self._started = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """Time spent, that before an interruption included."""
-        return self._before + time.monotonic() - self._started
+        self.best, self.step, self.ended_by = Best(), 0, STEPS
+        self.pace = Pace(box.minutes, settings.n_steps)
 
     @property
     def progress(self) -> float:
         """Share of the steps or of the time box that is used up, whichever is more."""
-        return max(self.step / self.settings.n_steps, self.seconds / max(self.box.minutes * 60, 1e-9))
+        return self.pace.share(self.step)
+
+    @property
+    def ended(self) -> Ended:
+        return Ended(self.step, self.ended_by)
 
     @property
     def goes_on(self) -> bool:
@@ -201,8 +208,8 @@ class _Course:
         if self.box.checkpoint_dir is None:
             return
         record = {
-            "step": self.step, "seconds": self.seconds, "best_loss": self.best.loss, "n_worse": self.best.n_worse,
-            "is_done": is_done,
+            "step": self.step, "seconds": self.pace.seconds, "is_clocked": self.pace.is_clocked,
+            "best_loss": self.best.loss, "n_worse": self.best.n_worse, "is_done": is_done, "ended_by": self.ended_by,
         }  # fmt: skip
         tensors: dict[str, checkpoint.Tensors] = {
             "model": checkpoint.trained(self.model), "steered": self.steered.state(),
@@ -216,7 +223,14 @@ class _Course:
         found = checkpoint.load(self.box.checkpoint_dir, self.name)
         if found is None:
             return False
-        self.step, self._before = int(found.record["step"]), float(found.record["seconds"])
+        self.step, self.ended_by = int(found.record["step"]), str(found.record["ended_by"])
+        self.pace = Pace(
+            self.box.minutes,
+            self.settings.n_steps,
+            first_step=self.step,
+            spent_before=float(found.record["seconds"]),
+            is_clocked=bool(found.record["is_clocked"]),
+        )
         checkpoint.set_trained(self.model, found.tensors.get("model", {}))
         self.steered.load_state(found.tensors.get("steered", {}))
         if found.record["is_done"]:
@@ -228,7 +242,9 @@ class _Course:
 
     def end(self) -> None:
         """Leave the best weights in the model; a training that was stopped keeps its state for who resumes it."""
-        if self.box.should_stop():
+        is_stopped, is_whole = self.box.should_stop(), self.step >= self.settings.n_steps
+        self.ended_by = self.pace.ended_by(STEPS if is_whole else STOP if is_stopped else PATIENCE)
+        if is_stopped:
             self.save()
             return
         if self.best.weights:

@@ -16,6 +16,7 @@ from transformers.utils import cached_file
 from recommender.exceptions import RunError
 from recommender.ml.encoder import PACKAGE, SCRATCH, Encoder, low_precision
 from recommender.ml.loop import Box, LoopSettings, train
+from recommender.ml.pace import STEPS
 from recommender.types import Adaptation
 
 NAME = "adaptation"
@@ -56,6 +57,7 @@ class Adapted:
     n_steps: int
     loss_before: float
     loss_after: float
+    ended_by: str = STEPS
 
     def figures(self) -> dict[str, float]:
         """The numbers of a run; perplexity is exp(cross-entropy)."""
@@ -117,9 +119,9 @@ def adapt(encoder: Encoder, texts: Sequence[str], box: Box, settings: MaskSettin
     guesser.eval()
     with torch.inference_mode():
         before = check()
-    n_steps = train(NAME, guesser, settings.loop, box, backward=backward, check=check)
+    ended = train(NAME, guesser, settings.loop, box, backward=backward, check=check)
     with torch.inference_mode():
-        return Adapted(n_steps, before, check())
+        return Adapted(ended.n_steps, before, check(), ended.ended_by)
 
 
 def mask(

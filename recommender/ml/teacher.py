@@ -180,7 +180,7 @@ def train_teacher(
         return total
 
     check = None if judges is None else lambda: 1 - accuracy()
-    n_steps = train(NAME, teacher.model, settings.loop, box, backward=backward, check=check)
+    n_steps = train(NAME, teacher.model, settings.loop, box, backward=backward, check=check).n_steps
     return Schooled(teacher, n_steps, float("nan") if box.should_stop() else accuracy())
 
 

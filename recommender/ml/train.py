@@ -26,12 +26,13 @@ from recommender.ml.adapters import AdapterSettings, AdapterWeights
 from recommender.ml.context import Context, ContextSettings, Trained, train_context
 from recommender.ml.contrastive import TuneSettings
 from recommender.ml.distillation import Lesson
-from recommender.ml.encoder import Encoder, load_encoder
+from recommender.ml.encoder import Encoder, fingerprint, load_encoder
 from recommender.ml.examples import Histories, Lists, Vectors, days, joined, lists_at
 from recommender.ml.forest import Forest, ForestSettings, fit_forest
 from recommender.ml.graded import GradedSettings, Taught, tune_on_grades
 from recommender.ml.head import HeadSettings, calibrated, fit_head, judge
 from recommender.ml.metrics import best_threshold, reciprocal_rank
+from recommender.ml.pace import EVIDENCE, STEPS
 from recommender.ml.pairs import build_pairs, known_items
 from recommender.ml.teacher import TeacherSettings, can_teach, pairs_from_histories
 from recommender.ml.visits import Batchable, examples
@@ -128,7 +129,8 @@ class Artifacts:
 
     text_vectors (n_items, d) float32 of unit length; delta (n_items, d) float32. untuned_on_grades: the encoder's
     weights before it saw a judgement, for whoever has to judge queries that an encoder has not seen. taught: what a
-    teacher told it. skipped: stages that were not worth their time, with the reason in words.
+    teacher told it. skipped: stages that were not worth their time, with the reason in words. base_encoder: fingerprint
+    before any training. ended_by: by stage, a word of `pace`.
     """
 
     encoder: Encoder
@@ -147,6 +149,8 @@ class Artifacts:
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    base_encoder: str = ""
+    ended_by: dict[str, str] = field(default_factory=dict)
 
     @property
     def item_vectors(self) -> FloatArray:
@@ -182,27 +186,15 @@ def fit(data: TrainingData, settings: TrainingSettings, progress: Progress | Non
     threads.settle(settings.n_threads)
     cutoffs = plan(data, settings)
     behaviour = until(data.interactions, cutoffs.behaviour_end)
-    seconds: dict[str, float] = {}
-    with _timed("encoder", seconds, progress):
-        made = _untuned(data, settings)
-    made.seconds = seconds
-    if mlm.is_wanted(made.encoder, data.items.texts, settings.adaptation, settings.mask):
-        with _timed("adaptation", seconds, progress):
-            _adapt(made, settings, progress)
-    with _timed("encoder", seconds, progress):
-        _tune(made, behaviour, data.train_end, settings, progress)
-        lesson = _lesson(made, data, behaviour, settings)
-        _learn_grades(made, data.judgements, lesson, settings, progress)
-        _encode(made)
-    if lesson and not progress.should_stop():
-        with _timed("teacher", seconds, progress):
-            _teach(made, lesson, settings, progress)
-    with _timed("context", seconds, progress):
-        _fit_context(made, behaviour, cutoffs, settings, progress)
-    with _timed("head", seconds, progress):
-        _fit_head(made, data, cutoffs, settings, progress)
-    with _timed("refresh", seconds, progress):
-        _refresh_context(made, until(data.interactions, data.train_end), settings, progress)
+    made = fit_encoder(data, behaviour, settings, progress)
+    with _timed("context", made.seconds, progress):
+        fit_context(made, behaviour, cutoffs, settings, progress)
+    with _timed("head", made.seconds, progress):
+        lists = head_lists(made, data, cutoffs, settings, progress)
+        fit_head_on(made, lists, cutoffs, settings, progress)
+        _fit_beside_head(made, lists, cutoffs, settings, progress)
+    with _timed("refresh", made.seconds, progress):
+        refresh_context(made, until(data.interactions, data.train_end), settings, progress)
     _judge(made, data, settings, progress)
     for name, value in made.metrics.items():
         progress.metric(name, value)
@@ -252,9 +244,32 @@ def search_quality(
     return float(np.mean(ranks)) if ranks else 0.0
 
 
+def fit_encoder(
+    data: TrainingData, behaviour: Interactions, settings: TrainingSettings, progress: Progress
+) -> Artifacts:
+    """Load the encoder, adapt it to the shop's words, tune it on the pairs of `behaviour` and on judgements."""
+    seconds: dict[str, float] = {}
+    with _timed("encoder", seconds, progress):
+        made = _untuned(data, settings)
+    made.seconds = seconds
+    if mlm.is_wanted(made.encoder, data.items.texts, settings.adaptation, settings.mask):
+        with _timed("adaptation", seconds, progress):
+            _adapt(made, settings, progress)
+    with _timed("encoder", seconds, progress):
+        _tune(made, behaviour, data.train_end, settings, progress)
+        lesson = _lesson(made, data, behaviour, settings)
+        _learn_grades(made, data.judgements, lesson, settings, progress)
+        _encode(made)
+    if lesson and not progress.should_stop():
+        with _timed("teacher", seconds, progress):
+            _teach(made, lesson, settings, progress)
+    return made
+
+
 def _untuned(data: TrainingData, settings: TrainingSettings) -> Artifacts:
     encoder = load_encoder(settings.encoder, data.items.texts, seed=settings.seed)
-    return Artifacts(encoder, data.items, np.empty((0, encoder.dimension), np.float32))
+    blank = np.empty((0, encoder.dimension), np.float32)
+    return Artifacts(encoder, data.items, blank, base_encoder=fingerprint(encoder))
 
 
 def _encode(made: Artifacts) -> None:
@@ -279,6 +294,7 @@ def _adapt(made: Artifacts, settings: TrainingSettings, progress: Progress) -> N
         encoder.model.load_state_dict(before)
     made.metrics |= {f"encoder_{name}": value for name, value in adapted.figures().items()}
     made.metrics |= {"encoder_adaptation_kept": float(is_kept)}
+    made.ended_by["adaptation"] = adapted.ended_by
     made.metrics |= {"search_mrr_unadapted": known, "search_mrr_adapted": found}
 
 
@@ -289,7 +305,10 @@ def _tune(
     items, encoder = made.items, made.encoder
     state = build_state(behaviour, items, at=float(behaviour.time[-1]) + 1 if len(behaviour) else train_end)
     pairs = build_pairs(behaviour, items, state)
-    if settings.tuning == Tuning.FROZEN or len(pairs) < settings.least_pairs or progress.should_stop():
+    if settings.tuning == Tuning.FROZEN:
+        return
+    made.ended_by["encoder"] = EVIDENCE
+    if len(pairs) < settings.least_pairs or progress.should_stop():
         return
     _encode(made)
     made.metrics["search_mrr_untuned"] = search_quality(encoder.encode, items.texts, made.text_vectors)
@@ -304,6 +323,7 @@ def _tune(
         base_vectors=made.text_vectors,
     )
     made.adapter = tuned.adapter
+    made.ended_by["encoder"] = tuned.ended_by
     made.metrics |= {f"encoder_{name}": value for name, value in tuned.figures().items()}
     made.text_vectors = encoder.encode(items.texts)
     made.metrics["search_mrr_tuned"] = search_quality(encoder.encode, items.texts, made.text_vectors)
@@ -324,10 +344,11 @@ def _learn_grades(
         return
     made.untuned_on_grades = {name: value.clone() for name, value in made.encoder.model.state_dict().items()}
     box = box_of(settings, progress, share=settings.graded_share / (2 if lesson else 1))
-    n_steps = tune_on_grades(
+    ended = tune_on_grades(
         made.encoder, lesson.kept if lesson else judged, made.items.texts, box, settings=settings.graded
     )
-    made.metrics["encoder_graded_steps"] = float(n_steps)
+    made.metrics["encoder_graded_steps"] = float(ended.n_steps)
+    made.ended_by["grades"] = ended.ended_by
     made.text_vectors = made.text_vectors[:0]
 
 
@@ -375,9 +396,11 @@ def box_of(settings: TrainingSettings, progress: Progress, *, share: float) -> l
     )
 
 
-def _fit_context(
+def fit_context(
     made: Artifacts, behaviour: Interactions, cutoffs: Cutoffs, settings: TrainingSettings, progress: Progress
 ) -> None:
+    """Train U and δ before the first moment of the head; keep them if any epoch was better than none."""
+    made.ended_by["context"] = EVIDENCE
     histories = Histories(behaviour)
     check_from = float(np.quantile(behaviour.time, 0.9)) if len(behaviour) else cutoffs.behaviour_end
     cut = partial(
@@ -388,11 +411,12 @@ def _fit_context(
     if len(data) < settings.least_examples or not len(check) or progress.should_stop():
         return
     trained = _train_context(made, behaviour, data, check, settings, progress)
+    made.ended_by["context"] = trained.ended_by
     if trained.n_epochs:
         made.context, made.delta, made.n_context_epochs = trained.model, trained.delta, trained.n_epochs
 
 
-def _refresh_context(made: Artifacts, behaviour: Interactions, settings: TrainingSettings, progress: Progress) -> None:
+def refresh_context(made: Artifacts, behaviour: Interactions, settings: TrainingSettings, progress: Progress) -> None:
     """Train U and δ anew up to `train_end`, for as many epochs as were best: what is served knows the newest items."""
     if made.context is None or progress.should_stop():
         return
@@ -402,6 +426,7 @@ def _refresh_context(made: Artifacts, behaviour: Interactions, settings: Trainin
     )  # fmt: skip
     again = replace(settings, context=replace(settings.context, n_epochs=made.n_context_epochs))
     trained = _train_context(made, behaviour, data, None, again, progress)
+    made.ended_by["refresh"] = trained.ended_by
     made.context, made.delta = trained.model, trained.delta
 
 
@@ -438,23 +463,53 @@ def _asked(made: Artifacts, queries: tuple[str, ...], parts: list[Batchable]) ->
     return vectors
 
 
-def _fit_head(
+def head_lists(
     made: Artifacts, data: TrainingData, cutoffs: Cutoffs, settings: TrainingSettings, progress: Progress
-) -> None:
+) -> tuple[Lists, Lists]:
+    """Return the lists that the head learns from, and later ones that calibrate it."""
     asked = _Asker(made, data, settings, progress)
     lists = joined([asked(at, days(cutoffs.horizon_days)) for at in cutoffs.head])
-    check = asked(cutoffs.validation, data.train_end - cutoffs.validation)
+    return lists, asked(cutoffs.validation, data.train_end - cutoffs.validation)
+
+
+def fit_head_on(
+    made: Artifacts, told: tuple[Lists, Lists], cutoffs: Cutoffs, settings: TrainingSettings, progress: Progress
+) -> None:
+    """Fit the head on what `head_lists` returned, where that is enough."""
+    lists, check = told
+    made.ended_by["head"] = EVIDENCE
     if len(lists) < settings.least_lists or not check.labels.any() or progress.should_stop():
         return
-    fitted = partial(
-        fit_head, lists, horizon_days=cutoffs.horizon_days, settings=settings.head, should_stop=progress.should_stop
+    made.ended_by["head"] = STEPS
+    fitted = fit_head(
+        lists,
+        horizon_days=cutoffs.horizon_days,
+        settings=settings.head,
+        on_step=progress.step,
+        should_stop=progress.should_stop,
     )
-    made.head = calibrated(fitted(on_step=progress.step), check)
-    made.baseline = calibrated(fitted(without=BERT_FEATURES), check)
+    made.head = calibrated(fitted, check)
     rows, labels = check.flat()
     threshold = best_threshold(labels, made.head.calibrate(made.head.logits(rows)))
     made.thresholds = {"buy": threshold}
     made.metrics |= {f"validation_{k}": v for k, v in judge(made.head, check, threshold=threshold).items()}
+
+
+def _fit_beside_head(
+    made: Artifacts, told: tuple[Lists, Lists], cutoffs: Cutoffs, settings: TrainingSettings, progress: Progress
+) -> None:
+    """The same head without BERT, which the gate compares with; and trees, where they bring something."""
+    if made.head is None:
+        return
+    lists, check = told
+    fitted = fit_head(
+        lists,
+        horizon_days=cutoffs.horizon_days,
+        without=BERT_FEATURES,
+        settings=settings.head,
+        should_stop=progress.should_stop,
+    )
+    made.baseline = calibrated(fitted, check)
     if not progress.should_stop():
         made.forest = fit_forest(lists, check, made.head, settings=settings.forest, on_figure=progress.metric)
 

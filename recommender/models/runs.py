@@ -42,7 +42,11 @@ class Bundle(models.Model):
 
 
 class Run(models.Model):
-    """One training run: a leased row. Only the holder of `fencing_token` may write to it."""
+    """One training run or tuning: a leased row. Only the holder of `fencing_token` may write to it."""
+
+    class Kind(models.TextChoices):
+        TRAINING = "training", _("training")
+        TUNING = "tuning", _("tuning")
 
     class State(models.TextChoices):
         QUEUED = "queued", _("queued")
@@ -57,6 +61,7 @@ class Run(models.Model):
         REFUSED = "refused", _("not promoted")
         INSUFFICIENT = "insufficient", _("insufficient data")
 
+    kind = models.CharField(_("kind"), max_length=12, choices=Kind, default=Kind.TRAINING)
     state = models.CharField(_("state"), max_length=12, choices=State, default=State.QUEUED, db_index=True)
     verdict = models.CharField(_("verdict"), max_length=12, choices=Verdict, blank=True)
     reason = models.TextField(_("reason"), blank=True, help_text=_("Why it ended as it did, in words."))
@@ -76,6 +81,12 @@ class Run(models.Model):
     metrics = models.JSONField(_("figures"), default=dict, blank=True)
     losses = models.JSONField(_("loss curve"), default=list, blank=True)
     seconds = models.JSONField(_("seconds per stage"), default=dict, blank=True)
+    provenance = models.JSONField(
+        _("provenance"), default=dict, blank=True, help_text=_("How it was made: data, code, versions, settings.")
+    )
+    accepted_at = models.DateTimeField(
+        _("accepted"), null=True, blank=True, help_text=_("Since when later runs use the settings that a tuning found.")
+    )
     bundle = models.ForeignKey(Bundle, models.SET_NULL, null=True, blank=True, related_name="runs")
     fencing_token = models.PositiveIntegerField(default=0)
     worker = models.CharField(_("worker"), max_length=200, blank=True)

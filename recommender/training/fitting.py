@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from recommender import bundles
+from recommender import bundles, knobs
 from recommender.ml import export
 from recommender.ml.train import Artifacts, Progress, TrainingData, TrainingSettings, fit
 from recommender.retrieval.shelf import build_shelf
 from recommender.state import State
 from recommender.training import parity
-from recommender.training.matcher import Shown, fit_matcher
+from recommender.training.matcher import Matched, Shown, fit_matcher
 from recommender.training.split import Split
 from recommender.types import Adaptation, FloatArray, Teaching, Tuning
 
@@ -42,26 +43,31 @@ class Watching(Progress, Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fitted:
-    """`folder` holds the files of a bundle; text_vectors (n_items, d) float32; metrics: numbers by name;
-    skipped: stages with the reason why."""
+    """`folder` holds the files of a bundle; text_vectors (n_items, d) float32; metrics: numbers by name.
+
+    base_encoder: fingerprint of the encoder before tuning; ended_by: what ended each stage; skipped: stages with the
+    reason why.
+    """
 
     folder: Path
     text_vectors: FloatArray
     metrics: Mapping[str, float]
+    base_encoder: str
+    ended_by: Mapping[str, str]
     skipped: Mapping[str, str]
 
 
 def fitted(split: Split, settings: Mapping[str, Any], folder: Path, watch: Watching) -> Fitted:
     """Train, or take up what this run has trained before its process was ended."""
     if not (folder / RECORD).is_file():
-        _fit(split, _settings(settings, folder), folder, watch)
+        _fit(split, training_settings(settings, folder), folder, watch)
     return _read(folder)
 
 
 def fitted_untuned(split: Split, settings: Mapping[str, Any], folder: Path, watch: Watching) -> Fitted:
     """Train context model and head on the encoder as it came, in half the time: there is nothing to tune."""
     if not (folder / RECORD).is_file():
-        tuned = _settings(settings, folder)
+        tuned = training_settings(settings, folder)
         untuned = dataclasses.replace(
             tuned,
             minutes=tuned.minutes / 2,
@@ -100,14 +106,19 @@ def teacher_figures(made: Fitted) -> dict[str, Any]:
     return {name: value for name, value in figures.items() if value == value}
 
 
-def _settings(settings: Mapping[str, Any], folder: Path) -> TrainingSettings:
-    """The run's settings as training takes them; a run may lower the evidence that a stage needs."""
+def training_settings(
+    settings: Mapping[str, Any], folder: Path | None = None, *, minutes: float | None = None
+) -> TrainingSettings:
+    """The run's settings as training takes them; a run may lower the evidence that a stage needs.
+
+    Without a `folder` nothing is resumed. Raises ConfigurationError for a knob that cannot be turned so.
+    """
     spec = str(settings.get("encoder", "auto"))
     default = TrainingSettings()
     n_cutoffs, n_lists = _moments(float(settings["minutes"]))
     mask = dataclasses.replace(default.mask, least_texts=int(settings.get("least_texts", default.mask.least_texts)))
-    return TrainingSettings(
-        minutes=float(settings["minutes"]) * FIT_SHARE,
+    told = TrainingSettings(
+        minutes=float(settings["minutes"] if minutes is None else minutes) * FIT_SHARE,
         seed=int(settings.get("seed", 0)),
         encoder=bundles.encoder_spec() if spec == "auto" else spec,
         n_threads=settings.get("n_threads"),
@@ -119,7 +130,7 @@ def _settings(settings: Mapping[str, Any], folder: Path) -> TrainingSettings:
         mask=mask,
         tuning=Tuning(settings.get("tuning", default.tuning)),
         teaching=Teaching(settings.get("teacher", default.teaching)),
-        checkpoint_dir=folder / "checkpoints",
+        checkpoint_dir=folder / "checkpoints" if folder else None,
         least_pairs=int(settings.get("least_pairs", default.least_pairs)),
         least_examples=int(settings.get("least_examples", default.least_examples)),
         least_lists=int(settings.get("least_lists", default.least_lists)),
@@ -127,6 +138,29 @@ def _settings(settings: Mapping[str, Any], folder: Path) -> TrainingSettings:
             settings.get("least_judgements_for_teacher", default.least_judgements_for_teacher)
         ),
     )
+    return turned(told, settings.get("knobs") or {})
+
+
+def turned(settings: TrainingSettings, values: Mapping[str, Any]) -> TrainingSettings:
+    """Return the settings with some knobs turned. Raises ConfigurationError for one that is unknown or out of range."""
+    for name, number in knobs.validated(values).items():
+        part, _, field = name.rpartition(".")
+        value: Any = dataclasses.replace(getattr(settings, part), **{field: number}) if part else number
+        settings = dataclasses.replace(settings, **{part or field: value})
+    return settings
+
+
+def knob_values(settings: TrainingSettings, of: Iterable[knobs.Knob] = knobs.KNOBS) -> knobs.Values:
+    """Return how the knobs stand."""
+    return {knob.name: operator.attrgetter(knob.name)(settings) for knob in of}
+
+
+def in_full(settings: TrainingSettings) -> dict[str, Any]:
+    """Every setting as JSON, a set as a sorted list; the folder is left out: it is another one each time."""
+    told = dataclasses.asdict(settings)
+    del told["checkpoint_dir"]
+    whole: dict[str, Any] = json.loads(json.dumps(told, default=sorted))
+    return whole
 
 
 def _moments(minutes: float) -> tuple[int, int]:
@@ -137,12 +171,12 @@ def _moments(minutes: float) -> tuple[int, int]:
 
 def _read(folder: Path) -> Fitted:
     record = json.loads((folder / RECORD).read_text())
-    text_vectors = np.load(folder / "text_vectors.npy", allow_pickle=False)
-    return Fitted(folder / "bundle", text_vectors, record["metrics"], record["skipped"])
+    return Fitted(folder / "bundle", np.load(folder / "text_vectors.npy", allow_pickle=False), **record)
 
 
-def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Watching) -> None:
-    data = TrainingData(
+def training_data(split: Split) -> TrainingData:
+    """A split as training takes it."""
+    return TrainingData(
         interactions=split.whole,
         items=split.items,
         train_end=split.test_start,
@@ -150,26 +184,32 @@ def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Watching
         test_end=split.test_end,
         judgements=split.judgements,
     )
-    made = fit(data, settings, watch)
+
+
+def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Watching) -> None:
+    made = fit(training_data(split), settings, watch)
     watch.check()
     shutil.rmtree(folder / "bundle", ignore_errors=True)
     (folder / "bundle").mkdir(parents=True)
     watch.stage("search")
-    made.metrics |= _fit_matcher(made, split, settings, folder / "bundle", watch)
+    matched = _fit_matcher(made, split, settings, folder / "bundle", watch)
+    made.metrics |= matched.figures
+    made.ended_by |= matched.ended_by
     watch.check()
     watch.stage("bundle")
     export.write(made, folder / "bundle")
     parity.record(made, split, folder, seed=settings.seed)
     np.save(folder / "text_vectors.npy", made.text_vectors, allow_pickle=False)
-    (folder / RECORD).write_text(json.dumps({"metrics": made.metrics, "skipped": made.skipped}))
+    record = {
+        "metrics": made.metrics, "base_encoder": made.base_encoder, "ended_by": made.ended_by, "skipped": made.skipped,
+    }  # fmt: skip
+    (folder / RECORD).write_text(json.dumps(record))
 
 
-def _fit_matcher(
-    made: Artifacts, split: Split, settings: TrainingSettings, folder: Path, watch: Watching
-) -> dict[str, float]:
+def _fit_matcher(made: Artifacts, split: Split, settings: TrainingSettings, folder: Path, watch: Watching) -> Matched:
     """Train the trees of search where enough queries were judged; search keeps the fixed formula elsewhere."""
     if len(split.judgements) < settings.least_judgements:
-        return {}
+        return Matched()
     texts = split.items.texts
     nothing = State.from_columns(
         at=split.test_start, counts=np.zeros((len(texts), 4), np.float32), last_event_at=np.full(len(texts), -np.inf)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from recommender.ml import trees
 from recommender.ml.encoder import Encoder
 from recommender.ml.graded import Taught, tune_on_grades
+from recommender.ml.loop import Ended
 from recommender.ml.train import Progress, TrainingSettings, box_of
 from recommender.ml.trees import TreeSettings
 from recommender.ranking import MATCHER
@@ -52,6 +53,14 @@ class Shown:
     vectors: FloatArray | None
 
 
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """Figures of the trees by name, and what ended each stage; both empty where nothing was written."""
+
+    figures: Mapping[str, float] = field(default_factory=dict)
+    ended_by: Mapping[str, str] = field(default_factory=dict)
+
+
 def fit_matcher(
     judged: Judgements,
     shelf: Searchable,
@@ -63,8 +72,8 @@ def fit_matcher(
     taught: Taught | None = None,
     settings: TrainingSettings,
     progress: Progress,
-) -> dict[str, float]:
-    """Write matcher.onnx and matcher.json to `folder` and return figures; nothing below `LEAST_QUERIES` queries.
+) -> Matched:
+    """Write matcher.onnx and matcher.json to `folder`; nothing below `LEAST_QUERIES` queries.
 
     The trees must see the encoder's opinion of queries that it was not tuned on, or they would trust it too much: so
     each half of the queries is described by an encoder that was tuned on the other half (stacking: Wolpert 1992).
@@ -73,21 +82,26 @@ def fit_matcher(
     """
     plan = _Plan.of(judged, len(texts), seed=settings.seed)
     if plan is None:
-        return {}
+        return Matched()
     rows = np.zeros((len(plan.query), len(MATCH_FEATURES)), np.float32)
     fold_of = np.random.default_rng(settings.seed).integers(0, N_FOLDS, len(judged.queries))
+    ended_by: dict[str, str] = {}
     for fold in range(N_FOLDS):
-        reader = _tuned_without(fold_of == fold, judged, encoder, texts, before, taught, settings, progress, fold=fold)
+        reader, ended = _tuned_without(
+            fold_of == fold, judged, encoder, texts, before, taught, settings, progress, fold=fold
+        )
         here = np.flatnonzero(fold_of[plan.query] == fold)
         rows[here] = _described(judged.queries, plan.query[here], plan.item[here], shelf, reader, texts)
+        ended_by |= {f"search, part {fold + 1}": ended.ended_by} if ended else {}
         if progress.should_stop():
-            return {}
+            return Matched(ended_by=ended_by)
     rising = [MATCH_FEATURES.index(name) for name in RISING]
     grown = [replace(TREES, seed=settings.seed + number) for number in range(N_FORESTS)]
     boosters = [trees.grow(rows, plan.target, settings=one, rising=rising) for one in grown]
     _write(boosters, folder, rows)
     missed = trees.predict(boosters, rows) - plan.target
-    return {"matcher_rows": float(len(rows)), "matcher_error": float(np.sqrt(np.mean(missed**2)))}
+    figures = {"matcher_rows": float(len(rows)), "matcher_error": float(np.sqrt(np.mean(missed**2)))}
+    return Matched(figures, ended_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +136,13 @@ def _tuned_without(
     progress: Progress,
     *,
     fold: int,
-) -> Encoder:
-    """An encoder tuned as the served one was, on the other queries only."""
+) -> tuple[Encoder, Ended | None]:
+    """An encoder tuned as the served one was, on the other queries only; and what ended that, None without tuning."""
     if before is None:
-        return encoder
+        return encoder, None
     reader = Encoder(encoder.name, copy.deepcopy(encoder.model), encoder.tokenizer)
     reader.model.load_state_dict(dict(before))
-    tune_on_grades(
+    ended = tune_on_grades(
         reader,
         judged.of_queries(~left_out),
         texts,
@@ -137,7 +151,7 @@ def _tuned_without(
         name=f"graded-without-{fold}",
         taught=None if taught is None else taught.of_queries(~left_out),
     )
-    return reader
+    return reader, ended
 
 
 def _described(

@@ -6,25 +6,36 @@ import datetime as dt
 import json
 import logging
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recommender import bundles, datasets, runs, statistics, vectors
+from recommender import bundles, datasets, provenance, runs, statistics, vectors
 from recommender.exceptions import InsufficientData, LeaseLost, RecommenderError
+from recommender.ml.hardware import hardware
+from recommender.ml.pace import CLOCK, STEPS
 from recommender.models import Bundle, Item, Run
 from recommender.ranking import Ranker
 from recommender.serving import Served
 from recommender.state import build_state
 from recommender.supervision import log_path
-from recommender.training import evaluation
+from recommender.training import evaluation, tuning
 from recommender.training.bench import Bench, simple_rankers
-from recommender.training.fitting import Fitted, encoder_figures, fitted, fitted_untuned, head_figures, teacher_figures
+from recommender.training.fitting import (
+    Fitted,
+    encoder_figures,
+    fitted,
+    fitted_untuned,
+    head_figures,
+    in_full,
+    teacher_figures,
+    training_settings,
+)
 from recommender.training.gate import CHAMPION, LEAST_CASES, RANKER, SEARCH_TOLERANCE, Decision, Evidence, decide
 from recommender.training.guardrails import Judged, as_rows, guardrails
 from recommender.training.search_guard import search_figures, search_gain
 from recommender.training.split import split_in_time
-from recommender.training.watch import RunCancelled, RunInterrupted, Watch
+from recommender.training.tracking import tracked
+from recommender.training.watch import Ended, RunCancelled, RunInterrupted, Watch
 from recommender.training.windows import rolling
 
 logger = logging.getLogger(__name__)
@@ -40,15 +51,6 @@ ROLLING_SHARE = 0.03
 """Share of the time box after which no earlier window begins; one window of the demo takes about three seconds."""
 
 CHUNK_SIZE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a run ended well."""
-
-    verdict: Run.Verdict
-    reason: str
-    bundle: Bundle | None = None
 
 
 def run(run_id: int, token: int, *, watch: Watch | None = None) -> None:
@@ -68,7 +70,9 @@ def run(run_id: int, token: int, *, watch: Watch | None = None) -> None:
 def _ending(run_id: int, watch: Watch) -> Any:
     """Train; return what is to be written down once the heartbeat has stopped."""
     try:
-        ended = _train(Run.objects.get(pk=run_id), watch)
+        asked = Run.objects.get(pk=run_id)
+        with tracked(asked, watch):
+            ended = tuning.tune(asked, watch) if asked.kind == Run.Kind.TUNING else _train(asked, watch)
         return lambda w: _finish(w, Run.State.SUCCEEDED, ended.reason, ended.verdict, ended.bundle)
     except InsufficientData as error:
         reason = str(error)
@@ -102,9 +106,10 @@ def _finish(
 def _train(run: Run, watch: Watch) -> Ended:
     folder = log_path(run.pk).parent
     watch.stage("dataset")
-    dataset = _dataset(folder)
+    dataset = datasets.read_once(folder, as_of=run.settings.get("as_of"))
     split = split_in_time(dataset)
-    watch.figures.report = datasets.summary(split.whole, split.items, split.report)
+    watch.figures.report = datasets.summary(split.whole, split.items, split.report, split.judgements)
+    _note(watch, **_circumstances(run, dataset, watch.figures.report["data_hash"]))
     watch.check()
     seed = int(run.settings.get("seed", 0))
     some = evaluation.cases(split, most=MOST_CASES, seed=seed)
@@ -114,21 +119,39 @@ def _train(run: Run, watch: Watch) -> Ended:
             f"are needed to train and {LEAST_CASES} to promote. Search and lists keep serving as they are."
         )
     made = fitted(split, run.settings, folder, watch)
+    _note(watch, ended_by=dict(made.ended_by), encoder={**_noted(watch)["encoder"], "hash": made.base_encoder})
     watch.check()
     bench = Bench(dataset, split, build_state(split.past, split.items, at=split.test_start))
     made, decision = _judge(run, bench, made, some, watch)
     watch.check()
     watch.stage("publication")
     bundle = publish(dataset, made)
+    _note(watch, bundle=bundle.name)
     return _promote(bundle, decision)
 
 
-def _dataset(folder: Path) -> datasets.Dataset:
-    found = datasets.load(folder)
-    if found is None:
-        found = datasets.read_dataset()
-        datasets.save(found, folder)
-    return found
+def _circumstances(run: Run, dataset: datasets.Dataset, data_hash: str) -> dict[str, Any]:
+    """What decides how the run will come out, as far as it is known before it trains."""
+    told = training_settings(run.settings)
+    return {
+        "data_hash": data_hash,
+        "taken_at": dataset.taken_at,
+        "code": provenance.code(),
+        "versions": provenance.versions(),
+        "seed": told.seed,
+        "encoder": {"name": told.encoder or "packaged"},
+        "settings": in_full(told),
+        "hardware": hardware(),
+    }
+
+
+def _noted(watch: Watch) -> dict[str, Any]:
+    return watch.figures.provenance or {}
+
+
+def _note(watch: Watch, **entries: Any) -> None:
+    """Replace, never change in place: the heartbeat reads it from another thread."""
+    watch.figures.provenance = {**_noted(watch), **entries}
 
 
 def _judge(run: Run, bench: Bench, made: Fitted, some: list[evaluation.Case], watch: Watch) -> tuple[Fitted, Decision]:
@@ -149,6 +172,8 @@ def _judge(run: Run, bench: Bench, made: Fitted, some: list[evaluation.Case], wa
         least_cases=least_cases,
         on_case=lambda done, total: _on_case(watch, done, total),
     )
+    is_cut = len(results.truths["all"]) < len(some)
+    _note(watch, ended_by={**_noted(watch)["ended_by"], "evaluation": CLOCK if is_cut else STEPS})
     figures = evaluation.figures(results, bench.state, bench.split.items, seed=seed)
     rails = guardrails(bench, made, Judged(ours, theirs, results, some), search, seed=seed)
     evidence = Evidence(figures["n_cases"], evaluation.gains(results, seed=seed), rails)
@@ -180,11 +205,13 @@ def _guarded(
         return made, served, search
     watch.metric("search_mrr_lost_by_tuning", -search_gain(search))
     made = fitted_untuned(bench.split, run.settings, log_path(run.pk).parent / "untuned", watch)
+    again = {f"{stage}, untuned": reason for stage, reason in made.ended_by.items()}
+    _note(watch, ended_by={**_noted(watch)["ended_by"], **again})
     watch.check()
     watch.stage("evaluation")
     served = bench.served(Ranker.load(made.folder, name=RANKER), made.text_vectors)
-    again = search_figures({"kept": served, "untuned": untuned}, bench.split.items, at=at, seed=seed)
-    kept = {"kept": "untuned", "kept_mrr": again["kept"]["mrr"], "interval": again["interval"]}
+    search_again = search_figures({"kept": served, "untuned": untuned}, bench.split.items, at=at, seed=seed)
+    kept = {"kept": "untuned", "kept_mrr": search_again["kept"]["mrr"], "interval": search_again["interval"]}
     return made, served, {**search, **kept}
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from django.db import DatabaseError, connection
 
 from recommender import runs
 from recommender.exceptions import LeaseLost, RunError
+from recommender.models import Bundle, Run
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +34,36 @@ class RunInterrupted(RunError):
     """This process is told to stop; the run goes back to the queue and is resumed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended well; a tuning has neither verdict nor bundle."""
+
+    verdict: Run.Verdict | None
+    reason: str
+    bundle: Bundle | None = None
+
+
+class Listener(Protocol):
+    """Who hears what a run reports, beside its row."""
+
+    def loss(self, stage: str, step: int, value: float) -> None:
+        """A step of a stage is taken."""
+
+    def figure(self, name: str, value: float) -> None:
+        """A single number is known."""
+
+
 class Watch:
-    """The `Progress` of a leased run. A thread beats, so that no stage is silent for long; use it as a context."""
+    """The `Progress` of a leased run. A thread beats, so that no stage is silent for long; use it as a context.
+
+    `shares`: share of the run by stage, for the progress bar. `listener` hears losses and numbers too; it never raises.
+    """
 
     def __init__(self, run_id: int, token: int) -> None:
         self.run_id, self.token = run_id, token
-        self.figures = runs.Figures(metrics={}, losses=[], seconds={})
+        self.figures = runs.Figures(metrics={}, losses=[], seconds={}, provenance={})
+        self.shares: Mapping[str, float] = SHARES
+        self.listener: Listener | None = None
         self._stage, self._share, self._started = "", 0.0, time.monotonic()
         self._cancelled, self._lost, self._interrupted = threading.Event(), threading.Event(), threading.Event()
         self._ended, self._furthest = threading.Event(), 0.0
@@ -66,10 +93,14 @@ class Watch:
             if loss is not None:
                 losses: Any = self.figures.losses
                 losses.append({"stage": self._stage, "step": done, "loss": round(float(loss), 5)})
+        if loss is not None and self.listener is not None:
+            self.listener.loss(self._stage, done, float(loss))
 
     def metric(self, name: str, value: float) -> None:
         """A single number is known; the figures are put together at the end."""
         logger.info("run %s: %s %.4f", self.run_id, name, value)
+        if self.listener is not None:
+            self.listener.figure(name, float(value))
 
     def should_stop(self) -> bool:
         """Whether to end early: cancelled, interrupted, or the lease lost."""
@@ -92,10 +123,10 @@ class Watch:
     @property
     def progress(self) -> float:
         """Share done of the whole run, 0 to 1; it never falls, whatever a stage is called."""
-        names = list(SHARES)
+        names, shares = list(self.shares), self.shares
         if self._stage in names:
-            before = sum(SHARES[name] for name in names[: names.index(self._stage)])
-            self._furthest = max(self._furthest, before + SHARES[self._stage] * min(self._share, 1.0))
+            before = sum(shares[name] for name in names[: names.index(self._stage)])
+            self._furthest = max(self._furthest, before + shares[self._stage] * min(self._share, 1.0))
         return min(self._furthest, 1.0)
 
     @property
@@ -123,6 +154,7 @@ class Watch:
                 dict(self.figures.metrics or {}),
                 runs.thinned(self.figures.losses or []),
                 dict(self.figures.seconds or {}),
+                dict(self.figures.provenance or {}),
             )
             progress, stage = self.progress, self._stage
         try:

@@ -1,0 +1,95 @@
+"""What a run reports in, curves in the tool of `TRACKING` out; a tool that fails costs a log line, never a run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from recommender import conf
+from recommender.ml.trackers import Tracker, open_tracker
+from recommender.models import Run
+from recommender.training.watch import Watch
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("ndcg", "recall", "mrr", "coverage", "popularity_share")
+
+
+@contextmanager
+def tracked(run: Run, watch: Watch) -> Iterator[None]:
+    """Follow a run with the tool of `TRACKING`, and close its files however the run ends."""
+    kind = str(conf.get("TRACKING"))
+    if not kind:
+        yield
+        return
+    folder = conf.directory() / "tracking" / f"run-{run.pk}"
+    careful = Careful(run.pk, lambda: open_tracker(kind, folder, name=f"run {run.pk}"))
+    watch.listener = careful
+    if careful.is_working:
+        watch.figures.provenance = {"tracking": {"tool": kind, "folder": str(folder)}}
+    try:
+        yield
+    finally:
+        watch.listener = None
+        metrics = watch.figures.metrics or {}
+        careful.finish(watch.figures.provenance or {}, dict(numbers(metrics)), markdown(metrics))
+
+
+class Careful:
+    """A tracker that never raises: after its first failure, which is logged, it is silent."""
+
+    def __init__(self, run_id: int, opened: Callable[[], Tracker]) -> None:
+        self._run_id = run_id
+        self._tracker: Tracker | None = None
+        try:
+            self._tracker = opened()
+        except Exception:
+            self._give_up()
+
+    @property
+    def is_working(self) -> bool:
+        """The tool has not failed so far."""
+        return self._tracker is not None
+
+    def loss(self, stage: str, step: int, value: float) -> None:
+        self._tell(lambda tracker: tracker.loss(stage, step, value))
+
+    def figure(self, name: str, value: float) -> None:
+        self._tell(lambda tracker: tracker.figure(name, value))
+
+    def finish(self, made: Mapping[str, Any], figures: Mapping[str, float], table: str) -> None:
+        self._tell(lambda tracker: tracker.finish(made, figures, table))
+
+    def _tell(self, say: Callable[[Tracker], None]) -> None:
+        if self._tracker is None:
+            return
+        try:
+            say(self._tracker)
+        except Exception:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._tracker = None
+        logger.warning("run %s goes on without tracking, which failed", self._run_id, exc_info=True)
+
+
+def numbers(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
+    """Walk nested figures; yield "lists/all/ranker/ndcg" and its number."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from numbers(inner, f"{path}/{key}" if path else str(key))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield path, float(value)
+
+
+def markdown(metrics: Mapping[str, Any]) -> str:
+    """The tables of `metrics["lists"]`, best NDCG first."""
+    lines: list[str] = []
+    for scope, lists in (metrics.get("lists") or {}).items():
+        lines += [f"**{scope}**", "", f"| ranker | {' | '.join(COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}"]
+        for name, figures in sorted(lists.items(), key=lambda pair: -pair[1]["ndcg"]):
+            lines.append(f"| {name} | {' | '.join(f'{figures[column]:.4f}' for column in COLUMNS)} |")
+        lines.append("")
+    return "\n".join(lines) or "no lists"
