@@ -25,7 +25,7 @@ DEFAULTS: dict[str, Any] = {
     # How a run tunes the encoder on pairs: "full", "frozen", "lora", "adalora", "prefix", "ia3".
     "TUNING": "full",
     # Whether a cross-encoder teaches the encoder: "auto" (with enough judgements and minutes), "on", "off".
-    "TEACHER": "auto",
+    "TEACHER": "off",
     # Time box of one training run.
     "TRAINING_MINUTES": 3.0,
     # Time box of one tuning: the search for better settings of a training.

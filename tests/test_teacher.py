@@ -263,7 +263,7 @@ def test_run_without_judgements_learns_from_histories_where_it_is_asked_to(data)
 
 
 def test_short_run_trains_no_teacher_and_says_why(data):
-    made = fit(data, dataclasses.replace(RUN, minutes=0.02))
+    made = fit(data, dataclasses.replace(RUN, minutes=0.02, teaching=Teaching.AUTO))
     assert "teacher" not in made.seconds
     assert made.skipped == {"teacher": "0 judgements, at least 20000 are needed."}
     shown = fitting.Fitted(None, made.text_vectors, made.metrics, made.skipped)

@@ -76,7 +76,7 @@ class TrainingSettings:
     context: ContextSettings = field(default_factory=ContextSettings)
     head: HeadSettings = field(default_factory=HeadSettings)
     graded: GradedSettings = field(default_factory=GradedSettings)
-    teaching: Teaching = Teaching.AUTO
+    teaching: Teaching = Teaching.OFF
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     forest: ForestSettings = field(default_factory=ForestSettings)
     least_pairs: int = 500
