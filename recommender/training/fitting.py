@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from recommender import bundles
+from recommender.heads import EVENTS
 from recommender.ml import export
 from recommender.ml.train import Artifacts, Progress, TrainingData, TrainingSettings, fit
 from recommender.retrieval.lexical import LexicalIndex
@@ -65,13 +66,20 @@ def fitted_untuned(split: Split, settings: Mapping[str, Any], folder: Path, watc
 
 
 def head_figures(metrics: Mapping[str, float]) -> dict[str, Any]:
-    """The heads' part of `Run.metrics`: "validation_f1" becomes heads["buy"]["validation"]["f1"]."""
-    slices: dict[str, dict[str, float]] = {}
+    """The heads' part of `Run.metrics`: "click_test_f1" becomes heads["click"]["test"]["f1"].
+
+    "validation_f1" and "test_f1" are of the head on candidates: heads["buy"], or heads["buy_later"] beside a "buy" that
+    was learned from lists.
+    """
+    heads: dict[str, dict[str, dict[str, float]]] = {}
     for name, value in metrics.items():
-        part, _, figure = name.partition("_")
+        head, _, rest = name.partition("_") if name.partition("_")[0] in EVENTS else ("", "", name)
+        part, _, figure = rest.partition("_")
         if part in ("validation", "test"):
-            slices.setdefault(part, {})[figure] = value
-    return {"buy": slices} if slices else {}
+            heads.setdefault(head, {}).setdefault(part, {})[figure] = value
+    if own := heads.pop("", None):
+        heads["buy_later" if "buy" in heads else "buy"] = own
+    return heads
 
 
 def encoder_figures(settings: Mapping[str, Any], metrics: Mapping[str, float]) -> dict[str, Any]:
@@ -100,6 +108,7 @@ def _settings(settings: Mapping[str, Any], folder: Path) -> TrainingSettings:
         least_pairs=int(settings.get("least_pairs", default.least_pairs)),
         least_examples=int(settings.get("least_examples", default.least_examples)),
         least_lists=int(settings.get("least_lists", default.least_lists)),
+        least_impressions=int(settings.get("least_impressions", default.least_impressions)),
     )
 
 
@@ -116,6 +125,7 @@ def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Watching
         test_start=split.test_start,
         test_end=split.test_end,
         judgements=split.judgements,
+        impressions=split.impressions,
     )
     made = fit(data, settings, watch)
     watch.check()

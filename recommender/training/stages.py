@@ -104,7 +104,8 @@ def _train(run: Run, watch: Watch) -> Ended:
     watch.stage("dataset")
     dataset = _dataset(folder)
     split = split_in_time(dataset)
-    watch.figures.report = datasets.summary(split.whole, split.items, split.report)
+    report = datasets.summary(split.whole, split.items, split.report)
+    watch.figures.report = report | {"n_impressions": len(split.impressions)}
     watch.check()
     seed = int(run.settings.get("seed", 0))
     some = evaluation.cases(split, most=MOST_CASES, seed=seed)
