@@ -6,6 +6,8 @@ import dataclasses
 import datetime as dt
 import hashlib
 import json
+import uuid
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,21 @@ from django.db import models
 from django.utils import timezone
 from scipy import sparse
 
-from recommender.cleaning import CleaningReport, Recorded, clean
-from recommender.models import Event, Item, Judgement, Visitor
+from recommender.cleaning import CLOCK_SKEW_SECONDS, MAX_VIEWS_PER_DAY, CleaningReport, Recorded, clean
+from recommender.models import Event, Impression, Item, Judgement, Visitor
 from recommender.state import EVENT_WEIGHTS
-from recommender.types import EVENT_CODES, EventType, Interactions, ItemTable, Judgements
+from recommender.types import (
+    EVENT_CODES,
+    OUTCOME_SECONDS,
+    SLOT_CODES,
+    EventType,
+    Impressions,
+    Interactions,
+    ItemTable,
+    Judgements,
+    Slot,
+    TimeArray,
+)
 
 __all__ = [
     "CleaningReport",
@@ -29,6 +42,7 @@ __all__ = [
     "data_hash",
     "load",
     "read_dataset",
+    "read_impressions",
     "read_interactions",
     "read_items",
     "read_judgements",
@@ -51,6 +65,13 @@ EVENT_COLUMNS = (
     "device", "region",
 )  # fmt: skip
 
+LIST_COLUMNS = (
+    "pk", "visitor_id", "occurred_at", "slot", "query", "current_item_id", "item_ids", "propensities", "first_position",
+)  # fmt: skip
+
+OUTCOMES = {"select_item": 0, "add_to_cart": 1, "purchase": 2}
+"""The row of each event in what `_outcomes` finds."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Dataset:
@@ -61,6 +82,7 @@ class Dataset:
     recorded: Recorded
     taken_at: float
     judgements: Judgements = dataclasses.field(default_factory=Judgements.none)
+    impressions: Impressions = dataclasses.field(default_factory=Impressions.none)
 
 
 def read_items(*, until: dt.datetime | None = None) -> ItemTable:
@@ -100,15 +122,21 @@ def read_interactions(
     Visitors of one user share a row. Who has not consented, or has switched profiling off, is nobody (-1): such
     events feed popularity and co-purchase only. With `people`, only their events.
     """
-    events = Event.objects.all() if until is None else Event.objects.filter(occurred_at__lt=until)
+    events = _events(until, received_until)
     if people is not None:
         events = events.filter(visitor_id__in=list(people))
-    if received_until is not None:
-        events = events.filter(received_at__lt=received_until)
+    return _recorded(items, events, read_people() if people is None else people)
+
+
+def _events(until: dt.datetime | None, received_until: dt.datetime | None) -> models.QuerySet[Event]:
+    events = Event.objects.all() if until is None else Event.objects.filter(occurred_at__lt=until)
+    return events if received_until is None else events.filter(received_at__lt=received_until)
+
+
+def _recorded(items: ItemTable, events: models.QuerySet[Event], visitors: People) -> Recorded:
     rows = list(_pages(events, EVENT_COLUMNS))
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(EVENT_COLUMNS)
     _, visitor_ids, item_ids, types, times, quantities, order_ids, queries, bots, devices, regions = columns
-    visitors = read_people() if people is None else people
     item_row = {item_id: row for row, item_id in enumerate(items.ids)} | {"": Recorded.NO_ITEM}
     query_row, order_row, device_row, region_row = map(_codes, (queries, order_ids, devices, regions))
     n = len(rows)
@@ -131,6 +159,95 @@ def read_interactions(
         is_bot=np.fromiter((bot or of_bot for bot, (_, of_bot) in zip(bots, known, strict=True)), bool, n),
     )
     return recorded.take(np.argsort(recorded.interactions.time, kind="stable"))
+
+
+def read_impressions(
+    items: ItemTable, *, people: People | None = None, until: dt.datetime | None = None
+) -> Impressions:
+    """Every list that a known person was shown and what followed from it within `OUTCOME_SECONDS`, ascending by time.
+
+    Left out: lists and events of bots, of nobody, of whoever has not consented or has switched profiling off, and all
+    lists of a person on a day with more than `MAX_VIEWS_PER_DAY`. An event counts where the same person caused it
+    through the list's token; a cart and an order imply the click. One query per 20,000 lists and per 20,000 events.
+    """
+    people = read_people() if people is None else people
+    known = {pk for pk, (row, is_bot) in people.items() if row >= 0 and not is_bot}
+    lists = Impression.objects.filter(is_bot=False, visitor__isnull=False)
+    if until is not None:
+        lists = lists.filter(occurred_at__lt=until)
+    rows = [row for row in _pages(lists, LIST_COLUMNS, after=uuid.UUID(int=0)) if row[1] in known]
+    rows = _without_floods(sorted(rows, key=lambda row: row[2]), people)
+    shown = _shown(rows, items, people)
+    clicked, carted, bought = _outcomes(shown, {row[0]: place for place, row in enumerate(rows)}, items, people)
+    return dataclasses.replace(shown, clicked=clicked, carted=carted, bought=bought)
+
+
+def _without_floods(rows: list[tuple[Any, ...]], people: People) -> list[tuple[Any, ...]]:
+    days = [(people[row[1]][0], row[2].date()) for row in rows]
+    n_lists = Counter(days)
+    return [row for row, day in zip(rows, days, strict=True) if n_lists[day] <= MAX_VIEWS_PER_DAY]
+
+
+def _shown(rows: list[tuple[Any, ...]], items: ItemTable, people: People) -> Impressions:
+    """The lists of rows of `LIST_COLUMNS`; nothing has followed yet."""
+    item_row = {item_id: row for row, item_id in enumerate(items.ids)}
+    query_row, n = _codes(row[4] for row in rows), len(rows)
+    sizes = np.fromiter((len(row[6]) for row in rows), np.int64, n)
+    start = np.concatenate(([0], np.cumsum(sizes)))
+    n_places = int(start[-1])
+    first = np.fromiter((row[8] for row in rows), np.int64, n)
+    chances = (chance for row in rows for chance in _chances(row[7], len(row[6])))
+    return Impressions(
+        visitor=np.fromiter((people[row[1]][0] for row in rows), np.int32, n),
+        slot=np.fromiter((SLOT_CODES[Slot(row[3])] for row in rows), np.int8, n),
+        time=np.fromiter((row[2].timestamp() for row in rows), np.float64, n),
+        query=np.fromiter((query_row[row[4]] for row in rows), np.int32, n),
+        current=np.fromiter((item_row.get(row[5], -1) for row in rows), np.int32, n),
+        start=start,
+        item=np.fromiter(
+            (item_row.get(item_id, Recorded.UNKNOWN_ITEM) for row in rows for item_id in row[6]), np.int32, n_places
+        ),
+        position=(np.arange(n_places) - np.repeat(start[:-1] - first, sizes)).astype(np.int32),
+        propensity=np.fromiter(chances, np.float32, n_places),
+        clicked=np.full(n_places, np.inf),
+        carted=np.full(n_places, np.inf),
+        bought=np.full(n_places, np.inf),
+        queries=tuple(filter(None, query_row)),
+    )
+
+
+def _chances(stored: Any, n: int) -> list[float]:
+    """The propensities of one list; 1 where none, or none that can be read, was stored."""
+    if not isinstance(stored, list) or len(stored) != n:
+        return [1.0] * n
+    return [float(one) if isinstance(one, int | float) and 0 < one <= 1 else 1.0 for one in stored]
+
+
+def _outcomes(shown: Impressions, place_of: Mapping[uuid.UUID, int], items: ItemTable, people: People) -> TimeArray:
+    """When each place was first clicked, carted and bought by whom it was shown to: (3, m), inf for never."""
+    item_row = {item_id: row for row, item_id in enumerate(items.ids)}
+    events = Event.objects.filter(type__in=list(OUTCOMES), ranking_id__isnull=False, is_bot=False)
+    told = [
+        (place_of[row[4]], item_row[row[2]], OUTCOMES[row[1]], row[3].timestamp(), people.get(row[5], (-1, False))[0])
+        for row in _pages(events, ("pk", "type", "item_id", "occurred_at", "ranking_id", "visitor_id"))
+        if row[4] in place_of and row[2] in item_row
+    ]
+    moments = np.full((len(OUTCOMES), len(shown.item)), np.inf)
+    if not told:
+        return moments
+    columns = np.array(told, np.float64).T
+    listed, item, kind, person = (columns[number].astype(np.int64) for number in (0, 1, 2, 4))
+    time, at = columns[3], shown.time[listed]
+    is_theirs = person == shown.visitor[listed]
+    in_time = (time >= at - CLOCK_SKEW_SECONDS) & (time < at + OUTCOME_SECONDS)
+    lists = np.repeat(np.arange(len(shown)), np.diff(shown.start))
+    key = lists * (len(items) + 2) + shown.item + 2
+    wanted, order = listed * (len(items) + 2) + item + 2, np.argsort(key, kind="stable")
+    found = order[np.minimum(np.searchsorted(key, wanted, sorter=order), len(key) - 1)]
+    counts = is_theirs & in_time & (key[found] == wanted)
+    np.minimum.at(moments, (kind[counts], found[counts]), np.maximum(time, at)[counts])
+    moments[0] = moments.min(axis=0)
+    return moments
 
 
 def read_judgements(items: ItemTable, *, until: dt.datetime | None = None) -> Judgements:
@@ -168,13 +285,12 @@ def read_dataset(*, as_of: float | None = None) -> Dataset:
 
     The past can be read again only as far as it was kept: what was erased or changed since is not as it was.
     """
-    if as_of is None:
-        now, items = timezone.now(), read_items()
-        return Dataset(items, read_titles(items), read_interactions(items), now.timestamp(), read_judgements(items))
-    then = dt.datetime.fromtimestamp(as_of, dt.UTC)
-    items = read_items(until=then)
-    recorded = read_interactions(items, until=then, received_until=then)
-    return Dataset(items, read_titles(items), recorded, as_of, read_judgements(items, until=then))
+    then = None if as_of is None else dt.datetime.fromtimestamp(as_of, dt.UTC)
+    now, items, people = timezone.now().timestamp(), read_items(until=then), read_people()
+    return Dataset(
+        items, read_titles(items), _recorded(items, _events(then, then), people), now if as_of is None else as_of,
+        read_judgements(items, until=then), read_impressions(items, people=people, until=then),
+    )  # fmt: skip
 
 
 def read_once(folder: Path, *, as_of: float | None = None) -> Dataset:
@@ -233,7 +349,10 @@ def save(dataset: Dataset, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, npt.NDArray[Any]] = {"is_bot": dataset.recorded.is_bot}
     texts: dict[str, Any] = {"titles": dataset.titles, "taken_at": dataset.taken_at}
-    tables = (("events", dataset.recorded.interactions), ("items", dataset.items), ("judged", dataset.judgements))
+    tables = (
+        ("events", dataset.recorded.interactions), ("items", dataset.items), ("judged", dataset.judgements),
+        ("shown", dataset.impressions),
+    )  # fmt: skip
     for prefix, table in tables:
         for name, value in _columns(table).items():
             (arrays if isinstance(value, np.ndarray) else texts)[f"{prefix}.{name}"] = value
@@ -259,12 +378,15 @@ def load(folder: Path) -> Dataset | None:
 
     recorded = Recorded(Interactions(**table("events")), values["is_bot"])
     judged = Judgements(**table("judged"))
-    return Dataset(ItemTable(**table("items")), lists["titles"], recorded, texts["taken_at"], judged)
+    shown = Impressions(**table("shown"))
+    return Dataset(ItemTable(**table("items")), lists["titles"], recorded, texts["taken_at"], judged, shown)
 
 
-def _pages(rows: models.Manager[Any] | models.QuerySet[Any], columns: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
-    """Read by primary key, a chunk per query; the first column must be "pk"."""
-    last = 0
+def _pages(
+    rows: models.Manager[Any] | models.QuerySet[Any], columns: tuple[str, ...], *, after: Any = 0
+) -> Iterator[tuple[Any, ...]]:
+    """Read by primary key, a chunk per query, from beyond `after`; the first column must be "pk"."""
+    last = after
     while page := list(rows.filter(pk__gt=last).order_by("pk").values_list(*columns)[:CHUNK_SIZE]):
         yield from page
         last = page[-1][0]
@@ -276,7 +398,7 @@ def _codes(names: Any) -> dict[str, int]:
     return {name: place for place, name in enumerate(distinct)} | {"": -1}
 
 
-def _columns(table: Interactions | ItemTable | Judgements) -> dict[str, Any]:
+def _columns(table: Interactions | ItemTable | Judgements | Impressions) -> dict[str, Any]:
     return {field.name: getattr(table, field.name) for field in dataclasses.fields(table)}
 
 

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES, QUERY_FEATURES, features
 from recommender.head import Head, Mixture
+from recommender.heads import Heads
 from recommender.retrieval.matching import MATCH_FEATURES
 from recommender.sequence import decayed_mean, sequence
 from recommender.state import State
@@ -69,9 +70,10 @@ class Ranker:
         delta: dict[str, FloatArray] | None = None, head: Head | None = None,
         thresholds: dict[str, float] | None = None, matcher: onnxruntime.InferenceSession | None = None,
         forest: onnxruntime.InferenceSession | None = None, mixture: Mixture | None = None,
+        heads: Heads | None = None,
     ) -> None:  # fmt: skip
         self.name, self.encoder_hash, self.dimension = name, encoder_hash, dimension
-        self.head, self.thresholds = head, thresholds or {}
+        self.head, self.heads, self.thresholds = head, heads, thresholds or {}
         self._max_tokens, self._tokenizer, self._encoder = max_tokens, tokenizer, encoder
         self._context, self._delta, self._matcher = context, delta or {}, matcher
         self._forest, self._mixture = forest, mixture
@@ -101,6 +103,7 @@ class Ranker:
                 matcher=_matcher(folder, n_threads),
                 forest=_session(folder / FOREST, n_threads) if (folder / FOREST).is_file() else None,
                 mixture=_mixture(folder / "mixture.json"),
+                heads=_heads(folder / "heads.json"),
             )
         except BundleError:
             raise
@@ -215,9 +218,10 @@ class Ranker:
         if self.head is None or (asks and not self.knows_queries):
             logits = fallback_logits(rows)
             return ScoredCandidates((1 / (1 + np.exp(-logits))).astype(np.float32), logits, rows)
+        if self.heads is not None and (order := self.heads.order(rows)) is not None:
+            return ScoredCandidates(order, np.log(order / (1 - order)), rows)
         logits = self.logits(rows)
-        calibrate = self._mixture.calibrate if self._mixture is not None else self.head.calibrate
-        return ScoredCandidates(calibrate(logits), logits, rows)
+        return ScoredCandidates(self._calibrate(logits), logits, rows)
 
     def logits(self, rows: FloatArray) -> FloatArray:
         """Return (n,) float32: the head's log-odds, or its mixture with the trees; the formula's without a head."""
@@ -227,6 +231,20 @@ class Ranker:
         if self._forest is None or self._mixture is None:
             return additive
         return self._mixture.scores(additive, self._forest.run(None, {TREES_INPUT: rows})[0][:, 0])
+
+    def probabilities(self, rows: FloatArray) -> dict[str, FloatArray]:
+        """Return (n,) float32 by the name of each event that training has seen; rows (n, f) of `FEATURE_NAMES`.
+
+        Where lists that were shown have taught: "click", "cart" and "buy" of an item that is looked at, within a day.
+        Else "buy", within the horizon of the head; nothing in a bundle without a head.
+        """
+        if self.heads is not None:
+            return self.heads.probabilities(rows)
+        return {} if self.head is None else {"buy": self._calibrate(self.logits(rows))}
+
+    def _calibrate(self, logits: FloatArray) -> FloatArray:
+        calibrated = self._mixture or self.head
+        return logits if calibrated is None else calibrated.calibrate(logits)
 
     @property
     def knows_queries(self) -> bool:
@@ -266,6 +284,9 @@ class Ranker:
             difference = max(difference, abs(float(self.head.logits(rows)[0]) - golden["logit"]))
             if "mixed" in golden:
                 difference = max(difference, abs(float(self.logits(rows)[0]) - golden["mixed"]))
+        if self.heads is not None and "chances" in golden:
+            told = self.heads.probabilities(np.linspace(0, 1, len(FEATURE_NAMES), dtype=np.float32)[None, :])
+            difference = max(difference, *(abs(float(told[name][0]) - golden["chances"][name]) for name in told))
         if not difference <= GOLDEN_TOLERANCE:
             raise BundleError(
                 f"Bundle {self.name} answers its golden input with a difference of {difference:.1e}, allowed is "
@@ -327,6 +348,15 @@ def _head(path: Path) -> Head:
     if head.names != FEATURE_NAMES:
         raise BundleError(f"{path.name} was trained on other features than this version computes: train a new bundle.")
     return head
+
+
+def _heads(path: Path) -> Heads | None:
+    if not path.is_file():
+        return None
+    heads = Heads.from_json(path.read_text(encoding="utf-8"))
+    if any(head.names != FEATURE_NAMES for head in (heads.click, *heads.after.values())):
+        raise BundleError(f"{path.name} was trained on other features than this version computes: train a new bundle.")
+    return heads
 
 
 def _matcher(folder: Path, n_threads: int) -> onnxruntime.InferenceSession | None:

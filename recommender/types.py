@@ -76,6 +76,10 @@ class Slot(enum.StrEnum):
     SEARCH = "search"
 
 
+SLOT_CODES: dict[Slot, int] = {slot: code for code, slot in enumerate(Slot)}
+"""Code of each slot in arrays; append only, a bundle depends on the order."""
+
+
 class Rung(enum.StrEnum):
     """Which step of the ladder served a ranking, best first."""
 
@@ -311,6 +315,51 @@ class Judgements:
         """Keep those of some queries, chosen (n_queries,) bool; the rows of `queries` stay as they are."""
         kept = chosen[self.query]
         return Judgements(self.queries, self.query[kept], self.item[kept], self.grade[kept])
+
+
+OUTCOME_SECONDS = 86_400.0
+"""What follows from a list later than a day is hardly its doing; and a label of a day is soon known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Impressions:
+    """Lists that known people were shown, ascending by time, and what followed from each of their places.
+
+    Of each list: visitor (n,) int32, as in `Interactions`; slot (n,) int8: `SLOT_CODES`; time (n,) float64: seconds
+    since the epoch; query (n,) int32: row in `queries`, -1 for none; current (n,) int32: row of the item beside which
+    it stood, -1 for none; start (n + 1,) int64: list i holds the places start[i] to start[i + 1].
+    Of each place, from the top: item (m,) int32, -2 for one that is gone; position (m,) int32, from 1; propensity (m,)
+    float32 in (0, 1]: the chance that the item was put there, 1 where nothing was explored; clicked, carted and bought
+    (m,) float64: when it first followed through the ranking's token, inf for never.
+    """
+
+    visitor: IntArray
+    slot: npt.NDArray[np.int8]
+    time: TimeArray
+    query: IntArray
+    current: IntArray
+    start: npt.NDArray[np.int64]
+    item: IntArray
+    position: IntArray
+    propensity: FloatArray
+    clicked: TimeArray
+    carted: TimeArray
+    bought: TimeArray
+    queries: tuple[str, ...] = ()
+
+    @classmethod
+    def none(cls) -> Impressions:
+        """No list was shown."""
+        whole, moment = np.empty(0, np.int32), np.empty(0, np.float64)
+        slot, start, chance = np.empty(0, np.int8), np.zeros(1, np.int64), np.empty(0, np.float32)
+        return cls(whole, slot, moment, whole, whole, start, whole, whole, chance, moment, moment, moment)
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def between(self, since: float, until: float) -> npt.NDArray[np.int64]:
+        """Return the lists shown at or after `since` of which everything that counts had followed by `until`."""
+        return np.flatnonzero((self.time >= since) & (self.time + OUTCOME_SECONDS <= until))
 
 
 @dataclass(frozen=True, slots=True)

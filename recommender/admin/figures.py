@@ -33,7 +33,12 @@ SCOPES: Mapping[str, Any] = {
     "all": _("All items"),
     "new": _("Items new to the shopper"),
 }
-HEADS: Mapping[str, Any] = {"buy": _("will buy"), "cart": _("will put in the cart"), "click": _("will click")}
+HEADS: Mapping[str, Any] = {
+    "click": _("will click"),
+    "cart": _("will put in the cart"),
+    "buy": _("will buy"),
+    "buy_later": _("will buy some day, whatever is shown"),
+}
 HEAD_METRICS: Mapping[str, Any] = {
     "accuracy": _("accuracy"),
     "recall": _("recall"),
@@ -59,6 +64,7 @@ REPORT: Mapping[str, Any] = {
     "n_interactions": _("Interactions"),
     "n_visitors": _("Visitors"),
     "n_items": _("Items"),
+    "n_impressions": _("Lists shown"),
     "density": _("Filled share of the visitor-item matrix"),
     "from": _("From"),
     "to": _("To"),
@@ -157,7 +163,7 @@ def head_tables(metrics: Any) -> list[HeadTable]:
     heads = _mapping(metrics, "heads")
     return [
         HeadTable(str(HEADS.get(head, head)), tuple(_head_rows(_mapping(heads, head))))
-        for head in heads
+        for head in [*(head for head in HEADS if head in heads), *(head for head in heads if head not in HEADS)]
         if _mapping(heads, head)
     ]
 

@@ -43,6 +43,10 @@ def write(artifacts: Artifacts, folder: Path) -> None:
             trees.export(artifacts.forest.boosters, folder / FOREST, n_features=rows.shape[1], sample=_sample(rows))
             (folder / "mixture.json").write_text(artifacts.forest.mixture.to_json())
             golden["mixed"] = float(artifacts.forest.scores(artifacts.head, rows)[0])
+    if artifacts.heads is not None:
+        (folder / "heads.json").write_text(artifacts.heads.to_json())
+        chances = artifacts.heads.probabilities(np.linspace(0, 1, len(FEATURE_NAMES), dtype=np.float32)[None, :])
+        golden["chances"] = {name: float(chance[0]) for name, chance in chances.items()}
     _dump(folder / "golden.json", golden)
 
 

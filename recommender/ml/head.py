@@ -56,8 +56,8 @@ def fit_head(
     """
     settings = settings or HeadSettings()
     torch.manual_seed(settings.seed)  # the draws of pairs must not depend on what was trained before
-    head = _blank(lists, event, horizon_days, without)
-    model = _Additive(head)
+    head = blank_head(lists, event, horizon_days, without)
+    model = Additive(head)
     data = [torch.from_numpy(np.ascontiguousarray(part)) for part in (lists.rows, lists.labels, lists.mask)]
     generator = torch.Generator().manual_seed(settings.seed)
     n_batches = -(-len(lists) // settings.batch_lists)
@@ -109,7 +109,11 @@ def calibrator(scores: FloatArray, labels: FloatArray) -> tuple[FloatArray, Floa
 def judge(head: Head, lists: Lists, *, threshold: float) -> dict[str, float]:
     """Return accuracy, recall, F1, log-loss and calibration error of the probabilities."""
     rows, labels = lists.flat()
-    score = head.calibrate(head.logits(rows))
+    return judged(labels, head.calibrate(head.logits(rows)), threshold=threshold)
+
+
+def judged(labels: FloatArray, score: FloatArray, *, threshold: float) -> dict[str, float]:
+    """Return the same of probabilities `score` (n,) beside labels (n,)."""
     return {
         "accuracy": metrics.accuracy(labels, score, threshold),
         "recall": metrics.recall(labels, score, threshold),
@@ -120,7 +124,9 @@ def judge(head: Head, lists: Lists, *, threshold: float) -> dict[str, float]:
     }
 
 
-class _Additive(torch.nn.Module):
+class Additive(torch.nn.Module):
+    """A `Head` that learns: rows (..., f) in, log-odds (...) out."""
+
     def __init__(self, head: Head) -> None:
         super().__init__()
         self.mean, self.scale = torch.from_numpy(head.mean), torch.from_numpy(head.scale)
@@ -138,6 +144,7 @@ class _Additive(torch.nn.Module):
         return total
 
     def head(self, blank: Head) -> Head:
+        """Return what was learned as numbers; all else is that of `blank`."""
         used = self.used.numpy()
         linear = self.linear.detach().numpy() * used
         bends = self.bends.detach().numpy() * used[:, None]
@@ -176,7 +183,8 @@ def _lambda_loss(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     return (weight * torch.nn.functional.softplus(-margin)).sum(dim=(1, 2)).mean()
 
 
-def _blank(lists: Lists, event: str, horizon_days: float, without: frozenset[str]) -> Head:
+def blank_head(lists: Lists, event: str, horizon_days: float, without: frozenset[str]) -> Head:
+    """Return a head that knows the scale of the features and the base rate of the event, and nothing else yet."""
     rows, labels = lists.flat()
     mean, scale = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
     varied = scale > 1e-6

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from recommender.exceptions import RunError
 from recommender.features import BERT_FEATURES
 from recommender.head import Head
+from recommender.heads import Heads
 from recommender.ml import adapters, context, distillation, loop, mlm, threads
 from recommender.ml.adapters import AdapterSettings, AdapterWeights
 from recommender.ml.context import Context, ContextSettings, Trained, train_context
@@ -32,13 +34,25 @@ from recommender.ml.forest import Forest, ForestSettings, fit_forest
 from recommender.ml.graded import GradedSettings, Taught, tune_on_grades
 from recommender.ml.head import HeadSettings, calibrated, fit_head, judge
 from recommender.ml.metrics import best_threshold, reciprocal_rank
+from recommender.ml.multitask import Fitted, MultitaskSettings, fit_heads, ordering
 from recommender.ml.pace import EVIDENCE, STEPS
 from recommender.ml.pairs import build_pairs, known_items
+from recommender.ml.shown import Places, places_of, slices
 from recommender.ml.teacher import TeacherSettings, can_teach, pairs_from_histories
 from recommender.ml.visits import Batchable, examples
 from recommender.sequence import decayed_mean, sequence
 from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, build_state
-from recommender.types import Adaptation, FloatArray, Interactions, ItemTable, Judgements, Profile, Teaching, Tuning
+from recommender.types import (
+    Adaptation,
+    FloatArray,
+    Impressions,
+    Interactions,
+    ItemTable,
+    Judgements,
+    Profile,
+    Teaching,
+    Tuning,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +65,7 @@ class TrainingData:
     test_start: float
     test_end: float
     judgements: Judgements | None = None
+    impressions: Impressions = field(default_factory=Impressions.none)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +94,13 @@ class TrainingSettings:
     teaching: Teaching = Teaching.OFF
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     forest: ForestSettings = field(default_factory=ForestSettings)
+    multitask: MultitaskSettings = field(default_factory=MultitaskSettings)
     least_pairs: int = 500
     least_examples: int = 200
     least_lists: int = 50
     least_judgements: int = 500
     least_judgements_for_teacher: int = 20_000
+    least_impressions: int = 1_000
     adaptation_share: float = 0.08
     adaptation_tolerance: float = 0.01
     tune_share: float = 0.22
@@ -144,6 +161,7 @@ class Artifacts:
     head: Head | None = None
     baseline: Head | None = None
     forest: Forest | None = None
+    shown: Fitted | None = None
     n_context_epochs: int = 0
     thresholds: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -157,10 +175,17 @@ class Artifacts:
         """norm(E + δ) of every item."""
         return moved(self.text_vectors, self.delta)
 
+    @property
+    def heads(self) -> Heads | None:
+        """What was learned from lists that were shown."""
+        return None if self.shown is None else self.shown.heads
+
     def probabilities(self, rows: FloatArray) -> FloatArray:
         """Return (n,) float32 as the server will: by head and trees; rows (n, f). Needs a head."""
         if self.head is None:
             raise RunError("No head was trained: there are no probabilities.")
+        if self.heads is not None and (order := self.heads.order(rows)) is not None:
+            return order
         if self.forest is None:
             return self.head.calibrate(self.head.logits(rows))
         return self.forest.mixture.calibrate(self.forest.scores(self.head, rows))
@@ -193,6 +218,9 @@ def fit(data: TrainingData, settings: TrainingSettings, progress: Progress | Non
         lists = head_lists(made, data, cutoffs, settings, progress)
         fit_head_on(made, lists, cutoffs, settings, progress)
         _fit_beside_head(made, lists, cutoffs, settings, progress)
+    if len(data.impressions.between(cutoffs.behaviour_end, data.train_end)) >= settings.least_impressions:
+        with _timed("impressions", made.seconds, progress):
+            _fit_shown(made, data, cutoffs, settings, progress)
     with _timed("refresh", made.seconds, progress):
         refresh_context(made, until(data.interactions, data.train_end), settings, progress)
     _judge(made, data, settings, progress)
@@ -514,9 +542,56 @@ def _fit_beside_head(
         made.forest = fit_forest(lists, check, made.head, settings=settings.forest, on_figure=progress.metric)
 
 
+def _fit_shown(
+    made: Artifacts, data: TrainingData, cutoffs: Cutoffs, settings: TrainingSettings, progress: Progress
+) -> None:
+    """Learn from lists that were shown after encoder and context ended, and compare with the head on the newest."""
+    cut = slices(data.impressions, since=cutoffs.behaviour_end, until=data.train_end)
+    seen = partial(_seen, made, data, settings, progress)
+    train, check, newest = (seen(part) for part in (cut.train, cut.calibration, cut.validation))
+    if progress.should_stop():
+        return
+    made.shown = fit_heads(
+        train, check, settings=settings.multitask, on_step=progress.step, should_stop=progress.should_stop
+    )
+    if made.shown is None:
+        return
+    made.metrics |= _named(made.shown.figures(newest), "validation")
+    if made.head is not None:
+        heads, gain = ordering(made.shown, made.probabilities(newest.rows), newest, settings.multitask)
+        made.shown = replace(made.shown, heads=heads)
+        made.metrics["shown_order_gain"] = gain
+
+
+def _seen(
+    made: Artifacts, data: TrainingData, settings: TrainingSettings, progress: Progress, chosen: npt.NDArray[np.int64]
+) -> Places:
+    vectors = made.item_vectors
+    return places_of(
+        data.impressions,
+        chosen,
+        Histories(data.interactions),
+        made.items,
+        Vectors(vectors, lambda profile: _context_of(made, profile, vectors)),
+        most_lists=settings.multitask.most_lists,
+        seed=settings.seed,
+        should_stop=progress.should_stop,
+    )
+
+
+def _named(figures: dict[str, dict[str, float]], part: str) -> dict[str, float]:
+    """Return the figures of the heads on lists flat: "click_validation_f1"."""
+    return {f"{event}_{part}_{name}": value for event, of in figures.items() for name, value in of.items()}
+
+
 def _judge(made: Artifacts, data: TrainingData, settings: TrainingSettings, progress: Progress) -> None:
     """Judge the probabilities on the test window, with the vectors that will be served."""
-    if made.head is None or data.test_end <= data.test_start or progress.should_stop():
+    if data.test_end <= data.test_start or progress.should_stop():
+        return
+    if made.shown is not None:
+        places = _seen(made, data, settings, progress, data.impressions.between(data.test_start, data.test_end))
+        made.metrics |= _named(made.shown.figures(places), "test")
+    if made.head is None:
         return
     lists = _Asker(made, data, settings, progress)(data.test_start, data.test_end - data.test_start)
     if lists.labels.any():

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from recommender import bundles, knobs
+from recommender.heads import EVENTS
 from recommender.ml import export
 from recommender.ml.train import Artifacts, Progress, TrainingData, TrainingSettings, fit
 from recommender.retrieval.shelf import build_shelf
@@ -81,13 +82,20 @@ def fitted_untuned(split: Split, settings: Mapping[str, Any], folder: Path, watc
 
 
 def head_figures(metrics: Mapping[str, float]) -> dict[str, Any]:
-    """The heads' part of `Run.metrics`: "validation_f1" becomes heads["buy"]["validation"]["f1"]."""
-    slices: dict[str, dict[str, float]] = {}
+    """The heads' part of `Run.metrics`: "click_test_f1" becomes heads["click"]["test"]["f1"].
+
+    "validation_f1" and "test_f1" are of the head on candidates: heads["buy"], or heads["buy_later"] beside a "buy" that
+    was learned from lists.
+    """
+    heads: dict[str, dict[str, dict[str, float]]] = {}
     for name, value in metrics.items():
-        part, _, figure = name.partition("_")
+        head, _, rest = name.partition("_") if name.partition("_")[0] in EVENTS else ("", "", name)
+        part, _, figure = rest.partition("_")
         if part in ("validation", "test"):
-            slices.setdefault(part, {})[figure] = value
-    return {"buy": slices} if slices else {}
+            heads.setdefault(head, {}).setdefault(part, {})[figure] = value
+    if own := heads.pop("", None):
+        heads["buy_later" if "buy" in heads else "buy"] = own
+    return heads
 
 
 def encoder_figures(settings: Mapping[str, Any], metrics: Mapping[str, float]) -> dict[str, Any]:
@@ -137,6 +145,7 @@ def training_settings(
         least_judgements_for_teacher=int(
             settings.get("least_judgements_for_teacher", default.least_judgements_for_teacher)
         ),
+        least_impressions=int(settings.get("least_impressions", default.least_impressions)),
     )
     return turned(told, settings.get("knobs") or {})
 
@@ -183,6 +192,7 @@ def training_data(split: Split) -> TrainingData:
         test_start=split.test_start,
         test_end=split.test_end,
         judgements=split.judgements,
+        impressions=split.impressions,
     )
 
 

@@ -11,7 +11,7 @@ from recommender.cleaning import CleaningReport, Recorded, clean
 from recommender.datasets import Dataset
 from recommender.exceptions import InsufficientData
 from recommender.state import DAY_SECONDS
-from recommender.types import Interactions, ItemTable, Judgements
+from recommender.types import Impressions, Interactions, ItemTable, Judgements
 
 TEST_DAYS = 30.0
 TEST_SHARE = 0.2
@@ -26,6 +26,7 @@ LEAST_EVENTS = 50
 class Split:
     """`past` holds the events before `test_start`, cleaned without a look at what came later; `whole` adds the test.
 
+    impressions: all of them: whoever learns takes those that were over before `test_start`.
     items: as of `test_start`: what was first seen later is not active. report: of the cleaning of both parts.
     """
 
@@ -37,6 +38,7 @@ class Split:
     report: CleaningReport
     titles: tuple[str, ...]
     judgements: Judgements
+    impressions: Impressions = dataclasses.field(default_factory=Impressions.none)
 
 
 def split_in_time(dataset: Dataset) -> Split:
@@ -58,13 +60,14 @@ def split_in_time(dataset: Dataset) -> Split:
         report=_added(report, window_report, n_read=len(dataset.recorded)),
         titles=dataset.titles,
         judgements=dataset.judgements,
+        impressions=dataset.impressions,
     )
 
 
 def untested(dataset: Dataset, *, at: float) -> Split:
     """Everything before `at` to learn from, and no test: for a judgement that is made elsewhere."""
     past, report = clean(dataset.recorded.before(at), now=at)
-    return Split(past, past, dataset.items, at, at, report, dataset.titles, dataset.judgements)
+    return Split(past, past, dataset.items, at, at, report, dataset.titles, dataset.judgements, dataset.impressions)
 
 
 def joined(first: Interactions, second: Interactions) -> Interactions:

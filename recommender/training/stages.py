@@ -108,7 +108,8 @@ def _train(run: Run, watch: Watch) -> Ended:
     watch.stage("dataset")
     dataset = datasets.read_once(folder, as_of=run.settings.get("as_of"))
     split = split_in_time(dataset)
-    watch.figures.report = datasets.summary(split.whole, split.items, split.report, split.judgements)
+    report = datasets.summary(split.whole, split.items, split.report, split.judgements)
+    watch.figures.report = report | {"n_impressions": len(split.impressions)}
     _note(watch, **_circumstances(run, dataset, watch.figures.report["data_hash"]))
     watch.check()
     seed = int(run.settings.get("seed", 0))
