@@ -79,10 +79,11 @@ def trained(
     *,
     seed: int,
     query_vectors: FloatArray | None = None,
+    n_examples: int = 20_000,
 ) -> Told:
-    """Train U and δ for all epochs of the settings on everything that is given."""
+    """Train U and δ for all epochs of the settings on at most `n_examples` of the past."""
     data = examples(
-        Histories(behaviour), since=-np.inf, until=np.inf, new_weight=settings.new_weight, most=20_000, seed=seed,
+        Histories(behaviour), since=-np.inf, until=np.inf, new_weight=settings.new_weight, most=n_examples, seed=seed,
         n_items=len(items),
     )  # fmt: skip
     weight = np.where(behaviour.item >= 0, EVENT_WEIGHTS[behaviour.type], 0)
@@ -108,13 +109,19 @@ def retail(options: argparse.Namespace) -> None:
     shown = items.active & (items.first_seen <= start)
     variants: dict[str, Told] = {}
     for name, without in RETAIL.items():
-        began = time.monotonic()
-        variants[name] = trained(behaviour, items, texts, replace(settings, without=without), seed=options.seed)
+        if name not in options.variants:
+            continue
+        began, variant = time.monotonic(), replace(settings, without=without)
+        variants[name] = trained(behaviour, items, texts, variant, seed=options.seed, n_examples=options.examples)
         print(f"trained {name!r}: {time.monotonic() - began:.0f} s", flush=True)
     for scope, asked in cases.items():
         figures = {name: _ndcg(asked, _context_scorer(told), shown, scope) for name, told in variants.items()}
         show(f"context model alone, {scope} items", figures, seed=options.seed)
-    heads = {name: _head(variants[name], histories, items, moments, events, options) for name in ("all", "none")}
+    heads = {
+        name: _head(variants[name], histories, items, moments, events, options)
+        for name in ("all", "none")
+        if name in variants
+    }
     for scope, asked in cases.items():
         figures = {
             name: _ndcg(asked, _head_scorer(head, variants[name], state, items), shown, scope)
@@ -249,6 +256,8 @@ def main() -> None:
     parser.add_argument("--simulated", action="store_true")
     parser.add_argument("--visitors", type=int, default=800, help="of the planted truth")
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--examples", type=int, default=20_000, help="most moments of the past to learn from")
+    parser.add_argument("--variants", nargs="+", default=list(RETAIL), help='of a real shop; "all" must be among them')
     parser.add_argument("--lists", type=int, default=300, help="of each of the head's two moments")
     parser.add_argument("--cases", type=int, default=1_000, help="most buyers of the window, drawn by the seed")
     parser.add_argument("--seed", type=int, default=0)

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from recommender.ml.context import Context, ContextSettings, context_vector
 from recommender.ml.examples import Histories
@@ -46,6 +47,18 @@ def test_untrained_model_says_the_same_under_all_circumstances() -> None:
     other = dataclasses.replace(profile, device="mobile", region="DE", slot=Slot.SEARCH, current_item=1)
     np.testing.assert_array_equal(context_vector(model, other, vectors), plain)
     assert plain.argmax() == 2
+
+
+def test_example_without_a_history_pulls_no_harder_than_others() -> None:
+    torch.manual_seed(0)
+    model = Context(4, ContextSettings(width=8))
+    history, nothing = torch.zeros(1, 1, 4), torch.zeros(1, 1)
+    told = torch.tensor([[1, 1, 9, 2, 5]])
+    said = model(history, nothing.long(), nothing, nothing, torch.ones(1, 4) / 2, told)
+    said[0, 0].backward()
+    for weight in (model.alpha, model.pull.weight, model.leaning[1].weight):
+        assert weight.grad is not None
+        assert 0 < weight.grad.abs().max() < 100
 
 
 def test_example_tells_device_and_region_of_its_own_visit() -> None:

@@ -23,9 +23,11 @@ from benchmarks.simulator import (
 )
 from recommender.ml import threads
 from recommender.ml.context import ContextSettings
-from recommender.types import EVENT_CODES, EventType, Profile, Slot
+from recommender.ml.examples import Histories
+from recommender.types import EVENT_CODES, EventType, Slot
 from tests import behaviour
 
+HOUR = 3_600.0
 NOON, MORNING, EVENING = (
     MONDAY + dt.timedelta(hours=13),
     MONDAY + dt.timedelta(hours=8),
@@ -40,9 +42,13 @@ def made() -> Simulation:
 
 @pytest.fixture(scope="module")
 def told(made: Simulation) -> Told:
+    return fitted(made)
+
+
+def fitted(made: Simulation) -> Told:
     threads.settle(1)
     items, kinds = vectors(made.shop)
-    settings = ContextSettings(n_epochs=8, width=48, new_weight=1.0, learning_rate=2e-3, dropout=0.1)
+    settings = ContextSettings(n_epochs=6, width=48, new_weight=1.0, learning_rate=2e-3, dropout=0.1)
     return trained(made.interactions, made.shop.items, items, settings, seed=0, query_vectors=kinds)
 
 
@@ -101,13 +107,20 @@ def test_same_seed_gives_the_same_shop() -> None:
     np.testing.assert_array_equal(first.impressions.clicked, again.impressions.clicked)
 
 
+LATER = NOON.timestamp() + 28 * behaviour.DAY
+"""A Monday noon after the last visit."""
+
+
 def score_of(told: Told, made: Simulation, kind: int, *, query: int = -1, **changes: object) -> float:
-    """Mean logit of a kind against the others, for a shopper of whom nothing is known."""
-    profile: Profile = dataclasses.replace(
-        behaviour.profile([], now_day=0), **{"now": NOON.timestamp(), "device": "tablet", "region": "GB", **changes}
-    )  # type: ignore[arg-type]
-    scores = told.scores(profile, vectors(made.shop)[1][query] if query >= 0 else None)
-    return float(scores[made.shop.kind == kind].mean() - scores[made.shop.kind != kind].mean())
+    """Mean logit of a kind against the others, over 60 shoppers who come by tablet from GB but for `changes`."""
+    histories, kinds = Histories(made.interactions), vectors(made.shop)[1]
+    found = []
+    for visitor in range(60):
+        plain = histories.profile(visitor, at=np.inf)
+        profile = dataclasses.replace(plain, **{"now": LATER, "device": "tablet", "region": "GB", **changes})
+        scores = told.scores(profile, kinds[query] if query >= 0 else None)
+        found.append(scores[made.shop.kind == kind].mean() - scores[made.shop.kind != kind].mean())
+    return float(np.mean(found))
 
 
 @pytest.mark.parametrize(
@@ -115,9 +128,9 @@ def score_of(told: Told, made: Simulation, kind: int, *, query: int = -1, **chan
     [
         (FAVOURS["device"]["mobile"], {"device": "mobile"}, {"device": "desktop"}),
         (FAVOURS["device"]["desktop"], {"device": "desktop"}, {"device": "mobile"}),
-        (FAVOURS["hour"]["morning"], {"now": MORNING.timestamp()}, {"now": EVENING.timestamp()}),
-        (FAVOURS["hour"]["evening"], {"now": EVENING.timestamp()}, {"now": MORNING.timestamp()}),
-        (FAVOURS["weekday"]["weekend"], {"now": NOON.timestamp() + 5 * 86_400}, {}),
+        (FAVOURS["hour"]["morning"], {"now": LATER - 5 * HOUR}, {"now": LATER + 7 * HOUR}),
+        (FAVOURS["hour"]["evening"], {"now": LATER + 7 * HOUR}, {"now": LATER - 5 * HOUR}),
+        (FAVOURS["weekday"]["weekend"], {"now": LATER + 5 * behaviour.DAY}, {}),
         (FAVOURS["region"]["DE"], {"region": "DE"}, {"region": "FR"}),
         (FAVOURS["region"]["FR"], {"region": "FR"}, {"region": "DE"}),
     ],
@@ -125,7 +138,7 @@ def score_of(told: Told, made: Simulation, kind: int, *, query: int = -1, **chan
 def test_trained_model_finds_what_a_circumstance_favours(
     told: Told, made: Simulation, kind: int, with_it: dict[str, object], without_it: dict[str, object]
 ) -> None:
-    assert score_of(told, made, kind, **with_it) > score_of(told, made, kind, **without_it) + 0.1
+    assert score_of(told, made, kind, **with_it) > score_of(told, made, kind, **without_it) + 0.5
 
 
 def test_trained_model_finds_what_the_current_item_and_the_query_favour(told: Told, made: Simulation) -> None:
@@ -133,15 +146,16 @@ def test_trained_model_finds_what_the_current_item_and_the_query_favour(told: To
         current = int(np.flatnonzero(made.shop.kind == kind)[0])
         beside = score_of(told, made, kind, slot=Slot.SIMILAR, current_item=current)
         asked_for = score_of(told, made, kind, slot=Slot.SEARCH, query=kind)
-        assert beside > score_of(told, made, kind) + 0.1
-        assert asked_for > score_of(told, made, kind) + 0.1
+        assert beside > score_of(told, made, kind) + 0.3
+        assert asked_for > score_of(told, made, kind) + 0.3
 
 
 def test_without_a_dependence_in_the_data_the_model_finds_none() -> None:
-    made = simulate(n_visitors=250, n_visits=8, seed=1, strength={"device": 0.0})
-    items, kinds = vectors(made.shop)
-    settings = ContextSettings(n_epochs=4, width=48, new_weight=1.0, learning_rate=2e-3, dropout=0.1)
-    told = trained(made.interactions, made.shop.items, items, settings, seed=0, query_vectors=kinds)
-    kind = FAVOURS["device"]["mobile"]
-    gap = score_of(told, made, kind, device="mobile") - score_of(told, made, kind, device="desktop")
-    assert abs(gap) < 0.5
+    made = simulate(n_visitors=250, n_visits=8, seed=1, strength={"device": 0.0, "region": 0.0})
+    told = fitted(made)
+    for kind, one, other in (
+        (FAVOURS["device"]["mobile"], {"device": "mobile"}, {"device": "desktop"}),
+        (FAVOURS["region"]["DE"], {"region": "DE"}, {"region": "FR"}),
+    ):
+        gap = score_of(told, made, kind, **one) - score_of(told, made, kind, **other)
+        assert abs(gap) < 0.45
