@@ -16,7 +16,7 @@ from recommender.ml.export import write
 from recommender.ml.pace import CLOCK, EVIDENCE, PATIENCE, STEPS, Pace
 from recommender.ml.reuse import Reusing
 from recommender.ml.train import Silent, TrainingData, TrainingSettings, fit
-from recommender.models import Event, Run
+from recommender.models import Event, Item, Run
 from recommender.training import fitting
 from recommender.training import run as carry
 from tests import behaviour
@@ -127,6 +127,11 @@ def test_fingerprint_is_of_weights_and_vocabulary():
     assert fingerprint(first) == fingerprint(same) != fingerprint(other)
     next(same.model.parameters()).data.add_(1e-3)
     assert fingerprint(first) != fingerprint(same)
+
+
+def test_small_encoder_has_the_same_vocabulary_every_time(demo_shop):
+    texts = list(Item.objects.order_by("pk").values_list("text", flat=True))
+    assert len({fingerprint(build_scratch(texts)) for _ in range(3)}) == 1
 
 
 def test_code_version_changes_with_any_source_file(monkeypatch, tmp_path):

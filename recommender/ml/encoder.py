@@ -196,20 +196,16 @@ def _quiet() -> None:
 
 
 def _train_tokenizer(texts: Sequence[str], n_words: int) -> PreTrainedTokenizerFast:
-    """Train a WordPiece vocabulary and number it by the alphabet: the trainer's own order changes between runs."""
+    """Train a WordPiece vocabulary and number it by the alphabet: the trainer's own order changes between runs.
+
+    It breaks ties between equally frequent pairs by the numbers of their letters, and numbers letters within words as
+    it meets them in a hash table (tokenizers, bpe/trainer.rs, `tokenize_words`). So they are named beforehand.
+    """
     from tokenizers import BertWordPieceTokenizer
     from tokenizers.processors import TemplateProcessing
 
-    drawn = BertWordPieceTokenizer(lowercase=True)
-    drawn.train_from_iterator(
-        iter(texts),
-        vocab_size=n_words,
-        min_frequency=1,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=[chr(code) for code in range(97, 123)],
-        show_progress=False,
-    )
-    words = sorted(set(drawn.get_vocab()) - set(SPECIAL_TOKENS))
+    letters = sorted(word for word in _drawn_words(texts, n_words) if len(word) == 3 and word.startswith("##"))
+    words = sorted(_drawn_words(texts, n_words, first=letters) - set(SPECIAL_TOKENS))
     vocabulary = {word: row for row, word in enumerate([*SPECIAL_TOKENS, *words])}
     wordpiece = BertWordPieceTokenizer(vocab=vocabulary, lowercase=True)
     wordpiece._tokenizer.post_processor = TemplateProcessing(
@@ -225,6 +221,21 @@ def _train_tokenizer(texts: Sequence[str], n_words: int) -> PreTrainedTokenizerF
         sep_token="[SEP]",
         mask_token="[MASK]",
     )
+
+
+def _drawn_words(texts: Sequence[str], n_words: int, first: Sequence[str] = ()) -> set[str]:
+    from tokenizers import BertWordPieceTokenizer
+
+    drawn = BertWordPieceTokenizer(lowercase=True)
+    drawn.train_from_iterator(
+        iter(texts),
+        vocab_size=n_words,
+        min_frequency=1,
+        special_tokens=[*SPECIAL_TOKENS, *first],
+        initial_alphabet=[chr(code) for code in range(97, 123)],
+        show_progress=False,
+    )
+    return set(drawn.get_vocab())
 
 
 def _check_parity(encoder: Encoder, path: Path) -> None:
