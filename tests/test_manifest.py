@@ -7,7 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from recommender import provenance, runs
+from recommender import bundles, provenance, runs
 from recommender.management import repetition
 from recommender.ml import context, head, threads
 from recommender.ml.contrastive import TuneSettings
@@ -17,7 +17,7 @@ from recommender.ml.pace import CLOCK, EVIDENCE, PATIENCE, STEPS, Pace
 from recommender.ml.reuse import Reusing
 from recommender.ml.train import Silent, TrainingData, TrainingSettings, fit
 from recommender.models import Event, Item, Run
-from recommender.training import fitting
+from recommender.training import fitting, stages
 from recommender.training import run as carry
 from tests import behaviour
 
@@ -208,12 +208,17 @@ def test_repeated_run_has_the_settings_seed_and_data_of_the_first_and_says_what_
         run.refresh_from_db()
 
     monkeypatch.setattr(command, "follow", follow)
+    promoting = lambda evidence, least_cases: stages.Decision(Run.Verdict.PROMOTED, "Promoted: planted.", "ranker")  # noqa: E731
+    monkeypatch.setattr(stages, "decide", promoting)
+    champion = bundles.champion()
     call_command("recommender_reproduce", str(first.pk))
     again = Run.objects.exclude(pk=first.pk).get()
     assert again.settings["like"] == first.pk
     assert again.settings["seed"] == 1
     assert again.report["data_hash"] == first.report["data_hash"]
     assert again.bundle == first.bundle
+    assert again.reason.startswith(f"Not promoted, because it repeats run {first.pk}.")
+    assert bundles.champion() == champion
     shown = capsys.readouterr().out
     assert "the same: data, code, versions" in shown
     assert "the bundle is the same, byte for byte" in shown

@@ -23,6 +23,7 @@ END, TEST_END = 75 * behaviour.DAY, 90 * behaviour.DAY
 DATA = TrainingData(EVENTS, ITEMS, train_end=END, test_start=END, test_end=TEST_END)
 SETTINGS = TrainingSettings(
     minutes=5.0,
+    seed=3,  # on so small a shop one seed of six keeps no epoch of the context model
     encoder=SCRATCH,
     lists_per_cutoff=40,
     least_pairs=10,

@@ -128,7 +128,7 @@ def _train(run: Run, watch: Watch) -> Ended:
     watch.stage("publication")
     bundle = publish(dataset, made)
     _note(watch, bundle=bundle.name)
-    return _promote(bundle, decision)
+    return _promote(bundle, decision, repeats=run.settings.get("like"))
 
 
 def _circumstances(run: Run, dataset: datasets.Dataset, data_hash: str) -> dict[str, Any]:
@@ -243,7 +243,11 @@ def _text_of(dataset: datasets.Dataset, row_of: dict[str, int], item: Item) -> s
     return None if row is None else dataset.items.texts[row]
 
 
-def _promote(bundle: Bundle, decision: Decision) -> Ended:
+def _promote(bundle: Bundle, decision: Decision, *, repeats: int | None) -> Ended:
+    """Carry the gate's word out. A repetition learns from the data of another day: it is looked at, never served."""
+    if repeats is not None and decision.verdict == Run.Verdict.PROMOTED:
+        reason = f"Not promoted, because it repeats run {repeats}. Of the model: {decision.reason}"
+        decision = Decision(Run.Verdict.REFUSED, reason, decision.served)
     if decision.verdict != Run.Verdict.PROMOTED:
         bundles.prune()
         return Ended(decision.verdict, decision.reason, bundle)
