@@ -18,7 +18,7 @@ from recommender.state import build_state
 from tests import behaviour
 
 ITEMS = behaviour.table()
-EVENTS = behaviour.shop()
+EVENTS = behaviour.shop(n_visitors=200)
 END, TEST_END = 75 * behaviour.DAY, 90 * behaviour.DAY
 DATA = TrainingData(EVENTS, ITEMS, train_end=END, test_start=END, test_end=TEST_END)
 SETTINGS = TrainingSettings(

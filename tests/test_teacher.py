@@ -178,7 +178,7 @@ def test_student_that_became_worse_is_taken_back(monkeypatch):
     )
     quick = dataclasses.replace(SETTINGS, loop=dataclasses.replace(LOOP, n_steps=2, learning_rate=0.0))
     done = distil(encoder, LESSON, TEXTS, FOREVER, vectors=before, settings=quick, graded=ruinous)
-    assert tuned == [20]
+    assert [one.n_steps for one in tuned] == [20]
     assert done.figures["student_accuracy"] < done.figures["student_accuracy_before"]
     assert (done.taught, done.figures["kept"]) == (None, 0.0)
     np.testing.assert_array_equal(encoder.encode(TEXTS), before)
@@ -266,7 +266,7 @@ def test_short_run_trains_no_teacher_and_says_why(data):
     made = fit(data, dataclasses.replace(RUN, minutes=0.02, teaching=Teaching.AUTO))
     assert "teacher" not in made.seconds
     assert made.skipped == {"teacher": "0 judgements, at least 20000 are needed."}
-    shown = fitting.Fitted(None, made.text_vectors, made.metrics, made.skipped)
+    shown = fitting.Fitted(None, made.text_vectors, made.metrics, "", {}, made.skipped)
     assert fitting.teacher_figures(shown) == {"skipped": made.skipped["teacher"]}
 
 
