@@ -254,7 +254,9 @@ RUN = TrainingSettings(
 
 
 def test_run_without_judgements_learns_from_histories_where_it_is_asked_to(data):
-    made = fit(data, dataclasses.replace(RUN, teaching=Teaching.ON))
+    quick = dataclasses.replace(SETTINGS, synthetic=0.0, items_per_query=3)
+    graded = dataclasses.replace(GRADED, n_steps=8)
+    made = fit(data, dataclasses.replace(RUN, minutes=1e4, teaching=Teaching.ON, teacher=quick, graded=graded))
     assert made.seconds["teacher"] > 0
     assert made.metrics["teacher_accuracy"] > 0.6
     assert made.metrics["teacher_student_accuracy_before"] > 0
