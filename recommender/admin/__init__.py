@@ -3,6 +3,7 @@
 from recommender.admin.bundles import BundleAdmin
 from recommender.admin.events import EventAdmin, ImpressionAdmin, VisitorAdmin
 from recommender.admin.items import ItemAdmin, ItemStatisticsAdmin
+from recommender.admin.judgements import JudgementAdmin
 from recommender.admin.personas import PersonaAdmin
 from recommender.admin.queries import QueryStatisticsAdmin, SynonymAdmin
 from recommender.admin.runs import RunAdmin
@@ -14,6 +15,7 @@ __all__ = [
     "ImpressionAdmin",
     "ItemAdmin",
     "ItemStatisticsAdmin",
+    "JudgementAdmin",
     "PersonaAdmin",
     "QueryStatisticsAdmin",
     "RunAdmin",
