@@ -4,10 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from recommender.ml import baselines, context, head, pairs, threads
 from recommender.ml.contrastive import TuneSettings, fine_tune
-from recommender.ml.encoder import SCRATCH, build_scratch, load_encoder
+from recommender.ml.encoder import SCRATCH, _half_pays, build_scratch, load_encoder, low_precision
 from recommender.ml.examples import Histories, candidates
 from recommender.ml.export import export_untrained, write
 from recommender.ml.loop import Box
@@ -30,7 +31,7 @@ SETTINGS = TrainingSettings(
     least_examples=10,
     least_lists=10,
     tune=TuneSettings(n_steps=12, batch_pairs=12, learning_rate=5e-4),
-    context=context.ContextSettings(width=32, n_epochs=8, batch=16, n_negatives=32),
+    context=context.ContextSettings(width=32, n_epochs=8, batch=16, n_negatives=32, learning_rate=3e-3),
     head=head.HeadSettings(n_epochs=10, batch_lists=16),
 )
 
@@ -101,6 +102,14 @@ def test_same_seed_gives_the_same_encoder():
         fine_tune(encoder, drawn, Box(1e9, seed=1), settings=TuneSettings(n_steps=3, batch_pairs=8))
         vectors.append(encoder.encode(ITEMS.texts))
     np.testing.assert_array_equal(*vectors)
+
+
+def test_measuring_the_machine_draws_no_random_number():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    _half_pays.cache_clear()
+    low_precision(torch.device("cpu"))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_resumed_tuning_equals_uninterrupted_tuning(tmp_path):

@@ -192,7 +192,8 @@ def _half_pays(device_type: str) -> bool:
         return bool(torch.cuda.is_bf16_supported())
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
-    layer, rows = nn.Linear(384, 1536), torch.randn(256, 384)
+    with torch.random.fork_rng(devices=[]):  # the first step of a training must draw what it would draw later
+        layer, rows = nn.Linear(384, 1536), torch.randn(256, 384)
 
     def seconds(context: Any) -> float:
         took = []

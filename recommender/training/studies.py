@@ -221,7 +221,7 @@ class Study:
         except BaseException:
             self._interrupt(drawn.number)
             raise
-        drawn.set_user_attr("seconds", round(time.monotonic() - started, 2))
+        drawn.set_user_attr("seconds", round(time.monotonic() - started, 4))
         drawn.set_user_attr("cases", [round(value, N_DECIMALS) for value in cases])
         told = self._study.tell(drawn, statistics.fmean(cases) if state == states.COMPLETE else None, state=state)
         self.studies.take(told, self)
