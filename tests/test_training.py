@@ -88,7 +88,7 @@ def test_run_on_real_orders_ends_with_figures_a_bundle_and_a_reason(live_demo_sh
     assert "are needed" in rails["tail_query"]["note"]
     assert {"tuned", "untuned", "lexical", "kept", "n_queries"} <= set(ended.metrics["search"])
     assert ended.report["n_read"] > 500
-    assert set(SHARES) == set(ended.seconds)
+    assert set(SHARES) == set(ended.seconds) | {"teacher", "impressions"}  # no grades and no lists that were shown
     assert ended.losses
     assert ended.progress == 1.0
     assert ended.bundle.state == Bundle.State.CANDIDATE
