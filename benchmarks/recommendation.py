@@ -30,7 +30,6 @@ earlier: so "the next event" is the next day for everybody, and a moment of trai
 RANKED_PER_MINUTE = 1_500
 """Users answered in a minute, low enough for a busy machine: this time is left for the lists."""
 
-HISTORY_LIMIT = 1_000
 NAMES = {"cancel": "refund", "": "purchase"}
 
 
@@ -100,6 +99,7 @@ def _lists(
     options: argparse.Namespace, users: Sequence[str], histories: Mapping[str, list[Told]], at: float
 ) -> Iterator[tuple[str, int, str]]:
     from recommender import pipeline, serving
+    from recommender.features import HISTORY_LIMIT
     from recommender.types import Context, EventType, PastEvent, Request
 
     served, slot = serving.reload(), pipeline.slot_named(options.slot)

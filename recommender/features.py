@@ -16,8 +16,9 @@ from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Item
 
 __all__ = ["BERT_FEATURES", "FEATURE_NAMES", "HISTORY_LIMIT", "QUERY_FEATURES", "State", "build_state", "features"]
 
-HISTORY_LIMIT = 1_000
-"""Newest events of a visitor worth reading: habits need many orders; the context model reads the last 50 itself."""
+HISTORY_LIMIT = 500
+"""Newest events of a visitor that trainer and server read: habits need many orders, and a request has four milliseconds
+for them; the context model reads the last 50 itself."""
 
 HALF_LIFE_DAYS = 60.0
 """How fast a past event fades in the item-kNN score."""

@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.functional import LazyObject, empty
 
 from recommender import conf
+from recommender.features import HISTORY_LIMIT
 from recommender.models import Event, Visitor
 from recommender.types import Context, EventType, Live, PastEvent
 
@@ -26,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 CONSENT_COOKIE = "recommender_consent"
 CONSENT_GRANTED = "granted"
-MAX_HISTORY = 500
 PAST_EVENT_COLUMNS = ("type", "occurred_at", "item_id", "query", "quantity", "order_id")
 TOKEN_SCHEME = "visitor"  # noqa: S105 - the word before a token, not a token
 MAX_TOKEN_LENGTH = 200
@@ -158,7 +158,7 @@ class Shopper:
         return None if is_unread and self.gives_consent and "user_key" not in vars(self) else self.user_key
 
     def history(self) -> tuple[PastEvent, ...]:
-        """The newest `MAX_HISTORY` events of the person, oldest first. One query, once; none without consent."""
+        """The newest `HISTORY_LIMIT` events of the person, oldest first. One query, once; none without consent."""
         return self._history
 
     def context(self, at: dt.datetime | None = None) -> Context:
@@ -186,7 +186,7 @@ class Shopper:
         rows = list(
             Event.objects.filter(visitor_id__in=visitors.values("pk"), is_bot=False)
             .order_by("-occurred_at", "-pk")
-            .values_list(*PAST_EVENT_COLUMNS, *(("visitor__key",) if is_by_account else ()))[:MAX_HISTORY]
+            .values_list(*PAST_EVENT_COLUMNS, *(("visitor__key",) if is_by_account else ()))[:HISTORY_LIMIT]
         )
         if rows and is_by_account:  # these rows prove the consent: `visitor_key` need not ask again
             vars(self).setdefault("_account_key", rows[0][-1])

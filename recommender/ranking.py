@@ -20,7 +20,7 @@ from recommender.features import FEATURE_NAMES, QUERY_FEATURES, features
 from recommender.head import Head, Mixture
 from recommender.heads import Heads
 from recommender.retrieval.matching import MATCH_FEATURES
-from recommender.sequence import decayed_mean, sequence
+from recommender.sequence import decayed_mean, read_events, sequence
 from recommender.state import State
 from recommender.types import FloatArray, IntArray, ItemTable, Profile
 
@@ -30,9 +30,6 @@ LONGEST_TEXT = 1_280
 """Characters read of one text: 64 tokens of 20 letters; a longer one is cut before it costs time."""
 
 N_CACHED_QUERIES = 2_048
-N_READ_QUERIES = 3
-"""Newest searches of a history that enter the context vector."""
-
 GOLDEN_TOLERANCE = 1e-3
 
 FALLBACK = {"query_match": 6.0, "lexical": 3.0, "interest_match": 3.0, "own_orders": 2.5, "popular_30": 0.4}
@@ -153,13 +150,10 @@ class Ranker:
         """Return (d,) of unit length: what the visitor is after; zeros for an empty profile in an untrained bundle."""
         told = sequence(profile)
         vectors = np.zeros((len(told.item), self.dimension), np.float32)
-        is_item = told.item >= 0
+        is_item, used = told.item >= 0, read_events(told)
         vectors[is_item] = item_vectors[told.item[is_item]]
-        read = np.flatnonzero(~is_item)[-N_READ_QUERIES:]
-        for place in read:
+        for place in np.flatnonzero(used & ~is_item):
             vectors[place] = self.encode_query(profile.queries[told.place[place]])
-        used = is_item.copy()
-        used[read] = True
         if self._context is None:
             return decayed_mean(vectors[used], told.weight[used])
         inputs: dict[str, npt.NDArray] = {

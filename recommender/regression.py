@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+from scipy import linalg, sparse
 
 from recommender.neighbours import Neighbours, best_of, incidence
 from recommender.types import FloatArray, IntArray, TimeArray
@@ -24,22 +24,33 @@ RECENT_ORDERS = 60
 def regression_neighbours(visitor: IntArray, item: IntArray, weight: FloatArray, *, n_items: int) -> Neighbours:
     """Return for each item the items that its buyers take beside it, all else being equal, best first.
 
-    EASE (Steck 2019, equations 8 and 9): B = I - P diag(P)^-1 with P = (X'X + lambda I)^-1 over visitors and items, of
-    which the `N_KEPT` largest positive entries of a row are kept. Inputs (n_events,), ascending by time; visitor -1 is
-    nobody.
+    The `N_KEPT` largest positive entries of each row of EASE (`ease_weights`) over visitors and items are kept. Inputs
+    (n_events,), ascending by time; visitor -1 is nobody.
     """
     matrix = incidence(visitor, item, np.minimum(weight, 1.0), n_items)
     popular = np.argsort(-np.asarray(matrix.sum(axis=0)).ravel(), kind="stable")[:MOST_ITEMS]
     popular = np.sort(popular[np.asarray(matrix[:, popular].sum(axis=0)).ravel() > 0])
     if not len(popular):
         return Neighbours.none(n_items)
-    narrow = matrix[:, popular]
-    gram = (narrow.T @ narrow).toarray().astype(np.float32)
-    gram[np.diag_indices_from(gram)] += RIDGE
-    inverse = np.linalg.inv(gram)
-    table = inverse / -np.diag(inverse)
-    np.fill_diagonal(table, 0)
-    return _kept(table, popular, n_items)
+    return _kept(ease_weights(matrix[:, popular], penalty=RIDGE), popular, n_items)
+
+
+def ease_weights(matrix: sparse.csr_matrix, *, penalty: float) -> FloatArray:
+    """Return B (n_items, n_items) float32 with a diagonal of 0, for a user-item matrix X (n_users, n_items).
+
+    P = (XᵀX + λI)⁻¹, B = I - P / diag(P) by columns (Steck 2019, equation 8): the linear model from a user's other
+    items to each item.
+    """
+    gram = (matrix.T @ matrix).toarray().astype(np.float32)
+    gram[np.diag_indices_from(gram)] += penalty
+    factor, failed = linalg.lapack.spotrf(gram, lower=1, overwrite_a=1)
+    inverse, not_inverted = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
+    if failed or not_inverted:
+        raise np.linalg.LinAlgError(f"XᵀX + {penalty} I of {len(gram)} items is not positive definite.")
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    weights = -inverse / np.diag(inverse)
+    weights[np.diag_indices_from(weights)] = 0
+    return np.asarray(weights, np.float32)
 
 
 def sequel_neighbours(

@@ -9,11 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recommender.state import DAY_SECONDS
+from recommender.state import DAY_SECONDS, EVENT_WEIGHTS
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Profile, Slot
 
 LENGTH = 50
 """Newest events that the context model reads."""
+
+N_READ_QUERIES = 3
+"""Newest searches of a history that enter the context vector: each has to be encoded."""
+
+N_LATEST = 3
+"""Newest items whose own neighbours in vector are candidates, beside those of the mean, which may lie near none."""
 
 SLOT_CODES: dict[Slot, int] = {slot: code for code, slot in enumerate(Slot)}
 DEVICE_CODES: dict[str, int] = {"": 0, "mobile": 1, "tablet": 2, "desktop": 3}
@@ -79,6 +85,19 @@ def sequence(profile: Profile) -> Sequence:
         circumstances=circumstances(profile),
         place=place,
     )
+
+
+def read_events(told: Sequence) -> npt.NDArray[np.bool_]:
+    """Return (h,) bool: what enters the context vector, every item and the newest `N_READ_QUERIES` queries."""
+    used = told.item >= 0
+    used[np.flatnonzero(~used)[-N_READ_QUERIES:]] = True
+    return used
+
+
+def newest_items(profile: Profile) -> IntArray:
+    """Return the `N_LATEST` items (n,) of the newest telling events, newest first, each once."""
+    told = profile.item[(profile.item >= 0) & (EVENT_WEIGHTS[profile.type] > 0)]
+    return np.array(list(dict.fromkeys(told[::-1].tolist()))[:N_LATEST], np.int32)
 
 
 def circumstances(profile: Profile) -> npt.NDArray[np.int64]:

@@ -6,10 +6,13 @@ import math
 import numpy as np
 import pytest
 
-from recommender.features import BERT_FEATURES, FEATURE_NAMES, QUERY_FEATURES, features, purchases
+from recommender import identity
+from recommender.features import BERT_FEATURES, FEATURE_NAMES, HISTORY_LIMIT, QUERY_FEATURES, features, purchases
+from recommender.ml.examples import COLD_SHARE, Histories, Vectors, lists_at
 from recommender.neighbours import SHRINKAGE, Neighbours
 from recommender.sequence import LENGTH, decayed_mean, sequence
 from recommender.state import NEIGHBOURS, State, build_state
+from recommender.training import evaluation
 from recommender.types import EventType
 from tests import behaviour
 
@@ -161,3 +164,24 @@ def test_sequence_reads_queries_and_skips_empty_ones():
 
 def test_decayed_mean_of_nothing_is_zero():
     assert not decayed_mean(np.zeros((0, 4), np.float32), np.zeros(0, np.float32)).any()
+
+
+def test_trainer_and_server_read_as_much_of_a_history():
+    n = HISTORY_LIMIT + 20
+    events = behaviour.interactions([(0, place % 12, place, place) for place in range(n)])
+    assert len(Histories(events).profile(0, at=(n + 1) * behaviour.DAY).item) == HISTORY_LIMIT
+    assert identity.HISTORY_LIMIT == evaluation.HISTORY_LIMIT == HISTORY_LIMIT
+
+
+def test_lists_are_asked_for_newcomers_too():
+    rows = [(visitor, 0, 1, visitor) for visitor in range(20)]
+    rows += [(visitor, 1, 11, 50 + visitor) for visitor in range(30)]
+    events = behaviour.interactions(rows)
+    histories, at = Histories(events), 10 * behaviour.DAY
+    assert histories.newcomers(at=at, until=20 * behaviour.DAY).tolist() == list(range(20, 30))
+    state = build_state(events, ITEMS, at=at)
+    found = lists_at(histories, state, ITEMS, Vectors(), until=20 * behaviour.DAY, n_visitors=20, seed=0)
+    cold = FEATURE_NAMES.index("is_cold")
+    assert len(found) == 20 + int(20 * COLD_SHARE)
+    assert (found.rows[:, 0, cold] == 1).sum() == int(20 * COLD_SHARE)
+    assert found.labels.sum() == len(found)

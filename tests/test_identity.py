@@ -172,7 +172,7 @@ def test_making_the_users_own_visitor_is_not_consent(user: Any) -> None:
 def test_history_is_the_newest_events_oldest_first_in_one_query(
     django_assert_num_queries: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(identity, "MAX_HISTORY", 3)
+    monkeypatch.setattr(identity, "HISTORY_LIMIT", 3)
     visitor = Visitor.objects.create()
     now = timezone.now()
     for day, item_id in enumerate(["new", "a", "b", "old"]):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from recommender import regression
 from recommender.ml import competitors
 from recommender.ml.competitors import Basis, BlendWeights, TifuSettings
 from recommender.state import build_state
@@ -25,21 +26,21 @@ def two_items(rows):
 def test_ease_of_two_items_is_the_inverse_by_hand():
     # XᵀX + 1 I = [[4, 2], [2, 3]], its inverse [[3, -2], [-2, 4]] / 8; B_ij = -P_ij / P_jj
     matrix = sparse.csr_matrix(np.asarray([[1, 1], [1, 1], [1, 0]], np.float32))
-    np.testing.assert_allclose(competitors.ease_weights(matrix, penalty=1.0), [[0, 0.5], [2 / 3, 0]], atol=1e-6)
+    np.testing.assert_allclose(regression.ease_weights(matrix, penalty=1.0), [[0, 0.5], [2 / 3, 0]], atol=1e-6)
 
 
 def test_ease_equals_the_closed_form_of_numpy():
     dense = (np.random.default_rng(0).random((40, 9)) < 0.3).astype(np.float32)
     inverse = np.linalg.inv(dense.T @ dense + 5 * np.eye(9))
     expected = np.eye(9) - inverse / np.diag(inverse)
-    np.testing.assert_allclose(competitors.ease_weights(sparse.csr_matrix(dense), penalty=5.0), expected, atol=1e-5)
+    np.testing.assert_allclose(regression.ease_weights(sparse.csr_matrix(dense), penalty=5.0), expected, atol=1e-5)
 
 
 def test_ease_is_the_best_linear_answer_without_the_item_itself():
     """No change of any weight off the diagonal lowers the loss that the closed form claims to minimise."""
     generator = np.random.default_rng(1)
     dense = (generator.random((30, 6)) < 0.4).astype(np.float64)
-    best = competitors.ease_weights(sparse.csr_matrix(dense.astype(np.float32)), penalty=2.0).astype(np.float64)
+    best = regression.ease_weights(sparse.csr_matrix(dense.astype(np.float32)), penalty=2.0).astype(np.float64)
 
     def loss(weights):
         return ((dense - dense @ weights) ** 2).sum() + 2.0 * (weights**2).sum()

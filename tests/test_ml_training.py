@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from recommender.exceptions import RunError
 from recommender.ml import baselines, context, head, pairs, threads
 from recommender.ml.contrastive import TuneSettings, fine_tune
 from recommender.ml.encoder import SCRATCH, _half_pays, build_scratch, load_encoder, low_precision
@@ -16,6 +17,7 @@ from recommender.ml.train import Silent, TrainingData, TrainingSettings, fit, pl
 from recommender.neighbours import Neighbours
 from recommender.ranking import Ranker
 from recommender.state import build_state
+from recommender.types import EVENT_CODES, EventType
 from tests import behaviour
 
 ITEMS = behaviour.table()
@@ -85,6 +87,39 @@ def test_bundle_serves_what_was_trained(made, bundle):
         "encoder.onnx", "tokenizer.json", "encoder.json", "golden.json", "context.onnx", "context.json", "delta.npy",
         "delta_ids.json", "head.json", "baseline.json", "thresholds.json",
     }  # fmt: skip
+
+
+def test_visitor_of_whom_nothing_is_known_has_the_same_finite_vector_in_both(made, bundle):
+    ranker = Ranker.load(bundle)
+    vectors = ranker.item_vectors(ranker.encode(ITEMS.texts), ITEMS.ids)
+    nobody = behaviour.profile([], now_day=76)
+    served = ranker.context_vector(nobody, vectors)
+    assert np.isfinite(served).all()
+    np.testing.assert_allclose(served, made.context_vector(nobody), atol=1e-4)
+    everything, state = np.arange(len(ITEMS), dtype=np.int32), build_state(EVENTS, ITEMS, at=END)
+    assert np.isfinite(ranker.score(nobody, everything, state, ITEMS, vectors).logits).all()
+
+
+def test_context_that_the_file_computes_otherwise_is_refused(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(context, "PARITY", -1.0)
+    with pytest.raises(RunError, match="do not use it"):
+        context.export_context(made.context, tmp_path / "context.onnx")
+
+
+def test_searches_of_a_history_mean_the_same_to_trainer_and_server(made, bundle):
+    ranker, search = Ranker.load(bundle), EVENT_CODES[EventType.SEARCH]
+    vectors = ranker.item_vectors(ranker.encode(ITEMS.texts), ITEMS.ids)
+    plain = Histories(EVENTS).profile(3, at=END)
+    kinds, queries = plain.type.copy(), [""] * len(plain.type)
+    for place in range(-5, 0):  # five searches: the newest three are read
+        kinds[place], queries[place] = search, f"Red  garden {place}"
+    profile = dataclasses.replace(
+        plain, type=kinds, item=np.where(kinds == search, -1, plain.item).astype(np.int32), queries=tuple(queries)
+    )
+    served = ranker.context_vector(profile, vectors)
+    np.testing.assert_allclose(served, made.context_vector(profile), atol=1e-4)
+    without = dataclasses.replace(profile, queries=("",) * len(queries))
+    assert np.abs(served - ranker.context_vector(without, vectors)).max() > 1e-3
 
 
 def test_same_texts_give_the_same_words_in_the_same_order():

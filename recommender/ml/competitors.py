@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg, sparse
+from scipy import sparse
 
 from recommender.features import purchases
 from recommender.ml import baselines, metrics
 from recommender.ml.examples import Histories
+from recommender.regression import ease_weights
 from recommender.state import EVENT_WEIGHTS, State
 from recommender.types import FloatArray, IntArray, Interactions, ItemTable, Profile
 
@@ -31,24 +32,6 @@ class Basis:
     past: Interactions
     items: ItemTable
     state: State
-
-
-def ease_weights(matrix: sparse.csr_matrix, *, penalty: float) -> FloatArray:
-    """Return B (n_items, n_items) float32 with a diagonal of 0, for a user-item matrix X (n_users, n_items).
-
-    P = (XᵀX + λI)⁻¹, B = I - P / diag(P) by columns (Steck 2019, equation 8): the linear model from a user's other
-    items to each item.
-    """
-    gram = (matrix.T @ matrix).toarray().astype(np.float32)
-    gram[np.diag_indices_from(gram)] += penalty
-    factor, failed = linalg.lapack.spotrf(gram, lower=1, overwrite_a=1)
-    inverse, not_inverted = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
-    if failed or not_inverted:
-        raise np.linalg.LinAlgError(f"XᵀX + {penalty} I of {len(gram)} items is not positive definite.")
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
-    weights = -inverse / np.diag(inverse)
-    weights[np.diag_indices_from(weights)] = 0
-    return np.asarray(weights, np.float32)
 
 
 def ease(basis: Basis, *, penalty: float = EASE_PENALTY) -> baselines.Scorer | None:

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from recommender.ml.encoder import quiet_exporter
+from recommender.exceptions import RunError
+from recommender.ml.encoder import PARITY, quiet_exporter
 from recommender.ml.pace import CLOCK, PATIENCE, STEPS, STOP, Pace
 from recommender.ml.visits import Batchable
-from recommender.sequence import CIRCUMSTANCES, LENGTH, NEUTRAL, sequence
+from recommender.sequence import CIRCUMSTANCES, LENGTH, NEUTRAL, Sequence, read_events, sequence
 from recommender.types import EventType, FloatArray, IntArray, Profile
 
 N_TARGETS = 6
@@ -102,7 +104,8 @@ class Context(nn.Module):
         current: the vector of the item that is looked at, or of the query; zeros for neither.
         """
         total = (vectors * weights.unsqueeze(-1)).sum(dim=1)
-        mean = total / (total.square().sum(dim=1, keepdim=True) + 1e-12).sqrt()  # an empty history stays 0
+        # An empty history stays 0. A clamp, for the exporter drops the addition of so small a number (onnxscript 0.7).
+        mean = total / total.norm(dim=1, keepdim=True).clamp(min=1e-6)
         age = torch.stack([gaps / 8, (-gaps).exp(), (gaps < 1).float()], dim=-1)
         events = self.inward(vectors) + self.kind(types) + self.gap(age)
         token = self.current(current * self.tells_current)
@@ -220,18 +223,36 @@ def bounded(delta: Tensor, reach: float) -> Tensor:
 
 
 def context_vector(
-    model: Context, profile: Profile, item_vectors: FloatArray, *, query_vector: FloatArray | None = None
+    model: Context,
+    profile: Profile,
+    item_vectors: FloatArray,
+    *,
+    query_vector: FloatArray | None = None,
+    encode_query: Callable[[str], FloatArray] | None = None,
 ) -> FloatArray:
-    """Return (d,): the vector of one profile; searches of the past are left out, as in training."""
-    told = sequence(profile)
-    used = told.item >= 0
-    vectors = item_vectors[told.item[used]]
+    """Return (d,): the vector of one profile as the server makes it; past searches need `encode_query`."""
+    told, vectors, used = event_vectors(profile, item_vectors, encode_query)
     current = item_vectors[profile.current_item] if profile.current_item >= 0 else query_vector
     current = np.zeros(item_vectors.shape[1]) if current is None else current
     arrays = (vectors, told.type[used], told.gap[used], told.weight[used], current, told.circumstances)
     with torch.inference_mode():
         inputs = [torch.from_numpy(np.asarray(a, np.int64 if a.dtype == np.int64 else np.float32)) for a in arrays]
         return model(*[part.unsqueeze(0) for part in inputs])[0].numpy()
+
+
+def event_vectors(
+    profile: Profile, item_vectors: FloatArray, encode_query: Callable[[str], FloatArray] | None
+) -> tuple[Sequence, FloatArray, npt.NDArray[np.bool_]]:
+    """Return the sequence of a profile, the vectors (n, d) of what of it is read, and which that is (h,)."""
+    told = sequence(profile)
+    used = told.item >= 0 if encode_query is None else read_events(told)
+    vectors = np.zeros((len(told.item), item_vectors.shape[1]), np.float32)
+    is_item = told.item >= 0
+    vectors[is_item] = item_vectors[told.item[is_item]]
+    if encode_query is not None:
+        for place in np.flatnonzero(used & ~is_item):
+            vectors[place] = encode_query(profile.queries[told.place[place]])
+    return told, vectors[used], used
 
 
 def export_context(model: Context, path: Path) -> None:
@@ -252,6 +273,34 @@ def export_context(model: Context, path: Path) -> None:
             model.eval(), sample, str(path), input_names=list(INPUTS), output_names=["context"],
             dynamic_shapes=(axes, axes, axes, axes, batch, batch), dynamo=True, external_data=False, verbose=False,
         )  # fmt: skip
+    _check_parity(model, path)
+
+
+def _check_parity(model: Context, path: Path) -> None:
+    """Compare the file with torch on histories of none, one and many events. Raises RunError."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    draw, dimension = torch.Generator().manual_seed(0), model.outward.out_features
+    for n_events in (0, 1, LENGTH):
+        shape = (2, max(n_events, 1))  # the graph wants one event; a weight of 0 hides it
+        inputs = (
+            nn.functional.normalize(torch.randn(*shape, dimension, generator=draw), dim=-1) * bool(n_events),
+            torch.zeros(shape, dtype=torch.int64),
+            torch.rand(shape, generator=draw),
+            torch.full(shape, 1 / n_events if n_events else 0.0),
+            torch.zeros(2, dimension),
+            torch.zeros(2, len(CIRCUMSTANCES), dtype=torch.int64),
+        )
+        with torch.inference_mode():
+            ours = model(*inputs).numpy()
+        given = {name: tensor.numpy() for name, tensor in zip(INPUTS, inputs, strict=True)}
+        difference = float(np.abs(ours - session.run(None, given)[0]).max())
+        if not difference <= PARITY:
+            raise RunError(
+                f"context.onnx differs from torch by {difference:.1e} on {n_events} events, allowed is {PARITY:.0e}: "
+                "do not use it."
+            )
 
 
 def _optimizer(model: Context, delta: Tensor, settings: ContextSettings) -> torch.optim.AdamW:

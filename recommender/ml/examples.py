@@ -9,14 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from recommender.features import FEATURE_NAMES, HISTORY_LIMIT, features, purchases
-from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, State
+from recommender.sequence import newest_items
+from recommender.state import DAY_SECONDS, State
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Interactions, ItemTable, Profile, Slot
 
 N_CANDIDATES = 300
 SHARES = {"own": 110, "knn": 60, "regression": 50, "sequel": 50, "popular": 50, "interest": 40, "latest": 40}
 """Most candidates of each source; the rest of `N_CANDIDATES` is drawn at random: the head must see easy ones too."""
 
-N_LATEST = 3
+COLD_SHARE = 0.15
 ITSELF = 1 - 1e-6
 
 _PURCHASE = EVENT_CODES[EventType.PURCHASE]
@@ -65,6 +66,14 @@ class Histories:
             device=_first(source.device[rows], source.devices) or profile.device,
             region=_first(source.region[rows], source.regions) or profile.region,
         )
+
+    def newcomers(self, *, at: float, until: float) -> IntArray:
+        """Return the visitors without an event before `at` and with a purchase in [at, until), ascending."""
+        source = self.interactions
+        known = source.visitor >= 0
+        before = np.unique(source.visitor[known & (source.time < at)])
+        window = (source.time >= at) & (source.time < until) & (source.type == _PURCHASE)
+        return np.setdiff1d(source.visitor[known & window], before).astype(np.int32)
 
     def bought(self, visitor: int, *, since: float, until: float) -> IntArray:
         """Return the distinct items bought in the window, ascending."""
@@ -129,10 +138,14 @@ def lists_at(
     seed: int,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Lists:
-    """Ask for a list at `state.at` for buyers of [at, until), label it with what they bought in that window."""
+    """Ask for a list at `state.at` for buyers of [at, until), label it with what they bought in that window.
+
+    Up to a `COLD_SHARE` of as many more have no history: a head that never saw that ranks for nobody in particular.
+    """
     generator = np.random.default_rng(seed)
-    buyers = histories.buyers(at=state.at, until=until)
-    chosen = generator.permutation(buyers)[:n_visitors]
+    chosen = generator.permutation(histories.buyers(at=state.at, until=until))[:n_visitors]
+    cold = generator.permutation(histories.newcomers(at=state.at, until=until))
+    chosen = np.concatenate([chosen, cold[: int(len(chosen) * COLD_SHARE)]])
     rows = np.zeros((len(chosen), N_CANDIDATES, len(FEATURE_NAMES)), np.float32)
     labels, mask = np.zeros(rows.shape[:2], np.float32), np.zeros(rows.shape[:2], bool)
     for place, visitor in enumerate(chosen):
@@ -173,8 +186,7 @@ def candidates(
     ]
     if item_vectors is not None and context_vector is not None:
         found.append(_top(item_vectors @ context_vector, SHARES["interest"], shown))
-        told = profile.item[(profile.item >= 0) & (EVENT_WEIGHTS[profile.type] > 0)]
-        latest = np.array(list(dict.fromkeys(told[::-1].tolist()))[:N_LATEST], np.int32)
+        latest = newest_items(profile)
         if len(latest):
             near = (item_vectors @ item_vectors[latest].T).max(axis=1)
             found.append(_top(near, SHARES["latest"], shown & (near < ITSELF)))

@@ -31,7 +31,7 @@ LEAST_STEPS = 300
 class HeadSettings:
     """How the head is fitted; weight_decay is the L2 of AdamW, listwise the weight of the ranking loss."""
 
-    n_epochs: int = 14
+    n_epochs: int = 9
     batch_lists: int = 48
     learning_rate: float = 0.02
     weight_decay: float = 0.02

@@ -40,7 +40,7 @@ from recommender.ml.pairs import build_pairs, known_items
 from recommender.ml.shown import Places, places_of, slices
 from recommender.ml.teacher import TeacherSettings, can_teach, pairs_from_histories
 from recommender.ml.visits import Batchable, examples
-from recommender.sequence import decayed_mean, sequence
+from recommender.sequence import decayed_mean
 from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, build_state
 from recommender.types import (
     Adaptation,
@@ -169,6 +169,7 @@ class Artifacts:
     skipped: dict[str, str] = field(default_factory=dict)
     base_encoder: str = ""
     ended_by: dict[str, str] = field(default_factory=dict)
+    query_vectors: dict[str, FloatArray] = field(default_factory=dict, repr=False)
 
     @property
     def item_vectors(self) -> FloatArray:
@@ -189,6 +190,13 @@ class Artifacts:
         if self.forest is None:
             return self.head.calibrate(self.head.logits(rows))
         return self.forest.mixture.calibrate(self.forest.scores(self.head, rows))
+
+    def encode_query(self, query: str) -> FloatArray:
+        """Return (d,) of a query in a history, as the server asks for it; each is encoded once."""
+        key = " ".join(query.casefold().split())
+        if key not in self.query_vectors:
+            self.query_vectors[key] = self.encoder.encode([key])[0]
+        return self.query_vectors[key]
 
     def context_vector(self, profile: Profile) -> FloatArray:
         """Return (d,) for one profile; without a context model the decayed mean."""
@@ -629,10 +637,9 @@ class _Asker:
 
 def _context_of(made: Artifacts, profile: Profile, vectors: FloatArray) -> FloatArray:
     if made.context is not None:
-        return context.context_vector(made.context, profile, vectors)
-    told = sequence(profile)
-    used = told.item >= 0
-    return decayed_mean(vectors[told.item[used]], told.weight[used])
+        return context.context_vector(made.context, profile, vectors, encode_query=made.encode_query)
+    told, read, used = context.event_vectors(profile, vectors, made.encode_query)
+    return decayed_mean(read, told.weight[used])
 
 
 @contextmanager

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recommender.retrieval.base import Candidates, Mask, Wanted
-from recommender.state import EVENT_WEIGHTS
-from recommender.types import FloatArray, IntArray, Profile
-
-N_LATEST = 3
+from recommender.sequence import newest_items
+from recommender.types import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +40,6 @@ class LatestRetriever:
         usable = cosine > 0 if wanted.allowed is None else (cosine > 0) & wanted.allowed
         rows = np.flatnonzero(usable)
         return Candidates.best(rows, cosine[rows], limit)
-
-
-def newest_items(profile: Profile) -> IntArray:
-    """Return the `N_LATEST` items (n,) of the newest telling events, newest first, each once."""
-    told = profile.item[(profile.item >= 0) & (EVENT_WEIGHTS[profile.type] > 0)]
-    return np.array(list(dict.fromkeys(told[::-1].tolist()))[:N_LATEST], np.int32)
 
 
 def nearest(vectors: FloatArray, vector: FloatArray, *, limit: int, allowed: Mask | None = None) -> Candidates:

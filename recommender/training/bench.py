@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from recommender import datasets, vectors
+from recommender.features import HISTORY_LIMIT
 from recommender.head import Head
 from recommender.ml import baselines, competitors
 from recommender.ml.examples import Histories
@@ -90,7 +91,7 @@ def tuned_blend(split: Split, *, seed: int = 0) -> baselines.Scorer:
     some = []
     for visitor in np.random.default_rng(seed).permutation(buyers)[:N_TUNED].tolist():
         bought = histories.bought(visitor, since=at, until=split.test_start)
-        profile = histories.profile(visitor, at=at, limit=evaluation.HISTORY_LIMIT)
+        profile = histories.profile(visitor, at=at, limit=HISTORY_LIMIT)
         some.append((profile, frozenset(bought[items.active[bought]].tolist())))
     state = build_state(split.past, items, at=at)
     return competitors.blend(competitors.tuned_weights(state, items, [case for case in some if case[1]]))

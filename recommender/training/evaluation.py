@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from recommender import pipeline
+from recommender.features import HISTORY_LIMIT
 from recommender.ml import metrics
 from recommender.ml.baselines import Scorer
 from recommender.ml.competitors import best_rows
@@ -35,9 +36,6 @@ from recommender.types import (
 K = 10
 N_LISTED = 20
 """NDCG and coverage look at the first 10 places, recall and MRR at the first 20."""
-
-HISTORY_LIMIT = 500
-"""Newest events of a history, as `identity.Shopper` gives them to the pipeline."""
 
 BESTSELLER_SHARE = 0.01
 STRONGEST = (EventType.PURCHASE, EventType.ADD_TO_CART, EventType.VIEW_ITEM)

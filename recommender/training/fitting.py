@@ -31,7 +31,7 @@ RECORD = "fitted.json"
 
 NEVER = 2**62
 LEAST_MINUTES, MANY = 3.0, 1.6
-LISTS, MOST_LISTS = 400, 1_600
+LISTS, MOST_LISTS = 300, 1_600
 """Lists per moment in the shortest run, and at most: 1,600 lists of six moments take 0.7 GB."""
 
 

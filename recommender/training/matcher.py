@@ -20,7 +20,7 @@ from recommender.ml.train import Progress, TrainingSettings, box_of
 from recommender.ml.trees import TreeSettings
 from recommender.ranking import MATCHER
 from recommender.retrieval.lexical import LexicalIndex
-from recommender.retrieval.matching import MATCH_FEATURES, Searchable, match_features
+from recommender.retrieval.matching import MATCH_FEATURES, N_BEST, Searchable, match_features
 from recommender.retrieval.wording import WordTable
 from recommender.types import FloatArray, IntArray, Judgements
 
@@ -165,7 +165,7 @@ def _described(
     """Return (n, n_features): each query's rows by the same function that a search calls."""
     asked, start = np.unique(query, return_index=True)
     stop = np.append(start[1:], len(query))
-    hits = [shelf.lexical.search(queries[place], 10) for place in asked.tolist()]
+    hits = [shelf.lexical.search(queries[place], N_BEST) for place in asked.tolist()]
     needed = np.unique(np.concatenate([item, *[hit.rows for hit in hits]]))
     vectors = np.zeros((len(texts), reader.dimension), np.float32)
     vectors[needed] = reader.encode([texts[row] for row in needed])

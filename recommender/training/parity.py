@@ -33,6 +33,8 @@ def record(made: Artifacts, split: Split, folder: Path, *, seed: int) -> None:
     histories = Histories(split.whole)
     known = np.unique(split.past.visitor[split.past.visitor >= 0])
     chosen = np.random.default_rng(seed).permutation(known)[:N_VISITORS]
+    newcomers = histories.newcomers(at=split.test_start, until=split.test_end)
+    chosen = np.concatenate([chosen, newcomers[:1]])  # of whom nothing is known
     state = build_state(split.whole, split.items, at=split.test_start)
     vectors, generator = made.item_vectors, np.random.default_rng(seed)
     found: list[IntArray] = []
@@ -68,9 +70,10 @@ def served_difference(folder: Path, split: Split, served: Served) -> tuple[float
     worst, ends = 0.0, np.cumsum(arrays["length"])
     for visitor, start, end in zip(arrays["visitor"].tolist(), ends - arrays["length"], ends, strict=True):
         row, score = _served(served, split, visitor, arrays["candidates"][start:end])
-        worst = max(worst, float(np.abs(row - arrays["rows"][start:end]).max(initial=0)))
-        if len(arrays["scores"]):
-            worst = max(worst, float(np.abs(score - arrays["scores"][start:end]).max(initial=0)))
+        parts = [row - arrays["rows"][start:end]]
+        parts += [score - arrays["scores"][start:end]] if len(arrays["scores"]) else []
+        for part in parts:  # np.maximum keeps what is no number; max would lose it
+            worst = float(np.maximum(worst, np.abs(part).max(initial=0)))
     return worst, len(ends)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import logging
 import shutil
@@ -223,7 +222,10 @@ def _on_case(watch: Watch, done: int, total: int) -> None:
 
 
 def publish(dataset: datasets.Dataset, made: Fitted, *, at: float | None = None) -> Bundle:
-    """Write the bundle and the vectors that training has made; encode the rest. Statistics are those of `at`."""
+    """Write the bundle and the vectors that training has made; encode the rest.
+
+    Statistics are of the events that were read, before `at` (default: all of them); the next refresh adds newer ones.
+    """
     encoder_hash = json.loads((made.folder / "encoder.json").read_text())["hash"]
     bundle = bundles.write_bundle(made.folder, is_trained=True, encoder_hash=encoder_hash)
     row_of = {item_id: row for row, item_id in enumerate(dataset.items.ids)}
@@ -234,7 +236,9 @@ def publish(dataset: datasets.Dataset, made: Fitted, *, at: float | None = None)
         rows = made.text_vectors[[row_of[item.item_id] for item in chunk]]
         vectors.write_vectors(chunk, rows, encoder_hash=encoder_hash)
     vectors.encode_missing(bundle.name)
-    statistics.refresh_statistics(at=None if at is None else dt.datetime.fromtimestamp(at, dt.UTC))
+    moment = dataset.taken_at if at is None else at
+    interactions, _ = datasets.clean(dataset.recorded.before(moment), now=moment)
+    statistics.write_statistics(dataset.items, build_state(interactions, dataset.items, at=moment))
     return bundle
 
 
