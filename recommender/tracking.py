@@ -52,6 +52,18 @@ class PageRule:
     method: str
     statuses: frozenset[int]
 
+    @property
+    def url_parts(self) -> frozenset[str]:
+        """The names of the URL's parts that the rule reads."""
+        read = (self.item_id[1] if isinstance(self.item_id, tuple) else self.item_id, self.query, self.quantity)
+        paths = [value for value in read if isinstance(value, str)]
+        return frozenset(path.split(".")[1] for path in paths if path.startswith("kwargs."))
+
+    def overlaps(self, other: PageRule) -> bool:
+        """May one answer be the same event by both?"""
+        same = (self.view_name, self.event, self.method) == (other.view_name, other.event, other.method)
+        return same and bool(self.statuses & other.statuses)
+
 
 @dataclass(slots=True)
 class ReconcileReport:
