@@ -170,7 +170,7 @@ def _pages() -> Iterator[Finding]:
 def _orders(rows: OrderRows) -> Iterator[Finding]:
     """The newest rows: can they be read, and are they recorded?"""
     newest = list(rows.objects().order_by("-pk")[:N_ROWS])
-    drafts = [rows.draft(row) for row in newest]
+    drafts = [draft for row in newest for draft in rows.drafts(row)]
     if not drafts:
         yield Finding("orders", "ok", f"{rows.label}: no row counts yet.")
         return
@@ -178,7 +178,7 @@ def _orders(rows: OrderRows) -> Iterator[Finding]:
         Event.objects.filter(message_id__in=[d.message_id for d in drafts]).values_list("message_id", flat=True)
     )
     n_missing = sum(draft.message_id not in known for draft in drafts)
-    message = f"{rows.label}: of the newest {len(drafts)} rows {n_missing} are not recorded."
+    message = f"{rows.label}: of {len(drafts)} events of the newest rows {n_missing} are not recorded."
     yield Finding("orders", "warning" if n_missing else "ok", message, RECONCILE if n_missing else "")
 
 
