@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
@@ -104,6 +104,15 @@ class Catalog:
         queryset = self.model._default_manager.all()
         joins = self._joins()
         return queryset.select_related(*joins) if joins else queryset
+
+    def objects(self, object_ids: Collection[str]) -> Iterable[Any]:
+        """The objects of a list that is being shown; those that left the queryset are missing. One query."""
+        return self.queryset().filter(pk__in=list(object_ids))
+
+    def changed_since(self, at: dt.datetime) -> models.QuerySet[Any]:
+        """The objects that changed at or after a moment; all where no `updated` field tells."""
+        objects = self.queryset()
+        return objects.filter(**{f"{self.updated.replace('.', '__')}__gte": at}) if self.updated else objects
 
     def value(self, name: str, obj: Any) -> Any:
         """One attribute of one object."""
@@ -262,7 +271,7 @@ def live_items(refs: Mapping[str, tuple[str, str]]) -> dict[str, Live]:
         if not wanted:
             continue
         unreadable: list[str] = []
-        for obj in catalog.queryset().filter(pk__in=list(wanted)):
+        for obj in catalog.objects(wanted):
             try:
                 live = catalog.live(obj)
             except Exception as error:  # the shop's own code: one bad object must not empty the list
