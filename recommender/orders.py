@@ -31,8 +31,10 @@ class OrderRows:
 
     `item_id` may end in an object that has a Catalog, `user` in a user. A row whose `refunded` is true is a refund, and
     so is a negative quantity. Where all attributes are paths of columns, the past is read without making objects.
+    `kind` begins the message ids: give a second class for the same model, such as one of refunds, another one.
     """
 
+    kind: str = "order"
     item_id: Any = None
     order_id: Any = None
     user: Any = None
@@ -65,6 +67,10 @@ class OrderRows:
         paths = [path for name in ATTRIBUTES if isinstance(path := getattr(self, name), str)]
         joins = sorted({join for path in paths if (join := foreign_keys(self.model, path))})
         return self.queryset().select_related(*joins) if joins else self.queryset()
+
+    def message_id(self, pk: Any) -> str:
+        """The id under which a row is recorded once, whoever tells of it."""
+        return f"{self.kind}:{self.label.lower()}:{pk}"
 
     def draft(self, row: models.Model) -> EventDraft:
         """The event of one row object."""
@@ -148,7 +154,7 @@ class OrderRows:
     ) -> EventDraft:
         is_refund = bool(refunded) or quantity < 0
         return EventDraft(
-            message_id=f"order:{self.label.lower()}:{pk}",
+            message_id=self.message_id(pk),
             type=EventType.REFUND if is_refund else EventType.PURCHASE,
             occurred_at=moment(occurred_at) or timezone.now(),
             item_id="" if item_id is None else str(item_id),

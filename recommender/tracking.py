@@ -7,7 +7,7 @@ import datetime as dt
 import logging
 import math
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ from recommender.types import EventType
 
 __all__ = [
     "Constant", "OrderRows", "PageRule", "ReconcileReport", "connect", "page", "page_source", "reconcile",
-    "track_pages", "track_rows", "tracked_pages", "tracked_rows",
+    "record_page", "record_rows", "track_pages", "track_rows", "tracked_pages", "tracked_rows",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class ReconcileReport:
 
 
 _pages: dict[str, list[PageRule]] = {}
-_rows: dict[str, OrderRows] = {}
+_rows: dict[tuple[str, str], OrderRows] = {}
 
 
 def page(
@@ -125,7 +125,7 @@ def track_rows(label: str) -> Callable[[type[OrderRows]], type[OrderRows]]:
     def decorate(declared: type[OrderRows]) -> type[OrderRows]:
         if not (isinstance(declared, type) and issubclass(declared, OrderRows)):
             raise ConfigurationError(f"@track_rows({label!r}) decorates a subclass of recommender.tracking.OrderRows.")
-        _rows[label.lower()] = declared(label)
+        _rows[label.lower(), declared.kind] = declared(label)
         connect()
         return declared
 
@@ -142,6 +142,39 @@ def tracked_rows() -> list[OrderRows]:
     return list(_rows.values())
 
 
+def record_page(
+    request: Any,
+    event: EventType | str,
+    *,
+    item_id: Any = None,
+    query: Any = None,
+    quantity: Any = None,
+    statuses: tuple[int, ...] = (),
+) -> None:
+    """Record the page that is being made, once it was shown: for a shop whose own signals know more than its URLs.
+
+    As a rule of `track_pages`, but for this request only; a callable is asked after the response. No query.
+    """
+    request = getattr(request, "_request", request)
+    if request.method in ("HEAD", "OPTIONS"):
+        return
+    expected = statuses or (SHOWN if request.method == "GET" else ACTED)
+    item_id, query, quantity = (
+        Constant(told) if isinstance(told, str) else told for told in (item_id, query, quantity)
+    )
+    rule = PageRule("", EventType(event), item_id, query, quantity, request.method, frozenset(expected))
+    vars(request).setdefault("recommender_pages", []).append(rule)
+
+
+def record_rows(label: str, pks: Iterable[Any], *, using: str | None = None) -> None:
+    """Record rows of a tracked model when the transaction commits: for what was written without `post_save`.
+
+    What is recorded already stays once. No query before the commit.
+    """
+    for rows in _rows_of(label):
+        _follow(rows, list(pks), using)
+
+
 def connect() -> None:
     """Follow the saves of order rows; safe to call again."""
     post_save.connect(_on_save, dispatch_uid="recommender.tracking")
@@ -150,7 +183,8 @@ def connect() -> None:
 def page_source(request: HttpRequest, response: HttpResponseBase) -> Source | None:
     """What will tell the events of this page when the response is out; None where no rule applies. No query."""
     match = request.resolver_match
-    rules = _pages.get(match.view_name) if match is not None else None
+    rules = _pages.get(match.view_name, []) if match is not None else []
+    rules = [*rules, *vars(request).pop("recommender_pages", ())]
     if not rules:
         return None
     applying = [rule for rule in rules if rule.method == request.method and response.status_code in rule.statuses]
@@ -266,7 +300,7 @@ def _chunks(
             try:
                 drafts.append(draft(row))
             except Exception as error:  # the shop's own code and rows: an odd one must not stop the others
-                report.reject(f"order:{rows.label.lower()}:{pk_of(row)}", f"{type(error).__name__}: {error}")
+                report.reject(rows.message_id(pk_of(row)), f"{type(error).__name__}: {error}")
                 logger.warning("row %s of %s is skipped: %r", pk_of(row), rows.label, error)
         yield drafts
         found = list(source.filter(pk__gt=pk_of(found[-1]))[:chunk_size])
@@ -275,30 +309,38 @@ def _chunks(
 def _on_save(
     *, sender: type[models.Model], instance: Any, created: bool, using: str, raw: bool = False, **_: Any
 ) -> None:
-    rows = _rows.get(sender._meta.label_lower)
-    if rows is None or raw or not created:
+    if raw or not created:
         return
+    for rows in _rows_of(sender._meta.label):
+        _follow(rows, [instance.pk], using)
+
+
+def _rows_of(label: str) -> list[OrderRows]:
+    return [rows for (known, _), rows in _rows.items() if known == label.lower()]
+
+
+def _follow(rows: OrderRows, pks: list[Any], using: str | None) -> None:
     request = capture.current_request.get()
-    transaction.on_commit(lambda: _on_commit(rows, instance.pk, request), using=using, robust=True)
+    transaction.on_commit(lambda: _on_commit(rows, pks, request), using=using, robust=True)
 
 
-def _on_commit(rows: OrderRows, pk: Any, request: HttpRequest | None) -> None:
-    """Keep a saved row for the end of its request; store it now where no response will follow."""
+def _on_commit(rows: OrderRows, pks: list[Any], request: HttpRequest | None) -> None:
+    """Keep saved rows for the end of their request; store them now where no response will follow."""
     if request is not None and capture.current_request.get() is request:
-        pending: dict[str, list[Any]] = vars(request).setdefault("recommender_rows", {})
-        if rows.label not in pending:
-            pending[rows.label] = []
-            capture.record_later(request, lambda shopper: _saved(rows, pending.pop(rows.label), shopper))
-        pending[rows.label].append(pk)
+        pending: dict[OrderRows, set[Any]] = vars(request).setdefault("recommender_rows", {})
+        if rows not in pending:
+            pending[rows] = set()
+            capture.record_later(request, lambda shopper: _saved(rows, pending.pop(rows), shopper))
+        pending[rows].update(pks)
         return
     try:
-        capture.ingest(_saved(rows, [pk], None))
+        capture.ingest(_saved(rows, pks, None))
     except Exception:  # the shop's order is placed and must stay so
         capture.counts["failed"] += 1
-        logger.exception("row %s of %s was not recorded; recommender_reconcile will find it", pk, rows.label)
+        logger.exception("rows %s of %s were not recorded; recommender_reconcile will find them", pks, rows.label)
 
 
-def _saved(rows: OrderRows, pks: list[Any], shopper: Shopper | None) -> list[EventDraft]:
+def _saved(rows: OrderRows, pks: Iterable[Any], shopper: Shopper | None) -> list[EventDraft]:
     """The events of rows just saved. One query."""
     drafts = [rows.draft(row) for row in rows.objects().filter(pk__in=pks)]
     return [_of_visitor(draft, shopper) for draft in drafts] if shopper is not None else drafts
