@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -130,6 +130,18 @@ class Catalog:
         if declared is None:
             return self._guessed.get(name, Constant(True) if name == "active" else None)
         return declared
+
+    def objects(self, object_ids: Collection[str]) -> Iterable[Any]:
+        """The objects of a list that is being shown; those that left the queryset, or are of another site than
+        `SITE_ID`, are missing. One query."""
+        site_id = getattr(settings, "SITE_ID", None)
+        site = {_lookup(self.sites): site_id} if self.sites and site_id else {}
+        return self.queryset().filter(pk__in=list(object_ids), **site)
+
+    def changed_since(self, at: dt.datetime) -> models.QuerySet[Any]:
+        """The objects that changed at or after a moment; all where no `updated` field tells."""
+        objects = self.queryset()
+        return objects.filter(**{f"{self.updated.replace('.', '__')}__gte": at}) if self.updated else objects
 
     def value(self, name: str, obj: Any) -> Any:
         """One attribute of one object."""
@@ -344,7 +356,7 @@ def live_items(refs: Mapping[str, tuple[str, str]]) -> dict[str, Live]:
         if not wanted:
             continue
         unreadable: list[str] = []
-        for obj in _of_this_site(catalog, catalog.queryset()).filter(pk__in=list(wanted)):
+        for obj in catalog.objects(wanted):
             try:
                 live = catalog.live(obj)
             except Exception as error:  # the shop's own code: one bad object must not empty the list
@@ -375,9 +387,3 @@ def _is_misspelt(name: str, value: Any) -> bool:
 
 def _lookup(path: str) -> str:
     return path.replace(".", "__")
-
-
-def _of_this_site(catalog: Catalog, objects: models.QuerySet[Any]) -> models.QuerySet[Any]:
-    """Those of the site that `SITE_ID` names, where the Catalog has a scope. No query of its own."""
-    site_id = getattr(settings, "SITE_ID", None)
-    return objects.filter(**{_lookup(catalog.sites): site_id}) if catalog.sites and site_id else objects

@@ -43,8 +43,10 @@ class OrderRows:
     so is a negative quantity. A row counts once its `paid` is true, or a time; it is a refund beside its purchase once
     its `returned` is. `visitor` is what `recommender.identity` knew of the browser when the shop kept it; `email` finds
     the user of an order without one. Where all attributes are paths of columns, the past is read without objects.
+    `kind` begins the message ids: give a second class for the same model, such as one of refunds, another one.
     """
 
+    kind: str = "order"
     item_id: Any = None
     order_id: Any = None
     user: Any = None
@@ -95,6 +97,10 @@ class OrderRows:
         paths = [path for name in ATTRIBUTES if isinstance(path := getattr(self, name), str)]
         joins = sorted({join for path in paths if (join := foreign_keys(self.model, path))})
         return self._counting().select_related(*joins) if joins else self._counting()
+
+    def message_id(self, pk: Any) -> str:
+        """The id under which a row is recorded once, whoever tells of it."""
+        return f"{self.kind}:{self.label.lower()}:{pk}"
 
     def drafts(self, row: models.Model) -> list[EventDraft]:
         """The events of one row object: its purchase or its refund, both where it came back; none before it is paid."""
@@ -190,8 +196,9 @@ class OrderRows:
         if not returned or bought.type == EventType.REFUND:
             return [bought]
         came_back = moment(returned) or timezone.now()
-        prefix = f"refund:{self.label.lower()}:{pk}"
-        return [bought, dataclasses.replace(bought, message_id=prefix, type=EventType.REFUND, occurred_at=came_back)]
+        message_id = f"returned:{self.message_id(pk)}"
+        back = dataclasses.replace(bought, message_id=message_id, type=EventType.REFUND, occurred_at=came_back)
+        return [bought, back]
 
     def _draft(
         self,
@@ -209,7 +216,7 @@ class OrderRows:
     ) -> EventDraft:
         is_refund = bool(refunded) or quantity < 0
         return EventDraft(
-            message_id=f"order:{self.label.lower()}:{pk}",
+            message_id=self.message_id(pk),
             type=EventType.REFUND if is_refund else EventType.PURCHASE,
             occurred_at=moment(occurred_at) or timezone.now(),
             item_id="" if item_id is None else str(item_id),

@@ -89,13 +89,10 @@ def _sync(*, full: bool, chunk_size: int, progress: Progress | None) -> SyncRepo
 
 
 def _changed_objects(catalog: Catalog, *, full: bool) -> models.QuerySet[Any]:
-    objects = catalog.queryset()
-    if full or not catalog.updated:
-        return objects
+    if full:
+        return catalog.queryset()
     newest = Item.objects.filter(label=catalog.label).aggregate(newest=models.Max("updated_at"))["newest"]
-    if newest is None:
-        return objects
-    return objects.filter(**{f"{catalog.updated.replace('.', '__')}__gte": newest - INCREMENTAL_OVERLAP})
+    return catalog.queryset() if newest is None else catalog.changed_since(newest - INCREMENTAL_OVERLAP)
 
 
 def _chunks(objects: Iterator[Any], size: int) -> Iterator[list[Any]]:

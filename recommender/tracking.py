@@ -7,7 +7,7 @@ import datetime as dt
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import chain
 from typing import Any
 
 from django.db import models, transaction
@@ -22,11 +22,12 @@ from recommender.catalog import Constant
 from recommender.exceptions import ConfigurationError
 from recommender.identity import Shopper
 from recommender.orders import OrderRows
-from recommender.rules import SHOWN, PageRule, drafts_of, note_json, page
+from recommender.rules import ACTED, SHOWN, PageRule, drafts_of, note_json, page
+from recommender.types import EventType
 
 __all__ = [
     "Constant", "OrderRows", "PageRule", "ReconcileReport", "connect", "page", "page_source", "reconcile",
-    "track_pages", "track_rows", "tracked_pages", "tracked_rows",
+    "record_page", "record_rows", "track_pages", "track_rows", "tracked_pages", "tracked_rows",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(slots=True)
 class ReconcileReport:
-    """What the rows came to: n_read = n_recorded + n_known + n_rejected. `rejections` holds the first messages."""
+    """What the rows came to: n_recorded + n_known + n_rejected events of n_read rows, as a rule one of each.
+
+    `rejections` holds the first messages.
+    """
 
     n_read: int = 0
     n_recorded: int = 0
@@ -61,7 +65,7 @@ class ReconcileReport:
 
 
 _pages: dict[str, list[PageRule]] = {}
-_rows: dict[str, OrderRows] = {}
+_rows: dict[tuple[str, str], OrderRows] = {}
 
 
 def track_pages(*rules: PageRule) -> None:
@@ -78,7 +82,7 @@ def track_rows(label: str) -> Callable[[type[OrderRows]], type[OrderRows]]:
     def decorate(declared: type[OrderRows]) -> type[OrderRows]:
         if not (isinstance(declared, type) and issubclass(declared, OrderRows)):
             raise ConfigurationError(f"@track_rows({label!r}) decorates a subclass of recommender.tracking.OrderRows.")
-        _rows[label.lower()] = declared(label)
+        _rows[label.lower(), declared.kind] = declared(label)
         connect()
         return declared
 
@@ -95,6 +99,39 @@ def tracked_rows() -> list[OrderRows]:
     return list(_rows.values())
 
 
+def record_page(
+    request: Any,
+    event: EventType | str,
+    *,
+    item_id: Any = None,
+    query: Any = None,
+    quantity: Any = None,
+    statuses: tuple[int, ...] = (),
+) -> None:
+    """Record the page that is being made, once it was shown: for a shop whose own signals know more than its URLs.
+
+    As a rule of `track_pages`, but for this request only; a callable is asked after the response. No query.
+    """
+    request = getattr(request, "_request", request)
+    if request.method in ("HEAD", "OPTIONS"):
+        return
+    expected = statuses or (SHOWN if request.method == "GET" else ACTED)
+    item_id, query, quantity = (
+        Constant(told) if isinstance(told, str) else told for told in (item_id, query, quantity)
+    )
+    rule = PageRule("", EventType(event), item_id, query, quantity, request.method, frozenset(expected))
+    vars(request).setdefault("recommender_pages", []).append(rule)
+
+
+def record_rows(label: str, pks: Iterable[Any], *, using: str | None = None) -> None:
+    """Record rows of a tracked model when the transaction commits: for what was written without `post_save`.
+
+    What is recorded already stays once. No query before the commit.
+    """
+    for rows in _rows_of(label):
+        _follow(rows, list(pks), using)
+
+
 def connect() -> None:
     """Follow the saves of order rows; safe to call again."""
     post_save.connect(_on_save, dispatch_uid="recommender.tracking")
@@ -103,7 +140,8 @@ def connect() -> None:
 def page_source(request: HttpRequest, response: HttpResponseBase) -> Source | None:
     """What will tell the events of this page when the response is out; None where no rule applies. No query."""
     match = request.resolver_match or _match_of_cached(request, response)
-    rules = _pages.get(match.view_name) if match is not None else None
+    rules = _pages.get(match.view_name, []) if match is not None else []
+    rules = [*rules, *vars(request).pop("recommender_pages", ())]
     if not rules:
         return None
     applying = [
@@ -177,7 +215,7 @@ def _chunks(
             try:
                 drafts += draft(row)
             except Exception as error:  # the shop's own code and rows: an odd one must not stop the others
-                report.reject(f"order:{rows.label.lower()}:{pk_of(row)}", f"{type(error).__name__}: {error}")
+                report.reject(rows.message_id(pk_of(row)), f"{type(error).__name__}: {error}")
                 logger.warning("row %s of %s is skipped: %r", pk_of(row), rows.label, error)
         yield drafts
         found = list(source.filter(pk__gt=pk_of(found[-1]))[:chunk_size])
@@ -189,37 +227,42 @@ def _on_save(
     """Follow a row that is new or may have been paid now, and an order whose rows may have been."""
     if raw:
         return
-    request = capture.current_request.get()
     for rows in _rows.values():
         if rows.label.lower() == sender._meta.label_lower:
             if created or rows.may_change:
-                transaction.on_commit(partial(_on_commit, rows, {"pk": instance.pk}, request), using=using, robust=True)
+                _follow(rows, [instance.pk], using)
         elif not created and (lookup := rows.lookup_of(sender)):
-            transaction.on_commit(partial(_on_commit, rows, {lookup: instance.pk}, request), using=using, robust=True)
+            _follow(rows, rows.objects().filter(**{lookup: instance.pk}).values_list("pk", flat=True), using)
 
 
-def _on_commit(rows: OrderRows, which: dict[str, Any], request: HttpRequest | None) -> None:
+def _rows_of(label: str) -> list[OrderRows]:
+    return [rows for (known, _), rows in _rows.items() if known == label.lower()]
+
+
+def _follow(rows: OrderRows, pks: Iterable[Any], using: str | None) -> None:
+    request = capture.current_request.get()
+    transaction.on_commit(lambda: _on_commit(rows, pks, request), using=using, robust=True)
+
+
+def _on_commit(rows: OrderRows, pks: Iterable[Any], request: HttpRequest | None) -> None:
     """Keep saved rows for the end of their request; store them now where no response will follow."""
     if request is not None and capture.current_request.get() is request:
-        pending: dict[str, list[dict[str, Any]]] = vars(request).setdefault("recommender_rows", {})
-        if rows.label not in pending:
-            pending[rows.label] = []
-            capture.record_later(request, lambda shopper: _saved(rows, pending.pop(rows.label), shopper))
-        pending[rows.label].append(which)
+        pending: dict[OrderRows, list[Iterable[Any]]] = vars(request).setdefault("recommender_rows", {})
+        if rows not in pending:
+            pending[rows] = []
+            capture.record_later(request, lambda shopper: _saved(rows, chain(*pending.pop(rows)), shopper))
+        pending[rows].append(pks)
         return
     try:
-        capture.ingest(_saved(rows, [which], None))
+        capture.ingest(_saved(rows, pks, None))
     except Exception:  # the shop's order is placed and must stay so
         capture.counts["failed"] += 1
-        logger.exception("rows %s of %s were not recorded; recommender_reconcile will find them", which, rows.label)
+        logger.exception("rows of %s were not recorded; recommender_reconcile will find them", rows.label)
 
 
-def _saved(rows: OrderRows, which: Iterable[dict[str, Any]], shopper: Shopper | None) -> list[EventDraft]:
-    """The events of rows just saved. One query for the rows themselves, one for the rows of each order."""
-    pks = [one["pk"] for one in which if "pk" in one]
-    wanted = ([{"pk__in": pks}] if pks else []) + [one for one in which if "pk" not in one]
-    found = {row.pk: row for one in wanted for row in rows.objects().filter(**one)}
-    drafts = [draft for row in found.values() for draft in rows.drafts(row)]
+def _saved(rows: OrderRows, pks: Iterable[Any], shopper: Shopper | None) -> list[EventDraft]:
+    """The events of rows just saved. One query."""
+    drafts = [draft for row in rows.objects().filter(pk__in=set(pks)) for draft in rows.drafts(row)]
     return [_of_visitor(draft, shopper) for draft in drafts] if shopper is not None else drafts
 
 
