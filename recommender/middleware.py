@@ -105,6 +105,7 @@ def _give_cookie(shopper: Shopper, request: HttpRequest, response: HttpResponseB
     if _is_shared(response):
         shopper.visitor_key = None
         return
+    request._cache_update_cache = False  # type: ignore[attr-defined]  # a cache above would hand the cookie on
     identity.set_cookie(response, key, is_secure=request.is_secure())
     patch_vary_headers(response, ("Cookie",))
 

@@ -163,9 +163,8 @@ def page_events(rules: list[PageRule], request: HttpRequest) -> Source:
 
 def beacon_source(request: HttpRequest) -> Source | None:
     """What will tell the events of the page that a script has seen, by its address. None where no rule applies."""
-    try:
-        request.resolver_match = resolve(request.path_info, getattr(request, "urlconf", None))
-    except Resolver404:
+    request.resolver_match = _match_of(request)
+    if request.resolver_match is None:
         return None
     rules = [rule for rule in _pages.get(request.resolver_match.view_name, ()) if rule.beacon]
     return page_events(rules, request) if rules else None
@@ -174,14 +173,18 @@ def beacon_source(request: HttpRequest) -> Source | None:
 def _match_of_cached(request: HttpRequest, response: HttpResponseBase) -> ResolverMatch | None:
     """The URL of a page that Django's cache has answered before any URL was looked up; None for other early answers."""
     is_cached = request.method == "GET" and response.status_code in SHOWN and hasattr(request, "_cache_update_cache")
-    if not (is_cached and _pages):
-        return None
+    if is_cached and _pages:
+        request.resolver_match = _match_of(request)
+    return request.resolver_match
+
+
+def _match_of(request: HttpRequest) -> ResolverMatch | None:
+    """The URL of a request, under the prefix of its language; None where there is none."""
     try:
         with translation.override(getattr(request, "LANGUAGE_CODE", None) or translation.get_language()):
-            match = request.resolver_match = resolve(request.path_info, getattr(request, "urlconf", None))
+            return resolve(request.path_info, getattr(request, "urlconf", None))
     except Resolver404:
         return None
-    return match
 
 
 def reconcile(
