@@ -1,4 +1,4 @@
-"""Pages that a CDN serves: a script tells the address of the page it is on, the rules of that page say what happened."""
+"""Pages that a CDN serves: a script tells the address of the page, the rules of that page say what happened."""
 
 from __future__ import annotations
 

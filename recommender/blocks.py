@@ -1,4 +1,4 @@
-"""Lists outside of a Django template: for Jinja2 and views as HTML, and for cached pages as a piece that loads later."""
+"""Lists outside of a Django template: as HTML for Jinja2 and views, and as a piece that a cached page loads later."""
 
 from __future__ import annotations
 

@@ -78,9 +78,10 @@ def page(
     the request.
 
     `item_id=("shop.Product", "kwargs.slug")` finds the item of an object, by its primary key or by the unique field
-    that the last word names. The rule applies to a response with one of `statuses`: by default a page that was shown,
-    for a POST and for what fills a cart also a redirect. With `beacon=True` the page's script tells of it, because a
-    CDN serves the page. Raises `ConfigurationError`.
+    that the last word names; a third word names another one: `("shop.Product", "GET.p", "slug")`. The rule applies to
+    a response with one of `statuses`: by default a page that was shown, for a POST and for what fills a cart also a
+    redirect. With `beacon=True` the page's script tells of it, because a CDN serves the page. Raises
+    `ConfigurationError`.
     """
     if event not in capture.TYPES:
         raise ConfigurationError(
@@ -136,11 +137,13 @@ def _item_id(rule: PageRule, request: HttpRequest) -> str:
     two where the word of a slug turns out to hold a primary key."""
     if not isinstance(rule.item_id, tuple):
         return str(_read(rule.item_id, request) or "")
-    label, declared = rule.item_id
+    label, declared, *named = rule.item_id
     key, catalog = _read(declared, request), catalog_for_label(label)
     if key in (None, "") or catalog is None:
         return ""
-    field = key_field(catalog.model, declared.rpartition(".")[2]) if isinstance(declared, str) else "pk"
+    field = named[0] if named else "pk"
+    if isinstance(declared, str) and not named:
+        field = key_field(catalog.model, declared.rpartition(".")[2])
     if field != "pk" and (found := _id_of_object(catalog, field, key)):
         return found
     if catalog.group is not None:

@@ -83,6 +83,17 @@ def _forget(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
         monkeypatch.setattr(serving, "_memory", type(serving._memory)())
 
 
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is shipped, built from this tree."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    (wheel,) = folder.glob("shopreco-*.whl")
+    return wheel
+
+
 @pytest.fixture
 def demo_shop(db: None) -> DemoShop:
     """60 real products, 30 real customers and their orders, synced, reconciled and with statistics; no vectors."""
