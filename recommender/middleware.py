@@ -92,6 +92,7 @@ def _settle(request: HttpRequest, response: HttpResponseBase) -> None:
     if not shopper.gives_consent or _takes_consent_back(response):
         if shopper.cookie_key is not None and not _is_shared(response):
             identity.delete_cookie(response)
+            patch_vary_headers(response, ("Cookie",))  # Django's cache then keeps it from others
         return
     if "recommender_buffer" in vars(request) or shopper.is_fresh:
         _give_cookie(shopper, request, response)
@@ -105,7 +106,6 @@ def _give_cookie(shopper: Shopper, request: HttpRequest, response: HttpResponseB
     if _is_shared(response):
         shopper.visitor_key = None
         return
-    request._cache_update_cache = False  # type: ignore[attr-defined]  # a cache above would hand the cookie on
     identity.set_cookie(response, key, is_secure=request.is_secure())
     patch_vary_headers(response, ("Cookie",))
 

@@ -1,4 +1,4 @@
-"""Django's caches above and below: no visitor's cookie or list reaches another, and what a cache answers still counts."""
+"""Django's caches above and below: no cookie or list reaches another visitor; what a cache answers still counts."""
 
 from __future__ import annotations
 
@@ -99,6 +99,15 @@ def test_no_order_of_middleware_hands_one_visitor_to_another(settings: Any, orde
                 assert not any(str(key) in text for key in seen), f"{url}: the list of another"
                 assert known is None or "listed" not in url or str(known) in text
                 seen |= {given(other)} - {None}
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=lambda order: "-".join(name.rpartition(".")[2][:6] for name in order))
+def test_cookie_that_one_visitor_gives_back_is_not_taken_from_another(settings: Any, order: tuple[str, ...]) -> None:
+    settings.MIDDLEWARE = list(order)
+    withdrawn = browser(uuid.uuid4())
+    withdrawn.cookies["recommender_consent"] = "denied"
+    assert withdrawn.get("/plain/mug/").cookies["recommender_visitor"].value == ""
+    assert "recommender_visitor" not in browser(uuid.uuid4()).get("/plain/mug/").cookies
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=lambda order: "-".join(name.rpartition(".")[2][:6] for name in order))
