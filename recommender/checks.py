@@ -41,7 +41,7 @@ def register() -> None:
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
-    """E001 to E004 and W008: the dict `RECOMMENDER`."""
+    """E001 to E004, E008 and W008: the dict `RECOMMENDER`, and times with their zone."""
     declared = getattr(settings, "RECOMMENDER", {})
     if not isinstance(declared, dict):
         return [
@@ -51,7 +51,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[ch
                 id="recommender.E002",
             )
         ]
-    return [*_unknown_names(), *_unusable_consent(), *_unusable_values()]
+    return [*_unknown_names(), *_unusable_consent(), *_unusable_values(), *_naive_times()]
 
 
 def check_middleware(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
@@ -148,6 +148,15 @@ def _unusable_values() -> Iterator[checks.CheckMessage]:
                 hint=conf.closest(str(alias), settings.STORAGES) or "Add the alias to STORAGES.",
                 id="recommender.E004",
             )
+
+
+def _naive_times() -> Iterator[checks.CheckMessage]:
+    if not settings.USE_TZ:
+        yield checks.Error(
+            "USE_TZ is False: events cannot be stored, because their times need a zone.",
+            hint="Set USE_TZ = True, Django's default; see 'Time zones' in Django's documentation on how to move.",
+            id="recommender.E008",
+        )
 
 
 def _unusable_tracking(tool: Any) -> Iterator[checks.CheckMessage]:

@@ -229,3 +229,9 @@ def test_page_and_order_rows_that_both_count_purchases_are_warned_of(no_rules: N
     track_pages(page("shop:product", "purchase", item_id="kwargs.stock_code"))
     (message,) = check_tracking(None)
     assert (message.id, "order rows" in message.hint) == ("recommender.W010", True)
+
+
+def test_times_without_a_zone_are_an_error(settings: Any) -> None:
+    settings.USE_TZ = False
+    (message,) = check_settings(None)
+    assert (message.id, "USE_TZ = True" in (message.hint or "")) == ("recommender.E008", True)

@@ -59,6 +59,33 @@ def test_shop_works_after_the_app_was_taken_out(tmp_path: Path) -> None:
     assert output.count(" 302") == 2
 
 
+def test_no_migration_is_missing_under_odd_settings(tmp_path: Path) -> None:
+    odd = {"KIOSK_ODD": "1", "KIOSK_DATABASE": str(tmp_path / "kiosk.sqlite3")}
+    checked("manage.py", "makemigrations", "--check", "--dry-run", "recommender", "--skip-checks", **odd)
+    checked("manage.py", "makemigrations", "--check", "--dry-run", "recommender", KIOSK_CACHE="none")
+
+
+def test_shop_without_celery_serves_and_records(tmp_path: Path) -> None:
+    """Its import is refused; only what trains says that it is missing."""
+    output = checked("-c", WITHOUT_CELERY, KIOSK_VAR=str(tmp_path))
+    assert "passed" in output
+    trained = drive("-c", WITHOUT_CELERY.replace(DRIVEN, TRAINED), KIOSK_VAR=str(tmp_path))
+    assert "pip install celery" in trained.stdout + trained.stderr
+
+
+def test_shop_works_before_our_tables_are_there(tmp_path: Path) -> None:
+    """Between the deployment of the settings and `migrate` every page answers."""
+    database = {"KIOSK_DATABASE": str(tmp_path / "kiosk.sqlite3"), "KIOSK_VAR": str(tmp_path / "var")}
+    checked("manage.py", "migrate", "--verbosity", "0", KIOSK_WITHOUT="1", **database)
+    checked("manage.py", "shell", "--no-imports", "-c", FILL, **database)
+    output = checked("manage.py", "shell", "--no-imports", "-c", WALK, **database)
+    assert output.count(" 200") == 6
+    assert output.count(" 302") == 2
+    examined = drive("manage.py", "recommender_doctor", **database)
+    assert examined.returncode == 2
+    assert "python manage.py migrate recommender" in examined.stdout
+
+
 @pytest.fixture(scope="module")
 def wheel_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh virtual environment with the wheel; everything else it sees where this one has it."""
@@ -84,6 +111,15 @@ def test_wheel_in_a_fresh_environment_serves_the_foreign_shop(wheel_python: Path
     assert "skipped" not in output
 
 
+DRIVEN = 'sys.exit(pytest.main(["-c", "pytest.ini", ".", "-k", "shopper or flag or item"]))'
+TRAINED = 'os.environ["DJANGO_SETTINGS_MODULE"] = "kiosk.settings"; django.setup(); call_command("recommender_train")'
+WITHOUT_CELERY = f"""
+import os, sys
+sys.modules["celery"] = sys.modules["kombu"] = None
+import django, pytest
+from django.core.management import call_command
+{DRIVEN}
+"""
 FILL = """
 from goods.models import Article, Book, Voucher
 Article.objects.create(slug="mug", name_de="Becher", name_en="Mug", net=10)

@@ -2,17 +2,19 @@
 
 import datetime as dt
 import json
+import logging
 from decimal import Decimal
 from io import StringIO
 
 import pytest
 from django.contrib.sites.models import Site
 from django.core.management import call_command
+from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 from django.test import Client
 from django.utils import timezone, translation
 from goods.models import Article, Book, Customer, Purchase, PurchaseLine, Section, Voucher
 
-from recommender import identity, sync, tracking
+from recommender import capture, identity, sync, tracking
 from recommender.catalog import catalog_of, item_id_of, live_items
 from recommender.models import Event, Impression, Item, Visitor
 
@@ -284,3 +286,43 @@ def test_doctor_finds_nothing_but_the_known_warning(shop):
 
     findings = [finding for finding in doctor.examine() if finding.level != "ok"]
     assert {finding.topic for finding in findings} == {"settings", "arrivals"}, findings
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("error", [OperationalError("locked"), IntegrityError("twice"), ValueError("odd")])
+def test_failing_insert_takes_nothing_of_the_shop_with_it(shop, monkeypatch, error):
+    def fail(*args, **options):
+        connection.cursor().execute("SELECT 1")
+        raise error
+
+    monkeypatch.setattr("recommender.capture.store", fail)
+    client = browser()
+    client.get("/de/a/becher/")
+    client.get("/de/cart/add/", {"article": "becher"})
+    assert client.post("/de/order/").status_code == 302
+    assert PurchaseLine.objects.count() == 1
+    assert client.get("/r/api/v1/recommendations/home").status_code == 200
+    assert not Event.objects.exists()
+
+
+def test_failing_insert_inside_of_a_transaction_leaves_it_usable(shop, monkeypatch):
+    def fail(*args, **options):
+        connection.cursor().execute("INSERT INTO recommender_event (nothing) VALUES (1)")
+
+    monkeypatch.setattr("recommender.capture.store", fail)
+    with transaction.atomic():
+        Voucher.objects.create(slug="before", name="x")
+        with pytest.raises(DatabaseError):
+            capture.ingest([capture.EventDraft("m", "view_item", timezone.now(), item_id="a")])
+        Voucher.objects.create(slug="after", name="x")
+    assert Voucher.objects.filter(slug__in=["before", "after"]).count() == 2
+
+
+def test_settings_of_the_host_are_neither_needed_nor_changed(settings):
+    ours = logging.getLogger("recommender")
+    assert (ours.handlers, ours.level, ours.propagate) == ([], logging.NOTSET, True)
+    assert settings.REST_FRAMEWORK["EXCEPTION_HANDLER"] == "goods.cart.refuse"
+    assert settings.DEFAULT_AUTO_FIELD.endswith(".AutoField")
+    assert Event._meta.pk.__class__.__name__ == "BigAutoField"
+    answer = browser().get("/r/api/v1/recommendations/nothing")
+    assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")

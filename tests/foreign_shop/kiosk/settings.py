@@ -72,3 +72,9 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_AUTHENTICATION_CLASSES": [],
 }
+
+if os.environ.get("KIOSK_ODD"):
+    USE_TZ = False
+    DEFAULT_AUTO_FIELD = "django.db.models.SmallAutoField"
+    LANGUAGE_CODE = "fr"
+    LANGUAGES = [("fr", "Français")]
