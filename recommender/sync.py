@@ -75,7 +75,7 @@ def sync_objects(catalog: Catalog, objects: Iterable[Any]) -> SyncReport:
 
 def _sync(*, full: bool, chunk_size: int, progress: Progress | None) -> SyncReport:
     report = SyncReport()
-    sources = [(catalog, _changed_objects(catalog, full=full)) for catalog in catalogs()]
+    sources = [(catalog, _changed_objects(catalog, full=full)) for catalog in catalogs() if _is_usable(catalog, report)]
     total = sum(objects.count() for _, objects in sources)
     done = 0
     for catalog, objects in sources:
@@ -86,6 +86,17 @@ def _sync(*, full: bool, chunk_size: int, progress: Progress | None) -> SyncRepo
                 progress(done, total)
         _deactivate_missing(catalog, report)
     return report
+
+
+def _is_usable(catalog: Catalog, report: SyncReport) -> bool:
+    """Has the Catalog a model? One without is reported, and the others are synced."""
+    try:
+        catalog.model  # noqa: B018  looking it up is the check
+    except ConfigurationError as error:
+        report.fail(catalog.label, error)
+        logger.error("catalog %s is left out: %s", catalog.label, error)
+        return False
+    return True
 
 
 def _changed_objects(catalog: Catalog, *, full: bool) -> models.QuerySet[Any]:
@@ -233,6 +244,8 @@ def _deleted(sender: type[models.Model], instance: models.Model, **_: Any) -> No
     if catalog is not None:
         object_id = str(instance.pk)
         transaction.on_commit(lambda: _follow_deletion(catalog, object_id))
+        if catalog.group is not None:
+            transaction.on_commit(lambda: _follow_save(catalog, instance))
 
 
 def _follow_save(catalog: Catalog, instance: models.Model) -> None:

@@ -92,6 +92,21 @@ def test_next_edition_stands_for_the_work_when_the_first_is_gone(shop, django_ca
     assert "book:W1" not in active("goods.Book")
 
 
+def test_deleted_edition_leaves_the_work_to_the_next(shop, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        shop["first"].delete()
+    assert active("goods.Book")["book:W1"] == "A Book of Tea, second edition"
+
+
+def test_variant_that_changes_is_no_item_of_its_own(shop, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        shop["becher"].name_de = "Grüner Becher"
+        shop["becher"].save()
+        shop["becher-xl"].save()
+    assert active("goods.Article")[f"article:{shop['becher'].pk}"] == "Grüner Becher"
+    assert len(active("goods.Article")) == 3
+
+
 def test_soft_deleted_and_unpublished_rows_are_hidden(shop, django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks(execute=True):
         shop["kanne"].deleted_at = timezone.now()
