@@ -30,7 +30,10 @@ MIDDLEWARE = [
 if not IS_WITHOUT:
     INSTALLED_APPS.append("recommender")
     MIDDLEWARE.insert(0, "recommender.middleware.RecommenderMiddleware")
-    RECOMMENDER = {"DIRECTORY": os.environ.get("KIOSK_VAR", BASE_DIR / "var"), "REFRESH_SECONDS": 0.0}
+    RECOMMENDER = {
+        "DIRECTORY": os.environ.get("KIOSK_VAR", BASE_DIR / "var"),
+        "REFRESH_SECONDS": float(os.environ.get("KIOSK_REFRESH", "0")),
+    }
 
 TEMPLATES = [
     {
