@@ -111,9 +111,10 @@ class Catalog:
         queryset = self.model._default_manager.all()
         if self._groups_by_column:
             queryset = guesses.first_of_groups(queryset, _lookup(self.group))
-        joins, many = self._reads(foreign_keys), self._reads(many_to_many)
-        queryset = queryset.select_related(*joins) if joins else queryset
-        return queryset.prefetch_related(*many) if many else queryset
+        joins = set(self._reads(foreign_keys))
+        if isinstance(self.group, str) and not self._groups_by_column:
+            joins.add(_lookup(self.group))
+        return queryset.select_related(*sorted(joins)) if joins else queryset
 
     def should_index(self, obj: Any) -> bool:
         """May the object be an item at all? Override it where `queryset()` cannot tell."""
@@ -166,6 +167,11 @@ class Catalog:
         if self._groups_by_column and head not in (None, ""):
             return self.queryset().filter(**{_lookup(self.group): head})
         return self.queryset().filter(pk=obj.pk)
+
+    @cached_property
+    def prefetched(self) -> list[str]:
+        """What a sync fetches for many objects at once: a card on a page shows no category, and does without."""
+        return self._reads(many_to_many)
 
     @cached_property
     def watched(self) -> dict[str, list[str]]:

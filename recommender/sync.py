@@ -112,6 +112,8 @@ def _chunks(objects: Iterator[Any], size: int) -> Iterator[list[Any]]:
 
 
 def _write(catalog: Catalog, objects: Iterable[Any], report: SyncReport) -> None:
+    objects = list(objects)
+    models.prefetch_related_objects(objects, *catalog.prefetched)
     facts = {fact.item_id: fact for fact in _facts(catalog, objects, report)}
     known = {item.item_id: item for item in Item.objects.filter(item_id__in=facts)}
     _refuse_others(catalog, facts, known, report)

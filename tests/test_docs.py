@@ -87,7 +87,19 @@ def rows_of(page: str, heading: str) -> set[str]:
 def test_every_attribute_of_a_catalog_is_documented_and_none_else() -> None:
     from recommender.catalog import Catalog
 
-    ours = {"faults", "facts", "live", "item_id", "value", "declared", "watched", "model", "is_item", "items_about"}
+    ours = {
+        "faults",
+        "facts",
+        "live",
+        "item_id",
+        "value",
+        "declared",
+        "watched",
+        "prefetched",
+        "model",
+        "is_item",
+        "items_about",
+    }
     ours |= {"objects", "changed_since"}  # for shops whose reading of many rows is their own
     told = rows_of("catalog.md", "attribute") - {"prepare_"}
     assert told == {name for name in vars(Catalog) if not name.startswith("_")} - ours

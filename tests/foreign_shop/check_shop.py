@@ -136,6 +136,12 @@ def test_sync_costs_a_fixed_number_of_queries(shop, django_assert_max_num_querie
         sync.sync()
 
 
+def test_cards_of_a_list_cost_one_query(shop, django_assert_num_queries):
+    refs = {f"article:{shop[slug].pk}": ("goods.Article", str(shop[slug].pk)) for slug in ("becher", "kanne")}
+    with django_assert_num_queries(1):
+        assert len(live_items(refs)) == 2
+
+
 def test_other_sites_do_not_show_the_article(shop, settings):
     item_id = f"article:{shop['becher'].pk}"
     refs = {item_id: ("goods.Article", str(shop["becher"].pk))}
