@@ -85,7 +85,7 @@ def test_every_command_of_the_tutorial_works(project: Path) -> None:
 def test_shopper_finds_lists_and_is_recorded(project: Path) -> None:
     printed = run(project, "python manage.py shell --no-imports -c " + shlex.quote(WALK)).splitlines()
     assert printed[0] == "/ 200 3"
-    assert printed[1] == "/search/?q=mug 200 2"
+    assert printed[1] in ("/search/?q=mug 200 2", "/search/?q=mug 200 3"), "by words two, by meaning a teapot too"
     assert printed[2].startswith("/p/blue-mug/ 200 ")
     assert printed[3] == "302"
     told = "[('purchase', 'product:1', ''), ('search', '', 'mug'), ('view_item', 'product:1', '')]"
