@@ -27,9 +27,10 @@ from benchmarks.ranker_online_retail import read_events, read_items
 from recommender.ml import adapters, mlm, threads
 from recommender.ml.contrastive import TuneSettings
 from recommender.ml.encoder import Encoder, load_encoder
+from recommender.ml.encoding import search_quality
 from recommender.ml.loop import Box
 from recommender.ml.pairs import build_pairs
-from recommender.ml.train import search_quality, until
+from recommender.ml.plan import until
 from recommender.state import Neighbours, build_state
 from recommender.types import Adaptation, FloatArray, Interactions, ItemTable, Tuning
 

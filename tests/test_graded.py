@@ -12,7 +12,7 @@ from recommender import datasets
 from recommender.ml.encoder import SCRATCH, ScratchSize, build_scratch
 from recommender.ml.graded import GradedSettings, tune_on_grades
 from recommender.ml.loop import Box
-from recommender.ml.train import Silent, TrainingSettings
+from recommender.ml.plan import Silent, TrainingSettings
 from recommender.models import Item, Judgement
 from recommender.ranking import FALLBACK_GRADE, formula_grade
 from recommender.retrieval.matching import MATCH_FEATURES, match_features

@@ -17,8 +17,9 @@ from recommender.ml import context, head, multitask, position, shown, threads
 from recommender.ml.encoder import SCRATCH
 from recommender.ml.examples import Histories, Vectors
 from recommender.ml.export import write
+from recommender.ml.plan import TrainingData, TrainingSettings, until
 from recommender.ml.shown import Places
-from recommender.ml.train import TrainingData, TrainingSettings, fit, until
+from recommender.ml.train import fit
 from recommender.models import Event, Impression, Item, Visitor
 from recommender.ranking import Ranker
 from recommender.training.fitting import head_figures

@@ -13,7 +13,8 @@ from recommender.ml.encoder import SCRATCH, _half_pays, build_scratch, load_enco
 from recommender.ml.examples import Histories, candidates
 from recommender.ml.export import export_untrained, write
 from recommender.ml.loop import Box
-from recommender.ml.train import Silent, TrainingData, TrainingSettings, fit, plan, until
+from recommender.ml.plan import Silent, TrainingData, TrainingSettings, plan, until
+from recommender.ml.train import fit
 from recommender.neighbours import Neighbours
 from recommender.ranking import Ranker
 from recommender.state import build_state
@@ -251,3 +252,12 @@ def test_competitors_agree_on_the_known_answer():
     assert baselines.popularity(3)(profile, state, ITEMS).argmax() == state.counts[:, 3].argmax()
     first, again = (baselines.random_order(1)(profile, state, ITEMS) for _ in range(2))
     np.testing.assert_array_equal(first, again)
+
+
+def test_few_different_scores_are_calibrated():
+    scores = np.repeat([0.0, 0.7, 1.1], [300, 90, 10]).astype(np.float32)
+    labels = (np.arange(400) % 10 < np.repeat([1, 3, 8], [300, 90, 10])).astype(np.float32)
+    raw, probability = head.calibrator(scores, labels)
+    at = np.interp(scores, raw, probability)
+    assert (np.diff(at) >= 0).all()
+    assert at[0] < at[350] < at[-1]

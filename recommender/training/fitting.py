@@ -15,7 +15,9 @@ import numpy as np
 from recommender import bundles, knobs
 from recommender.heads import EVENTS
 from recommender.ml import export
-from recommender.ml.train import Artifacts, Progress, TrainingData, TrainingSettings, fit
+from recommender.ml.artifacts import Artifacts
+from recommender.ml.plan import Progress, TrainingData, TrainingSettings
+from recommender.ml.train import fit
 from recommender.retrieval.shelf import build_shelf
 from recommender.state import State
 from recommender.training import parity

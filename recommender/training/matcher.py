@@ -16,7 +16,7 @@ from recommender.ml import trees
 from recommender.ml.encoder import Encoder
 from recommender.ml.graded import Taught, tune_on_grades
 from recommender.ml.loop import Ended
-from recommender.ml.train import Progress, TrainingSettings, box_of
+from recommender.ml.plan import Progress, TrainingSettings, box_of
 from recommender.ml.trees import TreeSettings
 from recommender.ranking import MATCHER
 from recommender.retrieval.lexical import LexicalIndex

@@ -10,8 +10,8 @@ import numpy as np
 
 from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES, features
+from recommender.ml.artifacts import Artifacts
 from recommender.ml.examples import Histories, candidates
-from recommender.ml.train import Artifacts
 from recommender.serving import Served
 from recommender.state import build_state
 from recommender.training.evaluation import history_of

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from recommender import datasets, knobs
 from recommender.exceptions import InsufficientData
 from recommender.ml import baselines, metrics
+from recommender.ml.artifacts import Artifacts
 from recommender.ml.reuse import Reusing
-from recommender.ml.train import Artifacts
 from recommender.models import Run
 from recommender.state import State, build_state
 from recommender.supervision import log_path
