@@ -49,7 +49,7 @@ def bench(live_demo_shop, settings):
     settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "scratch"}
     dataset = datasets.read_dataset()
     split = split_in_time(dataset)
-    return Bench(dataset, split, build_state(split.past, split.items, at=split.test_start))
+    return Bench(dataset, split, split.state)
 
 
 def judged(bench, champion_knows):

@@ -33,6 +33,9 @@ from recommender.types import (
     Interactions,
 )
 
+MOST_JUDGED = 200
+"""Lists of the test window on which the probabilities are judged: sixty thousand candidates."""
+
 
 def fit(data: TrainingData, settings: TrainingSettings, progress: Progress | None = None) -> Artifacts:
     """Run every stage that the evidence allows, within about `settings.minutes`."""
@@ -227,7 +230,8 @@ def _judge(made: Artifacts, data: TrainingData, settings: TrainingSettings, prog
         made.metrics |= _named(made.shown.figures(places), "test")
     if made.head is None:
         return
-    lists = _Asker(made, data, settings, progress)(data.test_start, data.test_end - data.test_start)
+    few = replace(settings, lists_per_cutoff=min(settings.lists_per_cutoff, MOST_JUDGED))
+    lists = _Asker(made, data, few, progress)(data.test_start, data.test_end - data.test_start)
     if lists.labels.any():
         figures = judge(made.head, lists, threshold=made.thresholds["buy"])
         made.metrics |= {f"test_{name}": value for name, value in figures.items()}

@@ -39,6 +39,7 @@ class Bench:
         shelf = build_shelf(
             self.split.items,
             titles=self.dataset.titles,
+            brands=self.dataset.brands or None,
             state=self.state,
             vectors=ranker.item_vectors(text_vectors, self.split.items.ids),
             encoder_hash=ranker.encoder_hash,

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from recommender import bundles, datasets, provenance, runs, statistics, vectors
+from recommender import bundles, dataset_files, datasets, provenance, runs, statistics, vectors
 from recommender.exceptions import InsufficientData, LeaseLost, RecommenderError
 from recommender.ml.hardware import hardware
 from recommender.ml.pace import CLOCK, STEPS
@@ -106,7 +106,7 @@ def _finish(
 def _train(run: Run, watch: Watch) -> Ended:
     folder = log_path(run.pk).parent
     watch.stage("dataset")
-    dataset = datasets.read_once(folder, as_of=run.settings.get("as_of"))
+    dataset = dataset_files.read_once(folder, as_of=run.settings.get("as_of"))
     split = split_in_time(dataset)
     report = datasets.summary(split.whole, split.items, split.report, split.judgements)
     watch.figures.report = report | {"n_impressions": len(split.impressions)}
@@ -122,7 +122,7 @@ def _train(run: Run, watch: Watch) -> Ended:
     made = fitted(split, run.settings, folder, watch)
     _note(watch, ended_by=dict(made.ended_by), encoder={**_noted(watch)["encoder"], "hash": made.base_encoder})
     watch.check()
-    bench = Bench(dataset, split, build_state(split.past, split.items, at=split.test_start))
+    bench = Bench(dataset, split, split.state)
     made, decision, instead = _judge(run, bench, made, some, watch)
     watch.check()
     watch.stage("publication")
