@@ -25,11 +25,12 @@ from benchmarks.ranker_online_retail import _seconds, read_events, read_items
 from recommender.features import features
 from recommender.head import Head
 from recommender.ml import metrics, threads
+from recommender.ml.artifacts import moved
 from recommender.ml.context import Context, ContextSettings, context_vector, train_context
 from recommender.ml.encoder import load_encoder
 from recommender.ml.examples import Histories, Vectors, joined, lists_at
 from recommender.ml.head import fit_head
-from recommender.ml.train import moved, until
+from recommender.ml.plan import until
 from recommender.ml.visits import examples
 from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, State, build_state
 from recommender.types import FloatArray, IntArray, Interactions, ItemTable, Profile

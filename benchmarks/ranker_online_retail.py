@@ -23,9 +23,11 @@ import numpy as np
 
 from recommender.head import Head
 from recommender.ml import baselines, metrics
+from recommender.ml.encoding import search_quality
 from recommender.ml.examples import Histories
 from recommender.ml.export import export_untrained, write
-from recommender.ml.train import Silent, TrainingData, TrainingSettings, fit, search_quality
+from recommender.ml.plan import Silent, TrainingData, TrainingSettings
+from recommender.ml.train import fit
 from recommender.ranking import Ranker
 from recommender.state import State, build_state
 from recommender.types import EVENT_CODES, EventType, IntArray, Interactions, ItemTable, Profile

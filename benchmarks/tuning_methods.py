@@ -27,9 +27,10 @@ from benchmarks.ranker_online_retail import read_events, read_items
 from recommender.ml import adapters, mlm, threads
 from recommender.ml.contrastive import TuneSettings
 from recommender.ml.encoder import Encoder, load_encoder
+from recommender.ml.encoding import search_quality
 from recommender.ml.loop import Box
 from recommender.ml.pairs import build_pairs
-from recommender.ml.train import search_quality, until
+from recommender.ml.plan import until
 from recommender.state import Neighbours, build_state
 from recommender.types import Adaptation, FloatArray, Interactions, ItemTable, Tuning
 
@@ -90,7 +91,7 @@ def measure(method: Tuning, options: argparse.Namespace) -> Row:
     base = encoder.encode(items.texts)
     began = time.monotonic()
     box = Box(options.minutes, options.seed)
-    settings = replace(TuneSettings(), n_steps=options.steps)
+    settings = replace(TuneSettings(), n_steps=options.steps, hard_negatives=options.hard_negatives)
     tuned = adapters.tune(encoder, pairs, box, method=method, settings=settings, base_vectors=base)
     seconds = time.monotonic() - began
     vectors = encoder.encode(items.texts)
@@ -182,6 +183,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--items", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--steps", type=int, default=TuneSettings().n_steps)
+    parser.add_argument("--hard-negatives", type=int, default=TuneSettings().hard_negatives)
     parser.add_argument("--methods", default=",".join(Tuning), help="separated by commas")
     parser.add_argument("--encoder", default="")
     parser.add_argument("--adaptation", default=str(Adaptation.NEVER), choices=[str(choice) for choice in Adaptation])

@@ -9,11 +9,9 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from django.db import models
 from django.utils import timezone
 from scipy import sparse
@@ -40,16 +38,13 @@ __all__ = [
     "Recorded",
     "clean",
     "data_hash",
-    "load",
     "read_dataset",
     "read_impressions",
     "read_interactions",
     "read_items",
     "read_judgements",
-    "read_once",
+    "read_names",
     "read_people",
-    "read_titles",
-    "save",
     "summary",
     "user_item_matrix",
 ]
@@ -75,7 +70,10 @@ OUTCOMES = {"select_item": 0, "add_to_cart": 1, "purchase": 2}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Dataset:
-    """What one run trains on, read once: `taken_at` is seconds since the epoch, titles are parallel to `items`."""
+    """What one run trains on, read once: `taken_at` is seconds since the epoch.
+
+    titles, brands: parallel to `items`; no brands where none were read.
+    """
 
     items: ItemTable
     titles: tuple[str, ...]
@@ -83,6 +81,7 @@ class Dataset:
     taken_at: float
     judgements: Judgements = dataclasses.field(default_factory=Judgements.none)
     impressions: Impressions = dataclasses.field(default_factory=Impressions.none)
+    brands: tuple[str, ...] = ()
 
 
 def read_items(*, until: dt.datetime | None = None) -> ItemTable:
@@ -102,10 +101,13 @@ def read_items(*, until: dt.datetime | None = None) -> ItemTable:
     )
 
 
-def read_titles(items: ItemTable) -> tuple[str, ...]:
-    """The title of each item, in the order of `items`; "" for one that is gone."""
-    titles = {row[1]: row[2] for row in _pages(Item.objects, ("pk", "item_id", "title"))}
-    return tuple(titles.get(item_id, "") for item_id in items.ids)
+def read_names(items: ItemTable) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The title and the brand of each item, in the order of `items`; "" for one that is gone or has none."""
+    names = {row[1]: row[2:] for row in _pages(Item.objects, ("pk", "item_id", "title", "brand"))}
+    titles, brands = (
+        zip(*(names.get(item_id, ("", "")) for item_id in items.ids), strict=True) if len(items) else ((), ())
+    )
+    return titles, brands
 
 
 def read_interactions(
@@ -287,19 +289,11 @@ def read_dataset(*, as_of: float | None = None) -> Dataset:
     """
     then = None if as_of is None else dt.datetime.fromtimestamp(as_of, dt.UTC)
     now, items, people = timezone.now().timestamp(), read_items(until=then), read_people()
+    titles, brands = read_names(items)
     return Dataset(
-        items, read_titles(items), _recorded(items, _events(then, then), people), now if as_of is None else as_of,
-        read_judgements(items, until=then), read_impressions(items, people=people, until=then),
+        items, titles, _recorded(items, _events(then, then), people), now if as_of is None else as_of,
+        read_judgements(items, until=then), read_impressions(items, people=people, until=then), brands,
     )  # fmt: skip
-
-
-def read_once(folder: Path, *, as_of: float | None = None) -> Dataset:
-    """What an interrupted run has read into its folder already, else the dataset, saved there."""
-    found = load(folder)
-    if found is None:
-        found = read_dataset() if as_of is None else read_dataset(as_of=as_of)
-        save(found, folder)
-    return found
 
 
 def user_item_matrix(interactions: Interactions, items: ItemTable) -> sparse.csr_matrix:
@@ -338,48 +332,10 @@ def data_hash(interactions: Interactions, items: ItemTable, judged: Judgements |
     digest = hashlib.blake2b(digest_size=16)
     tables: list[Interactions | ItemTable | Judgements] = [interactions, items]
     for table in tables + ([judged] if judged is not None and len(judged) else []):
-        for name, value in _columns(table).items():
+        for name, value in columns_of(table).items():
             digest.update(name.encode())
             digest.update(value.tobytes() if isinstance(value, np.ndarray) else json.dumps(value).encode())
     return digest.hexdigest()
-
-
-def save(dataset: Dataset, folder: Path) -> None:
-    """Write the dataset as two files, texts as JSON and numbers as npz; the JSON last, renamed into place."""
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, npt.NDArray[Any]] = {"is_bot": dataset.recorded.is_bot}
-    texts: dict[str, Any] = {"titles": dataset.titles, "taken_at": dataset.taken_at}
-    tables = (
-        ("events", dataset.recorded.interactions), ("items", dataset.items), ("judged", dataset.judgements),
-        ("shown", dataset.impressions),
-    )  # fmt: skip
-    for prefix, table in tables:
-        for name, value in _columns(table).items():
-            (arrays if isinstance(value, np.ndarray) else texts)[f"{prefix}.{name}"] = value
-    with (folder / "dataset.npz").open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-    draft = folder / "dataset.json.new"
-    draft.write_text(json.dumps(texts))
-    draft.replace(folder / "dataset.json")
-
-
-def load(folder: Path) -> Dataset | None:
-    """What `save` wrote there; None where it did not finish."""
-    if not (folder / "dataset.json").is_file():
-        return None
-    texts = json.loads((folder / "dataset.json").read_text())
-    with np.load(folder / "dataset.npz", allow_pickle=False) as arrays:
-        values = {name: arrays[name] for name in arrays.files}
-    lists = {name: tuple(value) for name, value in texts.items() if isinstance(value, list)}
-
-    def table(prefix: str) -> dict[str, Any]:
-        found = {**values, **lists}
-        return {name.partition(".")[2]: value for name, value in found.items() if name.startswith(f"{prefix}.")}
-
-    recorded = Recorded(Interactions(**table("events")), values["is_bot"])
-    judged = Judgements(**table("judged"))
-    shown = Impressions(**table("shown"))
-    return Dataset(ItemTable(**table("items")), lists["titles"], recorded, texts["taken_at"], judged, shown)
 
 
 def _pages(
@@ -398,7 +354,7 @@ def _codes(names: Any) -> dict[str, int]:
     return {name: place for place, name in enumerate(distinct)} | {"": -1}
 
 
-def _columns(table: Interactions | ItemTable | Judgements | Impressions) -> dict[str, Any]:
+def columns_of(table: Interactions | ItemTable | Judgements | Impressions) -> dict[str, Any]:
     return {field.name: getattr(table, field.name) for field in dataclasses.fields(table)}
 
 

@@ -18,7 +18,8 @@ from recommender.ml.export import write
 from recommender.ml.head import HeadSettings
 from recommender.ml.loop import Box, count_trained
 from recommender.ml.pace import PATIENCE
-from recommender.ml.train import TrainingData, TrainingSettings, fit
+from recommender.ml.plan import TrainingData, TrainingSettings
+from recommender.ml.train import fit
 from recommender.ranking import Ranker
 from recommender.state import build_state
 from recommender.types import Adaptation, Tuning

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
-from recommender import cleaning, datasets
+from recommender import cleaning, dataset_files, datasets
 from recommender.models import Event, Item, Judgement, Visitor
 from recommender.types import EVENT_CODES, EventType
 
@@ -51,7 +51,7 @@ def test_items_are_read_with_the_inactive_ones(items, django_assert_num_queries)
     assert items.category.tolist() == [0, -1, -1]
     assert items.active.tolist() == [True, True, False]
     assert np.isnan(items.price[1])
-    assert datasets.read_titles(items) == ("Mug", "Bag", "Old")
+    assert datasets.read_names(items)[0] == ("Mug", "Bag", "Old")
 
 
 def test_events_come_ascending_by_time_however_they_were_stored(items, visitor):
@@ -223,14 +223,14 @@ def test_saved_dataset_loads_equal_and_an_unfinished_one_does_not(items, visitor
     record("search", "", query="red mug", visitor=visitor)
     record(visitor=visitor, order_id="o1")
     dataset = datasets.read_dataset()
-    datasets.save(dataset, tmp_path)
-    loaded = datasets.load(tmp_path)
+    dataset_files.save(dataset, tmp_path)
+    loaded = dataset_files.load(tmp_path)
     assert datasets.data_hash(loaded.recorded.interactions, loaded.items) == datasets.data_hash(
         dataset.recorded.interactions, dataset.items
     )
     assert (loaded.titles, loaded.taken_at) == (dataset.titles, dataset.taken_at)
     (tmp_path / "dataset.json").unlink()
-    assert datasets.load(tmp_path) is None
+    assert dataset_files.load(tmp_path) is None
 
 
 def test_data_hash_tells_any_change(items, visitor):
@@ -260,8 +260,8 @@ def test_device_and_region_of_events_come_along_and_survive_cleaning_and_files(i
     assert [interactions.devices[code] for code in interactions.device[:1]] == ["mobile"]
     assert [interactions.regions[code] for code in interactions.region[:1]] == ["GB"]
     assert interactions.device.tolist() == [0, -1]
-    datasets.save(datasets.read_dataset(), tmp_path)
-    read = datasets.load(tmp_path).recorded.interactions
+    dataset_files.save(datasets.read_dataset(), tmp_path)
+    read = dataset_files.load(tmp_path).recorded.interactions
     assert (read.devices, read.regions) == (("mobile",), ("GB",))
     assert read.region.tolist() == [0, -1]
 

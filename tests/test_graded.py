@@ -8,17 +8,17 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from recommender import datasets
+from recommender import dataset_files, datasets
 from recommender.ml.encoder import SCRATCH, ScratchSize, build_scratch
 from recommender.ml.graded import GradedSettings, tune_on_grades
 from recommender.ml.loop import Box
-from recommender.ml.train import Silent, TrainingSettings
+from recommender.ml.plan import Silent, TrainingSettings
 from recommender.models import Item, Judgement
 from recommender.ranking import FALLBACK_GRADE, formula_grade
 from recommender.retrieval.matching import MATCH_FEATURES, match_features
 from recommender.retrieval.shelf import build_shelf
 from recommender.state import State
-from recommender.training.matcher import Matched, Shown, fit_matcher
+from recommender.training.matcher import Matched, fit_matcher
 from recommender.types import Judgements
 from tests import behaviour
 
@@ -115,7 +115,7 @@ def test_trees_grade_better_than_chance_and_are_served(encoder, judged, tmp_path
     settings = TrainingSettings(encoder=SCRATCH, graded=GradedSettings(n_steps=5, frozen_layers=0))
     before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
     matched = fit_matcher(
-        judged, Shown(made.lexical, made.wording, None), encoder, TEXTS, tmp_path,
+        judged, made, encoder, TEXTS, tmp_path,
         before=before, settings=settings, progress=Silent(),
     )  # fmt: skip
     spread = float(np.std(judged.grade))
@@ -128,9 +128,8 @@ def test_trees_grade_better_than_chance_and_are_served(encoder, judged, tmp_path
 def test_few_queries_grow_no_trees(encoder, judged, tmp_path):
     few = judged.of_queries(np.arange(len(judged.queries)) < 20)
     made = shelf()
-    shown = Shown(made.lexical, made.wording, None)
     assert fit_matcher(
-        few, shown, encoder, TEXTS, tmp_path, before=None, settings=TrainingSettings(), progress=Silent()
+        few, made, encoder, TEXTS, tmp_path, before=None, settings=TrainingSettings(), progress=Silent()
     ) == Matched()  # fmt: skip
     assert not list(tmp_path.iterdir())
 
@@ -138,7 +137,7 @@ def test_few_queries_grow_no_trees(encoder, judged, tmp_path):
 def test_formula_prefers_the_item_with_all_words():
     made, rows = shelf(), np.arange(len(TEXTS), dtype=np.int32)
     vectors = np.eye(len(TEXTS), dtype=np.float32)
-    seen = Shown(made.lexical, made.wording, vectors)
+    seen = dataclasses.replace(made, vectors=vectors)
     query = "blue lamp"
     hits = made.lexical.search(query, 10)
     found = match_features(query, rows, seen, hits=hits, vector=np.zeros(len(TEXTS), np.float32))
@@ -160,8 +159,8 @@ def test_judgements_are_read_with_their_mean_grade_and_known_items_only():
 def test_dataset_with_judgements_is_read_back_as_it_was_saved(tmp_path):
     Item.objects.create(item_id="a", title="cup", text="cup", text_hash="x")
     Judgement.objects.create(query="cup", item_id="a", grade=0.5)
-    datasets.save(datasets.read_dataset(), tmp_path)
-    again = datasets.load(tmp_path)
+    dataset_files.save(datasets.read_dataset(), tmp_path)
+    again = dataset_files.load(tmp_path)
     assert again is not None
     assert (again.judgements.queries, again.judgements.grade.tolist()) == (("cup",), [0.5])
 

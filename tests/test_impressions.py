@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recommender import datasets
+from recommender import dataset_files, datasets
 from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES
 from recommender.heads import Heads
@@ -17,8 +17,9 @@ from recommender.ml import context, head, multitask, position, shown, threads
 from recommender.ml.encoder import SCRATCH
 from recommender.ml.examples import Histories, Vectors
 from recommender.ml.export import write
+from recommender.ml.plan import TrainingData, TrainingSettings, until
 from recommender.ml.shown import Places
-from recommender.ml.train import TrainingData, TrainingSettings, fit, until
+from recommender.ml.train import fit
 from recommender.models import Event, Impression, Item, Visitor
 from recommender.ranking import Ranker
 from recommender.training.fitting import head_figures
@@ -454,8 +455,8 @@ def test_lists_are_read_in_chunks(items, visitor, monkeypatch, django_assert_num
 def test_saved_lists_load_equal(items, visitor, tmp_path):
     follow(show(visitor, "mug", "bag", query="red mug"), "select_item", "bag")
     dataset = datasets.read_dataset()
-    datasets.save(dataset, tmp_path)
-    loaded = datasets.load(tmp_path).impressions
+    dataset_files.save(dataset, tmp_path)
+    loaded = dataset_files.load(tmp_path).impressions
     for field in dataclasses.fields(Impressions):
         np.testing.assert_array_equal(getattr(loaded, field.name), getattr(dataset.impressions, field.name))
     assert len(loaded) == 1

@@ -14,8 +14,9 @@ from recommender.ml.contrastive import TuneSettings
 from recommender.ml.encoder import SCRATCH, build_scratch, fingerprint
 from recommender.ml.export import write
 from recommender.ml.pace import CLOCK, EVIDENCE, PATIENCE, STEPS, Pace
+from recommender.ml.plan import Silent, TrainingData, TrainingSettings
 from recommender.ml.reuse import Reusing
-from recommender.ml.train import Silent, TrainingData, TrainingSettings, fit
+from recommender.ml.train import fit
 from recommender.models import Event, Item, Run
 from recommender.training import fitting, stages
 from recommender.training import run as carry

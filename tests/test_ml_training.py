@@ -13,7 +13,8 @@ from recommender.ml.encoder import SCRATCH, _half_pays, build_scratch, load_enco
 from recommender.ml.examples import Histories, candidates
 from recommender.ml.export import export_untrained, write
 from recommender.ml.loop import Box
-from recommender.ml.train import Silent, TrainingData, TrainingSettings, fit, plan, until
+from recommender.ml.plan import Silent, TrainingData, TrainingSettings, plan, until
+from recommender.ml.train import fit
 from recommender.neighbours import Neighbours
 from recommender.ranking import Ranker
 from recommender.state import build_state
@@ -197,10 +198,56 @@ def test_untrained_bundle_holds_the_encoder_only(tmp_path):
     )
 
 
+def drawn_of(rows, category=None):
+    found = np.asarray(rows, np.int32)
+    asked = np.full(len(found), -1, np.int32) if category is None else np.asarray(category, np.int32)
+    return pairs.Drawn([""] * len(found), found, asked)
+
+
+def test_item_of_the_category_asked_for_is_no_negative():
+    some = pairs.Pairs(
+        ("a", "b", "c"), *([np.empty(0, np.int32)] * 2), np.empty(0, np.float32), (), Neighbours.none(3),
+        category=np.asarray([0, 0, 1], np.int32), category_names=("Tea", "Toys"),
+    )  # fmt: skip
+    asked = pairs.false_negatives(some, drawn_of([[0, 0], [1, 1], [2, 2]], category=[0, -1, -1]))
+    assert asked.tolist() == [[False, True, False], [False] * 3, [False] * 3]
+    drawn = pairs.draw(some, 400, np.random.default_rng(0), share_items=0)
+    asks = drawn.category >= 0
+    assert asks.mean() == pytest.approx(pairs.CATEGORY_SHARE, abs=0.05)
+    assert {drawn.left[place] for place in np.flatnonzero(asks)} == {"tea", "toys"}
+    assert (some.category[drawn.rows[asks, 1]] == drawn.category[asks]).all()
+
+
+def test_mined_negatives_are_near_and_no_answers():
+    near = np.asarray([[1, 0], [0.9, 0.435], [0.95, 0.31], [0.6, 0.8], [0, 1]], np.float32)
+    alike = Neighbours.from_lists([[(2, 0.5)], [], [(0, 0.5)], [], []])
+    some = pairs.Pairs(tuple("abcde"), *([np.empty(0, np.int32)] * 2), np.empty(0, np.float32), (), alike)
+    rows, used = pairs.hard_negatives(some, drawn_of([[0, 0], [0, 1], [0, 0]], category=[-1, -1, 0]), near, 4)
+    pushed = [set(row[keep].tolist()) for row, keep in zip(rows, used, strict=True)]
+    assert pushed == [{1, 3}, {3}, set()]  # not itself, not the alike, not what is as near as the answer; no category
+
+
+def test_mined_negatives_are_pushed_away():
+    drawn = pairs.build_pairs(EVENTS, ITEMS, build_state(EVENTS, ITEMS, at=END))
+    some = pairs.draw(drawn, 64, np.random.default_rng(5), share_items=0)
+    likeness = []
+    for n in (0, 8):
+        encoder = build_scratch(ITEMS.texts, seed=1)
+        base = encoder.encode(ITEMS.texts)
+        settings = TuneSettings(
+            n_steps=20, batch_pairs=8, share_items=0.0, hard_negatives=n, learning_rate=1e-3, keep=0.0
+        )
+        fine_tune(encoder, drawn, Box(1e9, seed=1), settings=settings, base_vectors=base)
+        rows, used = pairs.hard_negatives(drawn, some, base, 8)
+        assert used.any()
+        likeness.append((encoder.encode(some.left)[:, None] * base[rows]).sum(axis=2)[used].mean())
+    assert likeness[1] < likeness[0]
+
+
 def test_false_negatives_are_masked():
     alike = Neighbours.from_lists([[(1, 0.5)], [(0, 0.5)], [], []])
     some = pairs.Pairs(("a", "b", "c", "c"), *([np.empty(0, np.int32)] * 2), np.empty(0, np.float32), (), alike)
-    masked = pairs.false_negatives(some, np.asarray([[0, 0], [1, 1], [2, 2], [3, 3]], np.int32))
+    masked = pairs.false_negatives(some, drawn_of([[0, 0], [1, 1], [2, 2], [3, 3]]))
     assert masked[0].tolist() == [False, True, False, False]
     assert masked[2].tolist() == [False, False, False, True]  # another item of the same title
     assert not masked.diagonal().any()
@@ -251,3 +298,12 @@ def test_competitors_agree_on_the_known_answer():
     assert baselines.popularity(3)(profile, state, ITEMS).argmax() == state.counts[:, 3].argmax()
     first, again = (baselines.random_order(1)(profile, state, ITEMS) for _ in range(2))
     np.testing.assert_array_equal(first, again)
+
+
+def test_few_different_scores_are_calibrated():
+    scores = np.repeat([0.0, 0.7, 1.1], [300, 90, 10]).astype(np.float32)
+    labels = (np.arange(400) % 10 < np.repeat([1, 3, 8], [300, 90, 10])).astype(np.float32)
+    raw, probability = head.calibrator(scores, labels)
+    at = np.interp(scores, raw, probability)
+    assert (np.diff(at) >= 0).all()
+    assert at[0] < at[350] < at[-1]

@@ -17,7 +17,8 @@ from recommender.ml.encoder import PACKAGE, SCRATCH, ScratchSize, build_scratch,
 from recommender.ml.head import HeadSettings
 from recommender.ml.loop import Box
 from recommender.ml.pace import CLOCK
-from recommender.ml.train import Silent, TrainingData, TrainingSettings, fit
+from recommender.ml.plan import Silent, TrainingData, TrainingSettings
+from recommender.ml.train import fit
 from recommender.types import Adaptation, Tuning
 from tests import behaviour
 

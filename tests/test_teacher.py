@@ -15,8 +15,9 @@ from recommender.ml.graded import GradedSettings, Taught, tune_on_grades
 from recommender.ml.head import HeadSettings
 from recommender.ml.loop import Box
 from recommender.ml.metrics import pair_accuracy
+from recommender.ml.plan import TrainingData, TrainingSettings
 from recommender.ml.teacher import TeacherSettings, ordered, pairs_from_histories, scores_of, train_teacher
-from recommender.ml.train import TrainingData, TrainingSettings, fit
+from recommender.ml.train import fit
 from recommender.training import fitting
 from recommender.types import Judgements, Teaching, Tuning
 from tests import behaviour

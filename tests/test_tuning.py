@@ -17,7 +17,7 @@ from recommender import conf, datasets, knobs, runs, tunings
 from recommender.exceptions import ConfigurationError, MissingDependency, RunError
 from recommender.ml import head
 from recommender.ml.context import ContextSettings
-from recommender.ml.train import TrainingSettings
+from recommender.ml.plan import TrainingSettings
 from recommender.models import Bundle, Run
 from recommender.training import run as carry
 from recommender.training import studies, tuning

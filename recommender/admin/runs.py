@@ -282,11 +282,18 @@ def _next_after_success(run: Run) -> str:
         return gettext("Nothing has changed: use these settings, search on, or leave it.")
     if run.bundle is not None and run.bundle.state == Bundle.State.CHAMPION:
         return gettext("This model serves the shop now. If it disappoints, roll back to the one before.")
+    if run.verdict == Run.Verdict.REFUSED and _is_simple_served(run):
+        return gettext("A simple rule did better than the champion and took its place. Bundles has the way back.")
     return {
         Run.Verdict.PROMOTED: gettext("This model served the shop until another took its place."),
         Run.Verdict.REFUSED: gettext("The shop goes on as before. You may still promote this model yourself."),
         Run.Verdict.INSUFFICIENT: gettext("There are too few events to judge by. Train again when the shop has more."),
     }.get(Run.Verdict(run.verdict) if run.verdict else Run.Verdict.INSUFFICIENT, "")
+
+
+def _is_simple_served(run: Run) -> bool:
+    served = run.metrics.get("served", "") if isinstance(run.metrics, dict) else ""
+    return served not in ("", "champion", "ranker", "lexical")
 
 
 def _cancel_links(run: Run) -> list[Link]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -39,20 +39,19 @@ class Items(Protocol):
     def lexical(self) -> Words: ...
 
 
-def intent_features(intent: Intent, rows: IntArray, shelf: Items) -> FloatArray:
-    """Return (n, 7) float32 in [0, 1], columns as `INTENT_FEATURE_NAMES`; a column of which nothing is said is 0.
+def intent_features(
+    intent: Intent, rows: IntArray, shelf: Items, names: Sequence[str] = INTENT_FEATURE_NAMES
+) -> FloatArray:
+    """Return (n, n_names) float32 in [0, 1], columns as `names`; a column of which nothing is said is 0.
 
     Brand, product, attribute, number and measure are the share of what the query says that the item has; category is
     the probability of the item's own; price is 1 inside the bounds and falls to 0 beyond them.
     """
-    table = np.zeros((len(rows), len(INTENT_FEATURE_NAMES)), np.float32)
+    table = np.zeros((len(rows), len(names)), np.float32)
     if not len(rows):
         return table
-    columns: Sequence[Callable[[Intent, IntArray, Items], FloatArray | None]] = (
-        _brand, _category, _product, _attribute, _number, _measure, _price,
-    )  # fmt: skip
-    for place, column in enumerate(columns):
-        values = column(intent, rows, shelf)
+    for place, name in enumerate(names):
+        values = _COLUMNS[name](intent, rows, shelf)
         if values is not None:
             table[:, place] = values
     return table
@@ -127,3 +126,12 @@ def _share_held(roles: Sequence[Role], intent: Intent, rows: IntArray, shelf: It
 
 def _holds_all(text: str, rows: IntArray, shelf: Items) -> npt.NDArray[np.bool_]:
     return np.logical_and.reduce([shelf.lexical.holds(word, rows) for word in text.split()])
+
+
+_COLUMNS: Mapping[str, Callable[[Intent, IntArray, Items], FloatArray | None]] = dict(
+    zip(
+        INTENT_FEATURE_NAMES,
+        (_brand, _category, _product, _attribute, _number, _measure, _price),
+        strict=True,
+    )
+)

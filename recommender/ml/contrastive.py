@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from recommender.ml.encoder import Encoder, low_precision
 from recommender.ml.loop import Box, Ended, LoopSettings, Steered, train
-from recommender.ml.pairs import Pairs, draw, false_negatives
-from recommender.types import FloatArray, IntArray
+from recommender.ml.pairs import Drawn, Pairs, draw, false_negatives, hard_negatives
+from recommender.types import FloatArray
 
 NAME = "encoder"
 
@@ -23,6 +23,7 @@ NAME = "encoder"
 class TuneSettings:
     """How the encoder is tuned. `keep` weighs the pull back to the base vectors, `share_items` the item pairs.
 
+    hard_negatives: items near each left one that are pushed away beside those of the batch, 0 for none.
     n_chunks: parts of a batch that lie in memory at a time; negatives still come from the whole batch. held_out: share
     of the pairs that is only looked at, to stop early; with fewer than `least_held_out` there is no early stop.
     """
@@ -35,6 +36,7 @@ class TuneSettings:
     warmup: float = 0.1
     temperature: float = 0.05
     share_items: float = 0.5
+    hard_negatives: int = 0
     keep: float = 0.5
     dropout: float = 0.1
     frozen_layers: int = 2
@@ -53,10 +55,10 @@ class TuneSettings:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """texts: n left ones, then n right ones; rows (n, 2) int32 of the items they came from."""
+    """texts: n left ones, then n right ones; drawn: what they came from."""
 
     texts: list[str]
-    rows: IntArray
+    drawn: Drawn
 
 
 class Penalised(Steered, Protocol):
@@ -127,8 +129,8 @@ def freeze(bert: Any, n_layers: int) -> None:
 
 
 def _drawn(pairs: Pairs, settings: TuneSettings, generator: np.random.Generator) -> Batch:
-    left, rows = draw(pairs, settings.batch_pairs, generator, share_items=settings.share_items)
-    return Batch(left + [pairs.titles[row] for row in rows[:, 1]], rows)
+    drawn = draw(pairs, settings.batch_pairs, generator, share_items=settings.share_items)
+    return Batch(drawn.left + [pairs.titles[row] for row in drawn.rows[:, 1]], drawn)
 
 
 def _vectors(encoder: Encoder, texts: list[str]) -> Tensor:
@@ -191,14 +193,26 @@ def _objective(
     vectors: Tensor, *, pairs: Pairs, batch: Batch, settings: TuneSettings, base: FloatArray | None
 ) -> Tensor:
     """vectors (2 n, d): left, then right."""
-    ours, theirs = vectors.split(len(batch.rows))
+    drawn = batch.drawn
+    ours, theirs = vectors.split(len(drawn.left))
     logits = ours @ theirs.T / settings.temperature
-    masked = torch.from_numpy(false_negatives(pairs, batch.rows)).to(logits.device)
+    masked = torch.from_numpy(false_negatives(pairs, drawn)).to(logits.device)
     target = torch.arange(len(logits), device=logits.device)
-    forward = nn.functional.cross_entropy(logits.masked_fill(masked, -1e4), target)
+    shown = logits.masked_fill(masked, -1e4)
+    if base is not None and settings.hard_negatives:
+        shown = torch.cat([shown, _against_mined(ours, pairs, drawn, base, settings)], dim=1)
+    forward = nn.functional.cross_entropy(shown, target)
     backward = nn.functional.cross_entropy(logits.T.masked_fill(masked.T, -1e4), target)
     loss = (forward + backward) / 2
     if base is not None and settings.keep:
-        anchor = torch.from_numpy(base[batch.rows[:, 1]]).to(theirs.device)
+        anchor = torch.from_numpy(base[drawn.rows[:, 1]]).to(theirs.device)
         loss = loss + settings.keep * (1 - (theirs * anchor).sum(dim=1)).mean()
     return loss
+
+
+def _against_mined(ours: Tensor, pairs: Pairs, drawn: Drawn, base: FloatArray, settings: TuneSettings) -> Tensor:
+    """Return (n, k) logits of the mined negatives, by their vectors before tuning: encoding would double a step."""
+    rows, used = hard_negatives(pairs, drawn, base, settings.hard_negatives)
+    mined = torch.from_numpy(base[rows]).to(ours.device)
+    logits = (ours.unsqueeze(1) * mined).sum(dim=2) / settings.temperature
+    return logits.masked_fill(~torch.from_numpy(used).to(ours.device), -1e4)

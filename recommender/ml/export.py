@@ -11,9 +11,9 @@ import numpy as np
 
 from recommender.features import FEATURE_NAMES
 from recommender.ml import threads, trees
+from recommender.ml.artifacts import Artifacts
 from recommender.ml.context import INPUTS, export_context
 from recommender.ml.encoder import MAX_TOKENS, Encoder, export_onnx, load_encoder
-from recommender.ml.train import Artifacts
 from recommender.types import FloatArray
 
 FORMAT = 1

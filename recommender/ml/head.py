@@ -96,7 +96,8 @@ def calibrator(scores: FloatArray, labels: FloatArray) -> tuple[FloatArray, Floa
 
     logits = scores.astype(np.float64)
     fitted = IsotonicRegression(y_min=1e-5, y_max=1 - 1e-5, out_of_bounds="clip").fit(logits, labels)
-    edges = np.unique(np.quantile(logits, np.linspace(0, 1, CALIBRATOR_STEPS)))
+    # Edges are scores that occur, so that no step between two of them is empty where few scores differ.
+    edges = np.unique(np.quantile(logits, np.linspace(0, 1, CALIBRATOR_STEPS), method="inverted_cdf"))
     middle = (edges[1:] + edges[:-1]) / 2
     place = np.clip(np.searchsorted(edges, logits, side="right") - 1, 0, len(middle) - 1)
     smooth = [float(fitted.predict(logits[place == i]).mean()) for i in range(len(middle))]

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from recommender.neighbours import Neighbours
 from recommender.state import State
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Interactions, ItemTable
+
+CATEGORY_SHARE = 0.1
+"""Of the queries made from the catalogue, those that name a category and nothing else."""
+
+NOT_NEARER = 0.95
 
 SEARCH_WINDOW_SECONDS = 1_800.0
 """A click or purchase within half an hour of a search answers it."""
@@ -20,7 +26,8 @@ class Pairs:
     """What contrastive training draws from.
 
     anchor, other (n_pairs,) int32 rows of items, weight (n_pairs,) float32; titles: text of each item; found: (query,
-    row of the item) pairs from the shop's own searches; alike: neighbours that are no false negatives.
+    row of the item) pairs from the shop's own searches; alike: neighbours that are no false negatives; category
+    (n_items,) int32 places in `category_names`, -1 where unknown.
     """
 
     titles: tuple[str, ...]
@@ -29,6 +36,8 @@ class Pairs:
     weight: FloatArray
     found: tuple[tuple[str, int], ...]
     alike: Neighbours
+    category: IntArray = field(default_factory=lambda: np.empty(0, np.int32))
+    category_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.anchor) + len(self.found)
@@ -51,6 +60,8 @@ def build_pairs(interactions: Interactions, items: ItemTable, state: State) -> P
         weight=np.concatenate(score).astype(np.float32),
         found=_answered_searches(interactions, state.at),
         alike=state.basket,
+        category=items.category,
+        category_names=items.category_names,
     )
 
 
@@ -97,8 +108,20 @@ def _answered_searches(interactions: Interactions, at: float) -> tuple[tuple[str
     return tuple(pairs)
 
 
-def draw(pairs: Pairs, n: int, generator: np.random.Generator, *, share_items: float) -> tuple[list[str], IntArray]:
-    """Return n left texts and (n, 2) rows of items: of the left text and of the right one, no right item twice."""
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Pairs of one batch: left (n,) texts; rows (n, 2) int32 of the items of the left and of the right text.
+
+    category (n,) int32: the one that the left text asks for, -1 where it asks for none.
+    """
+
+    left: list[str]
+    rows: IntArray
+    category: IntArray
+
+
+def draw(pairs: Pairs, n: int, generator: np.random.Generator, *, share_items: float) -> Drawn:
+    """Draw n pairs: items bought together, searches with what they led to, and queries made from the catalogue."""
     n_items = round(n * share_items) if len(pairs.anchor) else 0
     left: list[str] = []
     rows: list[tuple[int, int]] = []
@@ -112,23 +135,54 @@ def draw(pairs: Pairs, n: int, generator: np.random.Generator, *, share_items: f
         query, row = pairs.found[int(place)]
         left.append(query)
         rows.append((row, row))
+    category = np.full(n, -1, np.int32)
     for row in generator.integers(0, len(pairs.titles), n - len(left)):
-        left.append(synthetic_query(pairs.titles[row], generator))
+        if len(pairs.category) and pairs.category[row] >= 0 and generator.random() < CATEGORY_SHARE:
+            category[len(left)] = pairs.category[row]
+            left.append(pairs.category_names[pairs.category[row]].lower())
+        else:
+            left.append(synthetic_query(pairs.titles[row], generator))
         rows.append((int(row), int(row)))
-    return left, np.asarray(rows, np.int32)
+    return Drawn(left, np.asarray(rows, np.int32), category)
 
 
-def false_negatives(pairs: Pairs, rows: IntArray) -> np.ndarray:
-    """Return (n, n) bool: right item j is alike or equal to item i of the left, so it must not be pushed away."""
+def false_negatives(pairs: Pairs, drawn: Drawn) -> npt.NDArray[np.bool_]:
+    """Return (n, n): right item j answers left text i too (alike, equal, of its category): not to push away."""
+    rows = drawn.rows
     right = rows[:, 1]
     masked = (rows[:, :1] == right[None, :]) | (right[:, None] == right[None, :])
     texts = np.asarray([hash(pairs.titles[row]) for row in right])
     masked |= texts[:, None] == texts[None, :]
     for place, (row, _) in enumerate(rows):
-        span = slice(pairs.alike.start[row], pairs.alike.start[row + 1])
-        masked[place] |= np.isin(right, pairs.alike.item[span])
+        masked[place] |= np.isin(right, _alike(pairs, int(row)))
+    asks = drawn.category >= 0
+    if asks.any():
+        masked |= asks[:, None] & (drawn.category[:, None] == pairs.category[right][None, :])
     np.fill_diagonal(masked, False)
     return masked
+
+
+def hard_negatives(pairs: Pairs, drawn: Drawn, base: FloatArray, k: int) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+    """Mine the k items nearest to each left one: rows (n, k) int32, and which of them (n, k) may be pushed away.
+
+    base (n_items, d): vectors before tuning. What is alike, has the same text, or is nearer than `NOT_NEARER` times the
+    right item (Moreira et al. 2024, "NV-Retriever", section 3.2: it may be an answer too) is left alone, and so is a
+    left text that asks for a whole category.
+    """
+    left, right = drawn.rows[:, 0], drawn.rows[:, 1]
+    similar = base[left] @ base.T
+    k = min(k, similar.shape[1])
+    rows = np.argpartition(-similar, k - 1, axis=1)[:, :k].astype(np.int32)
+    found = np.take_along_axis(similar, rows, axis=1)
+    used = found < NOT_NEARER * np.take_along_axis(similar, right[:, None], axis=1)
+    used &= (drawn.category < 0)[:, None] & (rows != left[:, None]) & (rows != right[:, None])
+    for place, (one, other) in enumerate(drawn.rows.tolist()):
+        used[place] &= ~np.isin(rows[place], np.concatenate([_alike(pairs, one), _alike(pairs, other)]))
+    return rows, used
+
+
+def _alike(pairs: Pairs, row: int) -> IntArray:
+    return pairs.alike.item[pairs.alike.start[row] : pairs.alike.start[row + 1]]
 
 
 def known_items(texts: Sequence[str], n: int, *, seed: int) -> tuple[list[str], IntArray]:

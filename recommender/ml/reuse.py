@@ -7,22 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from recommender.ml import threads
+from recommender.ml.artifacts import Artifacts
 from recommender.ml.context import ContextSettings
+from recommender.ml.encoding import fit_encoder
 from recommender.ml.forest import ForestSettings
 from recommender.ml.head import HeadSettings
-from recommender.ml.train import (
-    Artifacts,
-    Progress,
-    TrainingData,
-    TrainingSettings,
-    fit_context,
-    fit_encoder,
-    fit_head_on,
-    head_lists,
-    plan,
-    refresh_context,
-    until,
-)
+from recommender.ml.plan import Progress, TrainingData, TrainingSettings, plan, until
+from recommender.ml.train import fit_context, fit_head_on, head_lists, refresh_context
 
 
 class Reusing:

@@ -6,18 +6,31 @@ from typing import Protocol
 
 import numpy as np
 
+from recommender.intent import intent_features
 from recommender.retrieval.lexical import LexicalHits, LexicalIndex
 from recommender.retrieval.wording import WORDING_FEATURES, WordTable
-from recommender.types import FloatArray, IntArray
+from recommender.types import FloatArray, IntArray, Intent, ItemTable
 
 N_BEST = 10
 """Best hits by words whose mean vector is the second query: pseudo-relevance feedback (Rocchio 1971, section 14.4)."""
 
-MATCH_FEATURES: tuple[str, ...] = (*WORDING_FEATURES, "lexical", "meaning", "like_best", "best_meaning")
+ABOUT = ("intent_brand", "intent_category", "intent_product", "intent_attribute")
+"""What the query is about and the item has. Numbers, measures and prices are left out: reading the titles of 400
+candidates takes five milliseconds, the wording has the numbers, and a price is a filter."""
+
+MATCH_FEATURES: tuple[str, ...] = (*WORDING_FEATURES, "lexical", "meaning", "like_best", "best_meaning", *ABOUT)
 
 
 class Searchable(Protocol):
     """The part of `Shelf` that a search reads."""
+
+    def understand(self, query: str) -> Intent: ...
+    @property
+    def items(self) -> ItemTable: ...
+    @property
+    def titles(self) -> tuple[str, ...]: ...
+    @property
+    def brands(self) -> tuple[str, ...]: ...
 
     @property
     def lexical(self) -> LexicalIndex: ...
@@ -42,7 +55,8 @@ def match_features(
         best = _direction(shelf.vectors[hits.rows[:N_BEST]])
         own = shelf.vectors[rows]
         meaning[:, 0], meaning[:, 1], meaning[:, 2] = own @ vector, own @ best, float(best @ vector)
-    return np.concatenate([worded, lexical[:, None], meaning], axis=1).astype(np.float32, copy=False)
+    about = intent_features(shelf.understand(query), rows, shelf, ABOUT)
+    return np.concatenate([worded, lexical[:, None], meaning, about], axis=1).astype(np.float32, copy=False)
 
 
 def _direction(vectors: FloatArray) -> FloatArray:

@@ -39,15 +39,19 @@ class Bench:
         shelf = build_shelf(
             self.split.items,
             titles=self.dataset.titles,
+            brands=self.dataset.brands or None,
             state=self.state,
             vectors=ranker.item_vectors(text_vectors, self.split.items.ids),
             encoder_hash=ranker.encoder_hash,
         )
         return Served(shelf, ranker, ranker.name)
 
-    def of_bundle(self, bundle: Bundle) -> Served:
-        """A bundle that exists, with the vectors that it serves from; what has none yet is encoded here."""
-        ranker = vectors.load_ranker(bundle.name)
+    def of_bundle(self, bundle: Bundle, *, ranker: Ranker | None = None) -> Served:
+        """A bundle that exists, with the vectors that it serves from; what has none yet is encoded here.
+
+        ranker: one with the same encoder that ranks in its place.
+        """
+        ranker = ranker or vectors.load_ranker(bundle.name)
         items = self.split.items
         stored = ItemVector.objects.filter(encoder_hash=bundle.encoder_hash).values_list("item__item_id", "vector")
         known = {item_id: np.frombuffer(vector, "<f4") for item_id, vector in stored.iterator(chunk_size=2_000)}

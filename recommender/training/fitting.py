@@ -15,11 +15,13 @@ import numpy as np
 from recommender import bundles, knobs
 from recommender.heads import EVENTS
 from recommender.ml import export
-from recommender.ml.train import Artifacts, Progress, TrainingData, TrainingSettings, fit
+from recommender.ml.artifacts import Artifacts
+from recommender.ml.plan import Progress, TrainingData, TrainingSettings
+from recommender.ml.train import fit
 from recommender.retrieval.shelf import build_shelf
 from recommender.state import State
 from recommender.training import parity
-from recommender.training.matcher import Matched, Shown, fit_matcher
+from recommender.training.matcher import Matched, fit_matcher
 from recommender.training.split import Split
 from recommender.types import Adaptation, FloatArray, Teaching, Tuning
 
@@ -224,9 +226,8 @@ def _fit_matcher(made: Artifacts, split: Split, settings: TrainingSettings, fold
     nothing = State.from_columns(
         at=split.test_start, counts=np.zeros((len(texts), 4), np.float32), last_event_at=np.full(len(texts), -np.inf)
     )
-    shelf = build_shelf(split.items, titles=split.titles, state=nothing)
-    shown = Shown(shelf.lexical, shelf.wording, None)
+    shelf = build_shelf(split.items, titles=split.titles, brands=split.brands or None, state=nothing)
     return fit_matcher(
-        split.judgements, shown, made.encoder, texts, folder,
+        split.judgements, shelf, made.encoder, texts, folder,
         before=made.untuned_on_grades, taught=made.taught, settings=settings, progress=watch,
     )  # fmt: skip

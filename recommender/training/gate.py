@@ -61,6 +61,9 @@ GUARDRAILS = {
 }
 
 
+STAYS = "The champion keeps serving."
+
+
 @dataclass(frozen=True, slots=True)
 class Gain:
     """Mean gain in NDCG@10 over a competitor on the same cases, with the bounds of its 95 % interval."""
@@ -194,7 +197,7 @@ def _why_promoted(evidence: Evidence) -> str:
 
 
 def _stays(kept: str) -> str:
-    return "The champion keeps serving." if kept == CHAMPION else "The untrained rungs keep serving."
+    return STAYS if kept == CHAMPION else "The untrained rungs keep serving."
 
 
 def _words(name: str) -> str:

@@ -16,12 +16,11 @@ from recommender.ml import trees
 from recommender.ml.encoder import Encoder
 from recommender.ml.graded import Taught, tune_on_grades
 from recommender.ml.loop import Ended
-from recommender.ml.train import Progress, TrainingSettings, box_of
+from recommender.ml.plan import Progress, TrainingSettings, box_of
 from recommender.ml.trees import TreeSettings
 from recommender.ranking import MATCHER
-from recommender.retrieval.lexical import LexicalIndex
-from recommender.retrieval.matching import MATCH_FEATURES, N_BEST, Searchable, match_features
-from recommender.retrieval.wording import WordTable
+from recommender.retrieval.matching import ABOUT, MATCH_FEATURES, N_BEST, match_features
+from recommender.retrieval.shelf import Shelf
 from recommender.types import FloatArray, IntArray, Judgements
 
 N_FOLDS = 2
@@ -33,7 +32,7 @@ DISTRACTOR_GRADE = -0.15
 
 RISING = (
     "words_matched", "words_share", "title_share", "pairs_matched", "numbers_matched", "letters", "letters_matched",
-    "letters_only", "word_cosine", "bm25", "lexical", "meaning", "like_best",
+    "letters_only", "word_cosine", "bm25", "lexical", "meaning", "like_best", *ABOUT,
 )  # fmt: skip
 """More of these never makes an answer worse: what a few thousand grades say otherwise is noise, which another shop's
 titles would not share (monotone constraints)."""
@@ -42,15 +41,6 @@ TREES = TreeSettings(n_trees=300, learning_rate=0.05, n_leaves=15, least_in_leaf
 LEAST_QUERIES = 100
 N_FORESTS = 2
 FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What a search reads, with the vectors of one encoder."""
-
-    lexical: LexicalIndex
-    wording: WordTable
-    vectors: FloatArray | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +53,7 @@ class Matched:
 
 def fit_matcher(
     judged: Judgements,
-    shelf: Searchable,
+    shelf: Shelf,
     encoder: Encoder,
     texts: tuple[str, ...],
     folder: Path,
@@ -158,7 +148,7 @@ def _described(
     queries: tuple[str, ...],
     query: IntArray,
     item: IntArray,
-    shelf: Searchable,
+    shelf: Shelf,
     reader: Encoder,
     texts: tuple[str, ...],
 ) -> FloatArray:
@@ -170,7 +160,7 @@ def _described(
     vectors = np.zeros((len(texts), reader.dimension), np.float32)
     vectors[needed] = reader.encode([texts[row] for row in needed])
     spoken = reader.encode([" ".join(queries[place].casefold().split()) for place in asked])
-    seen = Shown(shelf.lexical, shelf.wording, vectors)
+    seen = replace(shelf, vectors=vectors)
     parts = [
         match_features(queries[place], item[first:last], seen, hits=hit, vector=vector)
         for place, first, last, hit, vector in zip(asked.tolist(), start, stop, hits, spoken, strict=True)

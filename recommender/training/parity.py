@@ -10,8 +10,8 @@ import numpy as np
 
 from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES, features
+from recommender.ml.artifacts import Artifacts
 from recommender.ml.examples import Histories, candidates
-from recommender.ml.train import Artifacts
 from recommender.serving import Served
 from recommender.state import build_state
 from recommender.training.evaluation import history_of
@@ -35,8 +35,7 @@ def record(made: Artifacts, split: Split, folder: Path, *, seed: int) -> None:
     chosen = np.random.default_rng(seed).permutation(known)[:N_VISITORS]
     newcomers = histories.newcomers(at=split.test_start, until=split.test_end)
     chosen = np.concatenate([chosen, newcomers[:1]])  # of whom nothing is known
-    state = build_state(split.whole, split.items, at=split.test_start)
-    vectors, generator = made.item_vectors, np.random.default_rng(seed)
+    state, vectors, generator = split.state, made.item_vectors, np.random.default_rng(seed)
     found: list[IntArray] = []
     rows: list[FloatArray] = []
     scores: list[FloatArray] = []
@@ -90,7 +89,8 @@ def features_at(split: Split, *, seed: int, n_visitors: int = N_WHOLE) -> Featur
 
     def compute(interactions: Interactions) -> FloatArray:
         histories = Histories(interactions)
-        state = build_state(interactions, split.items, at=split.test_start)
+        is_past = interactions is split.past
+        state = split.state if is_past else build_state(interactions, split.items, at=split.test_start)
         profiles = [histories.profile(visitor, at=split.test_start) for visitor in chosen]
         return np.concatenate([features(profile, everything, state, split.items) for profile in profiles])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from recommender.cleaning import CleaningReport, Recorded, clean
 from recommender.datasets import Dataset
 from recommender.exceptions import InsufficientData
-from recommender.state import DAY_SECONDS
+from recommender.state import DAY_SECONDS, State, build_state
 from recommender.types import Impressions, Interactions, ItemTable, Judgements
 
 TEST_DAYS = 30.0
@@ -22,7 +23,7 @@ LEAST_EVENTS = 50
 """Below this there is nothing to learn from: no pair of items, and no visitor with a before and an after."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Split:
     """`past` holds the events before `test_start`, cleaned without a look at what came later; `whole` adds the test.
 
@@ -39,6 +40,12 @@ class Split:
     titles: tuple[str, ...]
     judgements: Judgements
     impressions: Impressions = dataclasses.field(default_factory=Impressions.none)
+    brands: tuple[str, ...] = ()
+
+    @cached_property
+    def state(self) -> State:
+        """The shop at `test_start`: the trainer's check, the gate and its competitors read the same; two seconds."""
+        return build_state(self.past, self.items, at=self.test_start)
 
 
 def split_in_time(dataset: Dataset) -> Split:
@@ -61,13 +68,17 @@ def split_in_time(dataset: Dataset) -> Split:
         titles=dataset.titles,
         judgements=dataset.judgements,
         impressions=dataset.impressions,
+        brands=dataset.brands,
     )
 
 
 def untested(dataset: Dataset, *, at: float) -> Split:
     """Everything before `at` to learn from, and no test: for a judgement that is made elsewhere."""
     past, report = clean(dataset.recorded.before(at), now=at)
-    return Split(past, past, dataset.items, at, at, report, dataset.titles, dataset.judgements, dataset.impressions)
+    return Split(
+        past, past, dataset.items, at, at, report, dataset.titles, dataset.judgements, dataset.impressions,
+        dataset.brands,
+    )  # fmt: skip
 
 
 def joined(first: Interactions, second: Interactions) -> Interactions:

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from recommender import bundles, datasets, provenance, runs, statistics, vectors
+from recommender import bundles, dataset_files, datasets, provenance, runs, statistics, vectors
 from recommender.exceptions import InsufficientData, LeaseLost, RecommenderError
 from recommender.ml.hardware import hardware
 from recommender.ml.pace import CLOCK, STEPS
@@ -29,9 +29,10 @@ from recommender.training.fitting import (
     teacher_figures,
     training_settings,
 )
-from recommender.training.gate import CHAMPION, LEAST_CASES, RANKER, SEARCH_TOLERANCE, Decision, Evidence, decide
+from recommender.training.gate import CHAMPION, LEAST_CASES, RANKER, SEARCH_TOLERANCE, STAYS, Decision, Evidence, decide
 from recommender.training.guardrails import Judged, as_rows, guardrails
 from recommender.training.search_guard import search_figures, search_gain
+from recommender.training.simple import Simple, served_instead
 from recommender.training.split import split_in_time
 from recommender.training.tracking import tracked
 from recommender.training.watch import Ended, RunCancelled, RunInterrupted, Watch
@@ -105,7 +106,7 @@ def _finish(
 def _train(run: Run, watch: Watch) -> Ended:
     folder = log_path(run.pk).parent
     watch.stage("dataset")
-    dataset = datasets.read_once(folder, as_of=run.settings.get("as_of"))
+    dataset = dataset_files.read_once(folder, as_of=run.settings.get("as_of"))
     split = split_in_time(dataset)
     report = datasets.summary(split.whole, split.items, split.report, split.judgements)
     watch.figures.report = report | {"n_impressions": len(split.impressions)}
@@ -121,13 +122,13 @@ def _train(run: Run, watch: Watch) -> Ended:
     made = fitted(split, run.settings, folder, watch)
     _note(watch, ended_by=dict(made.ended_by), encoder={**_noted(watch)["encoder"], "hash": made.base_encoder})
     watch.check()
-    bench = Bench(dataset, split, build_state(split.past, split.items, at=split.test_start))
-    made, decision = _judge(run, bench, made, some, watch)
+    bench = Bench(dataset, split, split.state)
+    made, decision, instead = _judge(run, bench, made, some, watch)
     watch.check()
     watch.stage("publication")
     bundle = publish(dataset, made)
     _note(watch, bundle=bundle.name)
-    return _promote(bundle, decision, repeats=run.settings.get("like"))
+    return _promote(bundle, decision, instead, repeats=run.settings.get("like"))
 
 
 def _circumstances(run: Run, dataset: datasets.Dataset, data_hash: str) -> dict[str, Any]:
@@ -154,8 +155,13 @@ def _note(watch: Watch, **entries: Any) -> None:
     watch.figures.provenance = {**_noted(watch), **entries}
 
 
-def _judge(run: Run, bench: Bench, made: Fitted, some: list[evaluation.Case], watch: Watch) -> tuple[Fitted, Decision]:
-    """Guard search, compare with every competitor on lists, decide. May train once more, without tuning."""
+def _judge(
+    run: Run, bench: Bench, made: Fitted, some: list[evaluation.Case], watch: Watch
+) -> tuple[Fitted, Decision, Simple | None]:
+    """Guard search, compare with every competitor on lists, decide. May train once more, without tuning.
+
+    Where the ranker is refused, a simple competitor may be found that is to serve in the champion's place.
+    """
     watch.stage("evaluation")
     seed, least_cases = int(run.settings.get("seed", 0)), int(run.settings.get("least_cases", LEAST_CASES))
     champion = bundles.ensure_untrained()
@@ -178,10 +184,13 @@ def _judge(run: Run, bench: Bench, made: Fitted, some: list[evaluation.Case], wa
     rails = guardrails(bench, made, Judged(ours, theirs, results, some), search, seed=seed)
     evidence = Evidence(figures["n_cases"], evaluation.gains(results, seed=seed), rails)
     decision = decide(evidence, least_cases=least_cases)
+    instead = None
+    if decision.verdict == Run.Verdict.REFUSED:
+        instead = served_instead(bench, champion, theirs.served, results, some, folder=made.folder, seed=seed)
     watch.figures.metrics = {
         **figures,
         "champion": CHAMPION,
-        "served": decision.served,
+        "served": instead.name if instead else decision.served,
         "heads": head_figures(made.metrics),
         "encoder": encoder_figures(run.settings, made.metrics),
         "teacher": teacher_figures(made),
@@ -189,7 +198,7 @@ def _judge(run: Run, bench: Bench, made: Fitted, some: list[evaluation.Case], wa
         "guardrails": as_rows(rails),
         "rolling": rolling(bench.split, seconds=float(run.settings["minutes"]) * 60 * ROLLING_SHARE, seed=seed),
     }
-    return made, decision
+    return made, decision, instead
 
 
 def _guarded(
@@ -247,12 +256,15 @@ def _text_of(dataset: datasets.Dataset, row_of: dict[str, int], item: Item) -> s
     return None if row is None else dataset.items.texts[row]
 
 
-def _promote(bundle: Bundle, decision: Decision, *, repeats: int | None) -> Ended:
+def _promote(bundle: Bundle, decision: Decision, instead: Simple | None, *, repeats: int | None) -> Ended:
     """Carry the gate's word out. A repetition learns from the data of another day: it is looked at, never served."""
     if repeats is not None and decision.verdict == Run.Verdict.PROMOTED:
         reason = f"Not promoted, because it repeats run {repeats}. Of the model: {decision.reason}"
         decision = Decision(Run.Verdict.REFUSED, reason, decision.served)
     if decision.verdict != Run.Verdict.PROMOTED:
+        if instead is not None and repeats is None:
+            bundles.promote(instead.bundle)
+            return Ended(decision.verdict, f"{decision.reason.removesuffix(STAYS)}{instead.reason}", bundle)
         bundles.prune()
         return Ended(decision.verdict, decision.reason, bundle)
     bundles.promote(bundle)

@@ -10,13 +10,13 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 
-from recommender import datasets, knobs
+from recommender import dataset_files, datasets, knobs
 from recommender.exceptions import InsufficientData
 from recommender.ml import baselines, metrics
+from recommender.ml.artifacts import Artifacts
 from recommender.ml.reuse import Reusing
-from recommender.ml.train import Artifacts
 from recommender.models import Run
-from recommender.state import State, build_state
+from recommender.state import State
 from recommender.supervision import log_path
 from recommender.training import evaluation
 from recommender.training.fitting import knob_values, training_data, training_settings, turned
@@ -41,7 +41,7 @@ def tune(run: Run, watch: Watch) -> Ended:
     watch.shares = SHARES
     watch.stage("dataset")
     folder = log_path(run.pk).parent
-    split = validation_split(datasets.read_once(folder))
+    split = validation_split(dataset_files.read_once(folder))
     watch.figures.report = datasets.summary(split.whole, split.items, split.report, split.judgements)
     studies = Studies(run, data_hash=watch.figures.report["data_hash"])
     search = Search(run, split, watch, studies)
@@ -73,7 +73,7 @@ class Judge:
                 f"{LEAST_CASES} are needed to tune. The settings stay as they are."
             )
         self.split, self.n_cheap = split, max(LEAST_CASES, round(len(self.cases) * CHEAP_SHARE))
-        self.state: State = build_state(split.past, split.items, at=split.test_start)
+        self.state: State = split.state
 
     def cheap(self, score: baselines.Scorer) -> list[float]:
         """The scores of the first cases."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recommender import bundles, datasets
-from recommender.ml.train import Silent
+from recommender.ml.plan import Silent
 from recommender.models import Bundle
 from recommender.training.fitting import Watching, fitted
 from recommender.training.split import untested

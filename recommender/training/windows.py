@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from recommender.ml import baselines, competitors
-from recommender.ml.train import until
+from recommender.ml.plan import until
 from recommender.state import build_state
 from recommender.training import evaluation
 from recommender.training.split import Split

@@ -1,0 +1,103 @@
+"""What the stages of a run made, and what it computes as the server will."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from recommender.exceptions import RunError
+from recommender.head import Head
+from recommender.heads import Heads
+from recommender.ml import context
+from recommender.ml.adapters import AdapterWeights
+from recommender.ml.context import Context
+from recommender.ml.encoder import Encoder
+from recommender.ml.forest import Forest
+from recommender.ml.graded import Taught
+from recommender.ml.multitask import Fitted
+from recommender.sequence import decayed_mean
+from recommender.types import (
+    FloatArray,
+    ItemTable,
+    Profile,
+)
+
+
+@dataclass(slots=True)
+class Artifacts:
+    """What a run made; a stage that was skipped leaves None.
+
+    text_vectors (n_items, d) float32 of unit length; delta (n_items, d) float32. untuned_on_grades: the encoder's
+    weights before it saw a judgement, for whoever has to judge queries that an encoder has not seen. taught: what a
+    teacher told it. skipped: stages that were not worth their time, with the reason in words. base_encoder: fingerprint
+    before any training. ended_by: by stage, a word of `pace`.
+    """
+
+    encoder: Encoder
+    items: ItemTable
+    text_vectors: FloatArray
+    untuned_on_grades: dict[str, Tensor] | None = None
+    taught: Taught | None = None
+    adapter: AdapterWeights | None = None
+    context: Context | None = None
+    delta: FloatArray | None = None
+    head: Head | None = None
+    baseline: Head | None = None
+    forest: Forest | None = None
+    shown: Fitted | None = None
+    n_context_epochs: int = 0
+    thresholds: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    base_encoder: str = ""
+    ended_by: dict[str, str] = field(default_factory=dict)
+    query_vectors: dict[str, FloatArray] = field(default_factory=dict, repr=False)
+
+    @property
+    def item_vectors(self) -> FloatArray:
+        """norm(E + δ) of every item."""
+        return moved(self.text_vectors, self.delta)
+
+    @property
+    def heads(self) -> Heads | None:
+        """What was learned from lists that were shown."""
+        return None if self.shown is None else self.shown.heads
+
+    def probabilities(self, rows: FloatArray) -> FloatArray:
+        """Return (n,) float32 as the server will: by head and trees; rows (n, f). Needs a head."""
+        if self.head is None:
+            raise RunError("No head was trained: there are no probabilities.")
+        if self.heads is not None and (order := self.heads.order(rows)) is not None:
+            return order
+        if self.forest is None:
+            return self.head.calibrate(self.head.logits(rows))
+        return self.forest.mixture.calibrate(self.forest.scores(self.head, rows))
+
+    def encode_query(self, query: str) -> FloatArray:
+        """Return (d,) of a query in a history, as the server asks for it; each is encoded once."""
+        key = " ".join(query.casefold().split())
+        if key not in self.query_vectors:
+            self.query_vectors[key] = self.encoder.encode([key])[0]
+        return self.query_vectors[key]
+
+    def context_vector(self, profile: Profile) -> FloatArray:
+        """Return (d,) for one profile; without a context model the decayed mean."""
+        return context_of(self, profile, self.item_vectors)
+
+
+def moved(text_vectors: FloatArray, delta: FloatArray | None) -> FloatArray:
+    """Return norm(E + δ)."""
+    if delta is None:
+        return text_vectors
+    total = text_vectors + delta
+    return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def context_of(made: Artifacts, profile: Profile, vectors: FloatArray) -> FloatArray:
+    if made.context is not None:
+        return context.context_vector(made.context, profile, vectors, encode_query=made.encode_query)
+    told, read, used = context.event_vectors(profile, vectors, made.encode_query)
+    return decayed_mean(read, told.weight[used])

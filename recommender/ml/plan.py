@@ -1,0 +1,164 @@
+"""What a run learns from, its knobs, who watches it, and the moments at which each stage learns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from recommender.ml import loop, mlm
+from recommender.ml.adapters import AdapterSettings
+from recommender.ml.context import ContextSettings
+from recommender.ml.contrastive import TuneSettings
+from recommender.ml.examples import days
+from recommender.ml.forest import ForestSettings
+from recommender.ml.graded import GradedSettings
+from recommender.ml.head import HeadSettings
+from recommender.ml.multitask import MultitaskSettings
+from recommender.ml.teacher import TeacherSettings
+from recommender.state import DAY_SECONDS
+from recommender.types import (
+    Adaptation,
+    Impressions,
+    Interactions,
+    ItemTable,
+    Judgements,
+    Teaching,
+    Tuning,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Behaviour over one catalogue. Nothing at or after `train_end` is learned from; [test_start, test_end) judges."""
+
+    interactions: Interactions
+    items: ItemTable
+    train_end: float
+    test_start: float
+    test_end: float
+    judgements: Judgements | None = None
+    impressions: Impressions = field(default_factory=Impressions.none)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """The knobs of one run. `minutes` is shared out to the stages; the least counts skip a stage on thin evidence.
+
+    The head learns what follows within `horizon_days` of `n_cutoffs` moments, `step_days` apart (half a horizon).
+    """
+
+    minutes: float = 3.0
+    seed: int = 0
+    encoder: str = ""
+    horizon_days: float = 30.0
+    step_days: float | None = None
+    n_cutoffs: int = 4
+    lists_per_cutoff: int = 700
+    n_threads: int | None = None
+    adaptation: Adaptation = Adaptation.AUTO
+    mask: mlm.MaskSettings = field(default_factory=mlm.MaskSettings)
+    tuning: Tuning = Tuning.FULL
+    tune: TuneSettings = field(default_factory=TuneSettings)
+    adapter: AdapterSettings = field(default_factory=AdapterSettings)
+    context: ContextSettings = field(default_factory=ContextSettings)
+    head: HeadSettings = field(default_factory=HeadSettings)
+    graded: GradedSettings = field(default_factory=GradedSettings)
+    teaching: Teaching = Teaching.OFF
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    forest: ForestSettings = field(default_factory=ForestSettings)
+    multitask: MultitaskSettings = field(default_factory=MultitaskSettings)
+    least_pairs: int = 500
+    least_examples: int = 200
+    least_lists: int = 50
+    least_judgements: int = 500
+    least_judgements_for_teacher: int = 20_000
+    least_impressions: int = 1_000
+    adaptation_share: float = 0.08
+    adaptation_tolerance: float = 0.01
+    tune_share: float = 0.22
+    context_share: float = 0.13
+    graded_share: float = 0.3
+    fold_share: float = 0.15
+    teacher_share: float = 0.3
+    checkpoint_dir: Path | None = None
+
+
+class Progress(Protocol):
+    """Who watches a run."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+
+    def step(self, done: int, total: int, loss: float) -> None:
+        """A step of the stage is taken."""
+
+    def metric(self, name: str, value: float) -> None:
+        """A number is known."""
+
+    def should_stop(self) -> bool:
+        """Whether the run is to end early; asked at every step."""
+
+
+class Silent:
+    """A `Progress` that nobody watches."""
+
+    def stage(self, name: str) -> None: ...
+
+    def step(self, done: int, total: int, loss: float) -> None: ...
+
+    def metric(self, name: str, value: float) -> None: ...
+
+    def should_stop(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Cutoffs:
+    """Moments of a run: encoder and context learn before `behaviour_end`, the head at `head`, then validation."""
+
+    behaviour_end: float
+    head: tuple[float, ...]
+    validation: float
+    horizon_days: float
+
+
+def plan(data: TrainingData, settings: TrainingSettings) -> Cutoffs:
+    """Lay the moments of the head half a horizon apart before the validation window; short pasts shorten both.
+
+    `step_days` sets another distance.
+    """
+    known = data.interactions.time[data.interactions.time < data.train_end]
+    span = (data.train_end - float(known[0])) / DAY_SECONDS if len(known) else 0.0
+    horizon = min(settings.horizon_days, span / 5)
+    validation = data.train_end - days(horizon)
+    step = settings.step_days or horizon / 2
+    head = tuple(validation - days(horizon + step * place) for place in reversed(range(settings.n_cutoffs)))
+    head = tuple(at for at in head if at > data.train_end - days(span * 0.7)) or head[-1:]
+    return Cutoffs(head[0], head, validation, horizon)
+
+
+def until(interactions: Interactions, at: float) -> Interactions:
+    """Return the events with time < `at`."""
+    n = int(np.searchsorted(interactions.time, at, side="left"))
+    return replace(interactions, **{name: column[:n] for name, column in interactions.columns().items()})
+
+
+def box_of(settings: TrainingSettings, progress: Progress, *, share: float) -> loop.Box:
+    """The limits and watchers of one stage that takes this share of a run's minutes."""
+    return loop.Box(
+        settings.minutes * share, settings.seed, progress.step, progress.should_stop, settings.checkpoint_dir
+    )
+
+
+@contextmanager
+def timed(name: str, seconds: dict[str, float], progress: Progress) -> Iterator[None]:
+    progress.stage(name)
+    started = time.monotonic()
+    yield
+    seconds[name] = round(seconds.get(name, 0.0) + time.monotonic() - started, 1)

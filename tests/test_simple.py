@@ -1,0 +1,111 @@
+"""A simple competitor that wins serves as a bundle of its own; one that does not, changes nothing."""
+
+import datetime as dt
+
+import numpy as np
+import pytest
+
+from recommender import bundles, datasets, pipeline, serving, vectors
+from recommender.features import FEATURE_NAMES, features
+from recommender.ml import baselines
+from recommender.ml.examples import Histories
+from recommender.models import Run
+from recommender.state import build_state
+from recommender.training import evaluation, simple, stages
+from recommender.training.bench import Bench
+from recommender.training.gate import CHAMPION, STAYS, Decision
+from recommender.training.split import split_in_time
+from recommender.types import Context, Request, Rung, Slot
+from tests import planted
+
+
+@pytest.fixture(scope="module")
+def split():
+    return split_in_time(planted.dataset())
+
+
+@pytest.mark.parametrize(("name", "least"), [("own_frequency", 0.95), ("popularity", 0.95), ("item_knn", 0.7)])
+def test_head_orders_as_the_competitor_whose_name_it_has(split, name, least):
+    head = simple.simple_head(name, split)
+    assert head is not None
+    scorer = {
+        "own_frequency": baselines.own_frequency, "item_knn": baselines.item_knn, "popularity": baselines.popularity(),
+    }[name]  # fmt: skip
+    state = build_state(split.past, split.items, at=split.test_start)
+    everything, histories = np.arange(len(split.items), dtype=np.int32), Histories(split.past)
+    agreed = []
+    for visitor in range(20):
+        profile = histories.profile(visitor, at=split.test_start)
+        rows = features(profile, everything, state, split.items)
+        ours, theirs = head.calibrate(head.logits(rows)), scorer(profile, state, split.items)
+        agreed.append(len(set(np.argsort(-ours)[:5].tolist()) & set(np.argsort(-theirs)[:5].tolist())) / 5)
+    assert np.mean(agreed) > least  # the past fades in the feature of item-kNN, and does not in the competitor
+    used = {feature for feature, weight in zip(FEATURE_NAMES, head.linear.tolist(), strict=True) if weight}
+    assert used == set(simple.HEADS[name]) == set(head.seen)
+
+
+@pytest.fixture
+def bench(live_demo_shop, settings):
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "scratch"}
+    dataset = datasets.read_dataset()
+    split = split_in_time(dataset)
+    return Bench(dataset, split, split.state)
+
+
+def judged(bench, champion_knows):
+    """Results in which own frequency has its real lists, and the champion knows everything or nothing."""
+    cases = evaluation.cases(bench.split, most=50, seed=0)
+    make = evaluation.scored(baselines.own_frequency, bench.state, bench.split.items)
+    results = evaluation.Results(
+        {scope: [] for scope in evaluation.SCOPES},
+        {scope: {CHAMPION: [], "own_frequency": []} for scope in evaluation.SCOPES},
+    )
+    for case in cases:
+        for scope in evaluation.SCOPES:
+            if truth := case.wanted(scope):
+                results.truths[scope].append(truth)
+                results.lists[scope][CHAMPION].append(sorted(truth) if champion_knows else [])
+                results.lists[scope]["own_frequency"].append(make(case, scope))
+    return results, cases
+
+
+def served(bench, tmp_path, *, champion_knows):
+    champion = bundles.ensure_untrained()
+    vectors.encode_missing(champion.name)
+    theirs = bench.of_bundle(champion)
+    results, cases = judged(bench, champion_knows)
+    return simple.served_instead(bench, champion, theirs, results, cases, folder=tmp_path, seed=0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_winner_is_judged_as_it_will_serve_and_serves(bench, tmp_path):
+    found = served(bench, tmp_path, champion_knows=False)
+    assert found is not None
+    assert found.name == "own_frequency"
+    assert "what the shopper buys most serves" in found.reason
+    ended = stages._promote(
+        bundles.untrained(), Decision(Run.Verdict.REFUSED, f"Not promoted: so. {STAYS}", CHAMPION), found, repeats=None
+    )
+    assert ended.verdict == Run.Verdict.REFUSED
+    assert STAYS not in ended.reason
+    assert bundles.champion() == found.bundle
+    now = serving.reload()
+    assert now.rung == Rung.CHAMPION
+    case = max(evaluation.cases(bench.split, most=50, seed=0), key=lambda case: len(case.own))
+    request = Request(Slot.HOME, Context(dt.datetime.now(dt.UTC)), history=case.request.history, limit=5)
+    first = [now.shelf.index[entry.item_id] for entry in pipeline.rank(request, served=now).entries]
+    assert set(first[:1]) <= set(case.own.tolist())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_champion_that_nothing_simple_beats_stays(bench, tmp_path):
+    assert served(bench, tmp_path, champion_knows=True) is None
+    assert bundles.champion() == bundles.untrained()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_repetition_of_a_run_lets_nothing_serve(bench, tmp_path):
+    found = served(bench, tmp_path, champion_knows=False)
+    refused = Decision(Run.Verdict.REFUSED, f"Not promoted: so. {STAYS}", CHAMPION)
+    stages._promote(bundles.untrained(), refused, found, repeats=1)
+    assert bundles.champion() == bundles.untrained()
