@@ -9,6 +9,7 @@ import math
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from django.db import models, transaction
@@ -169,10 +170,10 @@ def record_page(
 def record_rows(label: str, pks: Iterable[Any], *, using: str | None = None) -> None:
     """Record rows of a tracked model when the transaction commits: for what was written without `post_save`.
 
-    What is recorded already stays once. No query before the commit.
+    What is recorded already stays once. A lazy queryset of keys is read after the response; no query before it.
     """
     for rows in _rows_of(label):
-        _follow(rows, list(pks), using)
+        _follow(rows, pks, using)
 
 
 def connect() -> None:
@@ -319,30 +320,30 @@ def _rows_of(label: str) -> list[OrderRows]:
     return [rows for (known, _), rows in _rows.items() if known == label.lower()]
 
 
-def _follow(rows: OrderRows, pks: list[Any], using: str | None) -> None:
+def _follow(rows: OrderRows, pks: Iterable[Any], using: str | None) -> None:
     request = capture.current_request.get()
     transaction.on_commit(lambda: _on_commit(rows, pks, request), using=using, robust=True)
 
 
-def _on_commit(rows: OrderRows, pks: list[Any], request: HttpRequest | None) -> None:
+def _on_commit(rows: OrderRows, pks: Iterable[Any], request: HttpRequest | None) -> None:
     """Keep saved rows for the end of their request; store them now where no response will follow."""
     if request is not None and capture.current_request.get() is request:
-        pending: dict[OrderRows, set[Any]] = vars(request).setdefault("recommender_rows", {})
+        pending: dict[OrderRows, list[Iterable[Any]]] = vars(request).setdefault("recommender_rows", {})
         if rows not in pending:
-            pending[rows] = set()
-            capture.record_later(request, lambda shopper: _saved(rows, pending.pop(rows), shopper))
-        pending[rows].update(pks)
+            pending[rows] = []
+            capture.record_later(request, lambda shopper: _saved(rows, chain(*pending.pop(rows)), shopper))
+        pending[rows].append(pks)
         return
     try:
         capture.ingest(_saved(rows, pks, None))
     except Exception:  # the shop's order is placed and must stay so
         capture.counts["failed"] += 1
-        logger.exception("rows %s of %s were not recorded; recommender_reconcile will find them", pks, rows.label)
+        logger.exception("rows of %s were not recorded; recommender_reconcile will find them", rows.label)
 
 
 def _saved(rows: OrderRows, pks: Iterable[Any], shopper: Shopper | None) -> list[EventDraft]:
     """The events of rows just saved. One query."""
-    drafts = [rows.draft(row) for row in rows.objects().filter(pk__in=pks)]
+    drafts = [rows.draft(row) for row in rows.objects().filter(pk__in=set(pks))]
     return [_of_visitor(draft, shopper) for draft in drafts] if shopper is not None else drafts
 
 
