@@ -24,8 +24,9 @@ def blocks(text: str) -> list[tuple[str, str]]:
 
 
 def commands(text: str) -> list[str]:
-    """The commands of the page's `sh` blocks."""
-    return [line for block in re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S) for line in block.splitlines()]
+    """What the page's `sh` blocks give to `python manage.py`."""
+    scripts = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
+    return [line.removeprefix("python manage.py ") for script in scripts for line in script.splitlines()]
 
 
 def needed(text: str) -> str:
@@ -34,13 +35,18 @@ def needed(text: str) -> str:
 
 
 def open_shop(folder: Path, text: str) -> Path:
-    """Copy the shop as its owner has it and apply the blocks: Python at the end of its file, a template as a file."""
+    """Copy the shop as its owner has it, and apply the blocks of the text."""
     shutil.copytree(SHOP, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    apply(text, folder)
+    return folder
+
+
+def apply(text: str, folder: Path) -> None:
+    """Write each block at the end of the file that it names."""
     for path, code in blocks(text):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         with (folder / path).open("a") as file:
             file.write(code)
-    return folder
 
 
 def run(python: str | Path, *arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

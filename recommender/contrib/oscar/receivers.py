@@ -81,7 +81,7 @@ def on_search(*, sender: Any, query: str, **_: Any) -> None:
 @_harmless
 def on_addition(*, product: Any, request: Any, **_: Any) -> None:
     """`basket_addition` comes when the line is saved, and does not say how many: the form does."""
-    quantity = request.POST.get("quantity")
+    quantity = getattr(request, "data", request.POST).get("quantity")
     statuses = tuple(SHOWN | ACTED)
     record_page(
         request, EventType.ADD_TO_CART, item_id=item_id_of(product), quantity=quantity, statuses=statuses
