@@ -78,7 +78,7 @@ def test_wheel_hides_the_sources(installed: Path, tmp_path: Path) -> None:
 
 
 def test_page_leads_a_fresh_shop_from_the_wheel_to_an_order(installed: Path, tmp_path: Path) -> None:
-    """One test, because the tables of Oscar take a minute: stock and an order of the past, then the page, then walks."""
+    """One test, because Oscar's tables take a minute: stock and an order of the past, the page, then walks."""
     shop = open_shop(tmp_path / "shop", "")
     manage(installed, shop, "migrate")
     drive(installed, shop, "from myshop.stock import fill; fill(); past_order()")
