@@ -26,8 +26,8 @@ from recommender.rules import ACTED, SHOWN, PageRule, drafts_of, note_json, page
 from recommender.types import EventType
 
 __all__ = [
-    "Constant", "OrderRows", "PageRule", "ReconcileReport", "connect", "page", "page_source", "reconcile",
-    "record_page", "record_rows", "track_pages", "track_rows", "tracked_pages", "tracked_rows",
+    "ACTED", "SHOWN", "Constant", "OrderRows", "PageRule", "ReconcileReport", "connect", "page", "page_source",
+    "reconcile", "record_page", "record_rows", "track_pages", "track_rows", "tracked_pages", "tracked_rows",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -126,10 +126,10 @@ def record_page(
 def record_rows(label: str, pks: Iterable[Any], *, using: str | None = None) -> None:
     """Record rows of a tracked model when the transaction commits: for what was written without `post_save`.
 
-    What is recorded already stays once. No query before the commit.
+    What is recorded already stays once. A lazy queryset of keys is read after the response; no query before it.
     """
     for rows in _rows_of(label):
-        _follow(rows, list(pks), using)
+        _follow(rows, pks, using)
 
 
 def connect() -> None:

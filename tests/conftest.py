@@ -25,6 +25,7 @@ from django.utils import timezone
 from tests import environment
 
 ROOT = Path(__file__).resolve().parent.parent
+collect_ignore = ["oscar_shop"]  # its tests run under settings of their own: see test_oscar.py
 IN_CI = os.environ.get("CI") == "true"
 N_CUSTOMERS = 30
 WORKER_START_SECONDS = 60
