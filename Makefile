@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= ml,demo,postgres,dev
+EXTRAS ?= ml,demo,postgres,oscar,dev
 # Set JOBS=0 for one process.
 JOBS ?= 2
 PYTEST_ARGS ?=

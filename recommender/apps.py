@@ -1,5 +1,7 @@
 """Start-up: register the system checks, follow saves, find every `recommendations.py`."""
 
+from importlib.util import find_spec
+
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
@@ -11,10 +13,13 @@ class RecommenderConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from recommender import checks, identity, sync, tasks
+        from recommender import checks, identity, sync
 
         checks.register()
         sync.connect()
         identity.connect()
-        tasks.connect()
+        if find_spec("celery") is not None:  # without it pages are served and recorded; nothing is trained
+            from recommender import tasks
+
+            tasks.connect()
         autodiscover_modules("recommendations")

@@ -5,22 +5,21 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import logging
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
 from django.apps import apps
-from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist
+from django.conf import settings
 from django.db import models
-from django.utils import timezone
-from django.utils.html import strip_tags
 
-from recommender import conf
+from recommender import conf, guesses, values
 from recommender.exceptions import ConfigurationError
+from recommender.paths import follow, foreign_keys, many_to_many, models_on, path_fault
 from recommender.types import Live
+from recommender.values import moment
 
 logger = logging.getLogger(__name__)
 
@@ -65,25 +64,33 @@ class Catalog:
     """Each attribute is a dotted path, a `Constant` or a method that takes the object, as in Django's `Sitemap`.
 
     A path is followed through attributes and foreign keys; what it ends in is called if it is callable; it ends in
-    None where a link of it is None. `attributes` maps names to paths. `first_seen` is when the object came into the
-    shop; without it, when it was first synced. `updated` names the model's own "last changed"
-    field, if it has one: the incremental sync then reads only what changed.
+    None where a link of it is None. What is left out is guessed from the model's field names; `Constant(None)` says
+    that there is none. A method `prepare_<attribute>(obj)` replaces the value of an attribute.
+
+    `attributes` maps names to paths. `first_seen` is when the object came into the shop; without it, when it was first
+    synced. `updated` names the model's own "last changed" field, if it has one: the incremental sync then reads only
+    what changed. `group` leads to what variants have in common, `related` maps labels of other models to the look-up
+    from this one to them, `languages` are those that the text is read in, `sites` leads to `django.contrib.sites`.
     """
 
     id: Any = None
-    title: Any = "title"
+    title: Any = None
     text: Any = None
     category: Any = None
     brand: Any = None
     price: Any = None
     currency: Any = None
-    url: Any = "get_absolute_url"
+    url: Any = None
     image: Any = None
     available: Any = Constant(True)
-    active: Any = Constant(True)
+    active: Any = None
     first_seen: Any = None
     attributes: Mapping[str, Any] = {}
     updated: str = ""
+    group: Any = None
+    related: Mapping[str, str] = {}
+    languages: Sequence[str] = ()
+    sites: str = ""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -100,41 +107,109 @@ class Catalog:
             ) from error
 
     def queryset(self) -> models.QuerySet[Any]:
-        """The objects that may become items. Foreign keys in paths are joined, so that no object costs a query."""
+        """The objects that may become items, of each group of variants one; what paths lead through is joined."""
         queryset = self.model._default_manager.all()
-        joins = self._joins()
-        return queryset.select_related(*joins) if joins else queryset
+        if self._groups_by_column:
+            queryset = guesses.first_of_groups(queryset, _lookup(self.group))
+        joins = set(self._reads(foreign_keys))
+        if isinstance(self.group, str) and not self._groups_by_column:
+            joins.add(_lookup(self.group))
+        return queryset.select_related(*sorted(joins)) if joins else queryset
+
+    def should_index(self, obj: Any) -> bool:
+        """May the object be an item at all? Override it where `queryset()` cannot tell."""
+        return True
+
+    def is_item(self, obj: Any) -> bool:
+        """Is the object an item of its own, and not a variant of another?"""
+        head = self._head(obj)
+        return (not isinstance(head, models.Model) or head.pk == obj.pk) and self.should_index(obj)
+
+    def declared(self, name: str) -> Any:
+        """An attribute as it is declared, or guessed from the model where it is left out."""
+        declared = getattr(self, name)
+        if declared is None:
+            return self._guessed.get(name, Constant(True) if name == "active" else None)
+        return declared
+
+    def objects(self, object_ids: Collection[str]) -> Iterable[Any]:
+        """The objects of a list that is being shown; those that left the queryset, or are of another site than
+        `SITE_ID`, are missing. One query."""
+        site_id = getattr(settings, "SITE_ID", None)
+        site = {_lookup(self.sites): site_id} if self.sites and site_id else {}
+        return self.queryset().filter(pk__in=list(object_ids), **site)
+
+    def changed_since(self, at: dt.datetime) -> models.QuerySet[Any]:
+        """The objects that changed at or after a moment; all where no `updated` field tells."""
+        objects = self.queryset()
+        return objects.filter(**{f"{self.updated.replace('.', '__')}__gte": at}) if self.updated else objects
 
     def value(self, name: str, obj: Any) -> Any:
         """One attribute of one object."""
-        declared = getattr(self, name)
-        return self._resolve(declared, obj)
+        prepare = getattr(self, f"prepare_{name}", None)
+        return self._resolve(self.declared(name), obj) if prepare is None else prepare(obj)
 
     def item_id(self, obj: Any) -> str:
-        """The opaque id of an object: `product:12` unless `id` says otherwise."""
-        if self.id is None:
-            return f"{self.model._meta.model_name}:{obj.pk}"
-        return str(self.value("id", obj))
+        """The opaque id of an object: `product:12` unless `id` says otherwise; of a variant that of its group."""
+        head = self._head(obj)
+        if isinstance(head, models.Model) and head.pk != obj.pk:
+            return (catalog_of(head) or self).item_id(head)
+        if self.id is not None:
+            return str(self.value("id", obj))
+        is_group = head not in (None, "") and not isinstance(head, models.Model)
+        return f"{self.model._meta.model_name}:{head if is_group else obj.pk}"
+
+    def items_about(self, obj: Any) -> models.QuerySet[Any]:
+        """The objects to read again when this one was saved: itself, or the one that stands for its group."""
+        head = self._head(obj)
+        if isinstance(head, models.Model):
+            return (catalog_of(head) or self).queryset().filter(pk=head.pk)
+        if self._groups_by_column and head not in (None, ""):
+            return self.queryset().filter(**{_lookup(self.group): head})
+        return self.queryset().filter(pk=obj.pk)
+
+    @cached_property
+    def prefetched(self) -> list[str]:
+        """What a sync fetches for many objects at once: a card on a page shows no category, and does without."""
+        return self._reads(many_to_many)
+
+    @cached_property
+    def watched(self) -> dict[str, list[str]]:
+        """The look-ups that lead to a model whose change is a change of items, by its label in lower case."""
+        found: dict[str, list[str]] = {}
+        for path in self._paths():
+            for lookup, model in models_on(self.model, path).items():
+                found.setdefault(model._meta.label_lower, []).append(lookup)
+        for label, lookup in self.related.items():
+            found.setdefault(label.lower(), []).append(_lookup(lookup))
+        return {label: list(dict.fromkeys(lookups)) for label, lookups in found.items()}
 
     def facts(self, obj: Any) -> ItemFacts:
         """Everything about one object. Raises `ConfigurationError` where the id is empty or too long."""
+        with values.in_language(obj, self.languages[0] if self.languages else ""):
+            return self._facts(obj)
+
+    def _facts(self, obj: Any) -> ItemFacts:
         item_id = self.item_id(obj)
-        if not item_id or len(item_id) > MAX_ID_LENGTH:
-            raise ConfigurationError(f"The id {item_id[:40]!r} must have 1 to {MAX_ID_LENGTH} characters.")
-        title = _plain(self.value("title", obj), MAX_TITLE_LENGTH)
+        for key in (item_id, str(obj.pk)):
+            if not key or len(key) > MAX_ID_LENGTH or "\x00" in key:
+                raise ConfigurationError(
+                    f"The id {key[:40]!r} must have 1 to {MAX_ID_LENGTH} characters, none of them NUL."
+                )
+        title = values.plain(self.value("title", obj), MAX_TITLE_LENGTH)
         text = self._text(obj, title)
         return ItemFacts(
             item_id=item_id,
             object_id=str(obj.pk),
             title=title,
             text=text,
-            category=_plain(self.value("category", obj), 255),
-            brand=_plain(self.value("brand", obj), 255),
-            price=_price(self.value("price", obj)),
-            currency=_plain(self.value("currency", obj), 3),
-            url=_link(self.value("url", obj)),
-            image=_link(self.value("image", obj)),
-            attributes={name: _plain(self._resolve(path, obj), 255) for name, path in self.attributes.items()},
+            category=values.plain(values.name(self.value("category", obj)), 255),
+            brand=values.plain(values.name(self.value("brand", obj)), 255),
+            price=values.price(self.value("price", obj)),
+            currency=values.plain(self.value("currency", obj), 3),
+            url=values.link(self.value("url", obj)),
+            image=values.link(self.value("image", obj)),
+            attributes={name: values.plain(self._resolve(path, obj), 255) for name, path in self.attributes.items()},
             is_available=bool(self.value("available", obj)),
             is_active=bool(self.value("active", obj)),
             text_hash=text_hash(text),
@@ -143,36 +218,38 @@ class Catalog:
 
     def live(self, obj: Any) -> Live | None:
         """What a card shows of an object now; None where the shop hides it."""
-        if not self.value("active", obj):
+        if not self.value("active", obj) or not self.should_index(obj):
             return None
         return Live(
-            title=_plain(self.value("title", obj), MAX_TITLE_LENGTH),
-            url=_link(self.value("url", obj)),
-            image=_link(self.value("image", obj)),
-            price=_price(self.value("price", obj)),
-            currency=_plain(self.value("currency", obj), 3),
+            title=values.plain(self.value("title", obj), MAX_TITLE_LENGTH),
+            url=values.link(self.value("url", obj)),
+            image=values.link(self.value("image", obj)),
+            price=values.price(self.value("price", obj)),
+            currency=values.plain(self.value("currency", obj), 3),
             available=bool(self.value("available", obj)),
             object=obj,
         )
 
     def faults(self) -> list[tuple[str, str]]:
         """`(attribute, message)` of every declared name or path that the model does not have."""
+        name_of = type(self).__name__
         faults = [
-            (
-                name,
-                f"{type(self).__name__}.{name} is not an attribute of a Catalog. {conf.closest(name, _declarable())}",
-            )
-            for name in vars(type(self))
-            if not name.startswith("_") and name not in _declarable() and not callable(getattr(type(self), name))
+            (name, f"{name_of}.{name} is not an attribute of a Catalog. {conf.closest(name, _declarable())}")
+            for name, value in vars(type(self)).items()
+            if not name.startswith("_") and name not in _declarable() and _is_misspelt(name, value)
         ]
-        paths = {name: getattr(self, name) for name in ATTRIBUTES} | {
+        paths = {name: self.declared(name) for name in ATTRIBUTES} | {
             f"attributes[{name!r}]": path for name, path in self.attributes.items()
         }
-        if self.updated:
-            paths["updated"] = self.updated
+        paths |= {name: path for name in ("updated", "group", "sites") if (path := getattr(self, name))}
+        paths |= {f"related[{label!r}]": path for label, path in self.related.items()}
         for name, path in paths.items():
             if isinstance(path, str) and (message := path_fault(self.model, path)):
-                faults.append((name, f"{type(self).__name__}.{name} = {path!r}: {message}"))
+                faults.append((name, f"{name_of}.{name} = {path!r}: {message}"))
+        known = [model._meta.label for model in apps.get_models()]
+        for label in self.related:
+            if label.lower() not in {one.lower() for one in known}:
+                faults.append(("related", f"{name_of}.related names no model {label!r}. {conf.closest(label, known)}"))
         return faults
 
     def _resolve(self, declared: Any, obj: Any) -> Any:
@@ -183,17 +260,40 @@ class Catalog:
         return declared(obj) if callable(declared) else declared
 
     def _text(self, obj: Any, title: str) -> str:
-        if self.text is not None:
-            return _plain(self.value("text", obj), MAX_TEXT_LENGTH)
-        parts = [title, *(_plain(self.value(name, obj), 255) for name in ("brand", "category"))]
+        """What is read of an object: once in each language, one after the other."""
+        texts = [self._text_as_it_is(obj, title)]
+        for language in self.languages[1:]:
+            with values.in_language(obj, language):
+                texts.append(self._text_as_it_is(obj, values.plain(self.value("title", obj), MAX_TITLE_LENGTH)))
+        return " . ".join(text for text in dict.fromkeys(texts) if text)[:MAX_TEXT_LENGTH].strip()
+
+    def _text_as_it_is(self, obj: Any, title: str) -> str:
+        if self.text is not None or hasattr(self, "prepare_text"):
+            return values.plain(self.value("text", obj), MAX_TEXT_LENGTH)
+        parts = [title, *(values.plain(values.name(self.value(name, obj)), 255) for name in ("brand", "category"))]
         return " . ".join(part for part in parts if part)
 
-    def _joins(self) -> list[str]:
-        joins = set()
-        for declared in (*(getattr(self, name) for name in ATTRIBUTES), *self.attributes.values()):
-            if isinstance(declared, str) and (join := foreign_keys(self.model, declared)):
-                joins.add(join)
-        return sorted(joins)
+    @cached_property
+    def _guessed(self) -> dict[str, Any]:
+        return guesses.guessed(self.model)
+
+    def _head(self, obj: Any) -> Any:
+        """What the variants of one item have in common: the object of the item, or the value of a column."""
+        return None if self.group is None else self._resolve(self.group, obj)
+
+    @cached_property
+    def _groups_by_column(self) -> bool:
+        """Has the group no object of its own, so that the first shown variant stands for it?"""
+        if not isinstance(self.group, str):
+            return False
+        return foreign_keys(self.model, self.group) != _lookup(self.group)
+
+    def _paths(self) -> list[str]:
+        declared = (*(self.declared(name) for name in ATTRIBUTES), *self.attributes.values())
+        return [path for path in declared if isinstance(path, str)]
+
+    def _reads(self, part_of: Callable[[type[models.Model], str], str]) -> list[str]:
+        return sorted({part for path in self._paths() if (part := part_of(self.model, path))})
 
 
 _catalogs: dict[str, Catalog] = {}
@@ -262,7 +362,7 @@ def live_items(refs: Mapping[str, tuple[str, str]]) -> dict[str, Live]:
         if not wanted:
             continue
         unreadable: list[str] = []
-        for obj in catalog.queryset().filter(pk__in=list(wanted)):
+        for obj in catalog.objects(wanted):
             try:
                 live = catalog.live(obj)
             except Exception as error:  # the shop's own code: one bad object must not empty the list
@@ -280,91 +380,16 @@ def live_items(refs: Mapping[str, tuple[str, str]]) -> dict[str, Live]:
     return found
 
 
-def follow(obj: Any, path: str) -> Any:
-    """What a dotted path ends in; callables are called, None in the middle ends it."""
-    value = obj
-    for part in path.replace("__", ".").split("."):
-        if value is None:
-            return None
-        try:
-            value = value[part] if isinstance(value, Mapping) else getattr(value, part)
-        except (ObjectDoesNotExist, KeyError):
-            return None
-        if callable(value) and not isinstance(value, models.Manager):
-            value = value()
-    return value
-
-
 def _declarable() -> set[str]:
+    """What a subclass may define, methods of its own aside."""
     return {name for name in vars(Catalog) if not name.startswith("_")} | {"label"}
 
 
-def path_fault(model: type[models.Model], path: str) -> str:
-    current: type[models.Model] | None = model
-    for part in path.replace("__", ".").split("."):
-        if current is None:
-            return ""
-        names = [field.name for field in current._meta.get_fields()]
-        try:
-            field = current._meta.get_field(part)
-        except FieldDoesNotExist:
-            if hasattr(current, part):
-                return ""
-            public = [name for name in (*names, *dir(current)) if not name.startswith("_")]
-            return f"{current._meta.label} has no {part!r}. {conf.closest(part, public)}".strip()
-        related = getattr(field, "related_model", None)
-        current = related if isinstance(related, type) and issubclass(related, models.Model) else None
-    return ""
+def _is_misspelt(name: str, value: Any) -> bool:
+    """A method of the shop's own may have any name but that of a preparation of nothing."""
+    is_method = callable(value) or isinstance(value, staticmethod | classmethod | property)
+    return name.removeprefix("prepare_") not in ATTRIBUTES if name.startswith("prepare_") else not is_method
 
 
-def foreign_keys(model: type[models.Model], path: str) -> str:
-    """The part of a path that leads through forward foreign keys, as `select_related` wants it."""
-    joins: list[str] = []
-    current: type[models.Model] = model
-    for part in path.replace("__", ".").split("."):
-        try:
-            field = current._meta.get_field(part)
-        except FieldDoesNotExist:
-            break
-        if not isinstance(field, models.ForeignKey) or field.name != part:  # `user_id` is the column, not a join
-            break
-        joins.append(part)
-        current = field.related_model
-    return "__".join(joins)
-
-
-def _plain(value: Any, limit: int) -> str:
-    """Text without tags, control characters and runs of white space."""
-    if value is None:
-        return ""
-    text = str(value)[: limit * 4]
-    text = strip_tags(text) if "<" in text else text
-    text = text.replace("\x00", " ").encode("utf-8", "replace").decode()
-    return " ".join(text.split())[:limit].strip()
-
-
-def _price(value: Any) -> Decimal | None:
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    try:
-        price = Decimal(str(value)).quantize(Decimal("0.01"))
-    except InvalidOperation:
-        return None
-    return price if price.is_finite() and 0 <= price < Decimal(10) ** 12 else None
-
-
-def moment(value: Any) -> dt.datetime | None:
-    """A date or a naive time in the shop's time zone becomes aware."""
-    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
-        value = dt.datetime.combine(value, dt.time.min)
-    if not isinstance(value, dt.datetime):
-        return None
-    return timezone.make_aware(value) if timezone.is_naive(value) else value
-
-
-def _link(value: Any) -> str:
-    """A URL that fits its column; an image field without a file and an over-long URL are none."""
-    if not value:
-        return ""
-    link = str(getattr(value, "url", value))
-    return link if len(link) <= 500 else ""
+def _lookup(path: str) -> str:
+    return path.replace(".", "__")

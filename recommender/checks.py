@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.apps import AppConfig
@@ -15,6 +16,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from recommender import conf, tracking
 from recommender.catalog import Catalog, catalogs
 from recommender.exceptions import ConfigurationError
+from recommender.types import EventType
 
 MIDDLEWARE = "recommender.middleware.RecommenderMiddleware"
 CATALOG_EXAMPLE = """Write a recommendations.py in your shop's app:
@@ -24,6 +26,14 @@ class Products(Catalog):
 with `from recommender.catalog import Catalog, register` above it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A URL as it is written, and the names of its parts."""
+
+    text: str
+    kwargs: frozenset[str]
+
+
 def register() -> None:
     """Tell Django about the checks of this app."""
     for check in (check_settings, check_middleware, check_catalogs, check_tracking, check_databases):
@@ -31,7 +41,7 @@ def register() -> None:
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
-    """E001 to E004 and W008: the dict `RECOMMENDER`."""
+    """E001 to E004, E008 and W008: the dict `RECOMMENDER`, and times with their zone."""
     declared = getattr(settings, "RECOMMENDER", {})
     if not isinstance(declared, dict):
         return [
@@ -41,7 +51,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[ch
                 id="recommender.E002",
             )
         ]
-    return [*_unknown_names(), *_unusable_consent(), *_unusable_values()]
+    return [*_unknown_names(), *_unusable_consent(), *_unusable_values(), *_naive_times()]
 
 
 def check_middleware(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
@@ -80,8 +90,8 @@ def check_catalogs(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[ch
 
 
 def check_tracking(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
-    """E007 and W007: order rows and pages named in a `recommendations.py`."""
-    return [*_faulty_rows(), *_unknown_pages()]
+    """E007, W007, W009 and W010: order rows and pages named in a `recommendations.py`."""
+    return [*_faulty_rows(), *_page_warnings()]
 
 
 def check_databases(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
@@ -140,6 +150,15 @@ def _unusable_values() -> Iterator[checks.CheckMessage]:
             )
 
 
+def _naive_times() -> Iterator[checks.CheckMessage]:
+    if not settings.USE_TZ:
+        yield checks.Error(
+            "USE_TZ is False: events cannot be stored, because their times need a zone.",
+            hint="Set USE_TZ = True, Django's default; see 'Time zones' in Django's documentation on how to move.",
+            id="recommender.E008",
+        )
+
+
 def _unusable_tracking(tool: Any) -> Iterator[checks.CheckMessage]:
     if tool and tool not in conf.TRACKERS:
         yield checks.Error(
@@ -188,25 +207,67 @@ def _faulty_rows() -> Iterator[checks.CheckMessage]:
             yield checks.Error(message, hint=hint, obj=type(rows), id="recommender.E007")
 
 
-def _unknown_pages() -> Iterator[checks.CheckMessage]:
-    if not tracking.tracked_pages() or not getattr(settings, "ROOT_URLCONF", None):
+def named_routes() -> Iterator[tuple[str, Route]]:
+    """Every URL that has a name, with its namespace, as `reverse()` takes it."""
+    if getattr(settings, "ROOT_URLCONF", None):
+        yield from _named(get_resolver().url_patterns, "", Route("", frozenset()))
+
+
+def _named(patterns: Sequence[URLPattern | URLResolver], namespace: str, above: Route) -> Iterator[tuple[str, Route]]:
+    for pattern in patterns:
+        names = {*above.kwargs, *(pattern.default_args if isinstance(pattern, URLPattern) else pattern.default_kwargs)}
+        route = Route(f"{above.text}{pattern.pattern}", frozenset(names | _parts(pattern.pattern)))
+        if isinstance(pattern, URLResolver):
+            inner = f"{namespace}{pattern.namespace}:" if pattern.namespace else namespace
+            yield from _named(pattern.url_patterns, inner, route)
+        elif pattern.name:
+            yield namespace + pattern.name, route
+
+
+def _parts(pattern: Any) -> set[str]:
+    """The named parts of a path or of a regular expression."""
+    return {*getattr(pattern, "converters", ()), *pattern.regex.groupindex}
+
+
+def _page_warnings() -> Iterator[checks.CheckMessage]:
+    """W007, W009 and W010: rules for URLs that are gone, of parts that they lack, and two rules that count one page."""
+    rules = tracking.tracked_pages()
+    if not rules or not getattr(settings, "ROOT_URLCONF", None):
         return
-    known = set(_view_names(get_resolver().url_patterns))
-    for name in sorted({rule.view_name for rule in tracking.tracked_pages()} - known):
+    known: dict[str, set[str]] = {}
+    for name, route in named_routes():
+        known.setdefault(name, set()).update(route.kwargs)
+    for name in sorted({rule.view_name for rule in rules} - set(known)):
         yield checks.Warning(
             f"track_pages() names the page {name!r}, which no URL has: its events are never recorded.",
             hint=conf.closest(name, known) or "Name a URL as reverse() does, with its namespace.",
             id="recommender.W007",
         )
+    for rule in rules:
+        for part in sorted(rule.url_parts - known.get(rule.view_name, rule.url_parts)):
+            yield checks.Warning(
+                f"track_pages() reads 'kwargs.{part}' of the page {rule.view_name!r}, whose URL has no such part.",
+                hint=conf.closest(part, known[rule.view_name])
+                or f"Its URL has {', '.join(sorted(known[rule.view_name])) or 'no part at all'}.",
+                id="recommender.W009",
+            )
+    yield from _counted_twice(rules)
 
 
-def _view_names(patterns: Sequence[URLPattern | URLResolver], namespace: str = "") -> Iterator[str]:
-    for pattern in patterns:
-        if isinstance(pattern, URLResolver):
-            inner = f"{namespace}{pattern.namespace}:" if pattern.namespace else namespace
-            yield from _view_names(pattern.url_patterns, inner)
-        elif pattern.name:
-            yield namespace + pattern.name
+def _counted_twice(rules: Sequence[tracking.PageRule]) -> Iterator[checks.CheckMessage]:
+    for place, rule in enumerate(rules):
+        if any(rule.overlaps(other) for other in rules[:place]):
+            yield checks.Warning(
+                f"Two rules of track_pages() make the page {rule.view_name!r} a {rule.event.value}: it counts twice.",
+                hint="Keep one of them, or tell them apart by method or statuses.",
+                id="recommender.W010",
+            )
+        elif rule.event in (EventType.PURCHASE, EventType.REFUND) and tracking.tracked_rows():
+            yield checks.Warning(
+                f"The page {rule.view_name!r} is a {rule.event.value}, and order rows are tracked: it counts twice.",
+                hint="Remove the rule of the page: order rows are the truth about orders.",
+                id="recommender.W010",
+            )
 
 
 def _sqlite_warnings(alias: str, database: dict[str, Any]) -> Iterator[checks.CheckMessage]:

@@ -62,7 +62,7 @@ def finish(request: HttpRequest, response: HttpResponseBase) -> None:
     except Exception:
         _complain("finish", "a response left without its visitor's cookie")
     if "recommender_buffer" in vars(request):
-        response._resource_closers.append(lambda: _store(request))  # type: ignore[attr-defined]
+        response._resource_closers.append(_Storing(request))  # type: ignore[attr-defined]
 
 
 def _is_concerned(request: HttpRequest, response: HttpResponseBase) -> bool:
@@ -92,6 +92,7 @@ def _settle(request: HttpRequest, response: HttpResponseBase) -> None:
     if not shopper.gives_consent or _takes_consent_back(response):
         if shopper.cookie_key is not None and not _is_shared(response):
             identity.delete_cookie(response)
+            patch_vary_headers(response, ("Cookie",))  # Django's cache then keeps it from others
         return
     if "recommender_buffer" in vars(request) or shopper.is_fresh:
         _give_cookie(shopper, request, response)
@@ -135,8 +136,30 @@ def _cache_control(response: HttpResponseBase) -> list[str]:
     return [part.strip() for part in response.get("Cache-Control", "").split(",") if part.strip()]
 
 
+class _Storing:
+    """The closer. Django runs it after the last byte and before it closes old connections.
+
+    A cache that stands above us by mistake pickles the response: what it keeps stores nothing again.
+    """
+
+    def __init__(self, request: HttpRequest) -> None:
+        self.request = request
+
+    def __call__(self) -> None:
+        _store(self.request)
+
+    def __reduce__(self) -> tuple[type[_Stored], tuple[()]]:
+        return _Stored, ()
+
+
+class _Stored:
+    """What a cached response does at its end: nothing."""
+
+    def __call__(self) -> None:
+        """Store nothing."""
+
+
 def _store(request: HttpRequest) -> None:
-    """The closer. Django runs it after the last byte and before it closes old connections."""
     try:
         capture.flush(request)
     except Exception:

@@ -7,20 +7,25 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from django.db import models, transaction
-from django.db.models.signals import post_delete, post_save
+from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.utils import timezone
 
-from recommender.catalog import Catalog, ItemFacts, catalog_of, catalogs
+from recommender.catalog import Catalog, ItemFacts, catalog_for_label, catalog_of, catalogs
+from recommender.exceptions import ConfigurationError
 from recommender.models import Item
 from recommender.signals import items_changed
 
 logger = logging.getLogger(__name__)
 
 MAX_FAILURES_KEPT = 20
+MAX_FOLLOWED = 500
+"""A change of a category or a brand re-reads at most so many items at once; the next sync reads the others."""
+
 INCREMENTAL_OVERLAP = timedelta(minutes=2)
 COPIED = tuple(
     column.name for column in dataclasses.fields(ItemFacts) if column.name not in ("item_id", "first_seen_at")
@@ -70,7 +75,7 @@ def sync_objects(catalog: Catalog, objects: Iterable[Any]) -> SyncReport:
 
 def _sync(*, full: bool, chunk_size: int, progress: Progress | None) -> SyncReport:
     report = SyncReport()
-    sources = [(catalog, _changed_objects(catalog, full=full)) for catalog in catalogs()]
+    sources = [(catalog, _changed_objects(catalog, full=full)) for catalog in catalogs() if _is_usable(catalog, report)]
     total = sum(objects.count() for _, objects in sources)
     done = 0
     for catalog, objects in sources:
@@ -83,14 +88,22 @@ def _sync(*, full: bool, chunk_size: int, progress: Progress | None) -> SyncRepo
     return report
 
 
+def _is_usable(catalog: Catalog, report: SyncReport) -> bool:
+    """Has the Catalog a model? One without is reported, and the others are synced."""
+    try:
+        catalog.model  # noqa: B018  looking it up is the check
+    except ConfigurationError as error:
+        report.fail(catalog.label, error)
+        logger.error("catalog %s is left out: %s", catalog.label, error)
+        return False
+    return True
+
+
 def _changed_objects(catalog: Catalog, *, full: bool) -> models.QuerySet[Any]:
-    objects = catalog.queryset()
-    if full or not catalog.updated:
-        return objects
+    if full:
+        return catalog.queryset()
     newest = Item.objects.filter(label=catalog.label).aggregate(newest=models.Max("updated_at"))["newest"]
-    if newest is None:
-        return objects
-    return objects.filter(**{f"{catalog.updated.replace('.', '__')}__gte": newest - INCREMENTAL_OVERLAP})
+    return catalog.queryset() if newest is None else catalog.changed_since(newest - INCREMENTAL_OVERLAP)
 
 
 def _chunks(objects: Iterator[Any], size: int) -> Iterator[list[Any]]:
@@ -99,8 +112,11 @@ def _chunks(objects: Iterator[Any], size: int) -> Iterator[list[Any]]:
 
 
 def _write(catalog: Catalog, objects: Iterable[Any], report: SyncReport) -> None:
+    objects = list(objects)
+    models.prefetch_related_objects(objects, *catalog.prefetched)
     facts = {fact.item_id: fact for fact in _facts(catalog, objects, report)}
     known = {item.item_id: item for item in Item.objects.filter(item_id__in=facts)}
+    _refuse_others(catalog, facts, known, report)
     now = timezone.now()
     created = [_new_item(catalog, fact, now) for item_id, fact in facts.items() if item_id not in known]
     changed = [item for item_id, item in known.items() if _apply(item, catalog, facts[item_id], now)]
@@ -114,13 +130,32 @@ def _write(catalog: Catalog, objects: Iterable[Any], report: SyncReport) -> None
     _announce([item.item_id for item in (*created, *changed)])
 
 
+def _refuse_others(catalog: Catalog, facts: dict[str, ItemFacts], known: dict[str, Item], report: SyncReport) -> None:
+    """Two Catalogs that give one id would take the item from each other at every sync: the first one keeps it."""
+    labels = {other.label for other in catalogs()} - {catalog.label}
+    for item_id in [item_id for item_id, item in known.items() if item.label in labels and item.is_active]:
+        taken = (
+            f"the id {item_id!r} is an item of {known.pop(item_id).label} already. Give the Catalog an id of its own"
+        )
+        object_id = facts.pop(item_id).object_id
+        report.fail(f"{catalog.label} {object_id}", ConfigurationError(f'{taken}, such as id = "uuid".'))
+        logger.warning("catalog %s skips object %s: %s", catalog.label, object_id, taken)
+
+
 def _facts(catalog: Catalog, objects: Iterable[Any], report: SyncReport) -> Iterator[ItemFacts]:
+    unwanted = []
     for obj in objects:
         try:
-            yield catalog.facts(obj)
+            if catalog.is_item(obj):
+                yield catalog.facts(obj)
+            else:
+                unwanted.append(str(obj.pk))
         except Exception as error:  # the shop's own code: one bad object must not stop the other thousand
             report.fail(f"{catalog.label} {obj.pk}", error)
             logger.warning("catalog %s skips object %s: %s", catalog.label, obj.pk, error)
+    if unwanted:
+        items = Item.objects.filter(label=catalog.label, object_id__in=unwanted, is_active=True)
+        report.n_deactivated += _deactivate(list(items.values_list("item_id", flat=True)))
 
 
 def _new_item(catalog: Catalog, fact: ItemFacts, now: datetime) -> Item:
@@ -172,12 +207,38 @@ def connect() -> None:
     """Follow the saves and deletions of every model that has a Catalog."""
     post_save.connect(_saved, dispatch_uid="recommender_saved")
     post_delete.connect(_deleted, dispatch_uid="recommender_deleted")
+    m2m_changed.connect(_categorised, dispatch_uid="recommender_categorised")
 
 
 def _saved(sender: type[models.Model], instance: models.Model, raw: bool = False, **_: Any) -> None:
-    catalog = None if raw else catalog_of(instance)
+    if raw:
+        return
+    catalog = catalog_of(instance)
     if catalog is not None:
-        transaction.on_commit(lambda: _follow_save(catalog, instance.pk))
+        transaction.on_commit(lambda: _follow_save(catalog, instance))
+    for other in catalogs():
+        for lookup in _lookups(other, sender):
+            transaction.on_commit(partial(_follow_related, other, lookup, instance.pk))
+
+
+def _categorised(
+    sender: Any, instance: models.Model, action: str, reverse: bool, model: Any, pk_set: Any, **_: Any
+) -> None:
+    """Follow `product.categories.add(...)` and its like, from either side."""
+    if not action.startswith("post_"):
+        return
+    catalog = catalog_of(instance)
+    if catalog is not None and not reverse:
+        transaction.on_commit(lambda: _follow_save(catalog, instance))
+    elif reverse and pk_set and (other := catalog_for_label(model._meta.label)) is not None:
+        transaction.on_commit(lambda: _follow_related(other, "pk__in", list(pk_set)))
+
+
+def _lookups(catalog: Catalog, sender: type[models.Model]) -> list[str]:
+    try:
+        return catalog.watched.get(sender._meta.label_lower, [])
+    except Exception:  # a Catalog of a model that does not exist: the system checks say so, the shop's save goes on
+        return []
 
 
 def _deleted(sender: type[models.Model], instance: models.Model, **_: Any) -> None:
@@ -185,17 +246,31 @@ def _deleted(sender: type[models.Model], instance: models.Model, **_: Any) -> No
     if catalog is not None:
         object_id = str(instance.pk)
         transaction.on_commit(lambda: _follow_deletion(catalog, object_id))
+        if catalog.group is not None:
+            transaction.on_commit(lambda: _follow_save(catalog, instance))
 
 
-def _follow_save(catalog: Catalog, pk: Any) -> None:
+def _follow_save(catalog: Catalog, instance: models.Model) -> None:
     try:
-        objects = list(catalog.queryset().filter(pk=pk))
-        if objects:
-            sync_objects(catalog, objects)
-        else:
-            _follow_deletion(catalog, str(pk))
+        objects = list(catalog.items_about(instance)[:MAX_FOLLOWED])
+        sync_objects(catalog, objects)
+        if instance.pk not in {obj.pk for obj in objects}:
+            _follow_deletion(catalog, str(instance.pk))
     except Exception:  # the shop's save has succeeded and must stay so; the next sync repairs the item
-        logger.exception("item of %s %s was not updated; run recommender_sync", catalog.label, pk)
+        logger.exception("item of %s %s was not updated; run recommender_sync", catalog.label, instance.pk)
+
+
+def _follow_related(catalog: Catalog, lookup: str, value: Any) -> None:
+    try:
+        objects = list(catalog.queryset().filter(**{lookup: value}).order_by("pk").distinct()[: MAX_FOLLOWED + 1])
+        sync_objects(catalog, objects[:MAX_FOLLOWED])
+        if len(objects) > MAX_FOLLOWED:
+            message = "a change of %s=%s concerns more than %d objects of %s; run recommender_sync"
+            logger.warning(message, lookup, value, MAX_FOLLOWED, catalog.label)
+    except Exception:  # as above
+        logger.exception(
+            "items of %s were not updated after a change of %s; run recommender_sync", catalog.label, lookup
+        )
 
 
 def _follow_deletion(catalog: Catalog, object_id: str) -> None:

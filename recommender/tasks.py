@@ -13,8 +13,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from celery import Celery, Task, current_app, shared_task
-from celery.schedules import crontab
+try:
+    from celery import Celery, Task, current_app, shared_task
+    from celery.schedules import crontab
+except ImportError as error:
+    from recommender.exceptions import MissingDependency
+
+    raise MissingDependency("Trainings and schedules need Celery: pip install celery.") from error
 from django.db import connection, transaction
 from django.db.models import Max
 from django.db.models.signals import post_save

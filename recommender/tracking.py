@@ -5,57 +5,44 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import logging
-import math
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from django.db import models, transaction
 from django.db.models.signals import post_save
 from django.http import HttpRequest, HttpResponseBase
-from django.utils import timezone
+from django.urls import Resolver404, ResolverMatch, resolve
+from django.utils import timezone, translation
 
-from recommender import capture, conf
+from recommender import capture
 from recommender.capture import EventDraft, IngestResult, Source
-from recommender.catalog import Constant, catalog_for_label
+from recommender.catalog import Constant
 from recommender.exceptions import ConfigurationError
 from recommender.identity import Shopper
-from recommender.models import Item
 from recommender.orders import OrderRows
+from recommender.rules import ACTED, SHOWN, PageRule, drafts_of, note_json, page
 from recommender.types import EventType
 
 __all__ = [
-    "Constant", "OrderRows", "PageRule", "ReconcileReport", "connect", "page", "page_source", "reconcile",
-    "track_pages", "track_rows", "tracked_pages", "tracked_rows",
+    "ACTED", "SHOWN", "Constant", "OrderRows", "PageRule", "ReconcileReport", "connect", "page", "page_source",
+    "reconcile", "record_page", "record_rows", "track_pages", "track_rows", "tracked_pages", "tracked_rows",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
-PLACES = ("kwargs", "GET", "POST")
-SHOWN = frozenset({200, 304})
-ACTED = frozenset({200, 201, 202, 204, 302, 303})
 MAX_REJECTIONS_KEPT = 20
 
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class PageRule:
-    """One URL name, answered with success, is one event."""
-
-    view_name: str
-    event: EventType
-    item_id: Any
-    query: Any
-    quantity: Any
-    method: str
-    statuses: frozenset[int]
-
-
 @dataclass(slots=True)
 class ReconcileReport:
-    """What the rows came to: n_read = n_recorded + n_known + n_rejected. `rejections` holds the first messages."""
+    """What the rows came to: n_recorded + n_known + n_rejected events of n_read rows, as a rule one of each.
+
+    `rejections` holds the first messages.
+    """
 
     n_read: int = 0
     n_recorded: int = 0
@@ -78,37 +65,7 @@ class ReconcileReport:
 
 
 _pages: dict[str, list[PageRule]] = {}
-_rows: dict[str, OrderRows] = {}
-
-
-def page(
-    view_name: str,
-    event: str,
-    *,
-    item_id: Any = None,
-    query: Any = None,
-    quantity: Any = None,
-    method: str = "GET",
-    statuses: tuple[int, ...] = (),
-) -> PageRule:
-    """A rule. Values are "kwargs.pk", "GET.q", "POST.quantity", a `Constant`, or a callable that takes the request.
-
-    `item_id=("shop.Product", "kwargs.pk")` finds the item of a primary key. The rule applies to a response with one of
-    `statuses`: by default a page that was shown, for a POST also a redirect. Raises `ConfigurationError`.
-    """
-    if event not in capture.TYPES:
-        raise ConfigurationError(
-            f"page({view_name!r}): {event!r} is no event. {conf.closest(event, capture.TYPES)}".strip()
-        )
-    for value in (item_id[1] if isinstance(item_id, tuple) else item_id, query, quantity):
-        place, _, name = value.partition(".") if isinstance(value, str) else (PLACES[0], "", "-")
-        if place not in PLACES or not name:
-            raise ConfigurationError(
-                f"page({view_name!r}): {value!r} must start with one of {', '.join(f'{place}.' for place in PLACES)}, "
-                "or be a Constant or a callable that takes the request."
-            )
-    expected = statuses or (SHOWN if method.upper() == "GET" else ACTED)
-    return PageRule(view_name, EventType(event), item_id, query, quantity, method.upper(), frozenset(expected))
+_rows: dict[tuple[str, str], OrderRows] = {}
 
 
 def track_pages(*rules: PageRule) -> None:
@@ -125,7 +82,7 @@ def track_rows(label: str) -> Callable[[type[OrderRows]], type[OrderRows]]:
     def decorate(declared: type[OrderRows]) -> type[OrderRows]:
         if not (isinstance(declared, type) and issubclass(declared, OrderRows)):
             raise ConfigurationError(f"@track_rows({label!r}) decorates a subclass of recommender.tracking.OrderRows.")
-        _rows[label.lower()] = declared(label)
+        _rows[label.lower(), declared.kind] = declared(label)
         connect()
         return declared
 
@@ -142,6 +99,39 @@ def tracked_rows() -> list[OrderRows]:
     return list(_rows.values())
 
 
+def record_page(
+    request: Any,
+    event: EventType | str,
+    *,
+    item_id: Any = None,
+    query: Any = None,
+    quantity: Any = None,
+    statuses: tuple[int, ...] = (),
+) -> None:
+    """Record the page that is being made, once it was shown: for a shop whose own signals know more than its URLs.
+
+    As a rule of `track_pages`, but for this request only; a callable is asked after the response. No query.
+    """
+    request = getattr(request, "_request", request)
+    if request.method in ("HEAD", "OPTIONS"):
+        return
+    expected = statuses or (SHOWN if request.method == "GET" else ACTED)
+    item_id, query, quantity = (
+        Constant(told) if isinstance(told, str) else told for told in (item_id, query, quantity)
+    )
+    rule = PageRule("", EventType(event), item_id, query, quantity, request.method, frozenset(expected))
+    vars(request).setdefault("recommender_pages", []).append(rule)
+
+
+def record_rows(label: str, pks: Iterable[Any], *, using: str | None = None) -> None:
+    """Record rows of a tracked model when the transaction commits: for what was written without `post_save`.
+
+    What is recorded already stays once. A lazy queryset of keys is read after the response; no query before it.
+    """
+    for rows in _rows_of(label):
+        _follow(rows, pks, using)
+
+
 def connect() -> None:
     """Follow the saves of order rows; safe to call again."""
     post_save.connect(_on_save, dispatch_uid="recommender.tracking")
@@ -149,15 +139,52 @@ def connect() -> None:
 
 def page_source(request: HttpRequest, response: HttpResponseBase) -> Source | None:
     """What will tell the events of this page when the response is out; None where no rule applies. No query."""
-    match = request.resolver_match
-    rules = _pages.get(match.view_name) if match is not None else None
+    match = request.resolver_match or _match_of_cached(request, response)
+    rules = _pages.get(match.view_name, []) if match is not None else []
+    rules = [*rules, *vars(request).pop("recommender_pages", ())]
     if not rules:
         return None
-    applying = [rule for rule in rules if rule.method == request.method and response.status_code in rule.statuses]
+    applying = [
+        rule
+        for rule in rules
+        if rule.method == request.method and response.status_code in rule.statuses and not rule.beacon
+    ]
     if not applying:
         return None
+    note_json(applying, request, response)
+    return page_events(applying, request)
+
+
+def page_events(rules: list[PageRule], request: HttpRequest) -> Source:
+    """What will tell the events of a page by these rules, at the present moment."""
     at = timezone.now()
-    return lambda shopper: (draft for rule in applying for draft in _page_drafts(rule, request, shopper, at))
+    return lambda shopper: (draft for rule in rules for draft in drafts_of(rule, request, shopper, at))
+
+
+def beacon_source(request: HttpRequest) -> Source | None:
+    """What will tell the events of the page that a script has seen, by its address. None where no rule applies."""
+    request.resolver_match = _match_of(request)
+    if request.resolver_match is None:
+        return None
+    rules = [rule for rule in _pages.get(request.resolver_match.view_name, ()) if rule.beacon]
+    return page_events(rules, request) if rules else None
+
+
+def _match_of_cached(request: HttpRequest, response: HttpResponseBase) -> ResolverMatch | None:
+    """The URL of a page that Django's cache has answered before any URL was looked up; None for other early answers."""
+    is_cached = request.method == "GET" and response.status_code in SHOWN and hasattr(request, "_cache_update_cache")
+    if is_cached and _pages:
+        request.resolver_match = _match_of(request)
+    return request.resolver_match
+
+
+def _match_of(request: HttpRequest) -> ResolverMatch | None:
+    """The URL of a request, under the prefix of its language; None where there is none."""
+    try:
+        with translation.override(getattr(request, "LANGUAGE_CODE", None) or translation.get_language()):
+            return resolve(request.path_info, getattr(request, "urlconf", None))
+    except Resolver404:
+        return None
 
 
 def reconcile(
@@ -177,81 +204,6 @@ def reconcile(
     return report
 
 
-def _page_drafts(rule: PageRule, request: HttpRequest, shopper: Shopper, at: dt.datetime) -> Iterator[EventDraft]:
-    item_id = _item_id(rule, request)
-    query = capture.normalised(str(_read(rule.query, request) or ""))
-    if not item_id and not query:
-        return
-    ranking_id, position = _origin(request)
-    draft = EventDraft(
-        message_id=f"page:{uuid.uuid4().hex}",
-        type=rule.event,
-        occurred_at=at,
-        item_id=item_id,
-        query=query,
-        quantity=_quantity(_read(rule.quantity, request)),
-        ranking_id=ranking_id,
-        position=position,
-    )
-    if rule.event == EventType.VIEW_ITEM and ranking_id is not None:
-        yield _selection(draft, ranking_id, shopper)
-    yield draft
-
-
-def _selection(view: EventDraft, ranking_id: uuid.UUID, shopper: Shopper) -> EventDraft:
-    """The click that led to a view: one for a list, an item and a visitor, however often the page is loaded again."""
-    click = uuid.uuid5(ranking_id, f"{view.item_id}|{shopper.visitor_key or uuid.uuid4()}")
-    return dataclasses.replace(view, message_id=f"select:{click.hex}", type=EventType.SELECT_ITEM)
-
-
-def _item_id(rule: PageRule, request: HttpRequest) -> str:
-    """The item of a page. One query where a Catalog gives its objects ids of their own."""
-    if not isinstance(rule.item_id, tuple):
-        return str(_read(rule.item_id, request) or "")
-    label, declared = rule.item_id
-    object_id, catalog = _read(declared, request), catalog_for_label(label)
-    if object_id in (None, "") or catalog is None:
-        return ""
-    if catalog.id is None:
-        return f"{catalog.model._meta.model_name}:{object_id}"
-    known = Item.objects.filter(label=catalog.label, object_id=str(object_id))
-    return known.values_list("item_id", flat=True).first() or ""
-
-
-def _read(declared: Any, request: HttpRequest) -> Any:
-    if isinstance(declared, Constant):
-        return declared.value
-    if callable(declared):
-        return declared(request)
-    if not isinstance(declared, str):
-        return declared
-    place, _, name = declared.partition(".")
-    if place == "kwargs":
-        return request.resolver_match.kwargs.get(name) if request.resolver_match else None
-    return getattr(request, place).get(name)
-
-
-def _origin(request: HttpRequest) -> tuple[uuid.UUID | None, int | None]:
-    """The list and the place that a link or a form names, `rid=<ranking id>` and `pos=<n>`; nonsense says nothing."""
-    sent = request.POST if request.method == "POST" and "rid" not in request.GET else request.GET
-    try:
-        ranking_id = uuid.UUID(sent.get("rid", ""))
-    except ValueError:
-        return None, None
-    position = sent.get("pos", "")
-    is_place = position.isascii() and position.isdigit() and 0 < int(position[:6]) <= capture.MAX_POSITION
-    return ranking_id, int(position) if is_place else None
-
-
-def _quantity(value: Any) -> float:
-    """A quantity; 1 where the page tells none that makes sense."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return 1.0
-    return number if math.isfinite(number) and 0 < number <= capture.MAX_QUANTITY else 1.0
-
-
 def _chunks(
     rows: OrderRows, since: dt.datetime | None, chunk_size: int, report: ReconcileReport
 ) -> Iterator[list[EventDraft]]:
@@ -264,9 +216,9 @@ def _chunks(
         drafts = []
         for row in found:
             try:
-                drafts.append(draft(row))
+                drafts += draft(row)
             except Exception as error:  # the shop's own code and rows: an odd one must not stop the others
-                report.reject(f"order:{rows.label.lower()}:{pk_of(row)}", f"{type(error).__name__}: {error}")
+                report.reject(rows.message_id(pk_of(row)), f"{type(error).__name__}: {error}")
                 logger.warning("row %s of %s is skipped: %r", pk_of(row), rows.label, error)
         yield drafts
         found = list(source.filter(pk__gt=pk_of(found[-1]))[:chunk_size])
@@ -275,32 +227,45 @@ def _chunks(
 def _on_save(
     *, sender: type[models.Model], instance: Any, created: bool, using: str, raw: bool = False, **_: Any
 ) -> None:
-    rows = _rows.get(sender._meta.label_lower)
-    if rows is None or raw or not created:
+    """Follow a row that is new or may have been paid now, and an order whose rows may have been."""
+    if raw:
         return
+    for rows in _rows.values():
+        if rows.label.lower() == sender._meta.label_lower:
+            if created or rows.may_change:
+                _follow(rows, [instance.pk], using)
+        elif not created and (lookup := rows.lookup_of(sender)):
+            _follow(rows, rows.objects().filter(**{lookup: instance.pk}).values_list("pk", flat=True), using)
+
+
+def _rows_of(label: str) -> list[OrderRows]:
+    return [rows for (known, _), rows in _rows.items() if known == label.lower()]
+
+
+def _follow(rows: OrderRows, pks: Iterable[Any], using: str | None) -> None:
     request = capture.current_request.get()
-    transaction.on_commit(lambda: _on_commit(rows, instance.pk, request), using=using, robust=True)
+    transaction.on_commit(lambda: _on_commit(rows, pks, request), using=using, robust=True)
 
 
-def _on_commit(rows: OrderRows, pk: Any, request: HttpRequest | None) -> None:
-    """Keep a saved row for the end of its request; store it now where no response will follow."""
+def _on_commit(rows: OrderRows, pks: Iterable[Any], request: HttpRequest | None) -> None:
+    """Keep saved rows for the end of their request; store them now where no response will follow."""
     if request is not None and capture.current_request.get() is request:
-        pending: dict[str, list[Any]] = vars(request).setdefault("recommender_rows", {})
-        if rows.label not in pending:
-            pending[rows.label] = []
-            capture.record_later(request, lambda shopper: _saved(rows, pending.pop(rows.label), shopper))
-        pending[rows.label].append(pk)
+        pending: dict[OrderRows, list[Iterable[Any]]] = vars(request).setdefault("recommender_rows", {})
+        if rows not in pending:
+            pending[rows] = []
+            capture.record_later(request, lambda shopper: _saved(rows, chain(*pending.pop(rows)), shopper))
+        pending[rows].append(pks)
         return
     try:
-        capture.ingest(_saved(rows, [pk], None))
+        capture.ingest(_saved(rows, pks, None))
     except Exception:  # the shop's order is placed and must stay so
         capture.counts["failed"] += 1
-        logger.exception("row %s of %s was not recorded; recommender_reconcile will find it", pk, rows.label)
+        logger.exception("rows of %s were not recorded; recommender_reconcile will find them", rows.label)
 
 
-def _saved(rows: OrderRows, pks: list[Any], shopper: Shopper | None) -> list[EventDraft]:
+def _saved(rows: OrderRows, pks: Iterable[Any], shopper: Shopper | None) -> list[EventDraft]:
     """The events of rows just saved. One query."""
-    drafts = [rows.draft(row) for row in rows.objects().filter(pk__in=pks)]
+    drafts = [draft for row in rows.objects().filter(pk__in=set(pks)) for draft in rows.drafts(row)]
     return [_of_visitor(draft, shopper) for draft in drafts] if shopper is not None else drafts
 
 

@@ -2,8 +2,12 @@
 
 from django.urls import include, path
 
+from recommender import beacon, blocks
+
 app_name = "recommender"
 
 urlpatterns = [
     path("api/v1/", include("recommender.api.urls")),
+    path("beacon", beacon.beacon, name="beacon"),
+    path("blocks/<str:slot>", blocks.block, name="block"),
 ]

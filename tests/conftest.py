@@ -25,6 +25,7 @@ from django.utils import timezone
 from tests import environment
 
 ROOT = Path(__file__).resolve().parent.parent
+collect_ignore = ["oscar_shop"]  # its tests run under settings of their own: see test_oscar.py
 IN_CI = os.environ.get("CI") == "true"
 N_CUSTOMERS = 30
 WORKER_START_SECONDS = 60
@@ -81,6 +82,17 @@ def _forget(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     serving = sys.modules.get("recommender.serving")
     if serving is not None:
         monkeypatch.setattr(serving, "_memory", type(serving._memory)())
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is shipped, built from this tree."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    (wheel,) = folder.glob("shopreco-*.whl")
+    return wheel
 
 
 @pytest.fixture

@@ -12,14 +12,33 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
+from django.http import HttpResponse
+from django.template import engines
+from django.urls import path as url
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+import shopreco.urls
+from recommender import identity, tracking
 from recommender.models import Event, Visitor
 from shopreco.shop.models import Department, Product
+
+KEPT = """{% load recommender static %}<h1>Kept</h1>{% lazy_recommendations "trending" limit=3 %}
+<script src="{% static 'recommender/recommender.js' %}" data-beacon="{% url 'recommender:beacon' %}" defer></script>"""
+
+
+def kept(request: Any, code: str) -> HttpResponse:
+    """A page that a CDN keeps, under a strict policy."""
+    response = HttpResponse(engines["django"].from_string(KEPT).render({}, request))
+    response["Content-Security-Policy"] = "default-src 'self'"
+    response["Cache-Control"] = "public, max-age=600"
+    return response
+
+
+urlpatterns = [url("kept/<code>/", kept, name="kept"), *shopreco.urls.urlpatterns]
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -239,3 +258,17 @@ while (rgb(getComputedStyle(element).backgroundColor)[3] === 0) element = elemen
 const ground = light(rgb(getComputedStyle(element).backgroundColor));
 return (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
 """
+
+
+def test_page_of_a_cdn_fills_its_list_and_tells_of_itself(browser: Browser, settings: Any, monkeypatch: Any) -> None:
+    settings.ROOT_URLCONF = __name__
+    monkeypatch.setattr(tracking, "_pages", {})
+    tracking.track_pages(tracking.page("kept", "view_item", item_id="kwargs.code", beacon=True))
+    accept(browser)
+    browser.visit("/kept/22423/")
+    assert browser.one('.recommender-lazy [data-slot="trending"]')
+    wait_for_event(item_id="22423", type="view_item")
+    (event,) = Event.objects.filter(type="view_item")
+    cookie = browser.driver.get_cookie("recommender_visitor")
+    assert event.visitor is not None
+    assert event.visitor.key == identity.visitor_key_from(cookie["value"])

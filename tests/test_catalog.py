@@ -100,3 +100,17 @@ def test_live_items_are_read_in_one_query(django_assert_num_queries):
 def test_hidden_and_deleted_objects_are_missing():
     hidden = make_product("H", is_visible=False)
     assert live_items({"H": ("shop.Product", str(hidden.pk)), "gone": ("shop.Product", "999999")}) == {}
+
+
+def test_catalog_may_read_the_objects_of_a_list_in_its_own_way(monkeypatch):
+    shown, other = make_product("A"), make_product("B")
+    asked = []
+
+    def objects(self, object_ids):
+        asked.append(set(object_ids))
+        return [shown]
+
+    monkeypatch.setattr(type(catalog_of(shown)), "objects", objects)
+    refs = {code: ("shop.Product", str(product.pk)) for code, product in (("A", shown), ("B", other))}
+    assert list(live_items(refs)) == ["A"]
+    assert asked == [{str(shown.pk), str(other.pk)}]

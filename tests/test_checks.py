@@ -201,3 +201,37 @@ def test_sqlite_with_log_and_immediate_transactions_passes(databases: Any) -> No
 def test_postgres_is_not_warned(databases: Any) -> None:
     databases({"ENGINE": "django.db.backends.postgresql", "ATOMIC_REQUESTS": True})
     assert check_databases(None) == []
+
+
+def test_rule_that_reads_a_part_its_url_lacks_names_the_parts(no_rules: None) -> None:
+    track_pages(page("shop:product", "view_item", item_id="kwargs.stock_cod"))
+    (message,) = check_tracking(None)
+    assert (message.id, message.hint) == ("recommender.W009", "Did you mean 'stock_code'?")
+
+
+def test_two_rules_for_one_event_are_warned_of(no_rules: None) -> None:
+    track_pages(
+        page("shop:product", "view_item", item_id="kwargs.stock_code"),
+        page("shop:product", "view_item", item_id=Constant("22423")),
+        page("shop:product", "view_item", item_id=Constant("22423"), statuses=(201,)),
+    )
+    (message,) = check_tracking(None)
+    assert (message.id, "counts twice" in message.msg) == ("recommender.W010", True)
+
+
+def test_page_and_order_rows_that_both_count_purchases_are_warned_of(no_rules: None) -> None:
+    @track_rows("shop.OrderLine")
+    class Lines(OrderRows):
+        item_id = "product.stock_code"
+        order_id = "order.number"
+        occurred_at = "order.placed_at"
+
+    track_pages(page("shop:product", "purchase", item_id="kwargs.stock_code"))
+    (message,) = check_tracking(None)
+    assert (message.id, "order rows" in message.hint) == ("recommender.W010", True)
+
+
+def test_times_without_a_zone_are_an_error(settings: Any) -> None:
+    settings.USE_TZ = False
+    (message,) = check_settings(None)
+    assert (message.id, "USE_TZ = True" in (message.hint or "")) == ("recommender.E008", True)

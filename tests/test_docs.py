@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import textwrap
 from pathlib import Path
@@ -74,3 +75,66 @@ def test_every_room_of_the_code_is_on_the_map() -> None:
     rooms = {path.stem for path in app.glob("*.py")} | {path.parent.name for path in app.glob("*/__init__.py")}
     told = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "architecture.md").read_text()))
     assert rooms - {"__init__", "migrations"} <= told
+
+
+def rows_of(page: str, heading: str) -> set[str]:
+    """The names in the first column of the table under a heading of its first cell."""
+    table = (ROOT / "docs" / page).read_text().split(f"\n| {heading} |", 1)[1].split("\n\n")[0]
+    first = [line.split("|")[1] for line in table.splitlines() if line.startswith("| ")]
+    return {name for cell in first for name in re.findall(r"`\{?%? ?(\w+)", cell)}
+
+
+def test_every_attribute_of_a_catalog_is_documented_and_none_else() -> None:
+    from recommender.catalog import Catalog
+
+    ours = {
+        "faults",
+        "facts",
+        "live",
+        "item_id",
+        "value",
+        "declared",
+        "watched",
+        "prefetched",
+        "model",
+        "is_item",
+        "items_about",
+    }
+    ours |= {"objects", "changed_since"}  # for shops whose reading of many rows is their own
+    told = rows_of("catalog.md", "attribute") - {"prepare_"}
+    assert told == {name for name in vars(Catalog) if not name.startswith("_")} - ours
+
+
+def test_every_attribute_of_order_rows_is_documented_and_none_else() -> None:
+    from recommender.orders import ATTRIBUTES
+
+    text = (ROOT / "docs" / "tracking.md").read_text().split("## Order rows")[1]
+    table = text.split("\n| attribute |", 1)[1].split("\n\n")[0]
+    told = {
+        name
+        for line in table.splitlines()
+        for name in re.findall(r"`(\w+)`", line.split("|")[1] if "|" in line else "")
+    }
+    assert told - {"kind"} == set(ATTRIBUTES)
+
+
+def test_every_argument_of_a_page_rule_is_documented_and_none_else() -> None:
+    from recommender.tracking import page
+
+    told = rows_of("tracking.md", "argument")
+    assert told == set(inspect.signature(page).parameters) - {"view_name", "event"}
+
+
+def test_every_tag_is_documented_and_none_else() -> None:
+    from recommender.templatetags.recommender import register
+
+    told = rows_of("template-tags.md", "tag")
+    assert told - {"entry"} | {"money"} == {*register.tags, *register.filters}
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    from recommender import conf
+
+    text = (ROOT / "docs" / "settings.md").read_text()
+    told = dict(re.findall(r"^\| `([A-Z_]+)` \| `(.+?)` \|", text, re.MULTILINE))
+    assert told == {name: repr(default) for name, default in conf.DEFAULTS.items()}

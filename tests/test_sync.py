@@ -137,3 +137,20 @@ def test_catalog_without_updated_field_compares_everything():
     finally:
         unregister("shop.Product")
         register("shop.Product")(type(kept))
+
+
+def test_catalog_may_say_itself_what_changed():
+    make_product("OLD")
+    sync.sync()
+    Product.objects.update(updated_at=timezone.now() - dt.timedelta(days=9), stock=0)
+
+    class Stocked(Products):
+        def changed_since(self, at):
+            return self.queryset().filter(stock=0)
+
+    register("shop.Product")(Stocked)
+    try:
+        assert sync.sync_changed().n_changed == 1
+    finally:
+        register("shop.Product")(Products)
+    assert not Item.objects.get(item_id="OLD").is_available

@@ -24,6 +24,7 @@ from recommender.identity import shopper_of
 from recommender.models import Event, Item, Visitor
 from recommender.orders import OrderRows
 from recommender.tracking import page, track_pages, track_rows
+from recommender.types import EventType
 from shopreco.shop.models import Customer, Order, OrderLine, Product
 
 pytestmark = pytest.mark.django_db
@@ -255,8 +256,8 @@ def test_columns_and_methods_tell_the_same(no_rules: None, django_user_model: An
     drafts = []
     for rows in (by_columns, by_methods):
         source, draft, _ = rows.reader()
-        drafts.append(draft(source.get()))
-    assert drafts[0] == drafts[1] == by_columns.draft(line)
+        drafts += draft(source.get())
+    assert drafts == [drafts[0], *by_columns.drafts(line)]
     assert (drafts[0].item_id, drafts[0].user_key) == ("mug", str(ada.pk))
 
 
@@ -269,7 +270,7 @@ def test_item_of_a_row_is_named_by_its_model_without_an_id_of_its_own(no_rules: 
     rows.item_id, rows.order_id, rows.occurred_at = "product", "order_id", "order.placed_at"
     source, draft, _ = rows.reader()
     assert rows.columns() is not None
-    assert draft(source.get()).item_id == f"product:{line.product_id}" == rows.draft(line).item_id
+    assert draft(source.get())[0].item_id == f"product:{line.product_id}" == rows.drafts(line)[0].item_id
 
 
 def test_odd_row_is_counted_and_the_others_are_recorded(no_rules: None, caplog: Any) -> None:
@@ -464,3 +465,65 @@ def test_command_takes_in_the_demo_shop(demo_shop: Any) -> None:
     out = io.StringIO()
     call_command("recommender_reconcile", days=0.0001, stdout=out)
     assert out.getvalue().startswith("0 rows read")
+
+
+def shown(request: Any, *, status: int = 200) -> list[capture.EventDraft]:
+    source = tracking.page_source(request, HttpResponse(status=status))
+    return [] if source is None else list(source(shopper_of(request)))
+
+
+def test_page_told_by_a_signal_is_recorded_with_its_list_once_shown(no_rules: None) -> None:
+    ranking_id = uuid.uuid4()
+    request: Any = RequestFactory().get(f"/anywhere/?rid={ranking_id}&pos=3")
+    tracking.record_page(request, EventType.VIEW_ITEM, item_id="mug")
+    tracking.record_page(request, EventType.SEARCH, query=lambda request: "red  mug")
+    select, view, search = shown(request)
+    assert (select.type, view.item_id, view.ranking_id, view.position) == ("select_item", "mug", ranking_id, 3)
+    assert search.query == "red mug"
+    assert shown(request) == []
+
+
+@pytest.mark.parametrize(("method", "status"), [("get", 404), ("get", 302), ("head", 200), ("post", 400)])
+def test_page_told_by_a_signal_that_was_not_shown_is_no_event(no_rules: None, method: str, status: int) -> None:
+    request: Any = getattr(RequestFactory(), method)("/anywhere/")
+    tracking.record_page(request, EventType.VIEW_ITEM, item_id="mug")
+    assert shown(request, status=status) == []
+
+
+def test_rows_written_without_a_signal_are_recorded_when_they_are_named(
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    line = placed()
+    OrderLine.objects.filter(pk=line.pk).delete()
+    OrderLine.objects.bulk_create([line])
+    with django_capture_on_commit_callbacks(execute=True):
+        tracking.record_rows("shop.OrderLine", [line.pk])
+        tracking.record_rows("shop.OrderLine", [line.pk])
+        assert not Event.objects.exists()
+    assert Event.objects.get().message_id == f"order:shop.orderline:{line.pk}"
+
+
+def test_two_classes_of_one_model_record_a_purchase_and_its_refund(no_rules: None) -> None:
+    @track_rows("shop.OrderLine")
+    class Purchases(OrderRows):
+        item_id = "product.stock_code"
+        order_id = "order.number"
+        occurred_at = "order.placed_at"
+
+    @track_rows("shop.OrderLine")
+    class Refunds(Purchases):
+        kind = "refund"
+        refunded = Constant(True)
+
+        def queryset(self) -> Any:
+            return super().queryset().filter(order__is_cancellation=True)
+
+    line = placed()
+    assert tracking.reconcile().n_recorded == 1
+    Order.objects.update(is_cancellation=True)
+    assert tracking.reconcile().n_recorded == 1
+    assert tracking.reconcile().n_recorded == 0
+    assert sorted(Event.objects.values_list("message_id", "type")) == [
+        (f"order:shop.orderline:{line.pk}", "purchase"),
+        (f"refund:shop.orderline:{line.pk}", "refund"),
+    ]

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from django.db import DatabaseError
 from django.http import HttpRequest
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from rest_framework.authentication import BaseAuthentication
@@ -96,7 +95,7 @@ def shown(request: HttpRequest, ranking: Ranking, *, current_item_id: str = "") 
     capture.record_impression(request, ranking, current_item_id=current_item_id)
     try:
         capture.flush(request)
-    except DatabaseError:
+    except Exception:  # the edge: a list that cannot be recorded is a list all the same
         logger.exception("ranking %s was shown and not recorded", ranking.id)
         capture.counts["failed"] += 1
     return Response(RankingSerializer(ranking).data)

@@ -16,6 +16,9 @@ ADDED = 0.1
 
 TEMPERATURES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 N_TUNED = 1_000
+MAX_TUNED_CELLS = 2_000_000
+"""Titles times categories that the tempering looks at: 8 MB. A shop of 100,000 categories is tempered on 20 titles."""
+
 ASKED_PRIOR = 5.0
 """Visitors of a query whose choices weigh as much as what its words say."""
 
@@ -26,14 +29,14 @@ class Categorizer:
 
     prior, empty (n_categories,): log share of each category, and the log probability of a word not seen in it; gains:
     for each word the categories that have it (m,) and the log-odds it adds there (m,); asked: for the stems of a past
-    query the share of each category in what it led to, and by how many visitors.
+    query the categories of what it led to (m,), the share of each (m,), and by how many visitors.
     """
 
     prior: FloatArray
     empty: FloatArray
     gains: Mapping[str, tuple[IntArray, FloatArray]]
     temperature: float = 1.0
-    asked: Mapping[tuple[str, ...], tuple[FloatArray, float]] = field(default_factory=dict)
+    asked: Mapping[tuple[str, ...], tuple[IntArray, FloatArray, float]] = field(default_factory=dict)
 
     def probabilities(self, keys: Sequence[str]) -> FloatArray:
         """Return (n_categories,); the shares of the catalogue where no word is known."""
@@ -43,8 +46,9 @@ class Categorizer:
         found = _softmax(self.prior + self.temperature * evidence) if n_known else np.exp(self.prior)
         led = self.asked.get(asked_key(keys)) if self.asked else None
         if led is not None:
-            share, n_visitors = led
-            found = (ASKED_PRIOR * found + n_visitors * share) / (ASKED_PRIOR + n_visitors)
+            codes, share, n_visitors = led
+            found = ASKED_PRIOR * found / (ASKED_PRIOR + n_visitors)
+            found[codes] += n_visitors * share / (ASKED_PRIOR + n_visitors)
         return np.asarray(found, np.float32)
 
     def evidence(self, keys: Sequence[str]) -> tuple[FloatArray, int]:
@@ -77,7 +81,7 @@ def fit_categorizer(
     gains = {key: _gain(found) for key, found in counts.items()}
     plain = Categorizer(np.log(share / share.sum()).astype(np.float32), empty.astype(np.float32), gains)
     tuned = _temperature(plain, titles, category, seed) if n_categories > 1 else 1.0
-    return Categorizer(plain.prior, plain.empty, gains, tuned, _asked(led, n_categories))
+    return Categorizer(plain.prior, plain.empty, gains, tuned, _asked(led))
 
 
 def asked_key(keys: Sequence[str]) -> tuple[str, ...]:
@@ -106,7 +110,8 @@ def _temperature(model: Categorizer, titles: Sequence[Sequence[str]], category: 
     """Return the temperature of least log-loss on two words of titles, the title's own count left out."""
     generator = np.random.default_rng(seed)
     evidence, truth = [], []
-    for row in generator.permutation(np.flatnonzero(category >= 0))[:N_TUNED].tolist():
+    n_tuned = min(N_TUNED, MAX_TUNED_CELLS // len(model.prior) + 1)
+    for row in generator.permutation(np.flatnonzero(category >= 0))[:n_tuned].tolist():
         code = int(category[row])
         keys = [key for key in titles[row] if key in model.gains]
         if not keys:
@@ -132,14 +137,21 @@ def _temperature(model: Categorizer, titles: Sequence[Sequence[str]], category: 
 
 
 def _asked(
-    led: Sequence[tuple[Sequence[str], Mapping[int, float]]], n_categories: int
-) -> dict[tuple[str, ...], tuple[FloatArray, float]]:
-    total: dict[tuple[str, ...], FloatArray] = {}
+    led: Sequence[tuple[Sequence[str], Mapping[int, float]]],
+) -> dict[tuple[str, ...], tuple[IntArray, FloatArray, float]]:
+    total: dict[tuple[str, ...], dict[int, float]] = {}
     for keys, shares in led:
         if shares and (key := asked_key(keys)):
-            counted = total.setdefault(key, np.zeros(n_categories, np.float32))
-            counted[list(shares)] += list(shares.values())
-    return {key: (counted / counted.sum(), float(counted.sum())) for key, counted in total.items()}
+            counted = total.setdefault(key, {})
+            for code, weight in shares.items():
+                counted[code] = counted.get(code, 0.0) + weight
+    return {key: _shares(counted) for key, counted in total.items()}
+
+
+def _shares(counted: Mapping[int, float]) -> tuple[IntArray, FloatArray, float]:
+    codes = np.fromiter(counted, np.int32, len(counted))
+    weights = np.fromiter(counted.values(), np.float32, len(counted))
+    return codes, weights / weights.sum(), float(weights.sum())
 
 
 def _softmax(logits: FloatArray) -> FloatArray:

@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from recommender import capture, pipeline
+from recommender import blocks, capture, pipeline
 from recommender.catalog import item_id_of
 from recommender.identity import Shopper, mark_personal, shopper_of
 from recommender.lookup import FILTERS
@@ -71,6 +71,14 @@ def recommendations(
         return _rendered(context, names, {"ranking": ranking, "slot": ranking.slot.value, "title": heading})
 
     return _or_nothing(slot, render)
+
+
+@register.simple_tag
+def lazy_recommendations(
+    slot: str, *, limit: int = 8, item: Any = None, item_id: str = "", title: str | None = None
+) -> SafeString:
+    """`{% lazy_recommendations "home" %}`: an empty place on a cached page, filled by `recommender.js`. No query."""
+    return _or_nothing(slot, lambda: blocks.lazy(slot, limit=limit, item=item, item_id=item_id, title=title))
 
 
 @register.tag

@@ -1,0 +1,57 @@
+"""Lists outside of a Django template: as HTML for Jinja2 and views, and as a piece that a cached page loads later."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.urls import NoReverseMatch, reverse
+from django.utils.cache import patch_cache_control
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_GET
+
+from recommender.catalog import item_id_of
+from recommender.types import Slot
+
+MAX_LIMIT = 60
+SLOTS = frozenset(slot.value for slot in Slot) - {Slot.SEARCH.value}
+
+
+def recommendations(request: HttpRequest, slot: str, **options: Any) -> SafeString:
+    """The list of a slot as the template tag of that name shows it, with the tag's options; for Jinja2 and views.
+
+    `environment.globals["recommendations"] = recommender.blocks.recommendations`, then
+    `{{ recommendations(request, "home", limit=8) }}`.
+    """
+    values = {"limit": 8, "item": None, "item_id": "", "cart": (), "title": None, **options, "slot": slot}
+    return SafeString(render_to_string("recommender/block.html", values, request=request).strip())
+
+
+def lazy(slot: str, *, limit: int = 8, item: Any = None, item_id: str = "", title: str | None = None) -> SafeString:
+    """An empty place that `recommender.js` fills from `block`: the page around it is the same for everybody."""
+    known = {"limit": limit, "item_id": item_id_of(item) if item else item_id, "title": title}
+    asked = urlencode({name: value for name, value in known.items() if value not in (None, "")})
+    try:
+        source = f"{reverse('recommender:block', args=[slot])}?{asked}"
+    except NoReverseMatch:
+        return SafeString("")
+    return format_html('<div class="recommender-lazy" data-recommender-src="{}"></div>', source)
+
+
+@require_GET
+def block(request: HttpRequest, slot: str) -> HttpResponse:
+    """The piece of a page that `lazy` left a place for; of one visitor, so that nobody may keep it."""
+    if slot not in SLOTS:
+        return HttpResponse(status=404)
+    asked = request.GET
+    limit = asked.get("limit", "")
+    options: dict[str, Any] = {"item_id": asked.get("item_id", "")[:128], "title": asked.get("title")}
+    if limit.isascii() and limit.isdigit():
+        options["limit"] = max(1, min(int(limit[:4]), MAX_LIMIT))
+    response = HttpResponse(recommendations(request, slot, **options))
+    patch_cache_control(response, private=True, no_store=True)
+    response["X-Robots-Tag"] = "noindex"
+    return response

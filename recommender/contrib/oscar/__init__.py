@@ -1,0 +1,1 @@
+"""django-oscar without a mapping: its products are items, its signals and order lines are events."""

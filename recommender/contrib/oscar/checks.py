@@ -1,0 +1,110 @@
+"""System checks of an Oscar shop: its settings and URLs in, messages that name the repair out. Needs no Oscar."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.conf import settings
+from django.core import checks
+from django.urls import NoReverseMatch, Resolver404, resolve, reverse
+from django.utils.module_loading import import_string
+
+OSCAR_APPS = ("catalogue", "partner", "basket", "order", "search")
+"""Labels of Oscar's apps that are needed; a forked app keeps its label."""
+
+SIGNALLED = ("catalogue:detail", "search:search", "basket:add")
+"""Pages whose events Oscar's signals tell."""
+
+RECOMMENDED = "recommender.contrib.oscar.recommended"
+
+
+def register() -> None:
+    """Tell Django about the checks of this app."""
+    for check in (check_apps, check_middleware, check_pages, check_search_page, check_recommended):
+        checks.register(check, "recommender")
+
+
+def missing_apps() -> list[str]:
+    """Labels of Oscar's apps that are not installed."""
+    labels = {config.label for config in apps.get_app_configs()}
+    return [label for label in OSCAR_APPS if label not in labels]
+
+
+def check_apps(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterator[checks.CheckMessage]:
+    """E001 and E002: what this app stands on."""
+    if not apps.is_installed("recommender"):
+        yield checks.Error(
+            "recommender.contrib.oscar is installed without the app it belongs to.",
+            hint='Add "recommender" and "rest_framework" to INSTALLED_APPS.',
+            id="recommender_oscar.E001",
+        )
+    if missing := missing_apps():
+        yield checks.Error(
+            f"recommender.contrib.oscar is installed without Oscar's apps {', '.join(missing)}: nothing is recorded.",
+            hint="Add oscar.INSTALLED_APPS, or your forks of these apps, to INSTALLED_APPS; or remove this app.",
+            id="recommender_oscar.E002",
+        )
+
+
+def check_middleware(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterator[checks.CheckMessage]:
+    """W001: prices of a shopper come from the strategy that Oscar's middleware gives to the request."""
+    if missing_apps() or any(_is_of_baskets(path) for path in settings.MIDDLEWARE):
+        return
+    yield checks.Warning(
+        "Oscar's basket middleware is not installed: lists show the prices of a shopper whom nobody knows.",
+        hint='Add "oscar.apps.basket.middleware.BasketMiddleware" to MIDDLEWARE, below authentication.',
+        id="recommender_oscar.W001",
+    )
+
+
+def check_pages(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterator[checks.CheckMessage]:
+    """W002: a rule beside a signal counts twice."""
+    if not apps.is_installed("recommender"):
+        return
+    from recommender.tracking import tracked_pages
+
+    for name in sorted({rule.view_name for rule in tracked_pages()} & set(SIGNALLED)):
+        yield checks.Warning(
+            f"track_pages() names {name!r}, of which Oscar's signals tell already: its events count twice.",
+            hint="Remove the rule from your recommendations.py.",
+            id="recommender_oscar.W002",
+        )
+
+
+def check_search_page(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterator[checks.CheckMessage]:
+    """W003: the first URL that matches wins."""
+    try:
+        path = reverse("recommender_search:search")
+        winner = resolve(path).view_name
+    except (NoReverseMatch, Resolver404):
+        return
+    if winner != "recommender_search:search":
+        yield checks.Warning(
+            f"The recommender's search page is never shown: {winner!r} answers {path} before it.",
+            hint='Put path("search/", include("recommender.contrib.oscar.urls")) above Oscar\'s URLs.',
+            id="recommender_oscar.W003",
+        )
+
+
+def check_recommended(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterator[checks.CheckMessage]:
+    """W004: the first app that has a template wins."""
+    names = [config.name for config in apps.get_app_configs()]
+    if RECOMMENDED in names and "oscar" in names and names.index("oscar") < names.index(RECOMMENDED):
+        yield checks.Warning(
+            f"{RECOMMENDED} stands below Oscar in INSTALLED_APPS: Oscar's product page is found before ours.",
+            hint="Put it above Oscar's apps.",
+            id="recommender_oscar.W004",
+        )
+
+
+def _is_of_baskets(path: str) -> bool:
+    """Is it Oscar's middleware, or a shop's own made of it?"""
+    from oscar.apps.basket.middleware import BasketMiddleware
+
+    try:
+        middleware = import_string(path)
+    except ImportError:
+        return False
+    return isinstance(middleware, type) and issubclass(middleware, BasketMiddleware)

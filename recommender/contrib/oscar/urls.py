@@ -1,0 +1,8 @@
+"""Our search page at Oscar's address: include it as "search/", above Oscar's URLs."""
+
+from django.urls import path
+
+from recommender.contrib.oscar.views import SearchView
+
+app_name = "recommender_search"
+urlpatterns = [path("", SearchView.as_view(), name="search")]

@@ -1,0 +1,31 @@
+"""`manage.py recommender_doctor`: an installation in, what is wrong with it and the repair out."""
+
+import json
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from recommender import doctor
+
+MARKS = {"ok": "ok     ", "warning": "warning", "error": "error  "}
+
+
+class Command(BaseCommand):
+    help = "Examine the installation. Exit code 0: all is well, 1: a warning, 2: an error."
+    requires_system_checks: list[str] = []  # the examination runs them, and goes on
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print the report as JSON")
+        parser.add_argument("--minutes", type=float, default=15.0, help="tell what arrived in so many minutes")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        findings = doctor.examine(minutes=options["minutes"])
+        if options["json"]:
+            self.stdout.write(json.dumps(doctor.as_json(findings), indent=1, ensure_ascii=False))
+        else:
+            for finding in findings:
+                self.stdout.write(f"{MARKS[finding.level]} {finding.topic}: {finding.message}")
+                if finding.repair:
+                    self.stdout.write(f"        -> {finding.repair}")
+        sys.exit(doctor.exit_code(findings))

@@ -1,0 +1,227 @@
+"""A rule of a page: a URL's name and where its values stand in, the drafts of one answered request out."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import logging
+import math
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import RequestDataTooBig, ValidationError
+from django.http import HttpRequest, HttpResponseBase
+from django.http.request import RawPostDataException
+
+from recommender import capture, conf
+from recommender.capture import EventDraft
+from recommender.catalog import Catalog, Constant, catalog_for_label
+from recommender.exceptions import ConfigurationError
+from recommender.guesses import key_field
+from recommender.identity import Shopper
+from recommender.models import Item
+from recommender.types import EventType
+
+logger = logging.getLogger(__name__)
+
+PLACES = ("kwargs", "GET", "POST", "JSON")
+SHOWN = frozenset({200, 304})
+ACTED = frozenset({200, 201, 202, 204, 302, 303})
+ACTS = frozenset({EventType.ADD_TO_CART, EventType.REMOVE_FROM_CART, EventType.DISMISS_ITEM, EventType.PURCHASE})
+
+
+@dataclass(frozen=True, slots=True)
+class PageRule:
+    """One URL name, answered with success, is one event; by the middleware, or by the beacon of a page in a CDN."""
+
+    view_name: str
+    event: EventType
+    item_id: Any
+    query: Any
+    quantity: Any
+    method: str
+    statuses: frozenset[int]
+    beacon: bool = False
+
+    @property
+    def paths(self) -> list[str]:
+        """Where the rule reads values."""
+        read = (self.item_id[1] if isinstance(self.item_id, tuple) else self.item_id, self.query, self.quantity)
+        return [value for value in read if isinstance(value, str)]
+
+    @property
+    def url_parts(self) -> frozenset[str]:
+        """The names of the URL's parts that the rule reads."""
+        return frozenset(path.split(".")[1] for path in self.paths if path.startswith("kwargs."))
+
+    def overlaps(self, other: PageRule) -> bool:
+        """May one answer be the same event by both?"""
+        same = (self.view_name, self.event, self.method) == (other.view_name, other.event, other.method)
+        return same and bool(self.statuses & other.statuses)
+
+
+def page(
+    view_name: str,
+    event: str,
+    *,
+    item_id: Any = None,
+    query: Any = None,
+    quantity: Any = None,
+    method: str = "GET",
+    statuses: tuple[int, ...] = (),
+    beacon: bool = False,
+) -> PageRule:
+    """A rule. Values are "kwargs.pk", "GET.q", "POST.quantity", "JSON.line.sku", a `Constant`, or a callable that takes
+    the request.
+
+    `item_id=("shop.Product", "kwargs.slug")` finds the item of an object, by its primary key or by the unique field
+    that the last word names; a third word names another one: `("shop.Product", "GET.p", "slug")`. The rule applies to
+    a response with one of `statuses`: by default a page that was shown, for a POST and for what fills a cart also a
+    redirect. With `beacon=True` the page's script tells of it, because a CDN serves the page. Raises
+    `ConfigurationError`.
+    """
+    if event not in capture.TYPES:
+        raise ConfigurationError(
+            f"page({view_name!r}): {event!r} is no event. {conf.closest(event, capture.TYPES)}".strip()
+        )
+    for value in (item_id[1] if isinstance(item_id, tuple) else item_id, query, quantity):
+        place, _, name = value.partition(".") if isinstance(value, str) else (PLACES[0], "", "-")
+        if place not in PLACES or not name:
+            raise ConfigurationError(
+                f"page({view_name!r}): {value!r} must start with one of {', '.join(f'{place}.' for place in PLACES)}, "
+                "or be a Constant or a callable that takes the request."
+            )
+    expected = statuses or (SHOWN if method.upper() == "GET" and event not in ACTS else ACTED)
+    return PageRule(view_name, EventType(event), item_id, query, quantity, method.upper(), frozenset(expected), beacon)
+
+
+def note_json(rules: list[PageRule], request: HttpRequest, response: HttpResponseBase) -> None:
+    """Keep the JSON that was sent, where a rule reads it, before the request's stream is closed."""
+    if any(path.startswith("JSON.") for rule in rules for path in rule.paths):
+        request.recommender_json = _sent_json(request, response)  # type: ignore[attr-defined]
+
+
+def drafts_of(rule: PageRule, request: HttpRequest, shopper: Shopper, at: dt.datetime) -> Iterator[EventDraft]:
+    """The event of a page; before a view that came out of a list, the click. At most two queries."""
+    item_id = _item_id(rule, request)
+    query = capture.normalised(str(_read(rule.query, request) or ""))
+    if not item_id and not query:
+        return
+    ranking_id, position = _origin(request)
+    draft = EventDraft(
+        message_id=f"page:{uuid.uuid4().hex}",
+        type=rule.event,
+        occurred_at=at,
+        item_id=item_id,
+        query=query,
+        quantity=_quantity(_read(rule.quantity, request)),
+        ranking_id=ranking_id,
+        position=position,
+    )
+    if rule.event == EventType.VIEW_ITEM and ranking_id is not None:
+        yield _selection(draft, ranking_id, shopper)
+    yield draft
+
+
+def _selection(view: EventDraft, ranking_id: uuid.UUID, shopper: Shopper) -> EventDraft:
+    """The click that led to a view: one for a list, an item and a visitor, however often the page is loaded again."""
+    click = uuid.uuid5(ranking_id, f"{view.item_id}|{shopper.visitor_key or uuid.uuid4()}")
+    return dataclasses.replace(view, message_id=f"select:{click.hex}", type=EventType.SELECT_ITEM)
+
+
+def _item_id(rule: PageRule, request: HttpRequest) -> str:
+    """The item of a page. One query where a Catalog gives its objects ids of their own, or where a slug names them;
+    two where the word of a slug turns out to hold a primary key."""
+    if not isinstance(rule.item_id, tuple):
+        return str(_read(rule.item_id, request) or "")
+    label, declared, *named = rule.item_id
+    key, catalog = _read(declared, request), catalog_for_label(label)
+    if key in (None, "") or catalog is None:
+        return ""
+    field = named[0] if named else "pk"
+    if isinstance(declared, str) and not named:
+        field = key_field(catalog.model, declared.rpartition(".")[2])
+    if field != "pk" and (found := _id_of_object(catalog, field, key)):
+        return found
+    if catalog.group is not None:
+        return _id_of_object(catalog, "pk", key)
+    if catalog.id is None and field == "pk":
+        return f"{catalog.model._meta.model_name}:{key}"
+    known = Item.objects.filter(label=catalog.label, object_id=str(key))
+    return known.values_list("item_id", flat=True).first() or ""
+
+
+def _id_of_object(catalog: Catalog, field: str, key: Any) -> str:
+    """The item id of the object with this key; nothing where there is none, or where the key cannot be one."""
+    try:
+        obj = catalog.model._default_manager.filter(**{field: key}).first()
+    except (TypeError, ValueError, ValidationError):
+        return ""
+    return "" if obj is None else catalog.item_id(obj)
+
+
+def _read(declared: Any, request: HttpRequest) -> Any:
+    if isinstance(declared, Constant):
+        return declared.value
+    if callable(declared):
+        return declared(request)
+    if not isinstance(declared, str):
+        return declared
+    place, _, name = declared.partition(".")
+    if place == "kwargs":
+        return request.resolver_match.kwargs.get(name) if request.resolver_match else None
+    if place == "JSON":
+        return _inside(getattr(request, "recommender_json", None), name)
+    return getattr(request, place).get(name)
+
+
+def _inside(value: Any, path: str) -> Any:
+    """A text or a number inside decoded JSON, by "lines.0.sku"."""
+    for part in path.split("."):
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
+    return value if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+
+
+def _sent_json(request: HttpRequest, response: HttpResponseBase) -> Any:
+    """What the request sent: REST framework has decoded it already; else the body, which the view has read whole."""
+    decoded = getattr(response, "renderer_context", None) or {}
+    if (asked := decoded.get("request")) is not None:
+        return asked.data
+    try:
+        body = request.body
+    except (RawPostDataException, RequestDataTooBig, OSError):
+        logger.debug("the view of %s read its body as a stream: use a callable in the rule", request.path_info)
+        return None
+    try:
+        return json.loads(body) if len(body) <= conf.get("MAX_BODY_BYTES") else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _origin(request: HttpRequest) -> tuple[uuid.UUID | None, int | None]:
+    """The list and the place that a link or a form names, `rid=<ranking id>` and `pos=<n>`; nonsense says nothing."""
+    sent = request.POST if request.method == "POST" and "rid" not in request.GET else request.GET
+    try:
+        ranking_id = uuid.UUID(sent.get("rid", ""))
+    except ValueError:
+        return None, None
+    position = sent.get("pos", "")
+    is_place = position.isascii() and position.isdigit() and 0 < int(position[:6]) <= capture.MAX_POSITION
+    return ranking_id, int(position) if is_place else None
+
+
+def _quantity(value: Any) -> float:
+    """A quantity; 1 where the page tells none that makes sense."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return 1.0
+    return number if math.isfinite(number) and 0 < number <= capture.MAX_QUANTITY else 1.0

@@ -1,0 +1,28 @@
+from django.shortcuts import redirect
+from rest_framework.response import Response
+from rest_framework.views import APIView, exception_handler
+
+from goods.models import Article, Book
+
+
+def put(request, kind, pk, pieces):
+    cart = request.session.setdefault("cart", [])
+    cart.append([kind, str(pk), pieces])
+    request.session.modified = True
+
+
+def add(request):
+    """By GET, as many old shops do."""
+    put(request, "article", Article.objects.get(slug=request.GET["article"]).pk, 1)
+    return redirect("home")
+
+
+class CartView(APIView):
+    def post(self, request):
+        line = request.data["line"]
+        put(request._request, "book", Book.objects.get(pk=line["book"]).pk, line["n"])
+        return Response({"n": len(request.session["cart"])}, status=201)
+
+
+def refuse(error, context):
+    return exception_handler(error, context)

@@ -1,0 +1,130 @@
+"""The doctor names what is wrong with an installation and the command that repairs it, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import OperationalError
+
+from recommender import capture, catalog, doctor, tracking
+from recommender.catalog import Catalog
+from recommender.doctor import Finding, examine, exit_code
+from recommender.models import Event, Item, Visitor
+from recommender.tracking import page, track_pages
+from shopreco.shop.models import Product
+
+pytestmark = pytest.mark.django_db
+
+
+def told(findings: list[Finding], topic: str) -> list[Finding]:
+    return [finding for finding in findings if finding.topic == topic]
+
+
+def run(*arguments: str) -> tuple[str, int]:
+    output = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("recommender_doctor", *arguments, stdout=output)
+    return output.getvalue(), ended.value.code
+
+
+@pytest.fixture
+def no_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "_pages", {})
+    monkeypatch.setattr(tracking, "_rows", {})
+
+
+def test_sound_installation_has_no_finding_but_good_ones(demo_shop: Any) -> None:
+    n_events = Event.objects.count()
+    output, code = run()
+    assert code == 0, output
+    assert "An event was written, read and removed." in output
+    assert "GET shop:product is view_item: /item/<str:stock_code>/" in output
+    assert output.count(" GBP · ") >= 3
+    assert Event.objects.count() == n_events
+
+
+def test_empty_shop_is_told_what_to_run() -> None:
+    findings = examine()
+    assert exit_code(findings) == 1
+    assert told(findings, "items")[-1].level == "warning"
+    Product.objects.create(stock_code="A", title="Mug", price=1)
+    Item.objects.all().delete()
+    assert told(examine(), "items")[-1].repair == "python manage.py recommender_sync"
+
+
+def test_report_as_json_is_whole() -> None:
+    output, code = run("--json")
+    report = json.loads(output)
+    assert report["exit_code"] == code == 1
+    assert {"topic", "level", "message", "repair"} == set(report["findings"][0])
+
+
+def test_rule_of_a_page_that_is_gone_is_an_error(no_rules: None) -> None:
+    track_pages(page("shop:gone", "view_item", item_id="kwargs.pk"))
+    (finding,) = told(examine(), "pages")
+    assert finding.level == "error"
+    assert "shop:gone" in finding.message
+
+
+def test_nothing_tracked_is_a_warning(no_rules: None) -> None:
+    (finding,) = told(examine(), "pages")
+    assert (finding.level, "track_pages" in finding.repair) == ("warning", True)
+
+
+def test_catalog_that_fails_is_an_error_and_the_others_are_examined(monkeypatch: Any) -> None:
+    class Broken(Catalog):
+        def price(self, obj: Any) -> Any:
+            raise ValueError("no price list")
+
+    monkeypatch.setattr(catalog, "_catalogs", {"shop.product": Broken("shop.Product")})
+    Product.objects.create(stock_code="A", title="Mug", price=1)
+    findings = examine()
+    assert exit_code(findings) == 2
+    assert "no price list" in told(findings, "items")[0].message
+    assert told(findings, "test event")[0].level == "ok"
+
+
+def test_rows_that_no_signal_told_of_are_counted_with_the_repair(demo_shop: Any) -> None:
+    Event.objects.filter(source="order").delete()
+    (finding,) = told(examine(), "orders")
+    assert (finding.level, finding.repair) == ("warning", "python manage.py recommender_reconcile")
+
+
+def test_test_event_is_removed_even_if_looking_for_it_fails(monkeypatch: Any) -> None:
+    stored = capture.ingest
+
+    def stored_and_broken(drafts: Any) -> Any:
+        stored(drafts)
+        assert Event.objects.filter(message_id__startswith="doctor:").exists()
+        raise OperationalError("the connection is gone")
+
+    monkeypatch.setattr(doctor.capture, "ingest", stored_and_broken)
+    (finding,) = told(examine(), "test event")
+    assert (finding.level, "connection is gone" in finding.message) == ("error", True)
+    assert not Event.objects.filter(message_id__startswith="doctor:").exists()
+    assert not Visitor.objects.exists()
+
+
+def test_missing_tables_end_the_examination_with_the_command(monkeypatch: Any) -> None:
+    from django.db.migrations.recorder import MigrationRecorder
+
+    MigrationRecorder.Migration.objects.filter(app="recommender").delete()
+    findings = examine()
+    assert exit_code(findings) == 2
+    assert told(findings, "tables")[0].repair == "python manage.py migrate recommender"
+    assert not told(findings, "test event")
+
+
+def test_arrivals_are_told_by_type(demo_shop: Any) -> None:
+    assert "purchase" in told(examine(minutes=60), "arrivals")[0].message
+    assert "Nothing in the last" in told(examine(minutes=0), "arrivals")[0].message
+
+
+def test_shop_without_our_urls_is_warned(settings: Any) -> None:
+    settings.ROOT_URLCONF = "shopreco.shop.urls"
+    (finding,) = told(examine(), "urls")
+    assert (finding.level, "include" in finding.repair) == ("warning", True)

@@ -1,0 +1,138 @@
+"""A shop that nobody here designed, in a process of its own: its settings, models, carts and payments are not ours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHOP = ROOT / "tests" / "foreign_shop"
+MOST_LINES = 20
+
+
+def drive(*command: str, python: str = sys.executable, root: Path | None = ROOT, **environment: str) -> Any:
+    """Run a command of the shop; nothing of this project's settings reaches it."""
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+    paths = {"PYTHONPATH": str(root)} if root else {}
+    return subprocess.run(
+        [python, *command], cwd=SHOP, env=kept | paths | environment, capture_output=True, text=True, check=False
+    )
+
+
+def checked(*command: str, **options: Any) -> str:
+    done = drive(*command, **options)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    output: str = done.stdout + done.stderr
+    return output
+
+
+def test_glue_is_at_most_twenty_lines() -> None:
+    lines = [line for line in (SHOP / "goods" / "recommendations.py").read_text().splitlines() if line.strip()]
+    assert len(lines) <= MOST_LINES
+    assert all(len(line) <= 120 for line in lines)
+
+
+@pytest.mark.parametrize("cache", ["", "none"], ids=["with a cache", "without a cache"])
+def test_foreign_shop_gets_everything(cache: str, tmp_path: Path) -> None:
+    output = checked("-m", "pytest", "-c", "pytest.ini", ".", KIOSK_VAR=str(tmp_path), KIOSK_CACHE=cache)
+    assert "passed" in output
+    assert "skipped" not in output
+
+
+def test_shop_works_after_the_app_was_taken_out(tmp_path: Path) -> None:
+    """Its tables stay, its settings and tags go: every page answers, an order is placed, no migration is missing."""
+    database = {"KIOSK_DATABASE": str(tmp_path / "kiosk.sqlite3"), "KIOSK_VAR": str(tmp_path / "var")}
+    checked("manage.py", "migrate", "--verbosity", "0", **database)
+    checked("manage.py", "shell", "--no-imports", "-c", FILL, **database)
+    assert "/r/api/v1/" in drive("manage.py", "recommender_doctor", **database).stdout
+    without = database | {"KIOSK_WITHOUT": "1"}
+    checked("manage.py", "makemigrations", "--check", "--dry-run", **without)
+    output = checked("manage.py", "shell", "--no-imports", "-c", WALK, **without)
+    assert "recommender" not in output
+    assert output.count(" 200") == 6
+    assert output.count(" 302") == 2
+
+
+def test_no_migration_is_missing_under_odd_settings(tmp_path: Path) -> None:
+    odd = {"KIOSK_ODD": "1", "KIOSK_DATABASE": str(tmp_path / "kiosk.sqlite3")}
+    checked("manage.py", "makemigrations", "--check", "--dry-run", "recommender", "--skip-checks", **odd)
+    checked("manage.py", "makemigrations", "--check", "--dry-run", "recommender", KIOSK_CACHE="none")
+
+
+def test_shop_without_celery_serves_and_records(tmp_path: Path) -> None:
+    """Its import is refused; only what trains says that it is missing."""
+    output = checked("-c", WITHOUT_CELERY, KIOSK_VAR=str(tmp_path))
+    assert "passed" in output
+    trained = drive("-c", WITHOUT_CELERY.replace(DRIVEN, TRAINED), KIOSK_VAR=str(tmp_path))
+    assert "pip install celery" in trained.stdout + trained.stderr
+
+
+def test_shop_works_before_our_tables_are_there(tmp_path: Path) -> None:
+    """Between the deployment of the settings and `migrate` every page answers."""
+    database = {"KIOSK_DATABASE": str(tmp_path / "kiosk.sqlite3"), "KIOSK_VAR": str(tmp_path / "var")}
+    checked("manage.py", "migrate", "--verbosity", "0", KIOSK_WITHOUT="1", **database)
+    checked("manage.py", "shell", "--no-imports", "-c", FILL, **database)
+    output = checked("manage.py", "shell", "--no-imports", "-c", WALK, **database)
+    assert output.count(" 200") == 6
+    assert output.count(" 302") == 2
+    examined = drive("manage.py", "recommender_doctor", **database)
+    assert examined.returncode == 2
+    assert "python manage.py migrate recommender" in examined.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh virtual environment with the wheel; everything else it sees where this one has it."""
+    home = tmp_path_factory.mktemp("venv")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
+    python = home / "bin" / "python"
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    found = subprocess.run(
+        [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True
+    )
+    Path(found.stdout.strip(), "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python
+
+
+def test_wheel_in_a_fresh_environment_serves_the_foreign_shop(wheel_python: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"python": str(wheel_python), "root": None, "KIOSK_VAR": str(tmp_path)}
+    where = Path(checked("-c", "import recommender; print(recommender.__file__)", **options).strip())
+    assert wheel_python.parent.parent in where.parents
+    assert ROOT not in where.parents
+    output = checked("-m", "pytest", "-c", "pytest.ini", ".", **options)
+    assert "passed" in output
+    assert "skipped" not in output
+
+
+DRIVEN = 'sys.exit(pytest.main(["-c", "pytest.ini", ".", "-k", "shopper or flag or item"]))'
+TRAINED = 'os.environ["DJANGO_SETTINGS_MODULE"] = "kiosk.settings"; django.setup(); call_command("recommender_train")'
+WITHOUT_CELERY = f"""
+import os, sys
+sys.modules["celery"] = sys.modules["kombu"] = None
+import django, pytest
+from django.core.management import call_command
+{DRIVEN}
+"""
+FILL = """
+from goods.models import Article, Book, Voucher
+Article.objects.create(slug="mug", name_de="Becher", name_en="Mug", net=10)
+Book.objects.create(slug="tea", title="Tea", price=9)
+Voucher.objects.create(slug="gift", name="Gift")
+"""
+WALK = """
+import sys
+from django.test import Client
+client = Client()
+paths = ("", "find/?words=mug", "a/mug/", "b/tea/", "v/gift/", "news/mug/", "cart/add/?article=mug", "order/")
+for path in paths:
+    answer = client.get("/de/" + path)
+    print(path, answer.status_code)
+print(sorted(name for name in sys.modules if name.startswith("recommender")) or "")
+"""

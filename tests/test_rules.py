@@ -1,0 +1,93 @@
+"""A rule of a page finds its values in the URL, in a form, in JSON; a cart by GET counts; nonsense is no event."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.http import HttpResponse
+from django.test import RequestFactory
+from django.urls import resolve
+
+from recommender import capture, conf, tracking
+from recommender.identity import shopper_of
+from recommender.tracking import page, track_pages
+from shopreco.shop.models import Product
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _no_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "_pages", {})
+
+
+def told(path: str, *, body: Any = None, status: int = 200, is_read: bool = False) -> list[capture.EventDraft]:
+    factory = RequestFactory()
+    request: Any = factory.get(path) if body is None else factory.post(path, body, content_type="application/json")
+    request.resolver_match = resolve(path.partition("?")[0])
+    if is_read:
+        request.read()
+    source = tracking.page_source(request, HttpResponse(status=status))
+    return [] if source is None else list(source(shopper_of(request)))
+
+
+def json_rule(item_id: str = "JSON.lines.0.sku", quantity: str = "JSON.lines.0.n") -> None:
+    track_pages(page("shop:cart", "add_to_cart", item_id=item_id, quantity=quantity, method="POST"))
+
+
+def test_json_is_read_by_a_path_into_objects_and_lists() -> None:
+    json_rule()
+    (draft,) = told("/cart/", body={"lines": [{"sku": "22423", "n": 4}]}, status=201)
+    assert (draft.item_id, draft.quantity) == ("22423", 4)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["[", "", "[]", '{"lines": []}', '{"lines": [{"sku": {"a": 1}}]}', '{"lines": [{"sku": true}]}', "[" * 100_000,
+     json.dumps({"lines": [{"sku": "A"}], "x": "x" * 300_000}), b"\xff\xfe"],
+)  # fmt: skip
+def test_json_that_says_nothing_is_no_event(body: Any) -> None:
+    json_rule()
+    assert told("/cart/", body=body) == []
+
+
+def test_json_that_the_view_read_as_a_stream_is_no_event_and_no_error() -> None:
+    json_rule()
+    assert told("/cart/", body={"lines": [{"sku": "22423"}]}, is_read=True) == []
+
+
+@pytest.mark.parametrize(("status", "n_told"), [(200, 1), (201, 1), (302, 1), (304, 0), (400, 0), (500, 0)])
+def test_cart_that_is_filled_by_get_counts_when_it_redirects(status: int, n_told: int) -> None:
+    track_pages(page("shop:cart_add", "add_to_cart", item_id="kwargs.stock_code"))
+    assert len(told("/cart/add/22423/", status=status)) == n_told
+
+
+def test_object_is_found_by_the_field_that_the_part_is_named_after() -> None:
+    Product.objects.create(stock_code="22423", title="Mug", price=1)
+    track_pages(page("shop:product", "view_item", item_id=("shop.Product", "kwargs.stock_code")))
+    assert [draft.item_id for draft in told("/item/22423/")] == ["22423"]
+    assert told("/item/none/") == []
+
+
+def test_object_is_found_by_a_field_that_is_named() -> None:
+    Product.objects.create(stock_code="22423", title="Mug", price=1)
+    track_pages(page("shop:home", "view_item", item_id=("shop.Product", "GET.p", "stock_code")))
+    assert [draft.item_id for draft in told("/?p=22423")] == ["22423"]
+
+
+def test_rule_of_the_beacon_is_left_to_it() -> None:
+    track_pages(page("shop:product", "view_item", item_id="kwargs.stock_code", beacon=True))
+    assert told("/item/22423/") == []
+    request = RequestFactory().get("/item/22423/")
+    source = tracking.beacon_source(request)
+    assert source is not None
+    assert [draft.item_id for draft in source(shopper_of(request))] == ["22423"]
+    assert tracking.beacon_source(RequestFactory().get("/nowhere/at/all/")) is None
+
+
+def test_body_is_read_up_to_the_limit_of_the_api() -> None:
+    json_rule()
+    body = {"lines": [{"sku": "A"}], "x": "x" * (conf.get("MAX_BODY_BYTES") - 100)}
+    assert len(told("/cart/", body=body)) == 1
