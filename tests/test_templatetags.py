@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.core.cache import cache
+from django.db import connection, transaction
 from django.http import HttpRequest, HttpResponse
 from django.template import Context, RequestContext, Template, TemplateSyntaxError, engines
 from django.test import Client, RequestFactory
@@ -347,3 +348,19 @@ class TestLinksAndMoney:
         html = engine.get_template("recommender/card.html").render({"entry": entry, "ranking": ranking})
         assert 'data-position="1200"' in html
         assert "pos=1200" in html
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_a_list_that_fails_leaves_the_pages_own_transaction_usable(live_demo_shop: DemoShop, monkeypatch: Any) -> None:
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    request = request_of()
+    serving.reload()
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE shop_product RENAME TO gone")  # prices are read from it
+        assert drawn("{% recommendations 'home' %}", request).strip() == ""
+        assert drawn("{% recommend 'home' as ranking %}{{ ranking.rung }}", request) == "empty"
+        assert Item.objects.exists()  # PostgreSQL would refuse this query
+        transaction.set_rollback(True)
+    assert Visitor.objects.exists()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from django import template
 from django.conf import settings
+from django.db import connections, router, transaction
 from django.http import HttpRequest, QueryDict
 from django.template.base import Node, Parser, Token
 from django.template.context import Context
@@ -22,6 +24,7 @@ from recommender import blocks, capture, pipeline
 from recommender.catalog import item_id_of
 from recommender.identity import Shopper, mark_personal, shopper_of
 from recommender.lookup import FILTERS
+from recommender.models import Event
 from recommender.types import Entry, Live, OfferedFilter, Ranking, Rung, Slot
 
 logger = logging.getLogger(__name__)
@@ -228,9 +231,22 @@ def _rendered(context: Context, names: list[str], values: dict[str, Any]) -> Saf
     return rendered
 
 
+@contextmanager
+def _apart() -> Iterator[None]:
+    """In a savepoint of a request's own transaction: PostgreSQL would refuse all that follows a query that failed."""
+    connection = connections[router.db_for_read(Event)]
+    is_shared = connection.in_atomic_block and connection.settings_dict["ATOMIC_REQUESTS"]
+    if not is_shared or connection.vendor != "postgresql":
+        yield
+        return
+    with transaction.atomic(using=connection.alias):
+        yield
+
+
 def _or_empty(slot: str, make: Callable[[], Ranking]) -> Ranking:
     try:
-        return make()
+        with _apart():
+            return make()
     except Exception as error:  # the edge: a list that fails must not take the page with it
         _complain(slot, error)
         known = slot if slot in list(Slot) else Slot.HOME
@@ -239,7 +255,8 @@ def _or_empty(slot: str, make: Callable[[], Ranking]) -> Ranking:
 
 def _or_nothing(slot: str, render: Callable[[], SafeString]) -> SafeString:
     try:
-        return render()
+        with _apart():
+            return render()
     except Exception as error:  # the edge, as above
         _complain(slot, error)
         fault = f"{slot}: {error}".replace("--", "- -")
