@@ -2,11 +2,11 @@
 
 `python -m benchmarks.search_peers --products P --train-queries Q --train-labels L --test-queries T --test-labels TL`
 
-First `--write-candidates C.csv`: it writes the judged products of each test query and 100 random ones, and ends. Then let
-`benchmarks.search_relevance` rank them (`--candidates C.csv --out run.csv`) and, for recall, the whole catalogue (no
-`--candidates`), and give both here: `--candidates C.csv --run ours=run.csv --whole ours=whole.csv`. `--keep FOLDER` keeps
-what the peers answered, so that a later call with the same settings only judges. Columns of the files are those of
-`search_relevance`; grades are on a scale from 1 to 3.
+First `--write-candidates C.csv`: it writes the judged products of each test query and 100 random ones, and ends. Then
+let `benchmarks.search_relevance` rank them (`--candidates C.csv --out run.csv`) and, for recall, the whole catalogue
+(no `--candidates`), and give both here: `--candidates C.csv --run ours=run.csv --whole ours=whole.csv`. `--keep FOLDER`
+keeps what the peers answered, so that a later call with the same settings only judges. Columns of the files are those
+of `search_relevance`; grades are on a scale from 1 to 3.
 """
 
 from __future__ import annotations
@@ -73,10 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     runs = _read_runs(options)
     graded = _read_graded(options, search)
-    print(
-        f"{len(search.ids)} products, {len(graded)} grades to learn from, {len(search.queries)} test queries",
-        flush=True,
-    )
+    print(f"{len(search.ids)} products, {len(graded)} grades, {len(search.candidates)} test queries", flush=True)
     shop = Workshop(search.titles, graded, options.minutes, options.seed)
     answers = {name: _answers(name, make, search, options) for name, make in _peers(shop, options).items()}
     figures = {name: _figures(found, search) for name, found in (answers | runs).items()}
@@ -89,11 +86,11 @@ def _peers(shop: Workshop, options: argparse.Namespace) -> dict[str, Callable[[]
     peers: dict[str, Callable[[], Peer]] = {
         "random": lambda: Shuffled(len(shop.titles), options.seed),
         "BM25, stems": lambda: shop.words,
-        "MiniLM, untuned": lambda: shop.untuned,
         f"MiniLM, tuned {minutes}": lambda: shop.tuned,
         "BM25 + tuned MiniLM (RRF)": lambda: shop.fusion,
-        "LightGBM over words and cosines": shop.trees,
         f"cross-encoder, tuned {minutes}": shop.cross,
+        "MiniLM, untuned": lambda: shop.untuned,
+        "LightGBM over words and cosines": shop.trees,
     }
     return {name: make for name, make in peers.items() if not options.only or name in options.only}
 
@@ -128,6 +125,7 @@ def _answers(name: str, make: Callable[[], Peer], search: Search, options: argpa
 def _timed(peer: Peer, queries: Sequence[str], n_rows: int) -> float:
     """Return the median milliseconds to put 100 products in order for one query, its encoding included."""
     rows = np.random.default_rng(0).integers(0, n_rows, 100).astype(np.int32)
+    peer.score("", rows)
     took = []
     for query in queries:
         began = time.perf_counter()
