@@ -32,9 +32,9 @@ N_LISTED = 100
 COLUMNS = ("NDCG@10", "HR@10", "unseen NDCG@10", "new NDCG@10", "new HR@10")
 INSTALLS = {
     "implicit": "pip install 'shopreco[peers]'",
-    "rectools": "pip install 'shopreco[peers]' && pip install --no-deps rectools",
+    "rectools": "pip install 'pandas<3' pytorch-lightning typeguard && pip install --no-deps rectools",
 }
-"""How to get a package that is optional. RecTools asks for NumPy below 2 on Python 3.11 and 3.12, and works with 2."""
+"""How to get a package that is optional. RecTools 0.19 asks for NumPy below 2 before Python 3.13, and works with it."""
 
 Lists = dict[str, list[int]]
 
@@ -65,10 +65,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     extra = read_events(options.extra_events)[0] if options.extra_events else []
     past = read_past(options.items, events, extra, at=at)
     test = _read_test(options, past)
-    n_unseen = len(test.unseen)
-    print(
-        f"{len(past.items)} items, {len(past.learned)} events, {len(test.users)} users, {n_unseen} unseen", flush=True
-    )
+    print(f"{len(past.items)} items, {len(past.learned)} events", flush=True)
+    print(f"{len(test.users)} users, {len(test.unseen)} of them unseen in training", flush=True)
     window = options.days * DAY if has_clock else DAY
     answers = _answers(_peers(past, test, options, window=window), past, options)
     runs = _read_runs(options, past)

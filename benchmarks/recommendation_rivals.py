@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from benchmarks.events import Told, first_seen
-from benchmarks.workbench import InputError, number, read
+from benchmarks.workbench import InputError, read
 from recommender.features import purchases
 from recommender.ml import baselines, competitors, metrics
 from recommender.ml.examples import Histories
@@ -206,9 +206,7 @@ def _items(path: Path, seen: Mapping[str, dt.datetime]) -> ItemTable:
     return ItemTable(
         ids=tuple(rows),
         texts=tuple(" ".join(row[name] for name in names if row.get(name, "").strip()) for row in rows.values()),
-        price=np.asarray(
-            [number(row.get("price") or row.get("list_price") or "") for row in rows.values()], np.float32
-        ),
+        price=np.full(len(rows), np.nan, np.float32),
         category=np.full(len(rows), -1, np.int32),
         category_names=(),
         first_seen=np.asarray([seen[item_id].timestamp() for item_id in rows]),

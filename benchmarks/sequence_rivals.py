@@ -14,8 +14,10 @@ from benchmarks.recommendation_rivals import Past
 from recommender.types import EVENT_CODES, EventType, Interactions
 
 N_LISTED = 100
-LAYERS = {"n_blocks": 2, "n_heads": 2, "n_factors": 64, "dropout_rate": 0.2, "session_max_len": 50}
-"""Of SASRec (Kang and McAuley 2018) for sets of this size; 50 items, as for its Amazon sets."""
+LAYERS = {"n_blocks": 2, "n_heads": 2, "n_factors": 64, "dropout_rate": 0.2}
+LENGTHS = (10, 50)
+"""Fewest and most items of a history that are read: nine of ten histories fit, and at most 50, as SASRec reads of its
+Amazon sets (Kang and McAuley 2018, section 4.4)."""
 
 BATCH = 64
 PATIENCE = 3
@@ -41,7 +43,7 @@ def sequence_lists(
         logging.getLogger(name).setLevel(logging.ERROR)
     seed_everything(seed, verbose=False)
     model = {"SASRec": SASRecModel, "BERT4Rec": BERT4RecModel}[kind](
-        **LAYERS, batch_size=BATCH, epochs=MOST_EPOCHS, recommend_torch_device="cpu", recommend_n_threads=1,
+        **LAYERS, session_max_len=_length(past.learned), batch_size=BATCH, epochs=MOST_EPOCHS, recommend_torch_device="cpu", recommend_n_threads=1,
         get_trainer_func=_trainer, get_trainer_func_kwargs={"minutes": minutes}, get_val_mask_func=_validated,
     )  # fmt: skip
     with warnings.catch_warnings():
@@ -79,6 +81,12 @@ def _frame(interactions: Interactions) -> Any:
             "datetime": times.astype("datetime64[ns]"),
         }
     )
+
+
+def _length(interactions: Interactions) -> int:
+    visitor = interactions.visitor[interactions.type == _PURCHASE]
+    count = np.bincount(visitor)
+    return int(np.clip(np.quantile(count[count > 0], 0.9), *LENGTHS))
 
 
 def _validated(interactions: Any) -> Any:

@@ -1,10 +1,12 @@
 """One raw file in, the files of a benchmark out: what may be learned from, who or what is asked, and the truth.
 
-`python -m benchmarks.splits time --events E --at 2011-09-08 --days 30 --unseen .15 --out FOLDER`: events.csv before that
-moment, extra.csv with the histories of users that training never sees, users.csv with everybody of a past who bought in
-the days after, and truth.csv with what. `python -m benchmarks.splits last --events E --unseen .2 --out FOLDER`: the same, where
-what each user did last is the truth. `python -m benchmarks.splits queries --queries Q --labels L --out FOLDER`: a fifth
-of the queries for the test. What goes where follows from a hash of the id, so that everybody has the same split.
+`python -m benchmarks.splits time --events E --at 2011-09-08 --days 30 --unseen .15 --out FOLDER`: events.csv before
+that moment, extra.csv with the histories of users that training never sees, users.csv with everybody of a past who
+bought in the days after, and truth.csv with what.
+`python -m benchmarks.splits last --events E --unseen .2 --out FOLDER`: the same, where what each user did last is the
+truth.
+`python -m benchmarks.splits queries --queries Q --labels L --out FOLDER`: a fifth of the queries for the test.
+What goes where follows from a hash of the id, so that everybody has the same split.
 """
 
 from __future__ import annotations
