@@ -85,7 +85,8 @@ class Bm25:
         for word, held in postings.items():
             rows, count = np.fromiter(held, np.int32), np.fromiter(held.values(), np.float32)
             idf = float(np.log1p((self.n_rows - len(rows) + 0.5) / (len(rows) + 0.5)))
-            self.postings[word] = rows, idf * count * (K1 + 1) / (count + norm[rows]), idf
+            value = np.asarray(idf * count * (K1 + 1) / (count + norm[rows]), np.float32)
+            self.postings[word] = rows, value, idf
 
     def score(self, query: str, rows: Rows) -> FloatArray:
         return self.totals(query)[0][rows]

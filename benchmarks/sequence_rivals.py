@@ -43,7 +43,8 @@ def sequence_lists(
         logging.getLogger(name).setLevel(logging.ERROR)
     seed_everything(seed, verbose=False)
     model = {"SASRec": SASRecModel, "BERT4Rec": BERT4RecModel}[kind](
-        **LAYERS, session_max_len=_length(past.learned), batch_size=BATCH, epochs=MOST_EPOCHS, recommend_torch_device="cpu", recommend_n_threads=1,
+        **LAYERS, session_max_len=_length(past.learned), batch_size=BATCH,
+        epochs=MOST_EPOCHS, recommend_torch_device="cpu", recommend_n_threads=1,
         get_trainer_func=_trainer, get_trainer_func_kwargs={"minutes": minutes}, get_val_mask_func=_validated,
     )  # fmt: skip
     with warnings.catch_warnings():

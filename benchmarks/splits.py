@@ -71,7 +71,8 @@ def _write_events(options: argparse.Namespace, before: Rows, after: Rows) -> Non
     truth = dict.fromkeys((row["user_id"], row["item_id"]) for row in after if row["user_id"] in past)
     users = dict.fromkeys(user for user, _ in truth)
     _copy(options.out / "events.csv", (row for row in before if not _is_unseen(row["user_id"], options.unseen)))
-    _copy(options.out / "extra.csv", (row for row in before if _is_unseen(row["user_id"], options.unseen)))
+    extra = [row for row in before if _is_unseen(row["user_id"], options.unseen)]
+    write(options.out / "extra.csv", tuple(before[0]), (tuple(row.values()) for row in extra))
     write(options.out / "users.csv", ("user_id",), ((user,) for user in users))
     write(options.out / "truth.csv", ("user_id", "item_id"), truth)
     n_unseen = sum(_is_unseen(user, options.unseen) for user in users)
