@@ -25,7 +25,7 @@ TIE_BREAK = 1e-4
 N_TUNED = 400
 """Visitors of the window before the test that blend and ALS are tuned on, as in the product's own evaluation."""
 
-ALS_ALPHAS = (1.0, 5.0, 20.0)
+ALS_ALPHAS = (0.3, 1.0, 5.0, 20.0)
 """Confidence of one order (Hu, Koren and Volinsky 2008, equation 2), chosen by the window before the test."""
 
 ALS_FACTORS, ALS_PENALTY, ALS_ROUNDS = 64, 0.05, 15
