@@ -71,8 +71,7 @@ def tuned_encoder(titles: Sequence[str], graded: Graded, *, minutes: float, seed
         columns = [model.preprocess(queries), model.preprocess([titles[row] for row in rows])]
         return (positive_loss if step % 2 else graded_loss)(columns, torch.tensor(grade))
 
-    n_steps = _fit(model, loss, minutes=minutes, rate=RATE)
-    print(f"  bi-encoder: {n_steps} steps of {BATCH} in {minutes:g} minutes, {len(graded)} grades", flush=True)
+    _fit("bi-encoder", model, loss, minutes=minutes, rate=RATE)
     return model
 
 
@@ -93,18 +92,17 @@ def tuned_cross_encoder(titles: Sequence[str], graded: Graded, *, minutes: float
         queries, rows, grade = next(grades)
         return measured([queries, [titles[row] for row in rows]], torch.tensor(grade))
 
-    n_steps = _fit(model, loss, minutes=minutes, rate=CROSS_RATE)
-    print(f"  cross-encoder: {n_steps} steps of {BATCH} in {minutes:g} minutes, {len(graded)} grades", flush=True)
+    _fit("cross-encoder", model, loss, minutes=minutes, rate=CROSS_RATE)
     return model
 
 
-def _fit(model: Any, loss: Callable[[int], Any], *, minutes: float, rate: float) -> int:
-    """Step until the minutes are over; return how many steps that was."""
+def _fit(name: str, model: Any, loss: Callable[[int], Any], *, minutes: float, rate: float) -> None:
+    """Step until the minutes are over, and print how many steps that was and what the processor gave to them."""
     import torch
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
     model.train()
-    began, step = time.monotonic(), 0
+    began, worked, step = time.monotonic(), time.process_time(), 0
     while (spent := (time.monotonic() - began) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = rate * min((spent + 0.002) / WARM_SHARE, 1.0) * (1 - spent)
@@ -114,7 +112,8 @@ def _fit(model: Any, loss: Callable[[int], Any], *, minutes: float, rate: float)
         optimizer.step()
         step += 1
     model.eval()
-    return step
+    worked = (time.process_time() - worked) / 60
+    print(f"  {name}: {step} steps of {BATCH} in {minutes:g} minutes, {worked:.1f} of a processor", flush=True)
 
 
 def _batches(

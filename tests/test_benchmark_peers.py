@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import recommendation_peers, search_peers, splits
 from benchmarks.search_rivals import Bm25, Fusion, Shuffled, stems
-from benchmarks.search_tuning import Graded, _batches
+from benchmarks.search_tuning import Graded, _batches, tuned_cross_encoder, tuned_encoder
 from benchmarks.workbench import InputError
 
 TITLES = ("red lamp", "blue lamps", "garden hose", "red garden lamp shade")
@@ -67,6 +67,17 @@ def test_batch_of_grades_ends_with_random_titles_at_the_lowest() -> None:
     queries, places, grade = next(_batches(graded, np.arange(60), 4, 8, seed=0))
     assert len(queries) == len(places) == 32
     assert grade.tolist() == [1.0] * 24 + [0.0] * 8
+
+
+def test_models_are_tuned_for_the_minutes(capsys: pytest.CaptureFixture[str]) -> None:
+    graded = Graded(("lamp", "hose") * 40, np.asarray([0, 2] * 40, np.int32), np.ones(80, np.float32))
+    encoder = tuned_encoder(TITLES, graded, minutes=0.005, seed=0)
+    assert encoder.encode(["red lamp"]).shape == (1, 384)
+    cross = tuned_cross_encoder(TITLES, graded, minutes=0.005, seed=0)
+    assert cross.predict([("lamp", "red lamp")]).shape == (1,)
+    told = capsys.readouterr().out
+    assert "bi-encoder: " in told
+    assert "of a processor" in told
 
 
 @pytest.fixture
