@@ -31,7 +31,7 @@ from recommender.ml import baselines, competitors, threads
 N_LISTED = 100
 COLUMNS = ("NDCG@10", "HR@10", "unseen NDCG@10", "new NDCG@10", "new HR@10")
 INSTALLS = {
-    "implicit": "pip install 'shopreco[peers]'",
+    "implicit": "pip install implicit",
     "rectools": "pip install 'pandas<3' pytorch-lightning typeguard && pip install --no-deps rectools",
 }
 """How to get a package that is optional. RecTools 0.19 asks for NumPy below 2 before Python 3.13, and works with it."""
