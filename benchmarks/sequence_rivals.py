@@ -20,11 +20,9 @@ LENGTHS = (10, 50)
 Amazon sets (Kang and McAuley 2018, section 4.4)."""
 
 BATCH = 64
-PATIENCE = 3
-"""Epochs without a lower validation loss before it stops; the minutes end it all the same."""
-
-VALIDATED_SHARE = 0.1
 MOST_EPOCHS = 1_000
+"""The minutes end it: on few events the validation loss rises long before the lists stop getting better."""
+
 _PURCHASE = EVENT_CODES[EventType.PURCHASE]
 
 
@@ -45,7 +43,7 @@ def sequence_lists(
     model = {"SASRec": SASRecModel, "BERT4Rec": BERT4RecModel}[kind](
         **LAYERS, session_max_len=_length(past.learned), batch_size=BATCH,
         epochs=MOST_EPOCHS, recommend_torch_device="cpu", recommend_n_threads=1,
-        get_trainer_func=_trainer, get_trainer_func_kwargs={"minutes": minutes}, get_val_mask_func=_validated,
+        get_trainer_func=_trainer, get_trainer_func_kwargs={"minutes": minutes},
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -90,20 +88,10 @@ def _length(interactions: Interactions) -> int:
     return int(np.clip(np.quantile(count[count > 0], 0.9), *LENGTHS))
 
 
-def _validated(interactions: Any) -> Any:
-    """Choose the last event of a tenth of the users, (n_events,) bool: its loss tells when to stop."""
-    is_last = ~interactions["user_id"].duplicated(keep="last")
-    count = interactions.groupby("user_id")["item_id"].transform("size")
-    chosen = interactions["user_id"] % round(1 / VALIDATED_SHARE) == 0
-    return (is_last & chosen & (count > 2)).to_numpy()
-
-
 def _trainer(minutes: float) -> Any:
     from pytorch_lightning import Trainer
-    from pytorch_lightning.callbacks import EarlyStopping
 
     return Trainer(
         max_epochs=MOST_EPOCHS, max_time=dt.timedelta(minutes=minutes), accelerator="cpu", devices=1, logger=False,
-        callbacks=[EarlyStopping("val_loss", patience=PATIENCE)], enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
