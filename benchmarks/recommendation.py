@@ -15,36 +15,15 @@ import datetime as dt
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks import workbench
-from benchmarks.workbench import Clock, InputError, number, read
-
-DAY = 86_400.0
-LAST_POSITION = dt.datetime(2020, 1, 1, tzinfo=dt.UTC).timestamp()
-"""Where events have a position instead of a time, each user's last one happened on this day, the one before a day
-earlier: so "the next event" is the next day for everybody, and a moment of training holds one event of each."""
+from benchmarks.events import Told, first_seen, moment_of, read_events
+from benchmarks.workbench import Clock, InputError, read
 
 RANKED_PER_MINUTE = 1_500
 """Users answered in a minute, low enough for a busy machine: this time is left for the lists."""
-
-NAMES = {"cancel": "refund", "": "purchase"}
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One row of an events file: `at` in seconds since the epoch, UTC."""
-
-    user: str
-    item: str
-    type: str
-    at: float
-    quantity: float
-    price: float
-    order: str
-    country: str
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -53,16 +32,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     users = list(dict.fromkeys(row["user_id"] for row in read(options.users, "user_id") if row["user_id"]))
     if not users:
         raise InputError(f"{options.users} names no user: one row per user is needed.")
-    events, has_clock = _events(options.events)
-    at = _moment(options.at, events)
+    events, has_clock = read_events(options.events)
+    at = moment_of(options.at, events)
     later = sum(event.at >= at for event in events)
     if later:
         print(f"{later} events at or after {options.at} are not read")
     events = [event for event in events if event.at < at]
-    extra = [event for event in _events(options.extra_events)[0] if event.at < at] if options.extra_events else []
+    extra = [event for event in read_events(options.extra_events)[0] if event.at < at] if options.extra_events else []
     with workbench.shop():
         n_items = workbench.load_items(
-            read(options.items, "item_id"), "item_id", first_seen=_first_seen(options, events)
+            read(options.items, "item_id"), "item_id", first_seen=first_seen(options.items, events)
         )
         known = _load_events(events)
         print(f"{n_items} items, {known} events, {len(users)} users", flush=True)
@@ -124,80 +103,6 @@ def _lists(
             yield user, entry.position, entry.item_id
 
 
-def _events(path: Path) -> tuple[list[Told], bool]:
-    """Return the events ascending by time, and whether they have one; else `position` orders each user's."""
-    from recommender.types import EventType
-
-    rows = list(read(path, "user_id", "item_id"))
-    has_clock = bool(rows) and "timestamp" in rows[0]
-    if rows and not has_clock and "position" not in rows[0]:
-        raise InputError(f"{path} has neither a column timestamp nor position: one of them must order the events.")
-    places = None if has_clock else _places(rows)
-    kinds, found, n_bad = {kind.value for kind in EventType}, [], 0
-    for place, row in enumerate(rows):
-        kind = NAMES.get(row.get("event_type", ""), row.get("event_type", ""))
-        at = _seconds(row["timestamp"]) if places is None else places[place]
-        if kind not in kinds or at is None or not row["item_id"]:
-            n_bad += 1
-            continue
-        found.append(
-            Told(
-                row["user_id"],
-                row["item_id"],
-                kind,
-                at,
-                max(number(row.get("quantity", ""), default=1.0), 0.0) or 1.0,
-                number(row.get("unit_price") or row.get("price") or ""),
-                row.get("order_id", ""),
-                row.get("country", ""),
-            )
-        )
-    if n_bad:
-        print(f"{n_bad} of {len(rows)} events left out: no item, no time, or a type that is not one of {sorted(kinds)}")
-    if not found:
-        raise InputError(f"{path} holds no usable event.")
-    found.sort(key=lambda event: event.at)  # stable: events of one moment keep the order of the file
-    return found, has_clock
-
-
-def _places(rows: Sequence[dict[str, str]]) -> list[float | None]:
-    """Give each event its day: the last of a user on the last day, whoever has one before it a day earlier."""
-    ordered: dict[str, list[tuple[float, int]]] = {}
-    for place, row in enumerate(rows):
-        ordered.setdefault(row["user_id"], []).append((number(row["position"]), place))
-    times: list[float | None] = [None] * len(rows)
-    for of_user in ordered.values():
-        told = sorted(pair for pair in of_user if pair[0] == pair[0])
-        for back, (_, place) in enumerate(reversed(told)):
-            times[place] = LAST_POSITION - back * DAY
-    return times
-
-
-def _moment(text: str, events: Sequence[Told]) -> float:
-    if not text:
-        return events[-1].at + 1.0
-    at = _seconds(text)
-    if at is None:
-        raise InputError(f"--at {text!r} is no time: write it as 2011-11-10T00:00.")
-    if not any(event.at < at for event in events):
-        raise InputError(f"--at {text} is before the first event: nothing could be learned.")
-    return at
-
-
-def _first_seen(options: argparse.Namespace, events: Sequence[Told]) -> dict[str, Any]:
-    """When each item came into the shop: as its row says, at the latest with its first event, else from the start."""
-    first: dict[str, float] = {}
-    for event in events:
-        first.setdefault(event.item, event.at)
-    start = events[0].at
-    found = {}
-    for row in read(options.items, "item_id"):
-        told = _seconds(row.get("first_seen", "")) or start
-        seconds = min(told, first.get(row["item_id"], told))
-        found[row["item_id"]] = dt.datetime.fromtimestamp(seconds, dt.UTC)
-    return found
-
-
 def _load_events(events: Sequence[Told]) -> int:
     """Put the events of known items into the tables, each once."""
     from decimal import Decimal
@@ -237,15 +142,6 @@ def _histories(events: Sequence[Told], users: set[str]) -> dict[str, list[Told]]
         if event.user in users:
             found.setdefault(event.user, []).append(event)
     return found
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        moment = dt.datetime.fromisoformat(text.strip())
-    except ValueError:
-        seconds = number(text)
-        return seconds if seconds == seconds and seconds > 0 else None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:

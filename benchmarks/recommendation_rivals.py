@@ -1,0 +1,235 @@
+"""The peers of the recommendation: events before one moment in, scorers of the whole catalogue out."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from benchmarks.events import Told, first_seen
+from benchmarks.workbench import InputError, read
+from recommender.features import purchases
+from recommender.ml import baselines, competitors, metrics
+from recommender.ml.examples import Histories
+from recommender.state import DAY_SECONDS, State, build_state
+from recommender.types import EVENT_CODES, EventType, FloatArray, Interactions, ItemTable, Profile
+
+TIE_BREAK = 1e-4
+N_TUNED = 400
+"""Visitors of the window before the test that blend and ALS are tuned on, as in the product's own evaluation."""
+
+ALS_ALPHAS = (0.3, 1.0, 5.0, 20.0)
+"""Confidence of one order (Hu, Koren and Volinsky 2008, equation 2), chosen by the window before the test."""
+
+ALS_FACTORS, ALS_PENALTY, ALS_ROUNDS = 64, 0.05, 15
+
+EVERYTHING = 10**9
+_PURCHASE = EVENT_CODES[EventType.PURCHASE]
+
+
+@dataclass
+class Past:
+    """A shop just before `at`: what may be learned from, and everybody's history, of users unseen in training too."""
+
+    items: ItemTable
+    learned: Interactions
+    histories: Histories
+    place: Mapping[str, int]
+    """User to visitor in `histories`."""
+    at: float
+
+    @cached_property
+    def state(self) -> State:
+        """Popularity and neighbours, of what may be learned from."""
+        return build_state(self.learned, self.items, at=self.at)
+
+    @cached_property
+    def shown(self) -> Any:
+        """Which items the shop had, (n_items,) bool."""
+        return self.items.active & (self.items.first_seen <= self.at)
+
+    def profile(self, user: str) -> Profile:
+        """Return the whole history of a user; an empty one where nothing is known."""
+        visitor = self.place.get(user, self.histories.n_visitors)
+        if visitor < self.histories.n_visitors:
+            return self.histories.profile(visitor, at=self.at, limit=EVERYTHING)
+        none = np.empty(0, np.int32)
+        moment, quantity = np.empty(0, np.float64), np.empty(0, np.float32)
+        return Profile(none, none.astype(np.int8), moment, quantity, none, (), self.at)
+
+    def before(self, seconds: float) -> tuple[Past, list[tuple[Profile, frozenset[int]]]]:
+        """Return the shop so much earlier, and some of its visitors with what they bought in between."""
+        at = self.at - seconds
+        histories = Histories(self.learned)
+        n = int(np.searchsorted(self.learned.time, at))
+        columns: dict[str, Any] = {name: column[:n] for name, column in self.learned.columns().items()}
+        learned = dataclasses.replace(self.learned, **columns)
+        earlier = Past(self.items, learned, histories, self.place, at)
+        cases = []
+        for visitor in np.random.default_rng(0).permutation(histories.buyers(at=at, until=self.at))[:N_TUNED].tolist():
+            bought = histories.bought(visitor, since=at, until=self.at)
+            bought = bought[earlier.shown[bought]]
+            if len(bought):
+                cases.append((histories.profile(visitor, at=at, limit=EVERYTHING), frozenset(bought.tolist())))
+        return earlier, cases
+
+
+def read_past(items_path: Path, events: Sequence[Told], extra: Sequence[Told], *, at: float) -> Past:
+    """Put a catalogue and its events into columns; a guest's order is a visitor of its own, as in the product."""
+    items = _items(items_path, first_seen(items_path, events))
+    row = {item_id: place for place, item_id in enumerate(items.ids)}
+    visitors: dict[str, int] = {}
+    orders: dict[tuple[str, str], int] = {}
+    learned = _interactions([event for event in events if event.at < at], row, visitors, orders)
+    everything = sorted([event for event in [*events, *extra] if event.at < at], key=lambda event: event.at)
+    return Past(items, learned, Histories(_interactions(everything, row, visitors, orders)), visitors, at)
+
+
+def simple_scorers(past: Past, *, window_seconds: float) -> dict[str, Callable[[], baselines.Scorer]]:
+    """Return how each simple peer is fitted, by name."""
+    basis = competitors.Basis(past.learned, past.items, past.state)
+
+    def blend() -> baselines.Scorer:
+        earlier, cases = past.before(window_seconds)
+        shown = dataclasses.replace(earlier.items, active=earlier.shown)
+        return competitors.blend(competitors.tuned_weights(earlier.state, shown, cases))
+
+    def ease() -> baselines.Scorer:
+        found = competitors.ease(basis)
+        if found is None:
+            raise InputError(f"EASE is fitted for {competitors.MOST_ITEMS} items with a past at most: leave it out.")
+        return found
+
+    return {
+        "random": baselines.random_order,
+        "popularity, 14 days": lambda: popularity(past, days=14),
+        "own frequency + popularity": lambda: baselines.own_frequency,
+        "item-kNN": lambda: baselines.item_knn,
+        "TIFU-KNN": lambda: competitors.tifu_knn(basis),
+        "EASE": ease,
+        "tuned blend": blend,
+        "Markov chain of orders": lambda: next_orders,
+        "MiniLM neighbours of the last order": lambda: text_neighbours(past.items.texts),
+        "implicit ALS": lambda: tuned_als(past, window_seconds=window_seconds),
+    }
+
+
+def popularity(past: Past, *, days: float) -> baselines.Scorer:
+    """Purchases of the last days."""
+    since = np.searchsorted(past.learned.time, past.at - days * DAY_SECONDS)
+    bought = past.learned.item[since:][past.learned.type[since:] == _PURCHASE]
+    count = np.bincount(bought, minlength=len(past.items)).astype(np.float32)
+
+    def score(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+        return count + TIE_BREAK * state.popularity[:, 3]
+
+    return score
+
+
+def next_orders(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+    """What followed the items of the last order in the next orders of others, then popularity."""
+    own = np.unique(purchases(profile).last())
+    found, score = state.sequel.spread(own, np.ones(len(own), np.float32))
+    total = np.bincount(found, weights=score, minlength=len(items))
+    return (total + TIE_BREAK * state.popularity[:, 2]).astype(np.float32)
+
+
+def text_neighbours(texts: Sequence[str]) -> baselines.Scorer:
+    """Cosine of untuned MiniLM with the mean of the last order, then popularity."""
+    from recommender.ml.encoder import load_encoder
+
+    vectors = load_encoder("").encode(texts, batch_texts=16)
+
+    def score(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+        own = np.unique(purchases(profile).last())
+        total = vectors @ vectors[own].mean(axis=0) if len(own) else np.zeros(len(items), np.float32)
+        return np.asarray(total + TIE_BREAK * state.popularity[:, 2], np.float32)
+
+    return score
+
+
+def tuned_als(past: Past, *, window_seconds: float) -> baselines.Scorer:
+    """Alternating least squares of the package implicit; its confidence is chosen by the window before the test."""
+    earlier, cases = past.before(window_seconds)
+
+    def quality(alpha: float) -> float:
+        score = als(earlier, alpha=alpha)
+        lists = (
+            competitors.best_rows(np.where(earlier.shown, score(profile, earlier.state, earlier.items), -np.inf), 10)
+            for profile, _ in cases
+        )
+        return sum(metrics.ndcg_at_k(ranked, truth) for ranked, (_, truth) in zip(lists, cases, strict=True))
+
+    chosen = max(ALS_ALPHAS, key=quality)
+    print(f"  ALS: confidence {chosen:g} of {ALS_ALPHAS}", flush=True)
+    return als(past, alpha=chosen)
+
+
+def als(past: Past, *, alpha: float, seed: int = 0) -> baselines.Scorer:
+    """Implicit ALS on log(1 + orders); a visitor's factors are solved from the profile, so nobody is unknown to it."""
+    from implicit.als import AlternatingLeastSquares
+
+    bought = past.learned.type == _PURCHASE
+    visitor, item = past.learned.visitor[bought], past.learned.item[bought]
+    shape = (int(visitor.max()) + 1, len(past.items))
+    matrix = sparse.csr_matrix((np.ones(len(visitor), np.float32), (visitor, item)), shape)
+    matrix.data = np.log1p(matrix.data)
+    model = AlternatingLeastSquares(
+        factors=ALS_FACTORS, regularization=ALS_PENALTY, alpha=alpha, iterations=ALS_ROUNDS, num_threads=1,
+        random_state=seed,
+    )  # fmt: skip
+    model.fit(matrix, show_progress=False)
+    factors = np.asarray(model.item_factors, np.float32)
+
+    def score(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+        own, count = np.unique(purchases(profile).item, return_counts=True)
+        total = TIE_BREAK * state.popularity[:, 2]
+        if len(own):
+            values = np.log1p(count).astype(np.float32)
+            row = sparse.csr_matrix((values, (np.zeros(len(own), np.int64), own)), (1, len(items)))
+            total = total + factors @ model.recalculate_user(0, row)
+        return np.asarray(total, np.float32)
+
+    return score
+
+
+def _items(path: Path, seen: Mapping[str, dt.datetime]) -> ItemTable:
+    rows = {row["item_id"]: row for row in read(path, "item_id") if row["item_id"]}
+    names = ("title", "category", "brand", "description")
+    return ItemTable(
+        ids=tuple(rows),
+        texts=tuple(" ".join(row[name] for name in names if row.get(name, "").strip()) for row in rows.values()),
+        price=np.full(len(rows), np.nan, np.float32),
+        category=np.full(len(rows), -1, np.int32),
+        category_names=(),
+        first_seen=np.asarray([seen[item_id].timestamp() for item_id in rows]),
+        active=np.ones(len(rows), bool),
+    )
+
+
+def _interactions(
+    events: Sequence[Told], row: Mapping[str, int], visitors: dict[str, int], orders: dict[tuple[str, str], int]
+) -> Interactions:
+    """Build the columns of the events of known items, ascending by time; numbers go on where the dicts end."""
+    known = [event for event in events if event.item in row]
+    names = [event.user or f"order {event.order}" for event in known]
+    basket = [
+        orders.setdefault((name, event.order), len(orders)) if event.order else -1
+        for name, event in zip(names, known, strict=True)
+    ]
+    return Interactions(
+        visitor=np.asarray([visitors.setdefault(name, len(visitors)) for name in names], np.int32),
+        item=np.asarray([row[event.item] for event in known], np.int32),
+        type=np.asarray([EVENT_CODES[EventType(event.type)] for event in known], np.int8),
+        time=np.asarray([event.at for event in known], np.float64),
+        quantity=np.asarray([event.quantity for event in known], np.float32),
+        basket=np.asarray(basket, np.int32),
+        query=np.full(len(known), -1, np.int32),
+    )
