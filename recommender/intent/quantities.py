@@ -120,7 +120,7 @@ def price_in(query: str) -> Price:
     return Price(rest=plain)
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=100_000)
 def measures_of(text: str) -> Measures:
     """Read the numbers and measures of a title or a query; kept for the titles that were asked for last."""
     measures, numbers = set(), set()

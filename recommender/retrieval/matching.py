@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from recommender.intent import intent_features
+from recommender.intent import INTENT_FEATURE_NAMES, intent_features
 from recommender.retrieval.lexical import LexicalHits, LexicalIndex
 from recommender.retrieval.wording import WORDING_FEATURES, WordTable
 from recommender.types import FloatArray, IntArray, Intent, ItemTable
@@ -14,9 +14,10 @@ from recommender.types import FloatArray, IntArray, Intent, ItemTable
 N_BEST = 10
 """Best hits by words whose mean vector is the second query: pseudo-relevance feedback (Rocchio 1971, section 14.4)."""
 
-ABOUT = ("intent_brand", "intent_category", "intent_product", "intent_attribute")
-"""What the query is about and the item has. Numbers, measures and prices are left out: reading the titles of 400
-candidates takes five milliseconds, the wording has the numbers, and a price is a filter."""
+ABOUT = tuple(name for name in INTENT_FEATURE_NAMES if name != "intent_price")
+"""What the query is about and the item has; a price is a filter. On a fifth of the graded queries of a hardware shop,
+untuned encoder, two seeds, trees with formula: pairs .6149 without, .6163 by brand, category, product and attribute
+words, .6180 with numbers and measures; NDCG@10 .8710, .8708, .8715."""
 
 MATCH_FEATURES: tuple[str, ...] = (*WORDING_FEATURES, "lexical", "meaning", "like_best", "best_meaning", *ABOUT)
 
