@@ -36,33 +36,6 @@ EVENT_CODES: dict[EventType, int] = {event_type: code for code, event_type in en
 """Code of each type in arrays and in the context model; append only, a bundle depends on the order."""
 
 
-class Tuning(enum.StrEnum):
-    """How the encoder learns from pairs: all of it, none of it, or a small adapter beside it."""
-
-    FULL = "full"
-    FROZEN = "frozen"
-    LORA = "lora"
-    ADALORA = "adalora"
-    PREFIX = "prefix"
-    IA3 = "ia3"
-
-
-class Adaptation(enum.StrEnum):
-    """Whether the encoder first learns the shop's words; "auto": unless it is a sentence encoder already."""
-
-    AUTO = "auto"
-    ALWAYS = "always"
-    NEVER = "never"
-
-
-class Teaching(enum.StrEnum):
-    """Whether a cross-encoder is trained to teach the encoder; "auto": where evidence and time allow."""
-
-    AUTO = "auto"
-    ON = "on"
-    OFF = "off"
-
-
 class Slot(enum.StrEnum):
     """A place on a page that asks for a list."""
 

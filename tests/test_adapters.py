@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from recommender.choices import Adaptation, Tuning
 from recommender.exceptions import BundleError, RunError
 from recommender.manifest import manifest_of
 from recommender.ml import adapters, pairs, threads
@@ -22,7 +23,6 @@ from recommender.ml.plan import TrainingData, TrainingSettings
 from recommender.ml.train import fit
 from recommender.ranking import Ranker
 from recommender.state import build_state
-from recommender.types import Adaptation, Tuning
 from tests import behaviour
 
 ITEMS = behaviour.table()

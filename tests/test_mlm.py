@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import BertForMaskedLM, DistilBertConfig
 
+from recommender.choices import Adaptation, Tuning
 from recommender.exceptions import RunError
 from recommender.ml import mlm, threads
 from recommender.ml.context import ContextSettings
@@ -19,7 +20,6 @@ from recommender.ml.loop import Box
 from recommender.ml.pace import CLOCK
 from recommender.ml.plan import Silent, TrainingData, TrainingSettings
 from recommender.ml.train import fit
-from recommender.types import Adaptation, Tuning
 from tests import behaviour
 
 COLOURS = ("red", "blue", "green", "white", "black", "pink", "gold", "grey")

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
+from recommender.choices import Teaching, Tuning
 from recommender.ml import distillation, teacher, threads
 from recommender.ml.context import ContextSettings
 from recommender.ml.contrastive import TuneSettings
@@ -19,7 +20,7 @@ from recommender.ml.plan import TrainingData, TrainingSettings
 from recommender.ml.teacher import TeacherSettings, ordered, pairs_from_histories, scores_of, train_teacher
 from recommender.ml.train import fit
 from recommender.training import fitting
-from recommender.types import Judgements, Teaching, Tuning
+from recommender.types import Judgements
 from tests import behaviour
 
 GRADES = {"gold": 1.0, "red": 0.7, "blue": 0.3, "grey": 0.0}

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from recommender.choices import Tuning
 from recommender.exceptions import BundleError, RunError
 from recommender.ml import checkpoint
 from recommender.ml.contrastive import TuneSettings, fine_tune
@@ -23,7 +24,7 @@ from recommender.ml.encoder import Encoder
 from recommender.ml.loop import Box, count_trained
 from recommender.ml.pace import STEPS
 from recommender.ml.pairs import Pairs
-from recommender.types import FloatArray, Tuning
+from recommender.types import FloatArray
 
 FORMAT = 1
 WEIGHTS_FILE, RECORD_FILE = "adapter.safetensors", "adapter.json"

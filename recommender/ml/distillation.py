@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from recommender.choices import Teaching
 from recommender.ml.baselines import tf_idf
 from recommender.ml.encoder import Encoder
 from recommender.ml.graded import GradedSettings, Taught, tune_on_grades
 from recommender.ml.loop import Box
 from recommender.ml.pairs import synthetic_query
 from recommender.ml.teacher import Teacher, TeacherSettings, ordered, train_teacher
-from recommender.types import FloatArray, IntArray, Judgements, Teaching
+from recommender.types import FloatArray, IntArray, Judgements
 
 NAME = "distilled"
 HELD_OUT_SHARE = 0.1

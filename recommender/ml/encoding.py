@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from recommender.choices import Teaching, Tuning
 from recommender.ml import adapters, distillation, mlm
 from recommender.ml.artifacts import Artifacts
 from recommender.ml.distillation import Lesson
@@ -17,13 +18,7 @@ from recommender.ml.pairs import build_pairs, known_items
 from recommender.ml.plan import Progress, TrainingData, TrainingSettings, box_of, timed
 from recommender.ml.teacher import can_teach, pairs_from_histories
 from recommender.state import build_state
-from recommender.types import (
-    FloatArray,
-    Interactions,
-    Judgements,
-    Teaching,
-    Tuning,
-)
+from recommender.types import FloatArray, Interactions, Judgements
 
 
 def fit_encoder(

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from recommender.choices import Adaptation, Teaching, Tuning
 from recommender.ml import loop, mlm
 from recommender.ml.adapters import AdapterSettings
 from recommender.ml.context import ContextSettings
@@ -22,15 +23,7 @@ from recommender.ml.head import HeadSettings
 from recommender.ml.multitask import MultitaskSettings
 from recommender.ml.teacher import TeacherSettings
 from recommender.state import DAY_SECONDS
-from recommender.types import (
-    Adaptation,
-    Impressions,
-    Interactions,
-    ItemTable,
-    Judgements,
-    Teaching,
-    Tuning,
-)
+from recommender.types import Impressions, Interactions, ItemTable, Judgements
 
 
 @dataclass(frozen=True, slots=True)

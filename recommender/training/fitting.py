@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from recommender import bundles, knobs
+from recommender.choices import Adaptation, Teaching, Tuning
 from recommender.heads import EVENTS
 from recommender.ml import export
 from recommender.ml.artifacts import Artifacts
@@ -23,7 +24,7 @@ from recommender.state import State
 from recommender.training import parity
 from recommender.training.matcher import Matched, fit_matcher
 from recommender.training.split import Split
-from recommender.types import Adaptation, FloatArray, Teaching, Tuning
+from recommender.types import FloatArray
 
 FIT_SHARE = 0.6
 """Share of the time box that tuning is told of: reading, encoding, export and evaluation take the rest."""
