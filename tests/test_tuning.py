@@ -34,12 +34,12 @@ TUNING = {
     "trials": [
         {"phase": "encoder", "number": 0, "values": {"tune.temperature": 0.05}, "score": 0.1, "state": "complete",
          "seconds": 61.0, "why": "", "is_present": True},
-        {"phase": "head", "number": 3, "values": {"head.n_epochs": 9}, "score": 0.12, "state": "complete",
+        {"phase": "head", "number": 3, "values": {"head.n_epochs": 12}, "score": 0.12, "state": "complete",
          "seconds": 2.5, "why": "", "is_present": False},
         {"phase": "head", "number": 4, "values": {"head.n_epochs": 5}, "score": None, "state": "pruned",
          "seconds": 1.0, "why": "below the median of the trials before it", "is_present": False},
     ],
-    "best": {"values": {**PRESENT, "head.n_epochs": 9}, "score": 0.12},
+    "best": {"values": {**PRESENT, "head.n_epochs": 12}, "score": 0.12},
     "present": 0.1,
     "present_values": PRESENT,
     "gain": [0.01, 0.02, 0.03],
@@ -283,8 +283,8 @@ def test_knob_that_cannot_be_turned_so_is_named(values, told):
 
 
 def test_knobs_of_a_run_reach_its_training():
-    told = training_settings({"minutes": 1, "knobs": {"head.n_epochs": 9, "horizon_days": 20, "tune.keep": 1}})
-    assert (told.head.n_epochs, told.horizon_days, told.tune.keep) == (9, 20.0, 1.0)
+    told = training_settings({"minutes": 1, "knobs": {"head.n_epochs": 12, "horizon_days": 20, "tune.keep": 1}})
+    assert (told.head.n_epochs, told.horizon_days, told.tune.keep) == (12, 20.0, 1.0)
     assert told.context == TrainingSettings().context
 
 
@@ -305,7 +305,7 @@ def test_nothing_changes_until_a_tuning_is_accepted():
     assert runs.request_run(trigger="command").settings["knobs"] == {}
     Run.objects.filter(state=Run.State.QUEUED).delete()
     tunings.accept(run)
-    assert runs.request_run(trigger="command").settings["knobs"]["head.n_epochs"] == 9
+    assert runs.request_run(trigger="command").settings["knobs"]["head.n_epochs"] == 12
     Run.objects.filter(state=Run.State.QUEUED).delete()
     assert tunings.withdraw() == run
     assert runs.request_run(trigger="command").settings["knobs"] == {}
@@ -319,7 +319,7 @@ def test_setting_that_a_run_asks_for_goes_before_an_accepted_knob():
     asked_for = runs.request_run(trigger="command", settings={"horizon_days": 14.0}).settings
     assert "horizon_days" not in asked_for["knobs"]
     assert training_settings(asked_for).horizon_days == 14.0
-    assert training_settings(asked_for).head.n_epochs == 9
+    assert training_settings(asked_for).head.n_epochs == 12
 
 
 @pytest.mark.django_db
@@ -341,9 +341,9 @@ def test_newest_acceptance_counts_alone():
 def test_stored_knob_that_is_gone_is_left_out_with_a_line_in_the_log(caplog):
     run = tuned()
     tunings.accept(run)
-    run.metrics["tuning"]["best"]["values"] = {"head.n_epochs": 9, "head.gone": 1, "tune.keep": -4}
+    run.metrics["tuning"]["best"]["values"] = {"head.n_epochs": 12, "head.gone": 1, "tune.keep": -4}
     run.save()
-    assert tunings.accepted_knobs() == {"head.n_epochs": 9}
+    assert tunings.accepted_knobs() == {"head.n_epochs": 12}
     assert "no knob 'head.gone'" in caplog.text
     assert "tune.keep must be a number from 0 to 2, not -4" in caplog.text
     with pytest.raises(ConfigurationError):
@@ -383,11 +383,11 @@ def test_command_shows_the_trials_and_applies_the_best(ended_at_once, capsys):
     assert run.accepted_at is None
     shown = capsys.readouterr().out
     assert "present settings" in shown
-    assert "head.n_epochs 9 (now 14)" in shown
+    assert "head.n_epochs 12 (now 9)" in shown
     call_command("recommender_tune", "--resume", "--apply")
     assert tunings.accepted() == Run.objects.order_by("-pk").first()
     assert tunings.accepted().settings["study"] == run.settings["study"]
-    assert tunings.accepted().settings["start_from"]["head.n_epochs"] == 9
+    assert tunings.accepted().settings["start_from"]["head.n_epochs"] == 12
 
 
 @pytest.mark.django_db
