@@ -30,6 +30,7 @@ from recommender.state import DAY_SECONDS, build_state
 from recommender.training import evaluation, slices
 from recommender.training.bench import Bench
 from recommender.training.gate import CHAMPION, PRIMARY, TOLERANCE, WORDS, Gain
+from recommender.training.guardrails import SLICE_TOLERANCE, lost
 from recommender.training.split import Split
 from recommender.types import FloatArray
 
@@ -44,8 +45,6 @@ BASELINE, BASELINE_FILE = "linear_baseline", "baseline.json"
 FILE = "simple.json"
 REPLACED = ("head.json", "forest.onnx", "mixture.json", "heads.json", BASELINE_FILE, "thresholds.json", MANIFEST)
 N_LISTS = 400
-SLICE_TOLERANCE = 0.02
-"""Most NDCG@10 that visitors without a past may lose, as the guardrail of a ranker."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,8 +83,7 @@ def served_instead(
         served = bench.of_bundle(champion, ranker=Ranker.load(written, name=name))
         gains = _served_gains(served, results, cases, seed=seed)
         pair = slices.cold_visitors(bench.split, served, theirs)
-        cold = _gain(pair.ours, pair.theirs, seed=seed) if len(pair.ours) else Gain(0.0, 0.0, 0.0)
-        if not _wins(gains) or cold.low < -SLICE_TOLERANCE:
+        if not _wins(gains) or lost("cold_visitor", pair, SLICE_TOLERANCE, seed=seed).verdict == "broken":
             return None
         bundle = bundles.write_bundle(written, is_trained=True, encoder_hash=champion.encoder_hash)
     gain = gains[PRIMARY]

@@ -185,7 +185,7 @@ def _judge(
     evidence = Evidence(figures["n_cases"], evaluation.gains(results, seed=seed), rails)
     decision = decide(evidence, least_cases=least_cases)
     instead = None
-    if decision.verdict == Run.Verdict.REFUSED:
+    if decision.verdict == Run.Verdict.REFUSED and run.settings.get("like") is None:
         instead = served_instead(bench, champion, theirs.served, results, some, folder=made.folder, seed=seed)
     watch.figures.metrics = {
         **figures,
