@@ -76,7 +76,8 @@ def _graded(question: Question, rows: IntArray, sought: Sought, vector: FloatArr
         return Candidates.best(rows, _worded(question, rows, sought), len(rows))
     is_plain = sought.relaxed in (Relaxation.NONE, Relaxation.FILTERS)
     hits = sought.hits if is_plain else shelf.lexical.search(query, N_BEST)  # as the trees saw them
-    found = match_features(query, rows, shelf, hits=hits, vector=vector)
+    intent = shelf.understand(query) if ranker.knows_matches else None
+    found = match_features(query, rows, shelf, hits=hits, vector=vector, intent=intent)
     return Candidates.best(rows, ranker.grade(found), len(rows))
 
 

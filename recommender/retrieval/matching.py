@@ -25,7 +25,6 @@ MATCH_FEATURES: tuple[str, ...] = (*WORDING_FEATURES, "lexical", "meaning", "lik
 class Searchable(Protocol):
     """The part of `Shelf` that a search reads."""
 
-    def understand(self, query: str) -> Intent: ...
     @property
     def items(self) -> ItemTable: ...
     @property
@@ -42,12 +41,18 @@ class Searchable(Protocol):
 
 
 def match_features(
-    query: str, rows: IntArray, shelf: Searchable, *, hits: LexicalHits, vector: FloatArray | None
+    query: str,
+    rows: IntArray,
+    shelf: Searchable,
+    *,
+    hits: LexicalHits,
+    vector: FloatArray | None,
+    intent: Intent | None = None,
 ) -> FloatArray:
     """Return (n, n_features) float32 in the order of `MATCH_FEATURES`; rows (n,), vector (d,) of the query.
 
     The words are those of the query as it was understood: with `hits.corrected_query`, where there is one. Without
-    vectors meaning counts as 0.
+    vectors meaning counts as 0, and so does what the query is about without `intent`, which only trees read.
     """
     worded = shelf.wording.features(hits.corrected_query or query, rows)
     lexical = shelf.lexical.score(query, rows)
@@ -56,7 +61,9 @@ def match_features(
         best = _direction(shelf.vectors[hits.rows[:N_BEST]])
         own = shelf.vectors[rows]
         meaning[:, 0], meaning[:, 1], meaning[:, 2] = own @ vector, own @ best, float(best @ vector)
-    about = intent_features(shelf.understand(query), rows, shelf, ABOUT)
+    about = np.zeros((len(rows), len(ABOUT)), np.float32)
+    if intent is not None:
+        about = intent_features(intent, rows, shelf, ABOUT)
     return np.concatenate([worded, lexical[:, None], meaning, about], axis=1).astype(np.float32, copy=False)
 
 

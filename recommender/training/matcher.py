@@ -162,7 +162,9 @@ def _described(
     spoken = reader.encode([" ".join(queries[place].casefold().split()) for place in asked])
     seen = replace(shelf, vectors=vectors)
     parts = [
-        match_features(queries[place], item[first:last], seen, hits=hit, vector=vector)
+        match_features(
+            queries[place], item[first:last], seen, hits=hit, vector=vector, intent=shelf.understand(queries[place])
+        )
         for place, first, last, hit, vector in zip(asked.tolist(), start, stop, hits, spoken, strict=True)
     ]
     return np.concatenate(parts)
