@@ -103,7 +103,7 @@ def test_query_near_in_meaning_is_said_to_be_no_more():
     vectors = np.eye(6, dtype=np.float32)
 
     class Near:
-        head = None
+        head, knows_matches = None, False
 
         def encode_query(self, query):
             return vectors[2]
