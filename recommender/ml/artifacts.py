@@ -12,6 +12,7 @@ from recommender.head import Head
 from recommender.heads import Heads
 from recommender.ml import context
 from recommender.ml.adapters import AdapterWeights
+from recommender.ml.budget import Budget
 from recommender.ml.context import Context
 from recommender.ml.encoder import Encoder
 from recommender.ml.forest import Forest
@@ -32,12 +33,13 @@ class Artifacts:
     text_vectors (n_items, d) float32 of unit length; delta (n_items, d) float32. untuned_on_grades: the encoder's
     weights before it saw a judgement, for whoever has to judge queries that an encoder has not seen. taught: what a
     teacher told it. skipped: stages that were not worth their time, with the reason in words. base_encoder: fingerprint
-    before any training. ended_by: by stage, a word of `pace`.
+    before any training. ended_by: by stage, a word of `pace`. budget: how the run's minutes were shared out.
     """
 
     encoder: Encoder
     items: ItemTable
     text_vectors: FloatArray
+    budget: Budget
     untuned_on_grades: dict[str, Tensor] | None = None
     taught: Taught | None = None
     adapter: AdapterWeights | None = None

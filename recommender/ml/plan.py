@@ -41,7 +41,7 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """The knobs of one run. `minutes` is shared out to the stages; the least counts skip a stage on thin evidence.
+    """The knobs of one run. `minutes` is shared out by `budget`; the least counts skip a stage on thin evidence.
 
     The head learns what follows within `horizon_days` of `n_cutoffs` moments, `step_days` apart (half a horizon).
     """
@@ -76,6 +76,7 @@ class TrainingSettings:
     adaptation_tolerance: float = 0.01
     tune_share: float = 0.22
     context_share: float = 0.13
+    head_share: float = 0.15
     graded_share: float = 0.3
     fold_share: float = 0.15
     teacher_share: float = 0.3

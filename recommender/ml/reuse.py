@@ -35,7 +35,8 @@ class Reusing:
     def fitted(self, settings: TrainingSettings) -> Artifacts:
         """Everything that `train.fit` makes with these settings, but for trees, baseline and judgement."""
         made, cutoffs = self.placed(settings), plan(self.data, settings)
-        lists = self._once("lists", settings, lambda: head_lists(made, self.data, cutoffs, settings, self.progress))
+        shared = made.budget.shared(settings)
+        lists = self._once("lists", settings, lambda: head_lists(made, self.data, cutoffs, shared, self.progress))
         fit_head_on(made, lists, cutoffs, settings, self.progress)
         fresh = self._once("refresh", settings, lambda: self._refresh(made, settings))
         made.context, made.delta = fresh.context, fresh.delta
@@ -60,12 +61,13 @@ class Reusing:
     def _place(self, settings: TrainingSettings) -> Artifacts:
         made, cutoffs = self.encoded(settings), plan(self.data, settings)
         behaviour = until(self.data.interactions, cutoffs.behaviour_end)
-        fit_context(made, behaviour, cutoffs, settings, self.progress)
+        fit_context(made, behaviour, cutoffs, made.budget.shared(settings), self.progress)
         return made
 
     def _refresh(self, made: Artifacts, settings: TrainingSettings) -> Artifacts:
         fresh = _copy(made)
-        refresh_context(fresh, until(self.data.interactions, self.data.train_end), settings, self.progress)
+        behaviour = until(self.data.interactions, self.data.train_end)
+        refresh_context(fresh, behaviour, made.budget.shared(settings), self.progress)
         return fresh
 
 

@@ -44,6 +44,7 @@ def fit(data: TrainingData, settings: TrainingSettings, progress: Progress | Non
     cutoffs = plan(data, settings)
     behaviour = until(data.interactions, cutoffs.behaviour_end)
     made = fit_encoder(data, behaviour, settings, progress)
+    settings = made.budget.shared(settings)
     with timed("context", made.seconds, progress):
         fit_context(made, behaviour, cutoffs, settings, progress)
     with timed("head", made.seconds, progress):
@@ -261,5 +262,7 @@ class _Asker:
             until=at + window_seconds,
             n_visitors=self.settings.lists_per_cutoff,
             seed=self.settings.seed,
+            seconds=60 * self.settings.minutes * self.settings.head_share / (self.settings.n_cutoffs + 1),
+            least=self.settings.least_lists,
             should_stop=self.progress.should_stop,
         )

@@ -26,8 +26,8 @@ from recommender.training.matcher import Matched, fit_matcher
 from recommender.training.split import Split
 from recommender.types import FloatArray
 
-FIT_SHARE = 0.6
-"""Share of the time box that tuning is told of: reading, encoding, export and evaluation take the rest."""
+FIT_SHARE, ALONE_SHARE = 0.65, 0.93
+"""Share of the minutes for training and export: reading and evaluation take the rest; and where nothing is judged."""
 
 RECORD = "fitted.json"
 """Written last: a folder that has it is whole."""
@@ -61,10 +61,12 @@ class Fitted:
     skipped: Mapping[str, str]
 
 
-def fitted(split: Split, settings: Mapping[str, Any], folder: Path, watch: Watching) -> Fitted:
-    """Train, or take up what this run has trained before its process was ended."""
+def fitted(
+    split: Split, settings: Mapping[str, Any], folder: Path, watch: Watching, *, share: float = FIT_SHARE
+) -> Fitted:
+    """Train within a share of the minutes, or take up what this run has trained before its process was ended."""
     if not (folder / RECORD).is_file():
-        _fit(split, training_settings(settings, folder), folder, watch)
+        _fit(split, training_settings(settings, folder, share=share), folder, watch)
     return _read(folder)
 
 
@@ -118,7 +120,7 @@ def teacher_figures(made: Fitted) -> dict[str, Any]:
 
 
 def training_settings(
-    settings: Mapping[str, Any], folder: Path | None = None, *, minutes: float | None = None
+    settings: Mapping[str, Any], folder: Path | None = None, *, minutes: float | None = None, share: float = FIT_SHARE
 ) -> TrainingSettings:
     """The run's settings as training takes them; a run may lower the evidence that a stage needs.
 
@@ -129,7 +131,7 @@ def training_settings(
     n_cutoffs, n_lists = _moments(float(settings["minutes"]))
     mask = dataclasses.replace(default.mask, least_texts=int(settings.get("least_texts", default.mask.least_texts)))
     told = TrainingSettings(
-        minutes=float(settings["minutes"] if minutes is None else minutes) * FIT_SHARE,
+        minutes=float(settings["minutes"] if minutes is None else minutes) * share,
         seed=int(settings.get("seed", 0)),
         encoder=bundles.encoder_spec() if spec == "auto" else spec,
         n_threads=settings.get("n_threads"),
@@ -230,5 +232,6 @@ def _fit_matcher(made: Artifacts, split: Split, settings: TrainingSettings, fold
     shelf = build_shelf(split.items, titles=split.titles, brands=split.brands or None, state=nothing)
     return fit_matcher(
         split.judgements, shelf, made.encoder, texts, folder,
-        before=made.untuned_on_grades, taught=made.taught, settings=settings, progress=watch,
+        before=made.untuned_on_grades, taught=made.taught, most_texts=made.budget.fold_texts,
+        settings=made.budget.shared(settings), progress=watch,
     )  # fmt: skip

@@ -24,8 +24,9 @@ from recommender.retrieval.shelf import Shelf
 from recommender.types import FloatArray, IntArray, Judgements
 
 N_FOLDS = 2
-N_DISTRACTORS = 8
-"""Items of the catalogue drawn at random beside the judged ones of each query: what no answer looks like."""
+N_DISTRACTORS, N_POOL = 8, 2_000
+"""Items of the catalogue drawn at random beside the judged ones of each query: what no answer looks like. All come from
+one sample, for each has to be encoded."""
 
 DISTRACTOR_GRADE = -0.15
 """Below the worst grade that a person gives: who judged saw only items that some search had found."""
@@ -60,6 +61,7 @@ def fit_matcher(
     *,
     before: Mapping[str, Any] | None,
     taught: Taught | None = None,
+    most_texts: int = 2**62,
     settings: TrainingSettings,
     progress: Progress,
 ) -> Matched:
@@ -69,11 +71,13 @@ def fit_matcher(
     each half of the queries is described by an encoder that was tuned on the other half (stacking: Wolpert 1992).
     before: the encoder's weights before it saw any judgement, None where it never saw one.
     taught: what a teacher told the encoder, which is told to each half as far as it is of its queries.
+    most_texts: that may be encoded to describe one half; the queries beyond are left out.
     """
     plan = _Plan.of(judged, len(texts), seed=settings.seed)
     if plan is None:
         return Matched()
     rows = np.zeros((len(plan.query), len(MATCH_FEATURES)), np.float32)
+    is_told = np.zeros(len(plan.query), bool)
     fold_of = np.random.default_rng(settings.seed).integers(0, N_FOLDS, len(judged.queries))
     ended_by: dict[str, str] = {}
     for fold in range(N_FOLDS):
@@ -81,15 +85,17 @@ def fit_matcher(
             fold_of == fold, judged, encoder, texts, before, taught, settings, progress, fold=fold
         )
         here = np.flatnonzero(fold_of[plan.query] == fold)
-        rows[here] = _described(judged.queries, plan.query[here], plan.item[here], shelf, reader, texts)
+        told, fit = _described(judged.queries, plan.query[here], plan.item[here], shelf, reader, texts, most=most_texts)
+        rows[here[fit]], is_told[here[fit]] = told, True
         ended_by |= {f"search, part {fold + 1}": ended.ended_by} if ended else {}
         if progress.should_stop():
             return Matched(ended_by=ended_by)
     rising = [MATCH_FEATURES.index(name) for name in RISING]
     grown = [replace(TREES, seed=settings.seed + number) for number in range(N_FORESTS)]
-    boosters = [trees.grow(rows, plan.target, settings=one, rising=rising) for one in grown]
+    rows, target = rows[is_told], plan.target[is_told]
+    boosters = [trees.grow(rows, target, settings=one, rising=rising) for one in grown]
     _write(boosters, folder, rows)
-    missed = trees.predict(boosters, rows) - plan.target
+    missed = trees.predict(boosters, rows) - target
     figures = {"matcher_rows": float(len(rows)), "matcher_error": float(np.sqrt(np.mean(missed**2)))}
     return Matched(figures, ended_by)
 
@@ -109,7 +115,8 @@ class _Plan:
             return None
         generator = np.random.default_rng((seed, 1))
         query = np.concatenate([judged.query, np.repeat(asked, N_DISTRACTORS)])
-        item = np.concatenate([judged.item, generator.integers(0, n_items, len(asked) * N_DISTRACTORS)])
+        pool = generator.permutation(n_items)[:N_POOL]
+        item = np.concatenate([judged.item, generator.choice(pool, len(asked) * N_DISTRACTORS)])
         target = np.concatenate([judged.grade, np.full(len(asked) * N_DISTRACTORS, DISTRACTOR_GRADE)])
         order = np.argsort(query, kind="stable")
         return cls(query[order].astype(np.int32), item[order].astype(np.int32), target[order].astype(np.float32))
@@ -151,14 +158,26 @@ def _described(
     shelf: Shelf,
     reader: Encoder,
     texts: tuple[str, ...],
-) -> FloatArray:
-    """Return (n, n_features): each query's rows by the same function that a search calls."""
+    *,
+    most: int,
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Return (n, n_features) by the function that a search calls, each query's rows, and which (n_rows,) these are.
+
+    Queries are left out at random once more than `most` texts would have to be encoded.
+    """
     asked, start = np.unique(query, return_index=True)
     stop = np.append(start[1:], len(query))
     hits = [shelf.lexical.search(queries[place], N_BEST) for place in asked.tolist()]
-    needed = np.unique(np.concatenate([item, *[hit.rows for hit in hits]]))
+    needed, is_told = np.zeros(len(texts), bool), np.zeros(len(asked), bool)
+    for place in np.random.default_rng(len(asked)).permutation(len(asked)):
+        if needed.sum() >= most:
+            break
+        needed[item[start[place] : stop[place]]] = needed[hits[place].rows] = is_told[place] = True
+    fit = np.repeat(is_told, stop - start)
+    asked, start, stop = asked[is_told], start[is_told], stop[is_told]
+    hits = [hit for hit, told in zip(hits, is_told, strict=True) if told]
     vectors = np.zeros((len(texts), reader.dimension), np.float32)
-    vectors[needed] = reader.encode([texts[row] for row in needed])
+    vectors[needed] = reader.encode([texts[row] for row in np.flatnonzero(needed)], exact=False)
     spoken = reader.encode([" ".join(queries[place].casefold().split()) for place in asked])
     seen = replace(shelf, vectors=vectors)
     parts = [
@@ -167,7 +186,7 @@ def _described(
         )
         for place, first, last, hit, vector in zip(asked.tolist(), start, stop, hits, spoken, strict=True)
     ]
-    return np.concatenate(parts)
+    return np.concatenate(parts), fit
 
 
 def _write(boosters: list[object], folder: Path, rows: FloatArray) -> None:

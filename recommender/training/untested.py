@@ -10,7 +10,7 @@ from typing import Any
 from recommender import bundles, datasets
 from recommender.ml.plan import Silent
 from recommender.models import Bundle
-from recommender.training.fitting import Watching, fitted
+from recommender.training.fitting import ALONE_SHARE, Watching, fitted
 from recommender.training.split import untested
 from recommender.training.stages import publish
 
@@ -28,7 +28,7 @@ def train_untested(settings: Mapping[str, Any], *, at: float, watch: Watching | 
     """
     dataset = datasets.read_dataset()
     with tempfile.TemporaryDirectory() as folder:
-        made = fitted(untested(dataset, at=at), settings, Path(folder), watch or Unwatched())
+        made = fitted(untested(dataset, at=at), settings, Path(folder), watch or Unwatched(), share=ALONE_SHARE)
         bundle = publish(dataset, made, at=at)
     bundles.promote(bundle)
     return bundle
