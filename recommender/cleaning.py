@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections import deque
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from recommender.returns import PURCHASE, REFUND, kept
 from recommender.state import DAY_SECONDS
 from recommender.types import EVENT_CODES, EventType, FloatArray, Interactions
 
@@ -26,7 +26,6 @@ CAPPED_SHARE = 0.999
 FEWEST_TO_CAP = 1_000
 """Quantities are winsorised at this quantile of the purchases, but not from fewer purchases than this."""
 
-PURCHASE, REFUND = EVENT_CODES[EventType.PURCHASE], EVENT_CODES[EventType.REFUND]
 SEARCH = EVENT_CODES[EventType.SEARCH]
 LOOKS = (EVENT_CODES[EventType.VIEW_ITEM], EVENT_CODES[EventType.SELECT_ITEM])
 ORDER_TYPES = (PURCHASE, REFUND)
@@ -167,28 +166,9 @@ def _cap_quantities(events: Interactions, report: CleaningReport) -> Interaction
 
 def _cancel_refunded(events: Interactions, report: CleaningReport) -> Interactions:
     """Take what came back off the visitor's newest purchases of the item before it; a purchase of 0 is left out."""
+    known = np.flatnonzero((events.visitor >= 0) & np.isin(events.type, ORDER_TYPES))
+    key = events.visitor[known].astype(np.int64) * (int(events.item.max(initial=0)) + 2) + events.item[known]
     quantity = events.quantity.copy()
-    refunds = np.flatnonzero((events.type == REFUND) & (events.visitor >= 0))
-    touched = set(zip(events.visitor[refunds].tolist(), events.item[refunds].tolist(), strict=True))
-    open_purchases: dict[tuple[int, int], deque[int]] = {key: deque() for key in touched}
-    candidates = np.flatnonzero(np.isin(events.type, ORDER_TYPES) & np.isin(events.item, events.item[refunds]))
-    for row in candidates.tolist():
-        key = (int(events.visitor[row]), int(events.item[row]))
-        if key not in open_purchases:
-            continue
-        if events.type[row] == PURCHASE:
-            open_purchases[key].append(row)
-        else:
-            _take_back(float(events.quantity[row]), open_purchases[key], quantity)
+    quantity[known] = kept(key, events.type[known], events.quantity[known])
     cancelled = (events.type == PURCHASE) & (quantity <= 0)
     return _without(dataclasses.replace(events, quantity=quantity), cancelled, "refunded_purchase", report)
-
-
-def _take_back(amount: float, purchases: deque[int], quantity: FloatArray) -> None:
-    while amount > 0 and purchases:
-        newest = purchases[-1]
-        taken = min(amount, float(quantity[newest]))
-        quantity[newest] -= taken
-        amount -= taken
-        if quantity[newest] <= 0:
-            purchases.pop()

@@ -30,7 +30,6 @@ MIN_CATEGORY_PROBABILITY = 0.5
 """A query is said to mean a category when it more likely does than not."""
 
 PURCHASE = EVENT_CODES[EventType.PURCHASE]
-REFUND = EVENT_CODES[EventType.REFUND]
 VIEWS = (EVENT_CODES[EventType.VIEW_ITEM], EVENT_CODES[EventType.SELECT_ITEM])
 
 
@@ -52,7 +51,7 @@ class Anchors:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the shopper did with each item, counted once for a whole list: purchases less refunds, and looks."""
+    """What the shopper did with each item, counted once for a whole list: purchases that were kept, and looks."""
 
     n_bought: Mapping[int, int]
     bought: frozenset[int]
@@ -61,10 +60,8 @@ class Known:
     @classmethod
     def of(cls, profile: Profile) -> Known:
         """Count a profile."""
-        bought, refunded = (profile.item[profile.type == kind].tolist() for kind in (PURCHASE, REFUND))
-        n_bought = Counter(bought)
-        n_bought.subtract(refunded)
-        return cls(n_bought, frozenset(bought), frozenset(profile.item[np.isin(profile.type, VIEWS)].tolist()))
+        bought = profile.item[profile.type == PURCHASE].tolist()
+        return cls(Counter(bought), frozenset(bought), frozenset(profile.item[np.isin(profile.type, VIEWS)].tolist()))
 
 
 def explain(

@@ -320,6 +320,23 @@ def test_profile_leaves_out_what_tells_nothing(stock):
     assert profile.current_item == -1
 
 
+def test_profile_keeps_what_was_kept(stock):
+    """A refund is taken off the newest purchases before it, in a history as in training."""
+    bought, back = EventType.PURCHASE, EventType.REFUND
+    profile = loaded().profile(
+        request(
+            ago(60, bought, "p1", quantity=3),
+            ago(50, bought, "p1", quantity=1),
+            ago(40, back, "p1", quantity=2),
+            ago(30, bought, "p1", quantity=5),
+            ago(20, bought, "p2"),
+        )
+    )
+    purchases = profile.type == EVENT_CODES[bought]
+    assert profile.quantity[purchases].tolist() == [2, 5, 1]
+    assert (profile.type == EVENT_CODES[back]).sum() == 1
+
+
 def test_profile_never_sees_its_own_moment_or_the_future(stock):
     profile = loaded().profile(request(ago(1, "view_item", "p1"), ago(0, "purchase", "p2"), ago(-1, "purchase", "p3")))
     assert profile.item.tolist() == [0]

@@ -21,6 +21,7 @@ from recommender.retrieval.lexical import LexicalIndex
 from recommender.retrieval.records import ItemRecord, StatisticsRecord, VectorRecord
 from recommender.retrieval.terms import Usage
 from recommender.retrieval.wording import WordTable
+from recommender.returns import kept
 from recommender.state import NEIGHBOURS, State
 from recommender.types import (
     EVENT_CODES,
@@ -29,6 +30,7 @@ from recommender.types import (
     IntArray,
     Intent,
     ItemTable,
+    PastEvent,
     Profile,
     Request,
     TimeArray,
@@ -106,7 +108,7 @@ class Shelf:
     def profile(self, request: Request) -> Profile:
         """Put a request into rows. Events at or after its moment are left out, as is what tells nothing here.
 
-        That is an event of an unknown item, and a search without words.
+        That is an event of an unknown item, a search without words, and a purchase that came back whole.
         """
         at = request.context.at
         rows = [self.index.get(event.item_id, -1) if event.item_id else -1 for event in request.history]
@@ -115,6 +117,7 @@ class Shelf:
             for row, event in zip(rows, request.history, strict=True)
             if event.at < at and (row >= 0 or (event.type is EventType.SEARCH and event.query))
         ]
+        told = _without_returned(told)
         baskets: dict[str, int] = {}
         n = len(told)
         return Profile(
@@ -132,6 +135,22 @@ class Shelf:
             device=request.context.device,
             region=request.context.region,
         )
+
+
+def _without_returned(told: list[tuple[int, PastEvent]]) -> list[tuple[int, PastEvent]]:
+    """Take what came back off the purchases before it, as cleaning does for the trainer."""
+    if all(event.type is not EventType.REFUND for _, event in told):
+        return told
+    left = kept(
+        np.array([row for row, _ in told], np.int32),
+        np.array([EVENT_CODES[event.type] for _, event in told], np.int8),
+        np.array([event.quantity for _, event in told], np.float32),
+    ).tolist()
+    return [
+        (row, replace(event, quantity=quantity))
+        for (row, event), quantity in zip(told, left, strict=True)
+        if quantity > 0 or event.type is not EventType.PURCHASE
+    ]
 
 
 def build_shelf(

@@ -1,0 +1,41 @@
+"""Purchases and refunds in, what was kept of each purchase out: the one rule for trainer and server."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+
+from recommender.types import EVENT_CODES, EventType, FloatArray
+
+PURCHASE, REFUND = EVENT_CODES[EventType.PURCHASE], EVENT_CODES[EventType.REFUND]
+
+
+def kept(key: npt.NDArray[np.integer], kind: npt.NDArray[np.int8], quantity: FloatArray) -> FloatArray:
+    """Return (n,) quantities: what comes back is taken off the newest purchases of the same key before it.
+
+    key (n,): who bought what, ascending by time; a purchase of which nothing is left has 0.
+    """
+    left = quantity.copy()
+    refunds = np.flatnonzero(kind == REFUND)
+    if not len(refunds):
+        return left
+    purchases: dict[int, deque[int]] = {one: deque() for one in key[refunds].tolist()}
+    told = np.flatnonzero(np.isin(kind, (PURCHASE, REFUND)) & np.isin(key, key[refunds]))
+    for row, one in zip(told.tolist(), key[told].tolist(), strict=True):
+        if kind[row] == PURCHASE:
+            purchases[one].append(row)
+        else:
+            _take_back(float(quantity[row]), purchases[one], left)
+    return left
+
+
+def _take_back(amount: float, purchases: deque[int], left: FloatArray) -> None:
+    while amount > 0 and purchases:
+        newest = purchases[-1]
+        taken = min(amount, float(left[newest]))
+        left[newest] -= taken
+        amount -= taken
+        if left[newest] <= 0:
+            purchases.pop()
