@@ -15,8 +15,9 @@ from recommender.types import FloatArray, IntArray, Relaxation, Rung
 N_CANDIDATES = 200
 """Of the words and of the meaning each; the union of both is graded."""
 
-MIN_COSINE = 0.45
-"""An item found by meaning alone must be this near; below it, random words find random items."""
+MIN_COSINE, MIN_COSINE_BESIDE_WORDS = 0.45, 0.3
+"""An item found by meaning alone must be this near; below it, random words find random items. Where words find others
+it comes behind them, and may be further: recall@100 on graded queries .859 instead of .852."""
 
 BAND = 0.04
 """A grade within this of the best is as good as the best: there the shopper's likings decide."""
@@ -66,7 +67,8 @@ def _found(question: Question, sought: Sought, vector: FloatArray | None) -> Int
     if vector is None or shelf.vectors is None:
         return np.sort(worded)
     near = nearest(shelf.vectors, vector, limit=N_CANDIDATES, allowed=sought.allowed)
-    return np.union1d(worded, near.rows[near.scores >= MIN_COSINE]).astype(np.int32)
+    least = MIN_COSINE_BESIDE_WORDS if len(worded) else MIN_COSINE
+    return np.union1d(worded, near.rows[near.scores >= least]).astype(np.int32)
 
 
 def _graded(question: Question, rows: IntArray, sought: Sought, vector: FloatArray | None) -> Candidates:

@@ -6,7 +6,7 @@ import torch
 
 from recommender.choices import Tuning
 from recommender.ml import encoder as encoders
-from recommender.ml.budget import EXPORT_TEXTS, FOLD_READING, LEAST_LEARNING, Budget, seconds_per_text
+from recommender.ml.budget import EXPORT_TEXTS, JUDGED_READING, LEAST_LEARNING, Budget, seconds_per_text
 from recommender.ml.encoder import ScratchSize, build_scratch
 from recommender.ml.examples import Histories, Vectors, lists_at
 from recommender.ml.plan import TrainingData, TrainingSettings, until
@@ -29,11 +29,11 @@ def data(*, n_judged=0, n_texts=N_TEXTS):
 def test_what_is_not_learning_is_set_aside_and_stages_without_evidence_leave_their_share():
     settings = TrainingSettings(minutes=10.0)
     budget = Budget.of(settings, data(n_judged=600), NOTHING, 0.01)
-    set_aside = 0.01 * (EXPORT_TEXTS + N_TEXTS + 2 * N_TEXTS)  # the catalogue, and once for each half of the queries
-    shares = settings.graded_share + 2 * settings.fold_share
+    set_aside = 0.01 * (EXPORT_TEXTS + N_TEXTS + N_TEXTS)  # the catalogue, and once more for the judged queries
+    shares = settings.graded_share
     assert budget.minutes * shares * 60 == pytest.approx(600 - set_aside)
     assert budget.shared(settings).minutes == budget.minutes
-    assert budget.fold_texts == N_TEXTS
+    assert budget.judged_texts == N_TEXTS
 
 
 def test_all_shares_together_are_what_is_left():
@@ -50,8 +50,8 @@ def test_all_shares_together_are_what_is_left():
 def test_a_catalogue_too_large_for_its_minutes_is_described_in_part_and_still_learned():
     settings = TrainingSettings(minutes=1.0)
     budget = Budget.of(settings, data(n_judged=600), NOTHING, 1.0)
-    assert budget.fold_texts == int(60 * FOLD_READING)
-    assert budget.minutes * (settings.graded_share + 2 * settings.fold_share) == pytest.approx(LEAST_LEARNING)
+    assert budget.judged_texts == int(60 * JUDGED_READING)
+    assert budget.minutes * settings.graded_share == pytest.approx(LEAST_LEARNING)
 
 
 def test_pace_of_an_encoder_is_the_time_of_one_text():

@@ -9,16 +9,15 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from recommender import dataset_files, datasets
-from recommender.ml.encoder import SCRATCH, ScratchSize, build_scratch
-from recommender.ml.graded import GradedSettings, tune_on_grades
+from recommender.ml.encoder import ScratchSize, build_scratch
+from recommender.ml.graded import GradedSettings, tune_in_two, tune_on_grades
 from recommender.ml.loop import Box
-from recommender.ml.plan import Silent, TrainingSettings
 from recommender.models import Item, Judgement
 from recommender.ranking import FALLBACK_GRADE, formula_grade
 from recommender.retrieval.matching import MATCH_FEATURES, match_features
 from recommender.retrieval.shelf import build_shelf
 from recommender.state import State
-from recommender.training.matcher import Matched, fit_matcher
+from recommender.training.matcher import fit_matcher
 from recommender.types import Judgements
 from tests import behaviour
 
@@ -110,27 +109,48 @@ def shelf():
     return build_shelf(behaviour.table(TEXTS), state=state)
 
 
+def test_tuning_in_two_remembers_an_encoder_that_had_not_seen_some_queries(judged):
+    """What it was in between does not depend on the grades of the queries that it says it had not seen."""
+    settings, found = GradedSettings(n_steps=6, learning_rate=1e-3, frozen_layers=0), []
+    for turned in (False, True):
+        encoder = build_scratch(TEXTS, size=ScratchSize(dimension=32, n_layers=1, n_heads=2, n_words=200))
+        other = judged
+        if turned:
+            hidden = found[0][1].unseen[judged.query]
+            other = dataclasses.replace(judged, grade=np.where(hidden, 1 - judged.grade, judged.grade))
+        ended, partly = tune_in_two(encoder, other, TEXTS, Box(5.0, seed=3), settings=settings)
+        assert ended.n_steps == 6 + 3
+        found.append((encoder.encode(TEXTS), partly))
+    first, second = found[0][1], found[1][1]
+    np.testing.assert_array_equal(first.unseen, second.unseen)
+    assert 0 < first.unseen.sum() <= len(judged.queries) / 2
+    for name, value in first.weights.items():
+        assert value.equal(second.weights[name]), name
+    assert np.abs(found[0][0] - found[1][0]).max() > 1e-4  # the whole tuning has seen them
+
+
 def test_trees_grade_better_than_chance_and_are_served(encoder, judged, tmp_path):
-    made = shelf()
-    settings = TrainingSettings(encoder=SCRATCH, graded=GradedSettings(n_steps=5, frozen_layers=0))
-    before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
-    matched = fit_matcher(
-        judged, made, encoder, TEXTS, tmp_path,
-        before=before, settings=settings, progress=Silent(),
-    )  # fmt: skip
-    spread = float(np.std(judged.grade))
-    assert matched.figures["matcher_error"] < 0.7 * spread
+    settings = GradedSettings(n_steps=5, frozen_layers=0)
+    _, partly = tune_in_two(encoder, judged, TEXTS, Box(5.0), settings=settings)
+    figures = fit_matcher(judged, shelf(), encoder, tmp_path, vectors=encoder.encode(TEXTS), partly=partly)
+    assert figures["matcher_queries"] == partly.unseen.sum()
+    assert figures["matcher_error"] < 0.7 * float(np.std(judged.grade))
     record = json.loads((tmp_path / "matcher.json").read_text())
     assert record["names"] == list(MATCH_FEATURES)
     assert (tmp_path / "matcher.onnx").is_file()
 
 
+def test_queries_that_would_cost_too_many_texts_are_left_out(encoder, judged, tmp_path):
+    vectors = encoder.encode(TEXTS)
+    whole = fit_matcher(judged, shelf(), encoder, tmp_path, vectors=vectors)
+    few = fit_matcher(judged, shelf(), encoder, tmp_path, vectors=vectors, most_texts=len(TEXTS) - 1)
+    assert whole["matcher_queries"] == len(judged.queries)
+    assert 0 < few["matcher_queries"] < whole["matcher_queries"]
+
+
 def test_few_queries_grow_no_trees(encoder, judged, tmp_path):
     few = judged.of_queries(np.arange(len(judged.queries)) < 20)
-    made = shelf()
-    assert fit_matcher(
-        few, made, encoder, TEXTS, tmp_path, before=None, settings=TrainingSettings(), progress=Silent()
-    ) == Matched()  # fmt: skip
+    assert fit_matcher(few, shelf(), encoder, tmp_path, vectors=encoder.encode(TEXTS)) == {}
     assert not list(tmp_path.iterdir())
 
 

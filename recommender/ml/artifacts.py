@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from torch import Tensor
 
 from recommender.exceptions import RunError
 from recommender.head import Head
@@ -16,7 +15,7 @@ from recommender.ml.budget import Budget
 from recommender.ml.context import Context
 from recommender.ml.encoder import Encoder
 from recommender.ml.forest import Forest
-from recommender.ml.graded import Taught
+from recommender.ml.graded import Partly, Taught
 from recommender.ml.multitask import Fitted
 from recommender.sequence import decayed_mean
 from recommender.types import (
@@ -30,9 +29,9 @@ from recommender.types import (
 class Artifacts:
     """What a run made; a stage that was skipped leaves None.
 
-    text_vectors (n_items, d) float32 of unit length; delta (n_items, d) float32. untuned_on_grades: the encoder's
-    weights before it saw a judgement, for whoever has to judge queries that an encoder has not seen. taught: what a
-    teacher told it. skipped: stages that were not worth their time, with the reason in words. base_encoder: fingerprint
+    text_vectors (n_items, d) float32 of unit length; delta (n_items, d) float32. partly: the
+    encoder before it saw the grades of some queries, None where it learned from none. taught: what a teacher told it.
+    skipped: stages that were not worth their time, with the reason in words. base_encoder: fingerprint
     before any training. ended_by: by stage, a word of `pace`. budget: how the run's minutes were shared out.
     """
 
@@ -40,7 +39,7 @@ class Artifacts:
     items: ItemTable
     text_vectors: FloatArray
     budget: Budget
-    untuned_on_grades: dict[str, Tensor] | None = None
+    partly: Partly | None = None
     taught: Taught | None = None
     adapter: AdapterWeights | None = None
     context: Context | None = None

@@ -23,18 +23,18 @@ EXPORT_TEXTS = 4_000
 LEAST_LEARNING = 0.3
 """Share of the minutes that is learned in however large the catalogue is: only then may they be overrun."""
 
-FOLD_READING = 0.15
-"""Share of the minutes in which each part of the judged queries may be described for the trees; then fewer are."""
+JUDGED_READING = 0.2
+"""Share of the minutes in which items may be encoded to describe judged queries; the trees learn from no more then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
     """minutes: what the shares of `TrainingSettings` are of; seconds_per_text: to encode one text of this catalogue;
-    fold_texts: items that may be encoded to describe one part of the judged queries."""
+    judged_texts: items that may be encoded to describe judged queries."""
 
     minutes: float
     seconds_per_text: float = 0.0
-    fold_texts: int = 2**62
+    judged_texts: int = 2**62
 
     @classmethod
     def of(
@@ -43,13 +43,13 @@ class Budget:
         """Set the encodings of the catalogue and the export aside, and scale the shares that are used to the rest."""
         n_texts, seconds = len(data.items), settings.minutes * 60
         is_judged = data.judgements is not None and len(data.judgements) >= settings.least_judgements
-        fold_texts = n_texts
+        judged_texts = n_texts
         if seconds_per_text > 0:
-            fold_texts = min(n_texts, int(seconds * FOLD_READING / seconds_per_text))
-        n_encoded = EXPORT_TEXTS + n_texts * _encodings(settings, behaviour) + (2 * fold_texts if is_judged else 0)
+            judged_texts = min(n_texts, int(seconds * JUDGED_READING / seconds_per_text))
+        n_encoded = EXPORT_TEXTS + n_texts * _encodings(settings, behaviour) + (judged_texts if is_judged else 0)
         left = max(seconds - n_encoded * seconds_per_text, seconds * LEAST_LEARNING)
         used = _used(settings, behaviour, is_judged=is_judged)
-        return cls(left / 60 / used if used else left / 60, seconds_per_text, fold_texts)
+        return cls(left / 60 / used if used else left / 60, seconds_per_text, judged_texts)
 
     def shared(self, settings: TrainingSettings) -> TrainingSettings:
         """Return the settings with the minutes that stages take their shares of."""
@@ -88,7 +88,7 @@ def _used(settings: TrainingSettings, behaviour: Interactions, *, is_judged: boo
     if len(behaviour) >= settings.least_examples:
         used += 2 * settings.context_share + settings.head_share
     if is_judged:
-        used += settings.graded_share + 2 * settings.fold_share
+        used += settings.graded_share
     if settings.teaching != Teaching.OFF:
         used += settings.teacher_share
     return used

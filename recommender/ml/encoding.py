@@ -12,7 +12,7 @@ from recommender.ml.artifacts import Artifacts
 from recommender.ml.budget import measured
 from recommender.ml.distillation import Lesson
 from recommender.ml.encoder import fingerprint, load_encoder
-from recommender.ml.graded import tune_on_grades
+from recommender.ml.graded import tune_in_two
 from recommender.ml.metrics import reciprocal_rank
 from recommender.ml.pace import EVIDENCE
 from recommender.ml.pairs import build_pairs, known_items
@@ -129,15 +129,14 @@ def _learn_grades(
     settings: TrainingSettings,
     progress: Progress,
 ) -> None:
-    """Tune on graded answers, where there are enough, and remember the weights before it.
+    """Tune on graded answers, where there are enough, and remember what it was before it saw all of them.
 
     Before a lesson half as long, for it goes on with the grades, and without the queries that will judge it.
     """
     if judged is None or len(judged) < settings.least_judgements or progress.should_stop():
         return
-    made.untuned_on_grades = {name: value.clone() for name, value in made.encoder.model.state_dict().items()}
     box = box_of(settings, progress, share=settings.graded_share / (2 if lesson else 1))
-    ended = tune_on_grades(
+    ended, made.partly = tune_in_two(
         made.encoder, lesson.kept if lesson else judged, made.items.texts, box, settings=settings.graded
     )
     made.metrics["encoder_graded_steps"] = float(ended.n_steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,12 @@ from recommender.ml.encoder import Encoder, low_precision
 from recommender.ml.loop import Box, Ended, LoopSettings, train
 from recommender.ml.pace import EVIDENCE
 from recommender.types import FloatArray, IntArray, Judgements
+
+UNSEEN_SHARES, ENOUGH_UNSEEN = (0.25, 0.5), 600
+"""Share of the judged queries that the first part of a tuning leaves out: enough of them, within these bounds."""
+
+FIRST_PART, SECOND_RATE = 0.6, 0.5
+"""Share of the minutes for the first part, and how much smaller the steps of the second are."""
 
 GOOD = 0.65
 """From this grade on an item counts as an answer: it is drawn to its query, and never pushed away from it."""
@@ -51,6 +57,17 @@ class GradedSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Partly:
+    """An encoder as it was before it saw the grades of some queries, which therefore can judge it.
+
+    weights: of the encoder by name; unseen (n_queries,) bool.
+    """
+
+    weights: dict[str, Tensor]
+    unseen: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
 class Taught:
     """What a teacher thinks of pairs that nobody judged: query (n,) int32, row in `queries`; item (n,) int32; score
     (n,) float32 logits. The first `n_judged` queries are those of the judgements, row by row; the rest is synthetic.
@@ -69,6 +86,39 @@ class Taught:
         """Keep some of the judged queries, chosen (n_judged,) bool, and every synthetic one."""
         kept = np.append(chosen, np.ones(len(self.queries) - self.n_judged, bool))[self.query]
         return Taught(self.queries, self.n_judged, self.query[kept], self.item[kept], self.score[kept])
+
+
+def tune_in_two(
+    encoder: Encoder, judged: Judgements, texts: Sequence[str], box: Box, *, settings: GradedSettings | None = None
+) -> tuple[Ended, Partly]:
+    """Tune in place on some queries first, then, gentler, on all; return also what it was in between.
+
+    One training so serves two: the encoder goes on with every grade, and whoever must see it on queries that it does
+    not know, as a second model that learns from its opinion must (stacking: Wolpert 1992), has the state in between.
+    """
+    settings = settings or GradedSettings()
+    asked = np.unique(judged.query)
+    share = float(np.clip(ENOUGH_UNSEEN / max(len(asked), 1), *UNSEEN_SHARES))
+    drawn = np.random.default_rng((box.seed, 3)).permutation(asked)[: round(len(asked) * share)]
+    unseen = np.zeros(len(judged.queries), bool)
+    unseen[drawn] = True
+    origin, raw = _weights(encoder), replace(settings, kept_share=0.0)
+    first = replace(box, minutes=box.minutes * FIRST_PART)
+    known = judged.of_queries(~unseen)
+    ended = tune_on_grades(encoder, known, texts, first, settings=raw, name="graded-in-part")
+    tuned = _weights(encoder)
+    _average(encoder.model, origin, settings.kept_share)
+    partly = Partly(_weights(encoder), unseen)
+    encoder.model.load_state_dict(tuned)
+    rest = replace(box, minutes=box.minutes * (1 - FIRST_PART))
+    gentler = replace(raw, learning_rate=settings.learning_rate * SECOND_RATE, n_steps=settings.n_steps // 2)
+    again = tune_on_grades(encoder, judged, texts, rest, settings=gentler)
+    _average(encoder.model, origin, settings.kept_share)
+    return Ended(ended.n_steps + again.n_steps, again.ended_by), partly
+
+
+def _weights(encoder: Encoder) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in encoder.model.state_dict().items()}
 
 
 def tune_on_grades(

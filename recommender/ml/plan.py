@@ -77,8 +77,7 @@ class TrainingSettings:
     tune_share: float = 0.22
     context_share: float = 0.13
     head_share: float = 0.15
-    graded_share: float = 0.3
-    fold_share: float = 0.15
+    graded_share: float = 0.6
     teacher_share: float = 0.3
     checkpoint_dir: Path | None = None
 

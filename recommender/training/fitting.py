@@ -22,7 +22,7 @@ from recommender.ml.train import fit
 from recommender.retrieval.shelf import build_shelf
 from recommender.state import State
 from recommender.training import parity
-from recommender.training.matcher import Matched, fit_matcher
+from recommender.training.matcher import fit_matcher
 from recommender.training.split import Split
 from recommender.types import FloatArray
 
@@ -207,9 +207,7 @@ def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Watching
     shutil.rmtree(folder / "bundle", ignore_errors=True)
     (folder / "bundle").mkdir(parents=True)
     watch.stage("search")
-    matched = _fit_matcher(made, split, settings, folder / "bundle", watch)
-    made.metrics |= matched.figures
-    made.ended_by |= matched.ended_by
+    made.metrics |= _fit_matcher(made, split, settings, folder / "bundle", watch)
     watch.check()
     watch.stage("bundle")
     export.write(made, folder / "bundle")
@@ -221,17 +219,19 @@ def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Watching
     (folder / RECORD).write_text(json.dumps(record))
 
 
-def _fit_matcher(made: Artifacts, split: Split, settings: TrainingSettings, folder: Path, watch: Watching) -> Matched:
+def _fit_matcher(
+    made: Artifacts, split: Split, settings: TrainingSettings, folder: Path, watch: Watching
+) -> dict[str, float]:
     """Train the trees of search where enough queries were judged; search keeps the fixed formula elsewhere."""
     if len(split.judgements) < settings.least_judgements:
-        return Matched()
+        return {}
     texts = split.items.texts
     nothing = State.from_columns(
         at=split.test_start, counts=np.zeros((len(texts), 4), np.float32), last_event_at=np.full(len(texts), -np.inf)
     )
     shelf = build_shelf(split.items, titles=split.titles, brands=split.brands or None, state=nothing)
     return fit_matcher(
-        split.judgements, shelf, made.encoder, texts, folder,
-        before=made.untuned_on_grades, taught=made.taught, most_texts=made.budget.fold_texts,
-        settings=made.budget.shared(settings), progress=watch,
+        split.judgements, shelf, made.encoder, folder,
+        vectors=made.text_vectors, partly=made.partly, most_texts=made.budget.judged_texts, seed=settings.seed,
+        should_stop=watch.should_stop,
     )  # fmt: skip
