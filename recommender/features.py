@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from recommender.affinity import known_terms, persona_features
 from recommender.neighbours import Neighbours
 from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, State, build_state
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, ItemTable, Profile
@@ -59,6 +60,7 @@ POPULARITY = (
 )
 TASTE = ("price_gap", "price_level", "category_share", "category_current")
 VISITOR = ("is_cold", "visitor_orders", "visitor_recency", "has_query", "visitor_items", "order_size")
+PERSONA = ("persona_category", "persona_words", "persona_price")
 TEXT = ("lexical",)
 BERT = (
     "interest_match", "query_match", "history_match", "last_order_match", "current_match", "nearest_of_last",
@@ -68,12 +70,12 @@ PRODUCTS = (
     ("new_knn", "knn_mean"), ("new_popular_7", "popular_7"), ("new_popular_30", "popular_30"), ("new_trend", "trend"),
     ("new_fresh", "fresh"), ("new_price_gap", "price_gap"), ("new_interest_match", "interest_match"),
     ("new_history_match", "history_match"), ("new_regression", "regression_fading"), ("new_sequel", "sequel_fading"),
-    ("new_several", "several_match"),
+    ("new_several", "several_match"), ("new_persona_words", "persona_words"),
 )  # fmt: skip
 """Product of "new to the visitor" with another feature: one model that learns habit and novelty apart."""
 
 FEATURE_NAMES: tuple[str, ...] = (
-    *OWN, *INTEREST, *NEIGHBOUR, *POPULARITY, *TASTE, *VISITOR, *TEXT, *BERT, *(name for name, _ in PRODUCTS)
+    *OWN, *INTEREST, *NEIGHBOUR, *POPULARITY, *TASTE, *PERSONA, *VISITOR, *TEXT, *BERT, *(name for name, _ in PRODUCTS)
 )  # fmt: skip
 BERT_FEATURES: frozenset[str] = frozenset({*BERT, "new_interest_match", "new_history_match", "new_several"})
 """The head without these is the linear baseline."""
@@ -130,6 +132,8 @@ def features(
     columns["own_popular"] = columns["own_lasting"] * np.log1p(state.counts[candidates, 2])
     columns["own_trend"] = columns["own_lasting"] * columns["trend"]
     columns.update(_taste(profile, candidates, items))
+    persona = persona_features(profile, candidates, items, known_terms(items))
+    columns.update({name: persona[:, place] for place, name in enumerate(PERSONA)})
     columns.update(_visitor(profile, orders, len(candidates)))
     columns["lexical"] = _relative(lexical, len(candidates))
     columns.update(_matches(profile, orders, candidates, item_vectors, context_vector, query_vector))

@@ -15,7 +15,8 @@ PURCHASE, REFUND = EVENT_CODES[EventType.PURCHASE], EVENT_CODES[EventType.REFUND
 def kept(key: npt.NDArray[np.integer], kind: npt.NDArray[np.int8], quantity: FloatArray) -> FloatArray:
     """Return (n,) quantities: what comes back is taken off the newest purchases of the same key before it.
 
-    key (n,): who bought what, ascending by time; a purchase of which nothing is left has 0.
+    key (n,): who bought what, ascending by time. A purchase of which nothing is left has 0, so has a refund that was
+    taken whole: to do it again changes nothing.
     """
     left = quantity.copy()
     refunds = np.flatnonzero(kind == REFUND)
@@ -27,11 +28,12 @@ def kept(key: npt.NDArray[np.integer], kind: npt.NDArray[np.int8], quantity: Flo
         if kind[row] == PURCHASE:
             purchases[one].append(row)
         else:
-            _take_back(float(quantity[row]), purchases[one], left)
+            left[row] = _take_back(float(quantity[row]), purchases[one], left)
     return left
 
 
-def _take_back(amount: float, purchases: deque[int], left: FloatArray) -> None:
+def _take_back(amount: float, purchases: deque[int], left: FloatArray) -> float:
+    """Take what can be taken; return the rest."""
     while amount > 0 and purchases:
         newest = purchases[-1]
         taken = min(amount, float(left[newest]))
@@ -39,3 +41,4 @@ def _take_back(amount: float, purchases: deque[int], left: FloatArray) -> None:
         amount -= taken
         if left[newest] <= 0:
             purchases.pop()
+    return amount

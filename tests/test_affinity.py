@@ -9,9 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.affinity import MOST_ITEMS, PERSONA_FEATURES, evidence, item_terms, persona_features
+from recommender import affinity
+from recommender.affinity import (
+    MOST_ITEMS,
+    PERSONA_FEATURES,
+    ItemTerms,
+    evidence,
+    item_terms,
+    known_terms,
+    persona_features,
+)
 from recommender.segments import build_segments
 from recommender.types import EVENT_CODES, EventType, FloatArray, Profile
+from recommender.vocabulary import terms
 from tests import behaviour
 from tests.test_segments import CHRISTMAS, END, EVENTS
 from tests.test_segments import ITEMS as TASTES
@@ -136,3 +146,26 @@ def test_any_profile_gives_finite_features_in_their_range(acts: list[tuple[int, 
     for name in ("persona_words", "persona_price"):
         assert (rows[:, PLACE[name]] >= -1e-6).all()
         assert (rows[:, PLACE[name]] <= 1 + 1e-5).all()
+
+
+def test_of_a_changed_catalogue_only_new_texts_are_read(monkeypatch) -> None:
+    colours, things = ("red", "blue", "green", "black"), ("cup", "pot", "lamp", "rug", "vase")
+    texts = tuple(f"{colour} {thing} no {n}" for n in range(3) for colour in colours for thing in things)
+    items = behaviour.table(texts)
+    first, read = known_terms(items), list[str]()
+    monkeypatch.setattr(affinity, "terms", lambda text: read.append(text) or terms(text))
+    assert known_terms(items) is first
+    second = known_terms(behaviour.table((*texts[:5], "red rug no 9", *texts[6:], "blue pot no 9")))
+    assert read == ["red rug no 9", "blue pot no 9"]
+
+    def words(found: ItemTerms, row: int) -> list[tuple[int, float]]:
+        own = slice(found.start[row], found.start[row + 1])
+        return sorted(zip(found.term[own].tolist(), found.weight[own].tolist(), strict=True))
+
+    kept = [row for row in range(len(texts)) if row != 5]
+    assert [words(first, row) for row in kept] == [words(second, row) for row in kept]
+    assert words(second, 5) == words(first, texts.index("red rug no 0"))
+    assert words(second, len(texts)) == words(first, texts.index("blue pot no 0"))
+    read.clear()
+    known_terms(behaviour.table(tuple(f"{text} anew" for text in texts)))
+    assert len(read) == len(texts)

@@ -8,6 +8,7 @@ import torch
 
 from recommender.exceptions import RunError
 from recommender.ml import baselines, context, head, pairs, threads
+from recommender.ml import encoder as encoders
 from recommender.ml.contrastive import TuneSettings, fine_tune
 from recommender.ml.encoder import SCRATCH, _half_pays, build_scratch, load_encoder, low_precision
 from recommender.ml.examples import Histories, candidates
@@ -46,7 +47,10 @@ def _one_thread():
 
 @pytest.fixture(scope="module")
 def made():
-    return fit(DATA, SETTINGS)
+    """Trained in single precision on every machine, so that trainer and server can be compared to the last digits."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(encoders, "_half_pays", lambda kind: False)
+        return fit(DATA, SETTINGS)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from django.utils import timezone
 
+from recommender.affinity import known_terms
 from recommender.intent import Catalogue, known_words
 from recommender.neighbours import Neighbours
 from recommender.retrieval import asked, records
@@ -253,6 +254,7 @@ def _prepared(shelf: Shelf, look: LastLook) -> Shelf:
     """Do what no shopper should wait for, and name the version."""
     if shelf.understanding is not None:
         shelf.understanding.prepare()
+    known_terms(shelf.items)
     return replace(shelf, version=_version(shelf), last_look=look)
 
 
