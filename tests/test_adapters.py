@@ -11,6 +11,7 @@ from recommender.choices import Adaptation, Tuning
 from recommender.exceptions import BundleError, RunError
 from recommender.manifest import manifest_of
 from recommender.ml import adapters, pairs, threads
+from recommender.ml import encoder as encoders
 from recommender.ml.adapters import Adapter, AdapterSettings, AdapterWeights, put_on, settings_for, tune
 from recommender.ml.context import ContextSettings
 from recommender.ml.contrastive import TuneSettings, fine_tune, hold_out
@@ -327,7 +328,8 @@ def test_prefix_leaves_positions_and_padding_alone():
 
 
 @pytest.mark.parametrize("method", ADAPTERS)
-def test_run_by_an_adapter_is_served_as_it_was_trained(method, tmp_path):
+def test_run_by_an_adapter_is_served_as_it_was_trained(method, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoders, "_half_pays", lambda kind: False)  # compared to the last digits
     data = TrainingData(EVENTS, ITEMS, train_end=END, test_start=END, test_end=90 * behaviour.DAY)
     settings = TrainingSettings(
         minutes=0.3, encoder=SCRATCH, n_cutoffs=1, lists_per_cutoff=5, least_pairs=10, least_examples=10,

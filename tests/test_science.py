@@ -195,17 +195,25 @@ def test_equal_rankers_pass_the_whole_gate_at_most_twice_in_forty():
 
 
 def test_trainer_and_server_compute_the_same_features():
-    histories, shelf = Histories(SPLIT.whole), Served(build_shelf(ITEMS, state=STATE)).shelf
+    histories, past = Histories(SPLIT.whole), Histories(SPLIT.past)
+    shelf = Served(build_shelf(ITEMS, state=STATE)).shelf
     trained_state = build_state(SPLIT.whole, ITEMS, at=SPLIT.test_start)
     everything = np.arange(len(ITEMS), dtype=np.int32)
     at = dt.datetime.fromtimestamp(SPLIT.test_start, dt.UTC)
     for visitor in range(50):
         trained = features(histories.profile(visitor, at=SPLIT.test_start), everything, trained_state, ITEMS)
-        history = evaluation.history_of(SPLIT.past, visitor, ITEMS.ids, at=SPLIT.test_start)
+        history = evaluation.history_of(past, visitor, ITEMS.ids, at=SPLIT.test_start)
         profile = shelf.profile(Request(Slot.HOME, Circumstances(at), history=history))
         served = features(profile, everything, STATE, ITEMS)
         worst = np.abs(trained - served).max(axis=0)
         assert worst.max() <= 1e-4, FEATURE_NAMES[int(worst.argmax())]
+
+
+def test_who_comes_later_has_no_history_yet():
+    """A newcomer has the highest number, which the events of the past do not reach."""
+    newcomer = int(SPLIT.whole.visitor.max()) + 1
+    assert evaluation.history_of(Histories(SPLIT.past), newcomer, ITEMS.ids, at=SPLIT.test_start) == ()
+    assert not len(Histories(SPLIT.past).bought(newcomer, since=0.0, until=SPLIT.test_end))
 
 
 def test_earlier_windows_judge_by_what_was_known_then():

@@ -36,7 +36,9 @@ class Histories:
         self.interactions = interactions
 
     def between(self, visitor: int, since: float, until: float) -> npt.NDArray[np.int64]:
-        """Return the rows of a visitor's events with since <= time < until, oldest first."""
+        """Return the rows of a visitor's events with since <= time < until, oldest first; none of who came later."""
+        if visitor >= self.n_visitors:
+            return self.rows[:0]
         rows = self.rows[self.start[visitor] : self.start[visitor + 1]]
         time = self.interactions.time[rows]
         return rows[np.searchsorted(time, since) : np.searchsorted(time, until)]

@@ -25,7 +25,6 @@ from recommender.types import (
     Context,
     EventType,
     IntArray,
-    Interactions,
     ItemTable,
     PastEvent,
     Profile,
@@ -248,7 +247,7 @@ def _past_event(profile: Profile, row: int, ids: Sequence[str]) -> PastEvent:
     )
 
 
-def history_of(interactions: Interactions, visitor: int, ids: Sequence[str], *, at: float) -> tuple[PastEvent, ...]:
+def history_of(histories: Histories, visitor: int, ids: Sequence[str], *, at: float) -> tuple[PastEvent, ...]:
     """What a visitor did before `at`, as the pipeline takes it."""
-    profile = Histories(interactions).profile(visitor, at=at, limit=HISTORY_LIMIT)
+    profile = histories.profile(visitor, at=at, limit=HISTORY_LIMIT)
     return tuple(_past_event(profile, row, ids) for row in range(len(profile.item)))

@@ -16,7 +16,7 @@ from recommender.serving import Served
 from recommender.state import build_state
 from recommender.training.evaluation import history_of
 from recommender.training.split import Split
-from recommender.types import Context, FloatArray, IntArray, Interactions, Request, Slot
+from recommender.types import Context, FloatArray, IntArray, Interactions, PastEvent, Request, Slot
 
 N_VISITORS = 50
 N_WHOLE = 10
@@ -66,9 +66,10 @@ def served_difference(folder: Path, split: Split, served: Served) -> tuple[float
     """
     with np.load(folder / FILE, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    worst, ends = 0.0, np.cumsum(arrays["length"])
+    worst, ends, histories = 0.0, np.cumsum(arrays["length"]), Histories(split.past)
     for visitor, start, end in zip(arrays["visitor"].tolist(), ends - arrays["length"], ends, strict=True):
-        row, score = _served(served, split, visitor, arrays["candidates"][start:end])
+        history = history_of(histories, visitor, split.items.ids, at=split.test_start)
+        row, score = _served(served, split, history, arrays["candidates"][start:end])
         parts = [row - arrays["rows"][start:end]]
         parts += [score - arrays["scores"][start:end]] if len(arrays["scores"]) else []
         for part in parts:  # np.maximum keeps what is no number; max would lose it
@@ -97,11 +98,12 @@ def features_at(split: Split, *, seed: int, n_visitors: int = N_WHOLE) -> Featur
     return compute
 
 
-def _served(served: Served, split: Split, visitor: int, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+def _served(
+    served: Served, split: Split, history: tuple[PastEvent, ...], rows: IntArray
+) -> tuple[FloatArray, FloatArray]:
     shelf, ranker, vectors = served.shelf, served.ranker, served.shelf.vectors
     if ranker is None or vectors is None:
         raise BundleError("A bundle without an encoder has no features to compare: train again.")
-    history = history_of(split.past, visitor, split.items.ids, at=split.test_start)
     context = Context(dt.datetime.fromtimestamp(split.test_start, dt.UTC))
     profile = shelf.profile(Request(Slot.HOME, context, history=history))
     scored = ranker.score(profile, rows, shelf.state, shelf.items, vectors)
