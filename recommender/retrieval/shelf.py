@@ -118,14 +118,14 @@ class Shelf:
             for row, event in zip(rows, request.history, strict=True)
             if event.at < at and (row >= 0 or (event.type is EventType.SEARCH and event.query))
         ]
-        told = _without_returned(told)
+        told, left = _without_returned(told)
         baskets: dict[str, int] = {}
         n = len(told)
         return Profile(
             item=np.fromiter((row for row, _ in told), np.int32, n),
             type=np.fromiter((EVENT_CODES[event.type] for _, event in told), np.int8, n),
             time=np.fromiter((event.at.timestamp() for _, event in told), np.float64, n),
-            quantity=np.fromiter((event.quantity for _, event in told), np.float32, n),
+            quantity=np.array(left, np.float32),
             basket=np.fromiter((_basket(event.order_id, baskets) for _, event in told), np.int32, n),
             queries=tuple(event.query if event.type is EventType.SEARCH else "" for _, event in told),
             now=at.timestamp(),
@@ -138,20 +138,18 @@ class Shelf:
         )
 
 
-def _without_returned(told: list[tuple[int, PastEvent]]) -> list[tuple[int, PastEvent]]:
-    """Take what came back off the purchases before it, as cleaning does for the trainer."""
+def _without_returned(told: list[tuple[int, PastEvent]]) -> tuple[list[tuple[int, PastEvent]], list[float]]:
+    """Take what came back off the purchases before it, as cleaning does; return events and quantities."""
+    quantity = [event.quantity for _, event in told]
     if all(event.type is not EventType.REFUND for _, event in told):
-        return told
+        return told, quantity
     left = kept(
         np.array([row for row, _ in told], np.int32),
         np.array([EVENT_CODES[event.type] for _, event in told], np.int8),
-        np.array([event.quantity for _, event in told], np.float32),
+        np.array(quantity, np.float32),
     ).tolist()
-    return [
-        (row, replace(event, quantity=quantity))
-        for (row, event), quantity in zip(told, left, strict=True)
-        if quantity > 0 or event.type is not EventType.PURCHASE
-    ]
+    here = [place for place, (_, event) in enumerate(told) if left[place] > 0 or event.type is not EventType.PURCHASE]
+    return [told[place] for place in here], [left[place] for place in here]
 
 
 def build_shelf(
