@@ -19,19 +19,16 @@ from recommender.retrieval import asked, records
 from recommender.retrieval.asked import PastQueries, Told, Understanding
 from recommender.retrieval.columns import coded, longer, longer_state, put, replaced_neighbours
 from recommender.retrieval.lexical import LexicalIndex
+from recommender.retrieval.profiles import profile_of
 from recommender.retrieval.records import ItemRecord, StatisticsRecord, VectorRecord
 from recommender.retrieval.terms import Usage
 from recommender.retrieval.wording import WordTable
-from recommender.returns import kept
 from recommender.state import NEIGHBOURS, State
 from recommender.types import (
-    EVENT_CODES,
-    EventType,
     FloatArray,
     IntArray,
     Intent,
     ItemTable,
-    PastEvent,
     Profile,
     Request,
     TimeArray,
@@ -111,45 +108,7 @@ class Shelf:
 
         That is an event of an unknown item, a search without words, and a purchase that came back whole.
         """
-        at = request.context.at
-        rows = [self.index.get(event.item_id, -1) if event.item_id else -1 for event in request.history]
-        told = [
-            (row, event)
-            for row, event in zip(rows, request.history, strict=True)
-            if event.at < at and (row >= 0 or (event.type is EventType.SEARCH and event.query))
-        ]
-        told, left = _without_returned(told)
-        baskets: dict[str, int] = {}
-        n = len(told)
-        return Profile(
-            item=np.fromiter((row for row, _ in told), np.int32, n),
-            type=np.fromiter((EVENT_CODES[event.type] for _, event in told), np.int8, n),
-            time=np.fromiter((event.at.timestamp() for _, event in told), np.float64, n),
-            quantity=np.array(left, np.float32),
-            basket=np.fromiter((_basket(event.order_id, baskets) for _, event in told), np.int32, n),
-            queries=tuple(event.query if event.type is EventType.SEARCH else "" for _, event in told),
-            now=at.timestamp(),
-            slot=request.slot,
-            query=request.query,
-            current_item=self.row(request.item_id),
-            cart=np.array([row for row in dict.fromkeys(map(self.row, request.cart_item_ids)) if row >= 0], np.int32),
-            device=request.context.device,
-            region=request.context.region,
-        )
-
-
-def _without_returned(told: list[tuple[int, PastEvent]]) -> tuple[list[tuple[int, PastEvent]], list[float]]:
-    """Take what came back off the purchases before it, as cleaning does; return events and quantities."""
-    quantity = [event.quantity for _, event in told]
-    if all(event.type is not EventType.REFUND for _, event in told):
-        return told, quantity
-    left = kept(
-        np.array([row for row, _ in told], np.int32),
-        np.array([EVENT_CODES[event.type] for _, event in told], np.int8),
-        np.array(quantity, np.float32),
-    ).tolist()
-    here = [place for place, (_, event) in enumerate(told) if left[place] > 0 or event.type is not EventType.PURCHASE]
-    return [told[place] for place in here], [left[place] for place in here]
+        return profile_of(request, self.row)
 
 
 def build_shelf(
@@ -388,10 +347,6 @@ def _neighbours(shelf: Shelf, known: Sequence[tuple[int, StatisticsRecord]], kin
         for row, record in known
     }
     return replaced_neighbours(getattr(shelf.state, kind), found)
-
-
-def _basket(order_id: str, baskets: dict[str, int]) -> int:
-    return baskets.setdefault(order_id, len(baskets)) if order_id else -1
 
 
 def _empty() -> Shelf:
