@@ -112,8 +112,10 @@ def _told(
     spoken = encoder.encode([_spoken(judged.queries[query]) for query in asked])
     everything = np.ones(n_items, bool)
     query, item, target = [], [], []
-    for place, vector in zip(asked, spoken, strict=True):
-        own = judged.query == place
+    order = np.argsort(judged.query, kind="stable")
+    first, last = (np.searchsorted(judged.query[order], asked, side=side) for side in ("left", "right"))
+    for place, vector, start, stop in zip(asked, spoken, first, last, strict=True):
+        own = order[start:stop]
         near = nearest(vectors, vector, limit=N_NEAR_HITS, allowed=everything).rows
         others = np.setdiff1d(np.union1d(hits[place].rows, near), judged.item[own])
         parts = (
