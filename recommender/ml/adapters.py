@@ -241,7 +241,7 @@ class Adapter:
                 config = self.peft.active_peft_config
                 config.rank_pattern = {**(config.rank_pattern or {}), rest: value.tolist()}
             else:
-                getattr(self._allocator, group)[rest] = value
+                getattr(self._allocator, group)[rest] = value.to(self.encoder.device)
 
     def weights(self) -> AdapterWeights:
         """The artefact of what was learned; of AdaLoRA the ranks that are left."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 
 from recommender.exceptions import RunError
 from recommender.ml.encoder import PARITY, quiet_exporter
+from recommender.ml.hardware import device
 from recommender.ml.pace import CLOCK, PATIENCE, STEPS, STOP, Pace
 from recommender.ml.visits import Batchable
 from recommender.sequence import CIRCUMSTANCES, LENGTH, NEUTRAL, Sequence, read_events, sequence
-from recommender.types import EventType, FloatArray, IntArray, Profile
+from recommender.types import EventType, FloatArray, Profile
 
 N_TARGETS = 6
 """Items of the next visit that one example is trained on, drawn anew each epoch."""
@@ -178,12 +180,11 @@ def train_context(
     """
     settings = settings or ContextSettings()
     torch.manual_seed(seed)
-    model = Context(text_vectors.shape[1], settings)
-    delta = nn.Parameter(torch.zeros(text_vectors.shape))
-    texts = torch.from_numpy(text_vectors)
-    asked = torch.from_numpy(
-        np.zeros((1, text_vectors.shape[1]), np.float32) if query_vectors is None else query_vectors
-    )
+    place, dimension = device(), text_vectors.shape[1]
+    model = Context(dimension, settings).to(place)
+    delta = nn.Parameter(torch.zeros(text_vectors.shape, device=place))
+    texts = torch.from_numpy(text_vectors).to(place)
+    asked = torch.from_numpy(np.zeros((1, dimension), np.float32) if query_vectors is None else query_vectors).to(place)
     optimizer = _optimizer(model, delta, settings)
     generator = np.random.default_rng(seed)
     total, step, ended_by = settings.n_epochs * -(-len(data) // settings.batch), 0, STEPS
@@ -214,7 +215,8 @@ def train_context(
             ended_by = STOP if should_stop() else CLOCK if pace.is_over else PATIENCE
             break
     model.load_state_dict(kept[0])
-    return Trained(model.eval(), bounded(kept[1], settings.reach).numpy(), best_epoch, pace.ended_by(ended_by))
+    delta_kept = bounded(kept[1], settings.reach).cpu().numpy()
+    return Trained(model.eval().cpu(), delta_kept, best_epoch, pace.ended_by(ended_by))
 
 
 def bounded(delta: Tensor, reach: float) -> Tensor:
@@ -324,15 +326,19 @@ def _loss(
     popularity: FloatArray, settings: ContextSettings, generator: np.random.Generator,
 ) -> Tensor:  # fmt: skip
     table = nn.functional.normalize(texts + bounded(delta, settings.reach), dim=1)
-    item = torch.from_numpy(data.item[places]).long()
-    weight = torch.from_numpy(data.weight[places]) * (item >= 0)
+
+    def there(array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(table.device)
+
+    item = there(data.item[places]).long()
+    weight = there(data.weight[places]) * (item >= 0)
     ours = model(
         table.detach()[item.clamp(min=0)],  # δ learns as an answer only: half the time
-        torch.from_numpy(data.type[places]).long(),
-        torch.from_numpy(data.gap[places]),
+        there(data.type[places]).long(),
+        there(data.gap[places]),
         weight,
-        _current(table, asked, data.current[places]),
-        torch.from_numpy(data.circumstances[places]).long(),
+        _current(table, asked, there(data.current[places]).long()),
+        there(data.circumstances[places]).long(),
     )
     target = np.full((len(places), N_TARGETS), -1)
     for row, place in enumerate(places):
@@ -340,20 +346,20 @@ def _loss(
         drawn = generator.choice(data.target[place], N_TARGETS, p=chance)
         target[row] = drawn
     negatives, log_q = _negatives(popularity, settings.n_negatives, generator)
-    prior = torch.from_numpy(settings.popularity * np.log(popularity + 1).astype(np.float32))
-    logits = ours @ table[torch.from_numpy(negatives)].T / settings.temperature
-    logits = logits + prior[negatives] - torch.from_numpy(log_q)
-    positive = (ours.unsqueeze(1) * table[torch.from_numpy(target)]).sum(dim=-1) / settings.temperature
-    positive = positive + prior[target]
-    hit = torch.from_numpy((target[:, :, None] == negatives[None, None, :]).any(axis=1))
+    prior = settings.popularity * np.log(popularity + 1).astype(np.float32)
+    logits = ours @ table[there(negatives)].T / settings.temperature
+    logits = logits + there(prior[negatives]) - there(log_q)
+    positive = (ours.unsqueeze(1) * table[there(target)]).sum(dim=-1) / settings.temperature
+    positive = positive + there(prior[target])
+    hit = there((target[:, :, None] == negatives[None, None, :]).any(axis=1))
     rest = logits.masked_fill(hit, -1e4).logsumexp(dim=1, keepdim=True)
     return (torch.logaddexp(positive, rest) - positive).mean()
 
 
-def _current(table: Tensor, asked: Tensor, current: IntArray) -> Tensor:
+def _current(table: Tensor, asked: Tensor, current: Tensor) -> Tensor:
     """Return (b, d): the vector of each current item or query, zeros for neither."""
     known = torch.cat([table.detach(), asked, table.new_zeros(1, table.shape[1])])
-    return known[torch.from_numpy(current).long()]  # -1 reads the last row
+    return known[current]  # -1 reads the last row
 
 
 def _negatives(popularity: FloatArray, n: int, generator: np.random.Generator) -> tuple[np.ndarray, FloatArray]:

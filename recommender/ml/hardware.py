@@ -16,6 +16,11 @@ def hardware() -> dict[str, str | int]:
     return {"processor": _processor(), "n_threads": torch.get_num_threads(), "gpu": gpu}
 
 
+def device() -> torch.device:
+    """Where texts are encoded and weights learn: the first GPU where there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def _processor() -> str:
     """Linux tells the model in a file; elsewhere the platform module knows, or at least the architecture."""
     lines = CPU_INFO.read_text(errors="replace").splitlines() if CPU_INFO.is_file() else []

@@ -27,7 +27,7 @@ class Pairs:
 
     anchor, other (n_pairs,) int32 rows of items, weight (n_pairs,) float32; titles: text of each item; found: (query,
     row of the item) pairs from the shop's own searches; alike: neighbours that are no false negatives; category
-    (n_items,) int32 places in `category_names`, -1 where unknown.
+    (n_items,) int32 places in `category_names`, -1 where unknown. cumulated (n_pairs,) float64: the weights', up to 1.
     """
 
     titles: tuple[str, ...]
@@ -38,6 +38,11 @@ class Pairs:
     alike: Neighbours
     category: IntArray = field(default_factory=lambda: np.empty(0, np.int32))
     category_names: tuple[str, ...] = ()
+    cumulated: npt.NDArray[np.float64] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        total = np.cumsum(self.weight, dtype=np.float64)  # once: of a million pairs it takes as long as a step on a GPU
+        object.__setattr__(self, "cumulated", total / total[-1] if len(total) else total)
 
     def __len__(self) -> int:
         return len(self.anchor) + len(self.found)
@@ -126,8 +131,7 @@ def draw(pairs: Pairs, n: int, generator: np.random.Generator, *, share_items: f
     left: list[str] = []
     rows: list[tuple[int, int]] = []
     if n_items:
-        chance = pairs.weight / pairs.weight.sum(dtype=np.float64)
-        for place in generator.choice(len(pairs.anchor), n_items, p=chance / chance.sum()):
+        for place in np.searchsorted(pairs.cumulated, generator.random(n_items), side="right"):
             left.append(pairs.titles[pairs.anchor[place]])
             rows.append((int(pairs.anchor[place]), int(pairs.other[place])))
     n_found = min((n - n_items) // 2, len(pairs.found))
@@ -153,8 +157,7 @@ def false_negatives(pairs: Pairs, drawn: Drawn) -> npt.NDArray[np.bool_]:
     masked = (rows[:, :1] == right[None, :]) | (right[:, None] == right[None, :])
     texts = np.asarray([hash(pairs.titles[row]) for row in right])
     masked |= texts[:, None] == texts[None, :]
-    for place, (row, _) in enumerate(rows):
-        masked[place] |= np.isin(right, _alike(pairs, int(row)))
+    masked |= _near(pairs.alike, rows[:, 0], right)
     asks = drawn.category >= 0
     if asks.any():
         masked |= asks[:, None] & (drawn.category[:, None] == pairs.category[right][None, :])
@@ -179,6 +182,18 @@ def hard_negatives(pairs: Pairs, drawn: Drawn, base: FloatArray, k: int) -> tupl
     for place, (one, other) in enumerate(drawn.rows.tolist()):
         used[place] &= ~np.isin(rows[place], np.concatenate([_alike(pairs, one), _alike(pairs, other)]))
     return rows, used
+
+
+def _near(alike: Neighbours, rows: IntArray, others: IntArray) -> npt.NDArray[np.bool_]:
+    """Return (n_rows, n_others): whether the other item is among the neighbours of the row."""
+    names, column = np.unique(others, return_inverse=True)
+    item, _ = alike.spread(rows, np.ones(len(rows), np.float32))
+    owner = np.repeat(np.arange(len(rows)), alike.start[rows + 1] - alike.start[rows])
+    place = np.minimum(np.searchsorted(names, item), len(names) - 1)
+    is_there = names[place] == item
+    found = np.zeros((len(rows), len(names)), np.bool_)
+    found[owner[is_there], place[is_there]] = True
+    return found[:, column]
 
 
 def _alike(pairs: Pairs, row: int) -> IntArray:
