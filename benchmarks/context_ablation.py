@@ -16,6 +16,7 @@ import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ from recommender.features import features
 from recommender.head import Head
 from recommender.ml import metrics, threads
 from recommender.ml.artifacts import moved
-from recommender.ml.context import Context, ContextSettings, context_vector, train_context
+from recommender.ml.context import Context, ContextSettings, context_vector
+from recommender.ml.context_training import train_context
 from recommender.ml.encoder import load_encoder
 from recommender.ml.examples import Histories, Vectors, joined, lists_at
 from recommender.ml.head import fit_head
@@ -35,17 +37,22 @@ from recommender.ml.visits import examples
 from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, State, build_state
 from recommender.types import FloatArray, IntArray, Interactions, ItemTable, Profile
 
+CHOSEN = "chosen"
+"""What a run does: circumstances that do not surely lower the loss of the newest tenth of the past are not told."""
+
 RETAIL: Mapping[str, frozenset[str]] = {
     "all": frozenset(),
     "without hour": frozenset({"hour"}),
     "without weekday": frozenset({"weekday"}),
     "without region": frozenset({"region"}),
     "none": frozenset({"hour", "weekday", "region"}),
+    CHOSEN: frozenset(),
 }
 PLANTED: Mapping[str, frozenset[str]] = {
     "all": frozenset(),
     **{f"without {name}": frozenset({name}) for name in ("device", "hour", "weekday", "region", "current")},
     "none": frozenset({"device", "hour", "weekday", "region", "current", "slot"}),
+    CHOSEN: frozenset(),
 }
 
 
@@ -81,17 +88,27 @@ def trained(
     seed: int,
     query_vectors: FloatArray | None = None,
     n_examples: int = 20_000,
+    is_chosen: bool = False,
 ) -> Told:
-    """Train U and δ for all epochs of the settings on at most `n_examples` of the past."""
-    data = examples(
-        Histories(behaviour), since=-np.inf, until=np.inf, new_weight=settings.new_weight, most=n_examples, seed=seed,
-        n_items=len(items),
-    )  # fmt: skip
+    """Train U and δ for all epochs of the settings on at most `n_examples` of the past.
+
+    Where it `is_chosen` what they are told, they learn all but the newest tenth first, which then tells what pays.
+    """
+    cut = partial(examples, Histories(behaviour), new_weight=settings.new_weight, seed=seed, n_items=len(items))
+    data = cut(since=-np.inf, until=np.inf, most=n_examples)
     weight = np.where(behaviour.item >= 0, EVENT_WEIGHTS[behaviour.type], 0)
     popularity = np.bincount(np.maximum(behaviour.item, 0), weights=weight, minlength=len(items)).astype(np.float32)
-    made = train_context(
-        data, None, texts, popularity, minutes=1e9, query_vectors=query_vectors, seed=seed, settings=settings
+    train = partial(
+        train_context, text_vectors=texts, popularity=popularity, minutes=1e9, query_vectors=query_vectors, seed=seed
     )
+    if is_chosen:
+        newest = float(np.quantile(behaviour.time, 0.9))
+        older, check = cut(since=-np.inf, until=newest, most=n_examples), cut(since=newest, until=np.inf, most=1_000)
+        first = train(older, check, settings=settings)
+        for name, worth in first.worth.items():
+            print(f"{name}: loss falls by {worth.gain:.4f}, standard error {worth.error:.4f}", flush=True)
+        settings = replace(settings, without=settings.without | first.idle)
+    made = train(data, None, settings=settings)
     prior = (settings.popularity * np.log(popularity + 1)).astype(np.float32)
     return Told(made.model, moved(texts, made.delta), prior, settings.temperature)
 
@@ -113,14 +130,17 @@ def retail(options: argparse.Namespace) -> None:
         if name not in options.variants:
             continue
         began, variant = time.monotonic(), replace(settings, without=without)
-        variants[name] = trained(behaviour, items, texts, variant, seed=options.seed, n_examples=options.examples)
+        variants[name] = trained(
+            behaviour, items, texts, variant,
+            seed=options.seed, n_examples=options.examples, is_chosen=name == CHOSEN,
+        )  # fmt: skip
         print(f"trained {name!r}: {time.monotonic() - began:.0f} s", flush=True)
     for scope, asked in cases.items():
         figures = {name: _ndcg(asked, _context_scorer(told), shown, scope) for name, told in variants.items()}
         show(f"context model alone, {scope} items", figures, seed=options.seed)
     heads = {
         name: _head(variants[name], histories, items, moments, events, options)
-        for name in ("all", "none")
+        for name in ("all", "none", CHOSEN)
         if name in variants
     }
     for scope, asked in cases.items():
@@ -149,6 +169,7 @@ def planted(options: argparse.Namespace) -> None:
             replace(settings, without=without),
             seed=options.seed,
             query_vectors=kinds,
+            is_chosen=name == CHOSEN,
         )
         mass[name] = [_mass(told, asked, histories, made.shop, kinds) for asked in later]
     show("planted truth: true chance that the next item is among the 10 listed", mass, seed=options.seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,7 +24,10 @@ from benchmarks.simulator import (
 )
 from recommender.ml import threads
 from recommender.ml.context import ContextSettings
+from recommender.ml.context_training import train_context
 from recommender.ml.examples import Histories
+from recommender.ml.visits import examples
+from recommender.sequence import CIRCUMSTANCES
 from recommender.types import EVENT_CODES, EventType, Slot
 from tests import behaviour
 
@@ -50,6 +54,22 @@ def fitted(made: Simulation) -> Told:
     items, kinds = vectors(made.shop)
     settings = ContextSettings(n_epochs=6, width=48, new_weight=1.0, learning_rate=2e-3, dropout=0.1)
     return trained(made.interactions, made.shop.items, items, settings, seed=0, query_vectors=kinds)
+
+
+def test_only_circumstances_that_pay_are_told() -> None:
+    threads.settle(1)
+    made = simulate(n_visitors=300, n_visits=8, seed=3, strength={"hour": 0.0, "weekday": 0.0, "region": 0.0})
+    items, kinds = vectors(made.shop)
+    histories, behaviour_end = Histories(made.interactions), float(np.quantile(made.interactions.time, 0.8))
+    cut = partial(examples, histories, new_weight=1.0, seed=0, n_items=len(items), most=5_000)
+    fitted = train_context(
+        cut(since=-np.inf, until=behaviour_end), cut(since=behaviour_end, until=np.inf), items,
+        np.ones(len(items), np.float32), minutes=1e9, query_vectors=kinds,
+        settings=ContextSettings(n_epochs=6, width=48, learning_rate=2e-3, dropout=0.1),
+    )  # fmt: skip
+    assert fitted.worth["device"].is_sure
+    assert fitted.idle == {"hour", "weekday", "region"}
+    assert [list(CIRCUMSTANCES)[place] for place in fitted.model.told] == ["slot", "device"]
 
 
 def asked(**changes: object) -> Circumstances:

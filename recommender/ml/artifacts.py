@@ -33,6 +33,7 @@ class Artifacts:
     encoder before it saw the grades of some queries, None where it learned from none. taught: what a teacher told it.
     skipped: stages that were not worth their time, with the reason in words. base_encoder: fingerprint
     before any training. ended_by: by stage, a word of `pace`. budget: how the run's minutes were shared out.
+    idle: circumstances that the context model is not told, for they lowered no loss.
     """
 
     encoder: Encoder
@@ -49,6 +50,7 @@ class Artifacts:
     forest: Forest | None = None
     shown: Fitted | None = None
     n_context_epochs: int = 0
+    idle: frozenset[str] = frozenset()
     thresholds: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)

@@ -1,12 +1,11 @@
-"""The context model U and the item corrections δ: a sequence of frozen vectors in, one vector per request out."""
+"""The context model U: a sequence of frozen vectors in, one vector per request out. `context_training` makes it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,25 +14,12 @@ from torch import Tensor, nn
 
 from recommender.exceptions import RunError
 from recommender.ml.encoder import PARITY, quiet_exporter
-from recommender.ml.hardware import device
-from recommender.ml.pace import CLOCK, PATIENCE, STEPS, STOP, Pace
-from recommender.ml.visits import Batchable
 from recommender.sequence import CIRCUMSTANCES, LENGTH, NEUTRAL, Sequence, read_events, sequence
 from recommender.types import EventType, FloatArray, Profile
-
-N_TARGETS = 6
-"""Items of the next visit that one example is trained on, drawn anew each epoch."""
 
 LEAST_LENGTH = 0.1
 """A sum shorter than this is not stretched to length 1: without a history and untrained it is 0, where the gradient of
 stretching has no bound, so that one such example would stop the training of everything behind it."""
-
-DIRECT_PACE = 5.0
-"""How much faster what starts at 0 and stands alone may walk: at 1 it is not there within the minutes of a run."""
-
-LEANING_DECAY = 4.0
-"""Weight decay of the leanings: AdamW moves a rare hour as far as a common one, so what is not confirmed must fade. At
-.01 a shop whose hours say little lost .007 NDCG@10 by them; at 4 planted dependences keep most of their worth."""
 
 INPUTS = ("vectors", "types", "gaps", "weights", "current", "circumstances")
 
@@ -83,7 +69,8 @@ class Context(nn.Module):
             nn.Embedding(size, width, padding_idx=0 if name in NEUTRAL else None)
             for name, size in CIRCUMSTANCES.items()
         )
-        self.told = [place for place, name in enumerate(CIRCUMSTANCES) if name not in settings.without]
+        self.told: list[int] = []
+        self.tell_without(settings.without)
         self.tells_current = float("current" not in settings.without)
         self.blocks = nn.ModuleList(_Block(width, settings) for _ in range(settings.n_blocks))
         self.norm = nn.LayerNorm(width)
@@ -97,6 +84,10 @@ class Context(nn.Module):
         for table in (self.kind, self.current, self.pull, *self.circumstances, *self.leaning):
             nn.init.zeros_(table.weight)  # what training never saw must add nothing
         nn.init.zeros_(self.current.bias)
+
+    def tell_without(self, names: Collection[str]) -> None:
+        """From now on read every circumstance but these `CIRCUMSTANCES`."""
+        self.told = [place for place, name in enumerate(CIRCUMSTANCES) if name not in names]
 
     def forward(
         self, vectors: Tensor, types: Tensor, gaps: Tensor, weights: Tensor, current: Tensor, circumstances: Tensor
@@ -145,83 +136,6 @@ class _Block(nn.Module):
         scores = scores.masked_fill(future | hidden[:, None, None, :], -1e4)
         states = states + self.drop(self.joined((scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(2)))
         return states + self.drop(self.narrow(nn.functional.gelu(self.wide(self.between(states)))))
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """U, δ (n_items, d) with ‖δ‖ ≤ ε, how many epochs made them, and what ended the training."""
-
-    model: Context
-    delta: FloatArray
-    n_epochs: int
-    ended_by: str = STEPS
-
-
-def train_context(
-    data: Batchable,
-    check: Batchable | None,
-    text_vectors: FloatArray,
-    popularity: FloatArray,
-    *,
-    minutes: float,
-    query_vectors: FloatArray | None = None,
-    seed: int = 0,
-    settings: ContextSettings | None = None,
-    on_step: Callable[[int, int, float], None] = lambda step, total, loss: None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> Trained:
-    """Train U and δ and keep the epoch with the lowest loss on `check`; without a check, the last one.
-
-    Sampled softmax with uniform and popularity negatives and logQ correction (Yi et al. 2019, equation 3), over
-    cosine / τ + part of log popularity: the head knows that better and fresher than vectors.
-    text_vectors (n_items, d); popularity (n_items,): weighted events, for the negatives; query_vectors (n_queries, d):
-    what `Batchable.current` points to behind the items. Searches of the history enter as vectors only when served:
-    their texts change with the encoder, not with U.
-    """
-    settings = settings or ContextSettings()
-    torch.manual_seed(seed)
-    place, dimension = device(), text_vectors.shape[1]
-    model = Context(dimension, settings).to(place)
-    delta = nn.Parameter(torch.zeros(text_vectors.shape, device=place))
-    texts = torch.from_numpy(text_vectors).to(place)
-    asked = torch.from_numpy(np.zeros((1, dimension), np.float32) if query_vectors is None else query_vectors).to(place)
-    optimizer = _optimizer(model, delta, settings)
-    generator = np.random.default_rng(seed)
-    total, step, ended_by = settings.n_epochs * -(-len(data) // settings.batch), 0, STEPS
-    pace = Pace(minutes, total)
-
-    def judged() -> float:
-        return _check_loss(model, delta, texts, asked, check, popularity, settings) if check is not None else -step
-
-    best, kept, best_epoch = judged(), _copy(model, delta), 0
-    for epoch in range(1, settings.n_epochs + 1):
-        model.train()
-        for places in np.array_split(generator.permutation(len(data)), -(-len(data) // settings.batch)):
-            progress = pace.share(step)
-            if progress >= 1 or should_stop():
-                break
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * (1 - progress)
-            loss = _loss(model, delta, texts, asked, data, places, popularity, settings, generator)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            step += 1
-            on_step(step, total, float(loss.detach()))
-        now = judged()
-        if now < best:
-            best, kept, best_epoch = now, _copy(model, delta), epoch
-        if step < total and (should_stop() or pace.is_over or epoch - best_epoch >= settings.patience):
-            ended_by = STOP if should_stop() else CLOCK if pace.is_over else PATIENCE
-            break
-    model.load_state_dict(kept[0])
-    delta_kept = bounded(kept[1], settings.reach).cpu().numpy()
-    return Trained(model.eval().cpu(), delta_kept, best_epoch, pace.ended_by(ended_by))
-
-
-def bounded(delta: Tensor, reach: float) -> Tensor:
-    """Shorten each row that is longer than `reach`."""
-    return delta * (reach / delta.norm(dim=1, keepdim=True).clamp(min=reach))
 
 
 def context_vector(
@@ -303,88 +217,3 @@ def _check_parity(model: Context, path: Path) -> None:
                 f"context.onnx differs from torch by {difference:.1e} on {n_events} events, allowed is {PARITY:.0e}: "
                 "do not use it."
             )
-
-
-def _optimizer(model: Context, delta: Tensor, settings: ContextSettings) -> torch.optim.AdamW:
-    """α walks twice as fast: it is one number, starts at 0 and holds everything else back until it moves."""
-    leaning, pull = list(model.leaning.parameters()), list(model.pull.parameters())
-    apart = {id(parameter) for parameter in (model.alpha, *leaning, *pull)}
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in apart]
-    peak = settings.learning_rate
-    groups = [
-        {"params": rest, "weight_decay": settings.weight_decay, "peak": peak},
-        {"params": [delta], "weight_decay": 0.0, "peak": peak},
-        {"params": [model.alpha], "weight_decay": 0.0, "peak": 2 * peak},
-        {"params": leaning, "weight_decay": LEANING_DECAY, "peak": DIRECT_PACE * peak},
-        {"params": pull, "weight_decay": settings.weight_decay, "peak": DIRECT_PACE * peak},
-    ]
-    return torch.optim.AdamW(groups, lr=peak)
-
-
-def _loss(
-    model: Context, delta: Tensor, texts: Tensor, asked: Tensor, data: Batchable, places: np.ndarray,
-    popularity: FloatArray, settings: ContextSettings, generator: np.random.Generator,
-) -> Tensor:  # fmt: skip
-    table = nn.functional.normalize(texts + bounded(delta, settings.reach), dim=1)
-
-    def there(array: npt.NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array).to(table.device)
-
-    item = there(data.item[places]).long()
-    weight = there(data.weight[places]) * (item >= 0)
-    ours = model(
-        table.detach()[item.clamp(min=0)],  # δ learns as an answer only: half the time
-        there(data.type[places]).long(),
-        there(data.gap[places]),
-        weight,
-        _current(table, asked, there(data.current[places]).long()),
-        there(data.circumstances[places]).long(),
-    )
-    target = np.full((len(places), N_TARGETS), -1)
-    for row, place in enumerate(places):
-        chance = data.target_weight[place] / data.target_weight[place].sum()
-        drawn = generator.choice(data.target[place], N_TARGETS, p=chance)
-        target[row] = drawn
-    negatives, log_q = _negatives(popularity, settings.n_negatives, generator)
-    prior = settings.popularity * np.log(popularity + 1).astype(np.float32)
-    logits = ours @ table[there(negatives)].T / settings.temperature
-    logits = logits + there(prior[negatives]) - there(log_q)
-    positive = (ours.unsqueeze(1) * table[there(target)]).sum(dim=-1) / settings.temperature
-    positive = positive + there(prior[target])
-    hit = there((target[:, :, None] == negatives[None, None, :]).any(axis=1))
-    rest = logits.masked_fill(hit, -1e4).logsumexp(dim=1, keepdim=True)
-    return (torch.logaddexp(positive, rest) - positive).mean()
-
-
-def _current(table: Tensor, asked: Tensor, current: Tensor) -> Tensor:
-    """Return (b, d): the vector of each current item or query, zeros for neither."""
-    known = torch.cat([table.detach(), asked, table.new_zeros(1, table.shape[1])])
-    return known[current]  # -1 reads the last row
-
-
-def _negatives(popularity: FloatArray, n: int, generator: np.random.Generator) -> tuple[np.ndarray, FloatArray]:
-    """Draw half uniformly, half by popularity^0.75; return rows (m,) and log of the expected count of each (m,)."""
-    chance = np.power(popularity + 1e-3, 0.75, dtype=np.float64)
-    chance = 0.5 * chance / chance.sum() + 0.5 / len(chance)
-    rows = np.unique(generator.choice(len(chance), n, p=chance))
-    included = -np.expm1(n * np.log1p(-chance[rows]))  # chance to be drawn at least once
-    return rows, np.log(np.maximum(included, 1e-12)).astype(np.float32)
-
-
-def _check_loss(
-    model: Context, delta: Tensor, texts: Tensor, asked: Tensor, check: Batchable, popularity: FloatArray,
-    settings: ContextSettings,
-) -> float:  # fmt: skip
-    model.eval()
-    generator = np.random.default_rng(0)
-    with torch.no_grad():
-        parts = [
-            float(_loss(model, delta, texts, asked, check, places, popularity, settings, generator))
-            for places in np.array_split(np.arange(len(check)), max(len(check) // 256, 1))
-            if len(places)
-        ]
-    return float(np.mean(parts)) if parts else 0.0
-
-
-def _copy(model: nn.Module, delta: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}, delta.detach().clone()

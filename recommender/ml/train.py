@@ -16,7 +16,7 @@ import numpy.typing as npt
 from recommender.features import BERT_FEATURES
 from recommender.ml import threads
 from recommender.ml.artifacts import Artifacts, context_of
-from recommender.ml.context import Trained, train_context
+from recommender.ml.context_training import Trained, train_context
 from recommender.ml.encoding import fit_encoder
 from recommender.ml.examples import Histories, Lists, Vectors, days, joined, lists_at
 from recommender.ml.forest import fit_forest
@@ -78,19 +78,24 @@ def fit_context(
         return
     trained = _train_context(made, behaviour, data, check, settings, progress)
     made.ended_by["context"] = trained.ended_by
+    made.metrics |= {f"context_{name}_gain": worth.gain for name, worth in trained.worth.items()}
+    made.metrics |= {f"context_{name}_told": float(worth.is_sure) for name, worth in trained.worth.items()}
+    made.idle = trained.idle
     if trained.n_epochs:
         made.context, made.delta, made.n_context_epochs = trained.model, trained.delta, trained.n_epochs
 
 
 def refresh_context(made: Artifacts, behaviour: Interactions, settings: TrainingSettings, progress: Progress) -> None:
-    """Train U and δ anew up to `train_end`, for as many epochs as were best: what is served knows the newest items."""
+    """Train U and δ anew up to `train_end`, for as many epochs as were best, without the circumstances that were idle:
+    what is served knows the newest items."""
     if made.context is None or progress.should_stop():
         return
     data = examples(
         Histories(behaviour), since=-np.inf, until=np.inf, most=20_000, new_weight=settings.context.new_weight,
         seed=settings.seed, n_items=len(made.items),
     )  # fmt: skip
-    again = replace(settings, context=replace(settings.context, n_epochs=made.n_context_epochs))
+    told = replace(settings.context, n_epochs=made.n_context_epochs, without=settings.context.without | made.idle)
+    again = replace(settings, context=told)
     trained = _train_context(made, behaviour, data, None, again, progress)
     made.ended_by["refresh"] = trained.ended_by
     made.context, made.delta = trained.model, trained.delta
