@@ -52,9 +52,9 @@ def with_loop(**changes):
 def test_masking_takes_the_shares_of_the_paper_and_no_special_token():
     encoder = small()
     texts = ["red round tea cup blue square garden hose green tall fork"] * 2_000
-    plain = encoder.tokens(texts)["input_ids"].numpy()
+    plain = encoder.tokens(texts)["input_ids"].cpu().numpy()
     batch, labels = mlm.mask(encoder, texts, SETTINGS, np.random.default_rng(0))
-    shown, labels = batch["input_ids"].numpy(), labels.numpy()
+    shown, labels = batch["input_ids"].cpu().numpy(), labels.cpu().numpy()
     words = ~np.isin(plain, [encoder.tokenizer.cls_token_id, encoder.tokenizer.sep_token_id])
     guessed = labels != mlm.IGNORED
     assert not (guessed & ~words).any()
@@ -111,7 +111,7 @@ def test_head_of_a_checkpoint_is_used_where_it_has_one(tmp_path):
     assert mlm.is_wanted(raw, TEXTS, Adaptation.AUTO, SETTINGS)
     guesser = mlm._Guesser(raw)
     torch.testing.assert_close(
-        guesser.head.predictions.transform.dense.weight, whole.cls.predictions.transform.dense.weight
+        guesser.head.predictions.transform.dense.weight.cpu(), whole.cls.predictions.transform.dense.weight
     )
     made = mlm.adapt(raw, TEXTS, Box(1e9), with_loop(n_steps=20))
     assert made.loss_after < made.loss_before

@@ -263,7 +263,8 @@ def test_run_without_judgements_learns_from_histories_where_it_is_asked_to(data)
     assert made.metrics["teacher_accuracy"] > 0.6
     assert made.metrics["teacher_student_accuracy_before"] > 0
     assert not made.skipped
-    np.testing.assert_allclose(made.text_vectors, made.encoder.encode(made.items.texts, exact=False), atol=1e-6)
+    again = made.encoder.encode(made.items.texts, exact=False)
+    np.testing.assert_allclose(made.text_vectors, again, atol=1e-6 if made.encoder.device.type == "cpu" else 5e-3)
 
 
 def test_short_run_trains_no_teacher_and_says_why(data):
