@@ -111,7 +111,7 @@ class Catalog:
         queryset = self.model._default_manager.all()
         if self._groups_by_column:
             queryset = guesses.first_of_groups(queryset, _lookup(self.group))
-        joins = set(self._reads(foreign_keys))
+        queryset, joins = queryset.prefetch_related(*guesses.texts_apart(self.model)), set(self._reads(foreign_keys))
         if isinstance(self.group, str) and not self._groups_by_column:
             joins.add(_lookup(self.group))
         return queryset.select_related(*sorted(joins)) if joins else queryset
@@ -196,7 +196,7 @@ class Catalog:
                 raise ConfigurationError(
                     f"The id {key[:40]!r} must have 1 to {MAX_ID_LENGTH} characters, none of them NUL."
                 )
-        title = values.plain(self.value("title", obj), MAX_TITLE_LENGTH)
+        title = self._title(obj) or values.first_said(obj, self.languages[1:], self._title)
         text = self._text(obj, title)
         return ItemFacts(
             item_id=item_id,
@@ -221,7 +221,7 @@ class Catalog:
         if not self.value("active", obj) or not self.should_index(obj):
             return None
         return Live(
-            title=values.plain(self.value("title", obj), MAX_TITLE_LENGTH),
+            title=self._title(obj) or values.first_said(obj, self.languages, self._title),
             url=values.link(self.value("url", obj)),
             image=values.link(self.value("image", obj)),
             price=values.price(self.value("price", obj)),
@@ -259,12 +259,15 @@ class Catalog:
             return follow(obj, declared)
         return declared(obj) if callable(declared) else declared
 
+    def _title(self, obj: Any) -> str:
+        return values.plain(self.value("title", obj), MAX_TITLE_LENGTH)
+
     def _text(self, obj: Any, title: str) -> str:
         """What is read of an object: once in each language, one after the other."""
         texts = [self._text_as_it_is(obj, title)]
         for language in self.languages[1:]:
             with values.in_language(obj, language):
-                texts.append(self._text_as_it_is(obj, values.plain(self.value("title", obj), MAX_TITLE_LENGTH)))
+                texts.append(self._text_as_it_is(obj, self._title(obj)))
         return " . ".join(text for text in dict.fromkeys(texts) if text)[:MAX_TEXT_LENGTH].strip()
 
     def _text_as_it_is(self, obj: Any, title: str) -> str:

@@ -64,6 +64,11 @@ def first_of_groups(queryset: models.QuerySet[Any], lookup: str) -> models.Query
     return queryset.filter(~models.Exists(earlier), **shown)
 
 
+def texts_apart(model: type[models.Model]) -> list[str]:
+    """Names of the relations to the rows in which parler keeps the texts of a model: read at once, not one by one."""
+    return [part.rel_name for part in getattr(model, "_parler_meta", ())]
+
+
 def key_field(model: type[models.Model], name: str) -> str:
     """The unique field that a part of a URL or of a form is named after, such as "slug"; "pk" where there is none."""
     is_field = _is_field(model, name, models.Field)

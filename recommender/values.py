@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import html
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -87,6 +87,15 @@ def in_language(obj: Any, language: str) -> Iterator[None]:
         finally:
             if choose is not None:
                 choose(before)
+
+
+def first_said(obj: Any, languages: Sequence[str], read: Callable[[Any], str]) -> str:
+    """What `read` tells of an object in the first of the languages that has it, else nothing."""
+    for language in languages:
+        with in_language(obj, language):
+            if text := read(obj):
+                return text
+    return ""
 
 
 def _depth(node: Any) -> int:
