@@ -248,12 +248,13 @@ def test_mined_negatives_are_pushed_away():
     assert likeness[1] < likeness[0]
 
 
-def test_steps_grow_with_the_pairs_and_a_gpu_takes_more_at_a_time():
+def test_steps_grow_with_the_catalogue_and_a_gpu_takes_more_at_a_time():
     settings, processor, gpu = TuneSettings(), torch.device("cpu"), torch.device("cuda")
-    few, many, there = (settings.of(n, at) for n, at in ((900, processor), (64_000, processor), (1_024_000, gpu)))
-    assert (few.n_steps, few.batch_pairs) == (400, 64)
-    assert (many.n_steps, many.batch_pairs) == (1_000, 64)
-    assert (there.n_steps, there.batch_pairs) == (4_000, 256)
+    small, large, there = (settings.of(n, at) for n, at in ((3_700, processor), (64_000, processor), (64_000, gpu)))
+    assert (small.n_steps, small.batch_pairs) == (404, 64)
+    assert (large.n_steps, large.batch_pairs) == (7_000, 64)
+    assert (there.n_steps, there.batch_pairs) == (1_750, 256)
+    assert settings.of(3_700, gpu) == small
 
 
 def test_false_negatives_are_masked():

@@ -111,7 +111,7 @@ def _tune(
         pairs,
         box_of(settings, progress, share=share),
         method=settings.tuning,
-        settings=settings.tune.of(len(pairs), encoder.device),
+        settings=settings.tune.of(len(items), encoder.device),
         adapter_settings=settings.adapter,
         base_vectors=made.text_vectors,
     )

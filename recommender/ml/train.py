@@ -16,7 +16,7 @@ import numpy.typing as npt
 from recommender.features import BERT_FEATURES
 from recommender.ml import threads
 from recommender.ml.artifacts import Artifacts, context_of
-from recommender.ml.context_training import Trained, train_context
+from recommender.ml.context_training import WEIGHED, Trained, train_context
 from recommender.ml.encoding import fit_encoder
 from recommender.ml.examples import Histories, Lists, Vectors, days, joined, lists_at
 from recommender.ml.forest import fit_forest
@@ -65,7 +65,11 @@ def fit(data: TrainingData, settings: TrainingSettings, progress: Progress | Non
 def fit_context(
     made: Artifacts, behaviour: Interactions, cutoffs: Cutoffs, settings: TrainingSettings, progress: Progress
 ) -> None:
-    """Train U and δ before the first moment of the head; keep them if any epoch was better than none."""
+    """Train U and δ before the first moment of the head; keep them if any epoch was better than none.
+
+    First with every circumstance, which tells those that do not pay; then without these, for what they pretend to know
+    ends a training early.
+    """
     made.ended_by["context"] = EVIDENCE
     histories = Histories(behaviour)
     check_from = float(np.quantile(behaviour.time, 0.9)) if len(behaviour) else cutoffs.behaviour_end
@@ -76,11 +80,17 @@ def fit_context(
     check = cut(since=check_from, until=cutoffs.behaviour_end, most=1_000)
     if len(data) < settings.least_examples or not len(check) or progress.should_stop():
         return
-    trained = _train_context(made, behaviour, data, check, settings, progress)
-    made.ended_by["context"] = trained.ended_by
+    half = replace(settings, context_share=settings.context_share / 2)
+    trained = _train_context(made, behaviour, data, check, half, progress)
     made.metrics |= {f"context_{name}_gain": worth.gain for name, worth in trained.worth.items()}
-    made.metrics |= {f"context_{name}_told": float(worth.is_sure) for name, worth in trained.worth.items()}
-    made.idle = trained.idle
+    made.idle = trained.idle if trained.n_epochs else frozenset(WEIGHED)
+    if made.idle:
+        told = replace(settings.context, without=settings.context.without | made.idle)
+        trained = _train_context(made, behaviour, data, check, replace(half, context=told), progress)
+        made.idle |= trained.idle
+    made.ended_by["context"] = trained.ended_by
+    made.metrics |= {f"context_{name}_told": float(name not in made.idle) for name in WEIGHED}
+    made.metrics["context_epochs"] = float(trained.n_epochs)
     if trained.n_epochs:
         made.context, made.delta, made.n_context_epochs = trained.model, trained.delta, trained.n_epochs
 
