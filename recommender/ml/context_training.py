@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from recommender.ml.context import Context, ContextSettings
 from recommender.ml.hardware import device
 from recommender.ml.pace import CLOCK, PATIENCE, STEPS, STOP, Pace
 from recommender.ml.visits import Batchable
+from recommender.sequence import CIRCUMSTANCES
 from recommender.types import FloatArray
 
 N_TARGETS = 6
@@ -198,14 +199,17 @@ class _Task:
         return np.concatenate(found) if found else np.zeros(1, np.float32)
 
     def worth(self, check: Batchable) -> dict[str, Worth]:
-        """Return what being told each of `WEIGHED` is worth: the same examples with and without it."""
-        told, found = self.judged(check), {}
+        """Return what each of `WEIGHED` is worth: the loss with those of other examples, less that with its own.
+
+        Shuffled, not silenced (Breiman 2001, section 10): what is common to all examples tells nothing about one.
+        """
+        own, found = self.judged(check), {}
         for name in WEIGHED:
             if name not in self.settings.without:
-                self.model.tell_without(self.settings.without | {name})
-                gain = self.judged(check) - told
+                column, told = list(CIRCUMSTANCES).index(name), check.circumstances.copy()
+                told[:, column] = np.random.default_rng(0).permutation(told[:, column])
+                gain = self.judged(replace(check, circumstances=told)) - own
                 found[name] = Worth(float(gain.mean()), float(gain.std() / np.sqrt(len(gain))))
-        self.model.tell_without(self.settings.without)
         return found
 
     def take_up(self, kept: tuple[dict[str, Tensor], Tensor]) -> None:
