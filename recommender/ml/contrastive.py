@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recommender.ml import crew
 from recommender.ml.encoder import Encoder, low_precision
-from recommender.ml.loop import Box, Ended, LoopSettings, Steered, train
+from recommender.ml.loop import Box, Ended, LoopSettings, Steered, set_dropout, train
 from recommender.ml.pairs import Drawn, Pairs, draw, false_negatives, hard_negatives
 from recommender.types import FloatArray
 
@@ -90,29 +92,68 @@ def fine_tune(
     settings: TuneSettings | None = None,
     base_vectors: FloatArray | None = None,
     steered: Penalised | None = None,
+    n_processes: int | None = None,
 ) -> Ended:
     """Tune in place with symmetric InfoNCE (van den Oord et al. 2018, equation 4).
 
     Stops after `n_steps`, `box.minutes` or `patience` checks without a gain on held-out pairs. base_vectors (n_items,
     d): vectors of the untuned encoder, to which titles are pulled back so that search keeps what it knew. With
-    `steered` the parameters that learn are those of an adapter.
+    `steered` the parameters that learn are those of an adapter. n_processes: that share a step, one for each GPU unless
+    it is told; an adapter has one.
     """
     settings = settings or TuneSettings()
     if steered is None:
         freeze(encoder.model.bert, settings.frozen_layers)
     learned, held_out = hold_out(pairs, settings.held_out, seed=box.seed)
-    objective = partial(_objective, settings=settings, base=base_vectors)
+    duty = _Duty(encoder, learned, settings, box.seed, base_vectors)
 
     def backward(step: int) -> float:
-        generator = np.random.default_rng((box.seed, step))
-        batch = _drawn(learned, settings, generator)
-        loss = _back_propagate(encoder, batch, partial(objective, pairs=learned, batch=batch), settings.n_chunks)
-        return loss + (_penalise(steered) if steered else 0.0)
+        return duty.step(encoder, step) + (_penalise(steered) if steered else 0.0)
 
     check = None
     if len(held_out) >= settings.least_held_out:
+        objective = partial(_objective, settings=settings, base=base_vectors)
         check = _checker(encoder, held_out, settings, objective, seed=box.seed)
-    return train(NAME, encoder.model, settings.loop(), box, backward=backward, check=check, steered=steered)
+    taught = partial(train, NAME, encoder.model, settings.loop(), box, check=check, steered=steered)
+    n_processes = 1 if steered else n_processes or crew.n_devices()
+    if n_processes == 1:
+        return taught(backward=backward)
+    backend = "nccl" if encoder.device.type == "cuda" else "gloo"
+    with crew.gathered(encoder.model, duty.portable(), n_processes=n_processes, backend=backend) as gathered:
+        return taught(backward=gathered.together(backward))
+
+
+@dataclass(frozen=True, slots=True)
+class _Duty:
+    """The steps of a training, for the process that leads it and for those that help."""
+
+    encoder: Encoder
+    learned: Pairs
+    settings: TuneSettings
+    seed: int
+    base: FloatArray | None
+
+    def __call__(self, place: torch.device, rank: int) -> tuple[nn.Module, crew.Backward]:
+        """A helper's model, on its device, and its steps, with batches and dropout of its own."""
+        encoder = replace(self.encoder, model=self.encoder.model.to(place))
+        set_dropout(encoder.model, self.settings.dropout)
+
+        def backward(step: int) -> float:
+            torch.manual_seed((self.seed * 1_000_003 + step) * 1_009 + rank)
+            return self.step(encoder, step, rank=rank)
+
+        return encoder.model, backward
+
+    def step(self, encoder: Encoder, step: int, *, rank: int = 0) -> float:
+        """Draw a batch, back-propagate its loss and return it."""
+        generator = np.random.default_rng((self.seed, step, rank) if rank else (self.seed, step))
+        batch = _drawn(self.learned, self.settings, generator)
+        objective = partial(_objective, settings=self.settings, base=self.base, pairs=self.learned, batch=batch)
+        return _back_propagate(encoder, batch, objective, self.settings.n_chunks)
+
+    def portable(self) -> _Duty:
+        """The same with a copy of the model in the processor's memory, as another process can read it."""
+        return replace(self, encoder=replace(self.encoder, model=copy.deepcopy(self.encoder.model).cpu(), known={}))
 
 
 def hold_out(pairs: Pairs, share: float, *, seed: int) -> tuple[Pairs, Pairs]:

@@ -145,14 +145,19 @@ def _evaluated(model: nn.Module, check: Callable[[], float]) -> float:
 @contextmanager
 def dropping(model: nn.Module, dropout: float) -> Iterator[None]:
     """Train mode with this dropout everywhere; evaluation mode afterwards."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = dropout
+    set_dropout(model, dropout)
     model.train()
     try:
         yield
     finally:
         model.eval()
+
+
+def set_dropout(model: nn.Module, dropout: float) -> None:
+    """Give every layer of dropout this rate."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
 
 
 def count_trained(model: nn.Module) -> int:
