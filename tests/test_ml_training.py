@@ -13,6 +13,7 @@ from recommender.ml.contrastive import TuneSettings, fine_tune
 from recommender.ml.encoder import SCRATCH, _half_pays, build_scratch, load_encoder, low_precision
 from recommender.ml.examples import Histories, candidates
 from recommender.ml.export import export_untrained, write
+from recommender.ml.hardware import device
 from recommender.ml.loop import Box
 from recommender.ml.plan import Silent, TrainingData, TrainingSettings, plan, until
 from recommender.ml.train import fit
@@ -246,6 +247,17 @@ def test_mined_negatives_are_pushed_away():
         assert used.any()
         likeness.append((encoder.encode(some.left)[:, None] * base[rows]).sum(axis=2)[used].mean())
     assert likeness[1] < likeness[0]
+
+
+def test_a_gpu_that_others_have_filled_is_left_alone(monkeypatch, caplog):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda place: "Some GPU")
+    free = {"bytes": 10**9}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda place: (free["bytes"], 8 * 10**10))
+    assert device().type == "cpu"
+    assert "Some GPU has 1.0 GB free" in caplog.text
+    free["bytes"] = 4 * 10**9
+    assert device().type == "cuda"
 
 
 def test_steps_grow_with_the_catalogue_and_a_gpu_takes_more_at_a_time():

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from pathlib import Path
 
 import torch
+
+logger = logging.getLogger(__name__)
+
+LEAST_FREE = 3_000_000_000
+"""Bytes of a GPU: a shop of 100,000 items takes 1.8 GB (`benchmarks.training_speed`), CUDA itself half a GB."""
 
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -17,8 +23,19 @@ def hardware() -> dict[str, str | int]:
 
 
 def device() -> torch.device:
-    """Where texts are encoded and weights learn: the first GPU where there is one, else the processor."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Where texts are encoded and weights learn: the first GPU, unless others have its memory, else the processor."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    free, _ = torch.cuda.mem_get_info(0)
+    if free < LEAST_FREE:
+        logger.warning(
+            "%s has %.1f GB free, training wants %.1f: it uses the processor. End what else uses the GPU.",
+            torch.cuda.get_device_name(0),
+            free / 1e9,
+            LEAST_FREE / 1e9,
+        )
+        return torch.device("cpu")
+    return torch.device("cuda")
 
 
 def _processor() -> str:
