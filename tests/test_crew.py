@@ -51,6 +51,13 @@ def test_a_step_of_two_is_a_step_along_the_mean_of_both_gradients() -> None:
     assert np.abs(weights(one) - weights(alone)).max() > 1e-5
 
 
+def test_every_gpu_is_used_where_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert [crew.n_worth(minutes) for minutes in (0.5, 30)] == [1, 4]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert crew.n_worth(30) == 1
+
+
 def test_helpers_follow_every_step_and_end_with_it() -> None:
     steps: list[int] = []
     box = Box(1e9, seed=3, on_step=lambda step, total, loss: steps.append(step), should_stop=lambda: len(steps) >= 3)

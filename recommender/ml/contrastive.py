@@ -115,7 +115,7 @@ def fine_tune(
         objective = partial(_objective, settings=settings, base=base_vectors)
         check = _checker(encoder, held_out, settings, objective, seed=box.seed)
     taught = partial(train, NAME, encoder.model, settings.loop(), box, check=check, steered=steered)
-    n_processes = 1 if steered else n_processes or crew.n_devices()
+    n_processes = 1 if steered else n_processes or crew.n_worth(box.minutes)
     if n_processes == 1:
         return taught(backward=backward)
     backend = "nccl" if encoder.device.type == "cuda" else "gloo"

@@ -23,6 +23,9 @@ from recommender.exceptions import RunError
 from recommender.ml import threads
 
 LEADER = 0
+LEAST_MINUTES = 2.0
+"""A helper takes some ten seconds to import torch and meet the leader: in a short stage that is not worth it."""
+
 PATIENCE = timedelta(minutes=3)
 """A process that has not answered for so long is taken for dead; the start of a helper is the longest wait."""
 
@@ -53,9 +56,9 @@ class Crew:
         return step_together
 
 
-def n_devices() -> int:
-    """How many processes can train at once: the GPUs that torch may see, and one without any."""
-    return max(torch.cuda.device_count(), 1)
+def n_worth(minutes: float) -> int:
+    """How many processes are to train for so long: one for each GPU that torch may see, and one where it is short."""
+    return max(torch.cuda.device_count(), 1) if minutes >= LEAST_MINUTES else 1
 
 
 @contextmanager
