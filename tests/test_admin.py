@@ -56,6 +56,11 @@ METRICS: dict[str, Any] = {
         "n_windows": 2,
         "lists": {"all": {"own_frequency": {"mean": 0.361, "deviation": 0.03, "windows": [0.33, 0.392]}}},
     },
+    "context": {
+        "hour": {"gain": -0.002, "told": 0.0},
+        "region": {"gain": 0.0258, "told": 1.0},
+        "device": {"told": 0.0},
+    },
     "guardrails": [
         rail("coverage", "held", value=0.277, baseline=0.327, bound=0.0458, tolerance=0.109),
         rail("cold_visitor", "broken", value=0.025, baseline=0.0793, bound=0.0672, tolerance=0.02),
@@ -160,6 +165,19 @@ def test_run_shows_head_search_loss_data_and_time(admin_client: Client) -> None:
     assert "Duplicate" in shown
     assert "1.680%" in shown
     assert "1 min 28 s" in shown
+
+
+def test_one_earlier_window_has_no_spread(admin_client: Client) -> None:
+    one = {"n_windows": 1, "lists": {"all": {"own_frequency": {"mean": 0.361, "deviation": 0.0, "windows": [0.361]}}}}
+    shown = page(admin_client, run_url(make_run(metrics=METRICS | {"rolling": one})))
+    assert "earlier 0.3610" in shown
+    assert "±" not in shown
+
+
+def test_run_tells_which_circumstances_count(admin_client: Client) -> None:
+    rows = dict(admin_client.get(run_url(make_run())).context["provenance_rows"])
+    assert rows["Circumstances told"] == "region (+0.026)"
+    assert rows["Not told, for they lower no loss"] == "hour (-0.002), device"
 
 
 def test_run_shows_each_guardrail_with_its_bound_and_what_is_allowed(admin_client: Client) -> None:

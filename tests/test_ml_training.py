@@ -20,6 +20,7 @@ from recommender.ml.train import fit
 from recommender.neighbours import Neighbours
 from recommender.ranking import Ranker
 from recommender.state import build_state
+from recommender.training.fitting import context_figures
 from recommender.types import EVENT_CODES, EventType
 from tests import behaviour
 
@@ -247,6 +248,13 @@ def test_mined_negatives_are_pushed_away():
         assert used.any()
         likeness.append((encoder.encode(some.left)[:, None] * base[rows]).sum(axis=2)[used].mean())
     assert likeness[1] < likeness[0]
+
+
+def test_run_tells_what_circumstances_are_worth(made):
+    found = context_figures(made.metrics)
+    assert set(found) == {"hour", "weekday", "device", "region"}
+    assert {name for name, worth in found.items() if not worth["told"]} == made.idle
+    assert found["device"] == {"gain": 0.0, "told": 0.0}  # nobody's is known in this shop
 
 
 def test_a_gpu_that_others_have_filled_is_left_alone(monkeypatch, caplog):

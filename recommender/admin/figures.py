@@ -297,10 +297,13 @@ def _list_row(name: str, scope: str, metrics: Any, *, ranker: str, best: Any) ->
 
 
 def _rolling(metrics: Any, scope: str, name: str) -> str:
-    """Say mean and spread over earlier windows, "" where there was none."""
+    """Say mean and spread over earlier windows; of one alone its figure, "" where there was none."""
     found = _mapping(metrics, "rolling", "lists", scope, name)
     mean, deviation = _number(found.get("mean")), _number(found.get("deviation"))
-    return "" if mean is None or deviation is None else f"{mean:.4f} ± {deviation:.4f}"
+    if mean is None or deviation is None:
+        return ""
+    n_windows = _count(_mapping(metrics, "rolling").get("n_windows")) or 0
+    return f"{mean:.4f} ± {deviation:.4f}" if n_windows > 1 else f"{mean:.4f}"
 
 
 def _intervals(metrics: Any, scope: str, names: Iterable[str]) -> Iterable[Interval]:

@@ -250,7 +250,7 @@ def _page(run: Run) -> dict[str, Any]:
         "data_rows": figures.data_rows(run.report),
         "removed_rows": figures.removed_rows(run.report),
         "tuning": trials.tuning_table(run.metrics),
-        "provenance_rows": trials.provenance_rows(run.provenance),
+        "provenance_rows": trials.provenance_rows(run.provenance) + trials.context_rows(run.metrics),
         "settings": json.dumps(run.settings, indent=2, ensure_ascii=False) if run.settings else "",
     }
 

@@ -91,6 +91,20 @@ def provenance_rows(made: Any) -> list[tuple[str, str]]:
     return [(label, str(value)) for label, value in rows if value not in (None, "")]
 
 
+def context_rows(metrics: Any) -> list[tuple[str, str]]:
+    """Return which circumstances the context model is told, and which not, with what they are worth in nats."""
+    found = (metrics.get("context") if isinstance(metrics, dict) else None) or {}
+    said = {
+        name: f"{name} ({worth['gain']:+.3f})" if worth.get("gain") is not None else str(name)
+        for name, worth in found.items()
+    }
+    rows = [
+        (gettext("Circumstances told"), [said[name] for name, worth in found.items() if worth.get("told")]),
+        (gettext("Not told, for they lower no loss"), [said[name] for name in found if not found[name].get("told")]),
+    ]
+    return [(label, ", ".join(names)) for label, names in rows if names]
+
+
 def _computed_on(hardware: Mapping[str, Any]) -> str:
     if not hardware:
         return ""

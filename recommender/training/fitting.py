@@ -110,6 +110,17 @@ def encoder_figures(settings: Mapping[str, Any], metrics: Mapping[str, float]) -
     return {"tuning": str(settings.get("tuning", Tuning.FULL)), **figures}
 
 
+def context_figures(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """The context model's part of `Run.metrics`: by circumstance `gain` in nats, and `told`, 1 or 0."""
+    found: dict[str, dict[str, float]] = {}
+    for name, value in metrics.items():
+        part, _, rest = name.partition("_")
+        circumstance, _, figure = rest.rpartition("_")
+        if part == "context" and figure in ("gain", "told"):
+            found.setdefault(circumstance, {})[figure] = value
+    return found
+
+
 def teacher_figures(made: Fitted) -> dict[str, Any]:
     """The teacher's part of `Run.metrics`: its and the student's accuracy on held-out queries, or why it has none."""
     if "teacher" in made.skipped:

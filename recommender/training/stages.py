@@ -21,6 +21,7 @@ from recommender.training import evaluation, tuning
 from recommender.training.bench import Bench, simple_rankers
 from recommender.training.fitting import (
     Fitted,
+    context_figures,
     encoder_figures,
     fitted,
     fitted_untuned,
@@ -193,6 +194,7 @@ def _judge(
         "served": instead.name if instead else decision.served,
         "heads": head_figures(made.metrics),
         "encoder": encoder_figures(run.settings, made.metrics),
+        "context": context_figures(made.metrics),
         "teacher": teacher_figures(made),
         "search": search,
         "guardrails": as_rows(rails),
