@@ -165,9 +165,13 @@ def _cap_quantities(events: Interactions, report: CleaningReport) -> Interaction
 
 
 def _cancel_refunded(events: Interactions, report: CleaningReport) -> Interactions:
-    """Take what came back off the visitor's newest purchases of the item before it; a purchase of 0 is left out."""
-    known = np.flatnonzero((events.visitor >= 0) & np.isin(events.type, ORDER_TYPES))
-    key = events.visitor[known].astype(np.int64) * (int(events.item.max(initial=0)) + 2) + events.item[known]
+    """Take what came back off the newest purchases of the item before it; a purchase of 0 is left out.
+
+    Of the same visitor; where nobody is known, of the same order.
+    """
+    buyer = np.where(events.visitor >= 0, events.visitor.astype(np.int64), -2 - events.basket.astype(np.int64))
+    known = np.flatnonzero(((events.visitor >= 0) | (events.basket >= 0)) & np.isin(events.type, ORDER_TYPES))
+    key = buyer[known] * (int(events.item.max(initial=0)) + 2) + events.item[known]
     quantity = events.quantity.copy()
     quantity[known] = kept(key, events.type[known], events.quantity[known])
     cancelled = (events.type == PURCHASE) & (quantity <= 0)

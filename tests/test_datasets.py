@@ -169,6 +169,16 @@ def test_refund_larger_than_one_purchase_reaches_to_the_one_before(items, visito
     assert interactions.quantity[interactions.type == PURCHASE].tolist() == [1]
 
 
+def test_refund_of_a_guest_cancels_what_the_same_order_bought(items):
+    record(visitor=None, quantity=2, order_id="o1", minutes_ago=90)
+    record(visitor=None, quantity=3, order_id="o2", minutes_ago=80)
+    record("refund", visitor=None, quantity=2, order_id="o1", minutes_ago=30)
+    record("refund", visitor=None, quantity=9, order_id="", minutes_ago=20)  # of an order that nobody told
+    interactions, report = cleaned(items)
+    assert interactions.quantity[interactions.type == PURCHASE].tolist() == [3]
+    assert report.removed == {"refunded_purchase": 1}
+
+
 def test_refund_touches_neither_later_purchases_nor_other_visitors(items, visitor):
     record("refund", visitor=visitor, minutes_ago=90)
     record(visitor=visitor, order_id="o1", minutes_ago=60)
