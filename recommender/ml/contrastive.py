@@ -29,8 +29,10 @@ GPU_PAIRS = 256
 
 @dataclass(frozen=True, slots=True)
 class TuneSettings:
-    """How the encoder is tuned. `keep` weighs the pull back to the base vectors, `share_items` the item pairs.
+    """How the encoder is tuned. `keep` weighs the pull back to the base vectors.
 
+    share_items: of a batch that are items bought together. Lists know these from co-purchase; at half, new items in the
+    first ten fell in one month of a gift shop (.1041 to .0985 NDCG@10) and known items were found no better.
     n_steps, batch_pairs: at least; `of` has them grow with the catalogue, and where a GPU computes.
     hard_negatives: items near each left one that are pushed away beside those of the batch, 0 for none.
     n_chunks: parts of a batch that lie in memory at a time; negatives still come from the whole batch. held_out: share
@@ -44,7 +46,7 @@ class TuneSettings:
     weight_decay: float = 0.01
     warmup: float = 0.1
     temperature: float = 0.05
-    share_items: float = 0.5
+    share_items: float = 0.1
     hard_negatives: int = 0
     keep: float = 0.5
     dropout: float = 0.1
