@@ -14,6 +14,8 @@ from recommender.exceptions import BundleError
 from recommender.types import FloatArray
 
 FORMAT = 1
+NEWCOMERS = "newcomer_gain"
+"""Name of the threshold that tells by how much, surely, the head beats bestsellers for visitors without a past."""
 
 
 @dataclass(frozen=True, slots=True)

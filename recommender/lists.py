@@ -33,7 +33,13 @@ LOOKS = tuple(EVENT_CODES[kind] for kind in (EventType.VIEW_ITEM, EventType.SELE
 
 
 def home(question: Question) -> Listed:
-    """For you: candidates of every source in the order of the head; what the session is about leads."""
+    """For you: candidates of every source in the order of the head; what the session is about leads.
+
+    Somebody of whom nothing is known sees what sells, unless the head is known to be better.
+    """
+    ranker = question.served.ranker
+    if ranker is not None and not ranker.knows_newcomers and question.is_blank:
+        return trending(question)
     context_vector = question.context_vector()
     found = _candidates(question, context_vector)
     if not len(found):

@@ -48,6 +48,12 @@ class Question:
     profile: Profile
     served: Served
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing is known but where and when: no event, no cart, no current item."""
+        profile = self.profile
+        return not len(profile.item) and not len(profile.cart) and profile.current_item < 0
+
     def allowed(self) -> Mask:
         """A fresh (n_items,) bool of what may be shown: active, not excluded, dismissed, in the cart or current."""
         shelf, profile = self.served.shelf, self.profile

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 
 from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES, QUERY_FEATURES, features
-from recommender.head import Head, Mixture
+from recommender.head import NEWCOMERS, Head, Mixture
 from recommender.heads import Heads
 from recommender.retrieval.matching import MATCH_FEATURES
 from recommender.sequence import decayed_mean, read_events, sequence
@@ -239,6 +239,11 @@ class Ranker:
     def _calibrate(self, logits: FloatArray) -> FloatArray:
         calibrated = self._mixture or self.head
         return logits if calibrated is None else calibrated.calibrate(logits)
+
+    @property
+    def knows_newcomers(self) -> bool:
+        """Whether its order is surely better than what sells for visitors of whom nothing is known."""
+        return self.thresholds.get(NEWCOMERS, 1.0) > 0
 
     @property
     def knows_queries(self) -> bool:

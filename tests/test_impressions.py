@@ -12,6 +12,7 @@ from scipy import stats
 from recommender import dataset_files, datasets
 from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES
+from recommender.head import NEWCOMERS
 from recommender.heads import Heads
 from recommender.ml import context, head, multitask, position, shown, threads
 from recommender.ml.encoder import SCRATCH
@@ -278,7 +279,7 @@ def test_a_run_learns_from_lists_and_judges_them_twice(made):
     assert set(figures) == {"click", "buy", "buy_later"}
     assert all(set(of) == {"validation", "test"} for of in figures.values())
     assert "impressions" in made.seconds
-    assert made.thresholds.keys() == {"buy"}
+    assert made.thresholds.keys() == {"buy", NEWCOMERS}
 
 
 def test_a_bundle_serves_the_heads_that_were_trained(made, tmp_path):

@@ -1,12 +1,15 @@
 """The whole training on the tiny shop, with a small BERT built from its texts."""
 
 import dataclasses
+import datetime as dt
 
 import numpy as np
 import pytest
 import torch
 
+from recommender import pipeline
 from recommender.exceptions import RunError
+from recommender.head import NEWCOMERS
 from recommender.ml import baselines, context, head, pairs, threads
 from recommender.ml import encoder as encoders
 from recommender.ml.contrastive import TuneSettings, fine_tune
@@ -15,13 +18,16 @@ from recommender.ml.examples import Histories, candidates
 from recommender.ml.export import export_untrained, write
 from recommender.ml.hardware import device
 from recommender.ml.loop import Box
+from recommender.ml.newcomers import COLD, newcomer_gain
 from recommender.ml.plan import Silent, TrainingData, TrainingSettings, plan, until
 from recommender.ml.train import fit
 from recommender.neighbours import Neighbours
 from recommender.ranking import Ranker
+from recommender.retrieval.shelf import build_shelf
+from recommender.serving import Served
 from recommender.state import build_state
 from recommender.training.fitting import context_figures
-from recommender.types import EVENT_CODES, EventType
+from recommender.types import EVENT_CODES, Context, EventType, PastEvent, Request, Rung, Slot
 from tests import behaviour
 
 ITEMS = behaviour.table()
@@ -312,6 +318,35 @@ def test_head_learns_the_one_feature_that_decides():
     judged = head.judge(fitted, lists, threshold=0.5)
     assert judged["accuracy"] > 0.97
     assert judged["calibration_error"] < 0.03
+
+
+def test_newcomers_are_ranked_by_the_head_only_where_it_surely_beats_bestsellers():
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(60, 20, len(head.FEATURE_NAMES))).astype(np.float32)
+    labels = (rows[:, :, 4] > 1.2).astype(np.float32)
+    rows[:, :, COLD] = 1.0
+    lists = head.Lists(rows, labels, np.ones(labels.shape, bool))
+    assert newcomer_gain(lists, lambda some: some[:, 4]) > 0.3
+    assert newcomer_gain(lists, lambda some: some[:, 5]) < 0  # no better than what sells, which is as random here
+    few = head.Lists(rows[:20], labels[:20], lists.mask[:20])
+    assert newcomer_gain(few, lambda some: some[:, 4]) == -1
+    rows[:, :, COLD] = 0.0
+    assert newcomer_gain(lists, lambda some: some[:, 4]) == -1  # they all have a past
+
+
+def test_somebody_unknown_sees_what_sells_until_the_head_is_known_to_be_better(made, bundle):
+    ranker = Ranker.load(bundle)
+    assert made.thresholds[NEWCOMERS] == ranker.thresholds[NEWCOMERS]
+    state = build_state(EVENTS, ITEMS, at=END)
+    shelf = build_shelf(ITEMS, titles=ITEMS.texts, state=state, vectors=made.item_vectors)
+    now = Context(dt.datetime.fromtimestamp(END, dt.UTC))
+    asked = Request(Slot.HOME, now)
+    past = (PastEvent(EventType.VIEW_ITEM, now.at - dt.timedelta(days=2), item_id=ITEMS.ids[3]),)
+    for gain, rung in ((-1.0, Rung.POPULARITY), (0.01, Rung.CHAMPION)):
+        ranker.thresholds[NEWCOMERS] = gain
+        shop = Served(shelf, ranker, ranker.name)
+        assert pipeline.rank(asked, served=shop).rung == rung
+        assert pipeline.rank(dataclasses.replace(asked, history=past), served=shop).rung == Rung.CHAMPION
 
 
 @pytest.mark.parametrize("scorer", [baselines.own_frequency, baselines.decayed_frequency])

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recommender.features import BERT_FEATURES
+from recommender.head import NEWCOMERS
 from recommender.ml import threads
 from recommender.ml.artifacts import Artifacts, context_of
 from recommender.ml.context_training import WEIGHED, Trained, train_context
@@ -23,6 +24,7 @@ from recommender.ml.forest import fit_forest
 from recommender.ml.head import calibrated, fit_head, judge
 from recommender.ml.metrics import best_threshold
 from recommender.ml.multitask import fit_heads, ordering
+from recommender.ml.newcomers import newcomer_gain
 from recommender.ml.pace import EVIDENCE, STEPS
 from recommender.ml.plan import Cutoffs, Progress, Silent, TrainingData, TrainingSettings, plan, timed, until
 from recommender.ml.shown import Places, places_of, slices
@@ -193,6 +195,7 @@ def _fit_beside_head(
     made.baseline = calibrated(fitted, check)
     if not progress.should_stop():
         made.forest = fit_forest(lists, check, made.head, settings=settings.forest, on_figure=progress.metric)
+    made.thresholds[NEWCOMERS] = made.metrics[NEWCOMERS] = newcomer_gain(check, made.probabilities)
 
 
 def _fit_shown(
