@@ -55,7 +55,7 @@ def assert_equal(first, second):
     np.testing.assert_array_equal(first.text_vectors, second.text_vectors)
     np.testing.assert_array_equal(first.delta, second.delta)
     assert first.head.to_json() == second.head.to_json()
-    assert first.thresholds == second.thresholds
+    assert first.thresholds["buy"] == second.thresholds["buy"]
 
 
 @pytest.fixture(scope="module")

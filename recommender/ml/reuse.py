@@ -33,7 +33,7 @@ class Reusing:
         return _copy(self._once("context", settings, lambda: self._place(settings)))
 
     def fitted(self, settings: TrainingSettings) -> Artifacts:
-        """Everything that `train.fit` makes with these settings, but for trees, baseline and judgement."""
+        """Everything that `train.fit` makes with these settings, but for trees, baseline, newcomers and judgement."""
         made, cutoffs = self.placed(settings), plan(self.data, settings)
         shared = made.budget.shared(settings)
         lists = self._once("lists", settings, lambda: head_lists(made, self.data, cutoffs, shared, self.progress))
