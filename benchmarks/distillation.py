@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("grades, student's share", options.minutes * student_share),
     ):
         encoder, began = _copied(start), time.monotonic()
-        n_steps = tune_on_grades(encoder, known, texts, Box(minutes, options.seed))
+        n_steps = tune_on_grades(encoder, known, texts, Box(minutes, options.seed)).n_steps
         _tell(name, encoder, test, texts, n_steps, time.monotonic() - began)
     encoder, began = _copied(start), time.monotonic()
     vectors = encoder.encode(texts)
