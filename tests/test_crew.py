@@ -58,6 +58,13 @@ def test_every_gpu_is_used_where_there_is_time(monkeypatch: pytest.MonkeyPatch) 
     assert crew.n_worth(30) == 1
 
 
+def test_an_encoder_on_the_processor_gathers_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GPUs of the machine may be other people's: see `hardware.device`."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(crew, "gathered", lambda *told, **options: pytest.fail("a crew was gathered"))
+    assert fine_tune(small(), PAIRS, Box(1e9, seed=3), settings=SETTINGS).n_steps == 1
+
+
 def test_helpers_follow_every_step_and_end_with_it() -> None:
     steps: list[int] = []
     box = Box(1e9, seed=3, on_step=lambda step, total, loss: steps.append(step), should_stop=lambda: len(steps) >= 3)

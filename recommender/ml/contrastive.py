@@ -117,10 +117,11 @@ def fine_tune(
         objective = partial(_objective, settings=settings, base=base_vectors)
         check = _checker(encoder, held_out, settings, objective, seed=box.seed)
     taught = partial(train, NAME, encoder.model, settings.loop(), box, check=check, steered=steered)
-    n_processes = 1 if steered else n_processes or crew.n_worth(box.minutes)
+    is_on_gpu = encoder.device.type == "cuda"
+    n_processes = n_processes or (crew.n_worth(box.minutes) if is_on_gpu and not steered else 1)
     if n_processes == 1:
         return taught(backward=backward)
-    backend = "nccl" if encoder.device.type == "cuda" else "gloo"
+    backend = "nccl" if is_on_gpu else "gloo"
     with crew.gathered(encoder.model, duty.portable(), n_processes=n_processes, backend=backend) as gathered:
         return taught(backward=gathered.together(backward))
 
