@@ -12,6 +12,8 @@ from recommender.exceptions import RunError
 from recommender.head import NEWCOMERS
 from recommender.ml import baselines, context, head, pairs, threads
 from recommender.ml import encoder as encoders
+from recommender.ml import train as training
+from recommender.ml.context_training import Trained, Worth
 from recommender.ml.contrastive import TuneSettings, fine_tune
 from recommender.ml.encoder import SCRATCH, _half_pays, build_scratch, load_encoder, low_precision
 from recommender.ml.examples import Histories, candidates
@@ -20,7 +22,7 @@ from recommender.ml.hardware import device
 from recommender.ml.loop import Box
 from recommender.ml.newcomers import COLD, newcomer_gain
 from recommender.ml.plan import Silent, TrainingData, TrainingSettings, plan, until
-from recommender.ml.train import fit
+from recommender.ml.train import fit, fit_context
 from recommender.neighbours import Neighbours
 from recommender.ranking import Ranker
 from recommender.retrieval.shelf import build_shelf
@@ -254,6 +256,21 @@ def test_mined_negatives_are_pushed_away():
         assert used.any()
         likeness.append((encoder.encode(some.left)[:, None] * base[rows]).sum(axis=2)[used].mean())
     assert likeness[1] < likeness[0]
+
+
+@pytest.mark.parametrize(("epochs", "kept"), [((2, 0), 2), ((2, 3), 3), ((0, 3), 3), ((0, 0), 0)])
+def test_a_context_model_that_helped_is_not_lost_to_one_without_idle_circumstances(made, monkeypatch, epochs, kept):
+    unsure = dict.fromkeys(("hour", "weekday", "device", "region"), Worth(0.0, 0.1))
+    told = [
+        Trained(context.Context(4, SETTINGS.context), np.full((1, 4), n), n, worth=unsure if n else {}) for n in epochs
+    ]
+    monkeypatch.setattr(training, "_train_context", lambda *asked: told.pop(0))
+    again = dataclasses.replace(made, context=None, delta=None, n_context_epochs=0, metrics={}, ended_by={})
+    cutoffs = plan(DATA, SETTINGS)
+    fit_context(again, until(EVENTS, cutoffs.behaviour_end), cutoffs, SETTINGS, Silent())
+    assert (again.n_context_epochs, again.context is None) == (kept, kept == 0)
+    assert again.idle == set(unsure)
+    assert not told
 
 
 def test_run_tells_what_circumstances_are_worth(made):

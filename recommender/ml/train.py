@@ -70,7 +70,7 @@ def fit_context(
     """Train U and δ before the first moment of the head; keep them if any epoch was better than none.
 
     First with every circumstance, which tells those that do not pay; then without these, for what they pretend to know
-    ends a training early.
+    ends a training early. Where the second finds nothing, the first stays, and is told no more of them.
     """
     made.ended_by["context"] = EVIDENCE
     histories = Histories(behaviour)
@@ -88,8 +88,9 @@ def fit_context(
     made.idle = trained.idle if trained.n_epochs else frozenset(WEIGHED)
     if made.idle:
         told = replace(settings.context, without=settings.context.without | made.idle)
-        trained = _train_context(made, behaviour, data, check, replace(half, context=told), progress)
-        made.idle |= trained.idle
+        again = _train_context(made, behaviour, data, check, replace(half, context=told), progress)
+        if again.n_epochs:
+            trained, made.idle = again, made.idle | again.idle
     made.ended_by["context"] = trained.ended_by
     made.metrics |= {f"context_{name}_told": float(name not in made.idle) for name in WEIGHED}
     made.metrics["context_epochs"] = float(trained.n_epochs)
