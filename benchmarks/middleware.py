@@ -156,12 +156,12 @@ def _requests(case: Case) -> Callable[[], Any]:
     """A maker of requests of one visitor."""
     from django.test import RequestFactory
 
-    from recommender.identity import token_for
+    from recommender.identity import cookie_for
 
     factory = RequestFactory(HTTP_USER_AGENT="Mozilla/5.0 (X11; Linux x86_64) Chrome/126.0 Safari/537.36")
     if case.has_consent:
         factory.cookies["recommender_consent"] = "granted"
-        factory.cookies["recommender_visitor"] = token_for(uuid.uuid4())
+        factory.cookies["recommender_visitor"] = cookie_for(uuid.uuid4())
     return lambda: factory.get(case.path)
 
 

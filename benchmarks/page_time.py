@@ -50,7 +50,7 @@ if apps.is_installed("recommender"):
     import uuid
     from recommender import identity, sync
     sync.sync()
-    factory.cookies["recommender_visitor"] = identity.token_for(uuid.uuid4())
+    factory.cookies["recommender_visitor"] = identity.cookie_for(uuid.uuid4())
 handler = WSGIHandler()
 FRAMES = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE")
 def ask(path):

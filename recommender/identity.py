@@ -32,7 +32,8 @@ TOKEN_SCHEME = "visitor"  # noqa: S105 - the word before a token, not a token
 MAX_TOKEN_LENGTH = 200
 
 _NAMESPACE = uuid.UUID("6f1c1c0e-7d0b-5a53-9b1a-0c1a4b0e2f57")
-_SIGNER_SALT = "recommender.visitor"
+_COOKIE_SALT = "recommender.visitor.cookie"
+_TOKEN_SALT = "recommender.visitor.token"  # noqa: S105 - a salt is no secret
 _TYPES = {kind.value: kind for kind in EventType}  # a look-up costs a fifth of the call of the class
 _CRAWLERS = re.compile(
     r"(?<!cu)bot\b|crawl|spider|slurp|preview|lighthouse|facebookexternalhit|pingdom|uptime|"
@@ -147,7 +148,7 @@ class Shopper:
     @cached_property
     def cookie_key(self) -> uuid.UUID | None:
         """The visitor of a genuine cookie, whatever the consent now says."""
-        return visitor_key_from(self.request.COOKIES.get(conf.get("COOKIE_NAME"), ""))
+        return visitor_key_from_cookie(self.request.COOKIES.get(conf.get("COOKIE_NAME"), ""))
 
     @property
     def recorded_user_key(self) -> str | None:
@@ -296,16 +297,30 @@ def unlink(visitor: Visitor) -> None:
 
 
 def token_for(visitor_key: uuid.UUID) -> str:
-    """The signed form of a visitor's key, for the cookie and for `Authorization: Visitor <token>`."""
-    return _signer().sign(visitor_key.hex)
+    """The signed form of an app's visitor for `Authorization: Visitor <token>`: it opens the visitor's account."""
+    return signing.Signer(salt=_TOKEN_SALT).sign(visitor_key.hex)
+
+
+def cookie_for(visitor_key: uuid.UUID) -> str:
+    """The signed form of a browser's visitor: it recognises the browser, and is no token."""
+    return signing.Signer(salt=_COOKIE_SALT).sign(visitor_key.hex)
 
 
 def visitor_key_from(token: str) -> uuid.UUID | None:
-    """The visitor of a token that this shop has signed; None for anything else. `SECRET_KEY_FALLBACKS` count."""
-    if not 32 < len(token) <= MAX_TOKEN_LENGTH:
+    """The visitor of a token that `POST visitors` gave out; None for anything else. `SECRET_KEY_FALLBACKS` count."""
+    return _unsigned(token, _TOKEN_SALT)
+
+
+def visitor_key_from_cookie(cookie: str) -> uuid.UUID | None:
+    """The visitor of a cookie that this shop has set; None for anything else. `SECRET_KEY_FALLBACKS` count."""
+    return _unsigned(cookie, _COOKIE_SALT)
+
+
+def _unsigned(signed: str, salt: str) -> uuid.UUID | None:
+    if not 32 < len(signed) <= MAX_TOKEN_LENGTH:
         return None
     try:
-        return uuid.UUID(hex=_signer().unsign(token))
+        return uuid.UUID(hex=signing.Signer(salt=salt).unsign(signed))
     except (signing.BadSignature, ValueError):
         return None
 
@@ -321,7 +336,7 @@ def set_cookie(response: HttpResponseBase, visitor_key: uuid.UUID, *, is_secure:
     """Give the browser its visitor's signed key."""
     response.set_cookie(
         conf.get("COOKIE_NAME"),
-        token_for(visitor_key),
+        cookie_for(visitor_key),
         max_age=dt.timedelta(days=conf.get("COOKIE_AGE_DAYS")),
         secure=is_secure or settings.SESSION_COOKIE_SECURE,
         domain=settings.SESSION_COOKIE_DOMAIN,
@@ -369,7 +384,3 @@ def _on_logout(*, request: Any, user: Any, **_: Any) -> None:
     """The next person at this browser is another visitor. No query."""
     if request is not None and user is not None:
         shopper_of(request).start_over()
-
-
-def _signer() -> signing.Signer:
-    return signing.Signer(salt=_SIGNER_SALT)

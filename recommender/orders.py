@@ -20,7 +20,7 @@ from recommender import conf
 from recommender.capture import EventDraft
 from recommender.catalog import Constant, catalog_for_label, item_id_of
 from recommender.exceptions import ConfigurationError
-from recommender.identity import user_key_of, visitor_key_from
+from recommender.identity import user_key_of, visitor_key_from, visitor_key_from_cookie
 from recommender.paths import follow, foreign_keys, last_field, models_on, path_fault
 from recommender.types import EventType
 from recommender.values import moment
@@ -242,11 +242,12 @@ class OrderRows:
 
 
 def _visitor_key(kept: Any) -> uuid.UUID | None:
-    """The key or the token that a shop kept with an order; None for anything else."""
-    if isinstance(kept, uuid.UUID):
-        return kept
+    """The key, the cookie or the token that a shop kept with an order; None for anything else."""
+    if isinstance(kept, uuid.UUID) or not kept:
+        return kept or None
+    text = str(kept)
     try:
-        return visitor_key_from(str(kept)) or uuid.UUID(str(kept)) if kept else None
+        return visitor_key_from_cookie(text) or visitor_key_from(text) or uuid.UUID(text)
     except ValueError:
         return None
 

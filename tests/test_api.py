@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from recommender import capture, pipeline, serving
 from recommender.api.guard import MAX_DEPTH
-from recommender.identity import token_for
+from recommender.identity import cookie_for
 from recommender.models import Event, Impression, Item, Visitor
 from tests.conftest import DemoShop
 
@@ -480,7 +480,7 @@ class TestBrowser:
         client = Client(enforce_csrf_checks=True)
         client.cookies["recommender_consent"] = answer
         if key is not None:
-            client.cookies["recommender_visitor"] = token_for(key)
+            client.cookies["recommender_visitor"] = cookie_for(key)
         return client
 
     def post(self, client: Client, body: Any, **headers: str) -> Any:
@@ -506,6 +506,16 @@ class TestBrowser:
         assert answer.status_code == 204
         assert answer.cookies["recommender_visitor"].value == ""
         assert not Visitor.objects.filter(pk=visitor.pk).exists()
+
+    def test_cookie_sent_as_a_token_opens_nothing(self, demo_shop: DemoShop) -> None:
+        client = self.browser()
+        client.force_login(demo_shop.customer().user)
+        item = Item.objects.filter(is_active=True, url__startswith="/item/")[0]
+        cookie = client.get(item.url).cookies["recommender_visitor"].value
+        assert client.get(ROOT + "me").json()["user"]
+        for method, path in (*(("GET", path) for path in ("me", "me/export")), ("PATCH", "me"), ("DELETE", "me")):
+            assert_problem(App(cookie).send(method, path, b""), 401, "invalid-token")
+        assert client.get(ROOT + "me").json()["user"]
 
     def test_signed_in_user_sees_their_orders(self, demo_shop: DemoShop) -> None:
         customer = demo_shop.customer()

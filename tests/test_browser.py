@@ -271,4 +271,4 @@ def test_page_of_a_cdn_fills_its_list_and_tells_of_itself(browser: Browser, sett
     (event,) = Event.objects.filter(type="view_item")
     cookie = browser.driver.get_cookie("recommender_visitor")
     assert event.visitor is not None
-    assert event.visitor.key == identity.visitor_key_from(cookie["value"])
+    assert event.visitor.key == identity.visitor_key_from_cookie(cookie["value"])

@@ -76,13 +76,13 @@ def browser(key: uuid.UUID | None = None) -> Client:
     client = Client(headers={"user-agent": CHROME})
     client.cookies["recommender_consent"] = "granted"
     if key is not None:
-        client.cookies["recommender_visitor"] = identity.token_for(key)
+        client.cookies["recommender_visitor"] = identity.cookie_for(key)
     return client
 
 
 def given(response: Any) -> str | None:
     cookie = response.cookies.get("recommender_visitor")
-    return str(identity.visitor_key_from(cookie.value)) if cookie else None
+    return str(identity.visitor_key_from_cookie(cookie.value)) if cookie else None
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=lambda order: "-".join(name.rpartition(".")[2][:6] for name in order))

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
 from recommender import identity
-from recommender.identity import shopper_of, token_for, visitor_key_from
+from recommender.identity import cookie_for, shopper_of, token_for, visitor_key_from, visitor_key_from_cookie
 from recommender.models import Event, Visitor
 
 pytestmark = pytest.mark.django_db
@@ -34,7 +34,7 @@ def asking(*, consent: str | None = "granted", key: uuid.UUID | None = None, use
     if consent is not None:
         request.COOKIES["recommender_consent"] = consent
     if key is not None:
-        request.COOKIES["recommender_visitor"] = token_for(key)
+        request.COOKIES["recommender_visitor"] = cookie_for(key)
     request.user = user or AnonymousUser()
     return request
 
@@ -64,16 +64,16 @@ def items_of(request: Any) -> list[str]:
     return [event.item_id for event in shopper_of(request).history()]
 
 
-def test_token_gives_the_key_back_and_a_forged_one_gives_none() -> None:
+@pytest.mark.parametrize(("sign", "read"), [(token_for, visitor_key_from), (cookie_for, visitor_key_from_cookie)])
+def test_what_was_signed_gives_the_key_back_and_a_forgery_gives_none(sign: Any, read: Any) -> None:
     key = uuid.uuid4()
-    token = token_for(key)
-    assert visitor_key_from(token) == key
-    other = uuid.uuid4().hex + token[32:]
+    signed = sign(key)
+    assert read(signed) == key
     for forged in (
-        other,
-        token[:-1],
-        token + "A",
-        token.swapcase(),
+        uuid.uuid4().hex + signed[32:],
+        signed[:-1],
+        signed + "A",
+        signed.swapcase(),
         key.hex,
         "",
         "\x00",
@@ -81,16 +81,23 @@ def test_token_gives_the_key_back_and_a_forged_one_gives_none() -> None:
         ":" * 60,
         "a" * 9000,
     ):
-        assert visitor_key_from(forged) is None
+        assert read(forged) is None
 
 
-def test_token_survives_a_rotated_secret_key(settings: Any) -> None:
-    token = token_for(key := uuid.uuid4())
+def test_cookie_is_no_token_and_a_token_no_cookie() -> None:
+    key = uuid.uuid4()
+    assert visitor_key_from(cookie_for(key)) is None
+    assert visitor_key_from_cookie(token_for(key)) is None
+
+
+@pytest.mark.parametrize(("sign", "read"), [(token_for, visitor_key_from), (cookie_for, visitor_key_from_cookie)])
+def test_what_was_signed_survives_a_rotated_secret_key(settings: Any, sign: Any, read: Any) -> None:
+    signed = sign(key := uuid.uuid4())
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another"
-    assert visitor_key_from(token) == key
+    assert read(signed) == key
     settings.SECRET_KEY_FALLBACKS = []
-    assert visitor_key_from(token) is None
+    assert read(signed) is None
 
 
 @pytest.mark.parametrize("answer", [None, "denied", "", "GRANTED"])

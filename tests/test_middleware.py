@@ -108,13 +108,13 @@ def browser(consent: str | None = "granted", key: uuid.UUID | None = None, **hea
     if consent is not None:
         client.cookies["recommender_consent"] = consent
     if key is not None:
-        client.cookies["recommender_visitor"] = identity.token_for(key)
+        client.cookies["recommender_visitor"] = identity.cookie_for(key)
     return client
 
 
 def key_of(response: Any) -> uuid.UUID | None:
     cookie = response.cookies.get("recommender_visitor")
-    return identity.visitor_key_from(cookie.value) if cookie else None
+    return identity.visitor_key_from_cookie(cookie.value) if cookie else None
 
 
 def read_or_write(context: CaptureQueriesContext) -> list[str]:
@@ -299,7 +299,7 @@ def test_failing_rule_never_breaks_a_page(monkeypatch: Any, caplog: Any) -> None
 
 
 def test_failing_signature_never_breaks_a_page(monkeypatch: Any, caplog: Any) -> None:
-    monkeypatch.setattr(identity, "token_for", lambda key: 1 / 0)
+    monkeypatch.setattr(identity, "cookie_for", lambda key: 1 / 0)
     assert browser().get("/plain/mug/").content == b"mug"
     assert "without its visitor's cookie" in caplog.text
 
@@ -387,7 +387,7 @@ def test_login_and_logout_in_the_demo_shop_link_and_part(shop: Any, django_user_
     assert Visitor.objects.get(key=after_logout).user_key is None
     client.post("/sign-in/", {"code": "grace"})
     assert Visitor.objects.get(key=after_logout).user_key == grace
-    client.cookies["recommender_visitor"] = identity.token_for(anonymous)  # type: ignore[arg-type]
+    client.cookies["recommender_visitor"] = identity.cookie_for(anonymous)  # type: ignore[arg-type]
     assert key_of(client.post("/sign-in/", {"code": "grace"})) not in (None, anonymous)
     assert Visitor.objects.get(key=anonymous).user_key == ada
 

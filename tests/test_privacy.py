@@ -105,7 +105,7 @@ def test_switched_off_profile_empties_the_history_until_it_is_switched_on() -> N
         from django.test import RequestFactory
 
         request = RequestFactory().get("/")
-        request.COOKIES = {"recommender_consent": "granted", "recommender_visitor": identity.token_for(key)}
+        request.COOKIES = {"recommender_consent": "granted", "recommender_visitor": identity.cookie_for(key)}
         return len(identity.shopper_of(request).history())
 
     assert history() == 1

@@ -19,7 +19,7 @@ from django.utils import translation
 from django.views.decorators.cache import cache_page
 
 from recommender import capture, pipeline, serving
-from recommender.identity import token_for
+from recommender.identity import cookie_for
 from recommender.models import Impression, Item, Visitor
 from recommender.templatetags.recommender import TITLES, item_link, money
 from recommender.types import Entry, Live, Ranking, Rung, Slot
@@ -287,7 +287,7 @@ class TestCost:
     ) -> None:
         visitor = Visitor.objects.create()
         request: Any = request_of()
-        request.COOKIES["recommender_visitor"] = token_for(visitor.key)
+        request.COOKIES["recommender_visitor"] = cookie_for(visitor.key)
         serving.reload()
         with django_assert_max_num_queries(4):
             html = drawn(

@@ -102,7 +102,7 @@ def test_click_that_is_loaded_again_has_the_same_id_for_the_same_visitor_only() 
 
     def click(key: uuid.UUID) -> str:
         request: Any = RequestFactory().get(path)
-        request.COOKIES |= {"recommender_consent": "granted", "recommender_visitor": identity.token_for(key)}
+        request.COOKIES |= {"recommender_consent": "granted", "recommender_visitor": identity.cookie_for(key)}
         request.resolver_match = resolve("/item/22423/")
         source = tracking.page_source(request, HttpResponse())
         assert source is not None
@@ -377,7 +377,7 @@ class Browser:
     @property
     def key(self) -> uuid.UUID | None:
         cookie = self.client.cookies.get("recommender_visitor")
-        return identity.visitor_key_from(cookie.value) if cookie else None
+        return identity.visitor_key_from_cookie(cookie.value) if cookie else None
 
 
 @pytest.fixture
