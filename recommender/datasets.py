@@ -18,7 +18,7 @@ from scipy import sparse
 
 from recommender.cleaning import CLOCK_SKEW_SECONDS, MAX_VIEWS_PER_DAY, CleaningReport, Recorded, clean
 from recommender.models import Event, Impression, Item, Judgement, Visitor
-from recommender.state import EVENT_WEIGHTS
+from recommender.state import EVENT_WEIGHTS, existing_since, first_events
 from recommender.types import (
     EVENT_CODES,
     OUTCOME_SECONDS,
@@ -290,8 +290,11 @@ def read_dataset(*, as_of: float | None = None) -> Dataset:
     then = None if as_of is None else dt.datetime.fromtimestamp(as_of, dt.UTC)
     now, items, people = timezone.now().timestamp(), read_items(until=then), read_people()
     titles, brands = read_names(items)
+    recorded = _recorded(items, _events(then, then), people)
+    by_people = recorded.take(~recorded.is_bot).interactions
+    items = existing_since(items, first_events(by_people, n_items=len(items)))
     return Dataset(
-        items, titles, _recorded(items, _events(then, then), people), now if as_of is None else as_of,
+        items, titles, recorded, now if as_of is None else as_of,
         read_judgements(items, until=then), read_impressions(items, people=people, until=then), brands,
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,13 +31,15 @@ class State:
     """The shop's behaviour before `at`, one row per item of an `ItemTable`.
 
     counts (n_items, 4) float32: weighted events of the last 1, 7, 30 days and ever; popularity (n_items, 4) float32:
-    log of each count against its mean over the catalogue; last_event_at (n_items,) float64, -inf for never.
+    log of each count against its mean over the catalogue; last_event_at (n_items,) float64, -inf for never;
+    first_event_at (n_items,) float64, inf for never.
     """
 
     at: float
     counts: FloatArray
     popularity: FloatArray
     last_event_at: TimeArray
+    first_event_at: TimeArray
     basket: Neighbours
     visitor: Neighbours
     regression: Neighbours
@@ -45,15 +47,23 @@ class State:
 
     @classmethod
     def from_columns(
-        cls, *, at: float, counts: FloatArray, last_event_at: TimeArray, **neighbours: Neighbours
+        cls,
+        *,
+        at: float,
+        counts: FloatArray,
+        last_event_at: TimeArray,
+        first_event_at: TimeArray | None = None,
+        **neighbours: Neighbours,
     ) -> State:
-        """Build from stored columns; NaN in `last_event_at` reads as never, neighbours that are not given as none."""
+        """Build from stored columns; NaN in a time reads as never, what is not given as never or none."""
         counts = np.ascontiguousarray(counts, np.float32).reshape(-1, 4)
         mean = counts.mean(axis=0) if len(counts) else np.zeros(4, np.float32)
         popularity = np.log1p(counts) - np.log1p(mean)
         last = np.where(np.isnan(last_event_at), -np.inf, last_event_at)
+        first = np.full(len(counts), np.inf) if first_event_at is None else first_event_at
+        first = np.where(np.isnan(first), np.inf, first)
         alike = {name: neighbours.get(name) or Neighbours.none(len(counts)) for name in NEIGHBOURS}
-        return cls(at, counts, popularity.astype(np.float32), last, **alike)
+        return cls(at, counts, popularity.astype(np.float32), last, first, **alike)
 
 
 def build_state(interactions: Interactions, items: ItemTable, *, at: float) -> State:
@@ -72,11 +82,31 @@ def build_state(interactions: Interactions, items: ItemTable, *, at: float) -> S
         at=at,
         counts=np.stack(counts, axis=1),
         last_event_at=last,
+        first_event_at=first_events(interactions, n_items=len(items), until=at),
         basket=neighbours(basket, item, weight, n_items=len(items)),
         visitor=neighbours(visitor, item, weight, n_items=len(items)),
         regression=regression_neighbours(visitor, item, weight, n_items=len(items)),
         sequel=sequel_neighbours(visitor, basket, item, time, n_items=len(items)),
     )
+
+
+def first_events(interactions: Interactions, *, n_items: int, until: float = np.inf) -> TimeArray:
+    """Return (n_items,) float64: the time of the first event of each item before `until`, inf for none."""
+    first = np.full(n_items, np.inf)
+    is_of_item = (interactions.item >= 0) & (interactions.time < until)
+    np.minimum.at(first, interactions.item[is_of_item], interactions.time[is_of_item])
+    return first
+
+
+def existing_since(items: ItemTable, first_event_at: TimeArray) -> ItemTable:
+    """Return the items with `first_seen` no later than their first event.
+
+    A date of import, or the first sync of a shop that has sold for years, says nothing of when an item was there:
+    what was sold before existed before. The same object where nothing changes.
+    """
+    if not (first_event_at < items.first_seen).any():
+        return items
+    return replace(items, first_seen=np.minimum(items.first_seen, first_event_at))
 
 
 def _count(item: IntArray, weight: FloatArray, n_items: int) -> FloatArray:

@@ -15,7 +15,8 @@ from recommender.types import ItemTable
 
 CHUNK_SIZE = 500
 FIELDS = (
-    "n_1", "n_7", "n_30", "n_total", "last_event_at", "computed_at", *(f"{kind}_neighbours" for kind in NEIGHBOURS),
+    "n_1", "n_7", "n_30", "n_total", "last_event_at", "first_event_at", "computed_at",
+    *(f"{kind}_neighbours" for kind in NEIGHBOURS),
 )  # fmt: skip
 
 
@@ -47,17 +48,21 @@ def write_statistics(items: ItemTable, state: State) -> int:
 
 def _statistics(key: int, row: int, items: ItemTable, state: State, computed_at: dt.datetime) -> ItemStatistics:
     n_1, n_7, n_30, n_total = (float(count) for count in state.counts[row])
-    last = state.last_event_at[row]
     return ItemStatistics(
         item_id=key,
         n_1=n_1,
         n_7=n_7,
         n_30=n_30,
         n_total=n_total,
-        last_event_at=dt.datetime.fromtimestamp(last, dt.UTC) if np.isfinite(last) else None,
+        last_event_at=_moment(state.last_event_at[row]),
+        first_event_at=_moment(state.first_event_at[row]),
         computed_at=computed_at,
         **{f"{kind}_neighbours": _named(getattr(state, kind), row, items) for kind in NEIGHBOURS},
     )
+
+
+def _moment(seconds: float) -> dt.datetime | None:
+    return dt.datetime.fromtimestamp(float(seconds), dt.UTC) if np.isfinite(seconds) else None
 
 
 def _named(neighbours: Neighbours, row: int, items: ItemTable) -> list[tuple[str, float]]:

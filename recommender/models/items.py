@@ -66,6 +66,7 @@ class ItemStatistics(models.Model):
     n_30 = models.FloatField(_("last 30 days"), default=0)
     n_total = models.FloatField(_("ever"), default=0)
     last_event_at = models.DateTimeField(_("last event"), null=True, blank=True)
+    first_event_at = models.DateTimeField(_("first event"), null=True, blank=True)
     basket_neighbours = models.JSONField(default=list, blank=True)
     visitor_neighbours = models.JSONField(default=list, blank=True)
     regression_neighbours = models.JSONField(default=list, blank=True)

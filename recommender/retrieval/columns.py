@@ -49,6 +49,7 @@ def longer_state(state: State, n: int) -> State:
         at=state.at,
         counts=longer(state.counts, n, 0),
         last_event_at=longer(state.last_event_at, n, -np.inf),
+        first_event_at=longer(state.first_event_at, n, np.inf),
         **{kind: extended(getattr(state, kind)) for kind in NEIGHBOURS},
     )
 

@@ -61,6 +61,7 @@ class StatisticsRecord(NamedTuple):
     n_30: float
     n_total: float
     last_event_at: dt.datetime | None
+    first_event_at: dt.datetime | None
     basket_neighbours: list[tuple[str, float]]
     visitor_neighbours: list[tuple[str, float]]
     regression_neighbours: list[tuple[str, float]]

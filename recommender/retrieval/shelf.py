@@ -23,7 +23,7 @@ from recommender.retrieval.profiles import profile_of
 from recommender.retrieval.records import ItemRecord, StatisticsRecord, VectorRecord
 from recommender.retrieval.terms import Usage
 from recommender.retrieval.wording import WordTable
-from recommender.state import NEIGHBOURS, State
+from recommender.state import NEIGHBOURS, State, existing_since
 from recommender.types import (
     FloatArray,
     IntArray,
@@ -238,9 +238,10 @@ def _with_items(shelf: Shelf, found: Sequence[ItemRecord]) -> Shelf:
     available = longer(shelf.available, n, False)
     available[rows] = [record.is_available for record in found]
     lexical, wording = _worded(shelf, items, titles, rows)
+    state = longer_state(shelf.state, n)
     return replace(
         shelf,
-        items=items,
+        items=existing_since(items, state.first_event_at),
         index=index,
         titles=titles,
         brands=put(shelf.brands, rows, [record.brand for record in found], n),
@@ -253,7 +254,7 @@ def _with_items(shelf: Shelf, found: Sequence[ItemRecord]) -> Shelf:
         lexical=lexical,
         wording=wording,
         vectors=None if shelf.vectors is None else longer(shelf.vectors, n, 0),
-        state=longer_state(shelf.state, n),
+        state=state,
         stamps=stamps,
     )
 
@@ -325,16 +326,23 @@ def _with_statistics(shelf: Shelf, found: Sequence[StatisticsRecord]) -> Shelf:
         return shelf
     rows = [row for row, _ in known]
     stamps, counts, last = shelf.stamps.copy(), shelf.state.counts.copy(), shelf.state.last_event_at.copy()
+    first = shelf.state.first_event_at.copy()
     stamps[rows, 2] = [record.computed_at.timestamp() for _, record in known]
     counts[rows] = [(record.n_1, record.n_7, record.n_30, record.n_total) for _, record in known]
-    last[rows] = [-np.inf if record.last_event_at is None else record.last_event_at.timestamp() for _, record in known]
+    last[rows] = [_seconds(record.last_event_at, -np.inf) for _, record in known]
+    first[rows] = [_seconds(record.first_event_at, np.inf) for _, record in known]
     state = State.from_columns(
         at=float(np.nanmax(stamps[:, 2])),
         counts=counts,
         last_event_at=last,
+        first_event_at=first,
         **{kind: _neighbours(shelf, known, kind) for kind in NEIGHBOURS},
     )
-    return replace(shelf, state=state, stamps=stamps)
+    return replace(shelf, items=existing_since(shelf.items, first), state=state, stamps=stamps)
+
+
+def _seconds(moment: dt.datetime | None, never: float) -> float:
+    return never if moment is None else moment.timestamp()
 
 
 def _neighbours(shelf: Shelf, known: Sequence[tuple[int, StatisticsRecord]], kind: str) -> Neighbours:
