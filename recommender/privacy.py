@@ -26,6 +26,7 @@ VISITOR_FIELDS = (
     "key", "user_key", "has_consented", "is_profiled", "is_bot", "device", "first_seen_at", "last_seen_at",
     "segment",
 )  # fmt: skip
+SEGMENT_FIELDS = ("segment__own_name", "segment__name", "segment__number")
 
 
 def visitors_of(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> QuerySet[Visitor]:
@@ -42,21 +43,22 @@ def visitors_of(*, visitor_key: uuid.UUID | None = None, user_key: str | None = 
 def export(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> dict[str, Any]:
     """Everything stored on a person, as plain values. Three queries."""
     visitors = visitors_of(visitor_key=visitor_key, user_key=user_key)
-    known = [_told(row) for row in visitors.values("pk", "segment__own_name", "segment__name", *VISITOR_FIELDS)]
-    keys = [visitor.pop("pk") for visitor in known]
+    rows = [_with_segment_named(row) for row in visitors.values("pk", *SEGMENT_FIELDS, *VISITOR_FIELDS)]
+    keys = [visitor.pop("pk") for visitor in rows]
     events = Event.objects.filter(visitor__in=keys).order_by("occurred_at")
     shown = Impression.objects.filter(visitor__in=keys).order_by("occurred_at")
     return {
-        "visitors": known,
+        "visitors": rows,
         "events": list(events.values(*EVENT_FIELDS)),
         "impressions": list(shown.values(*IMPRESSION_FIELDS)),
     }
 
 
-def _told(visitor: dict[str, Any]) -> dict[str, Any]:
-    """Tell the segment by its name."""
-    own_name, name = visitor.pop("segment__own_name"), visitor.pop("segment__name")
-    return {**visitor, "segment": own_name or name}
+def _with_segment_named(visitor: dict[str, Any]) -> dict[str, Any]:
+    """The columns of a visitor, with the name of the segment in place of its key; None outside every segment."""
+    own_name, name, number = (visitor.pop(column) for column in SEGMENT_FIELDS)
+    fallback = None if number is None else f"segment {number}"
+    return {**visitor, "segment": own_name or name or fallback}
 
 
 def erase(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> dict[str, int]:

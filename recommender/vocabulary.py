@@ -44,7 +44,7 @@ class Vocabulary:
         Spärck Jones 1972, "A statistical interpretation of term specificity": log(N / n).
         """
         count = self.counts[term]
-        if count < min(FEWEST_TITLES, self.n_titles):
+        if count < max(min(FEWEST_TITLES, self.n_titles), 1):  # a catalogue without titles knows no term
             return 0.0
         return log((1 + self.n_titles) / max(count, RAREST_SHARE * self.n_titles)) * (1.5 if " " in term else 1.0)
 

@@ -260,3 +260,7 @@ def test_any_history_can_be_described(events: list[PastEvent]) -> None:
     assert said.n_events == len(events)
     assert sum(interest.share for interest in said.words) <= 1 + 1e-6
     json.dumps(said.as_dict())
+
+
+def test_vocabulary_of_no_titles_knows_no_term() -> None:
+    assert vocabulary_of(()).weight("tea") == 0

@@ -238,6 +238,7 @@ class ChoicesSerializer(serializers.Serializer[Any]):
 
 
 class StoredVisitorSerializer(serializers.ModelSerializer[Visitor]):
+    segment = serializers.CharField(allow_null=True, help_text="Name of the group of visitors, or null.")
     first_seen_at = UtcDateTimeField()
     last_seen_at = UtcDateTimeField()
 
