@@ -22,7 +22,7 @@ from django.core.management.color import no_style
 from django.db import connection, models, transaction
 from django.utils import timezone
 
-from tests import environment
+from tests import environment, shops
 
 ROOT = Path(__file__).resolve().parent.parent
 collect_ignore = ["oscar_shop"]  # its tests run under settings of their own: see test_oscar.py
@@ -93,6 +93,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert built.returncode == 0, built.stderr
     (wheel,) = folder.glob("shopreco-*.whl")
     return wheel
+
+
+@pytest.fixture(scope="session")
+def wheel_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of a fresh virtual environment in which `recommender` is what is shipped."""
+    return shops.install_wheel(wheel, tmp_path_factory.mktemp("venv"))
 
 
 @pytest.fixture

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import sysconfig
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-SHOP = ROOT / "tests" / "foreign_shop"
+from tests import shops
+
+SHOP = shops.TESTS / "foreign_shop"
 MOST_LINES = 20
 
-
-def drive(*command: str, python: str = sys.executable, root: Path | None = ROOT, **environment: str) -> Any:
-    """Run a command of the shop; nothing of this project's settings reaches it."""
-    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
-    paths = {"PYTHONPATH": str(root)} if root else {}
-    return subprocess.run(
-        [python, *command], cwd=SHOP, env=kept | paths | environment, capture_output=True, text=True, check=False
-    )
+drive = partial(shops.drive, SHOP)
 
 
 def checked(*command: str, **options: Any) -> str:
-    done = drive(*command, **options)
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
-    output: str = done.stdout + done.stderr
-    return output
+    return shops.succeed(drive(*command, **options))
 
 
 def test_glue_is_at_most_twenty_lines() -> None:
@@ -86,26 +74,11 @@ def test_shop_works_before_our_tables_are_there(tmp_path: Path) -> None:
     assert "python manage.py migrate recommender" in examined.stdout
 
 
-@pytest.fixture(scope="module")
-def wheel_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh virtual environment with the wheel; everything else it sees where this one has it."""
-    home = tmp_path_factory.mktemp("venv")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
-    python = home / "bin" / "python"
-    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run(install, check=True, capture_output=True)
-    found = subprocess.run(
-        [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True
-    )
-    Path(found.stdout.strip(), "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return python
-
-
 def test_wheel_in_a_fresh_environment_serves_the_foreign_shop(wheel_python: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"python": str(wheel_python), "root": None, "KIOSK_VAR": str(tmp_path)}
+    options: dict[str, Any] = {"python": wheel_python, "root": None, "KIOSK_VAR": str(tmp_path)}
     where = Path(checked("-c", "import recommender; print(recommender.__file__)", **options).strip())
     assert wheel_python.parent.parent in where.parents
-    assert ROOT not in where.parents
+    assert shops.ROOT not in where.parents
     output = checked("-m", "pytest", "-c", "pytest.ini", ".", **options)
     assert "passed" in output
     assert "skipped" not in output

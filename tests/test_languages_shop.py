@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import shops
 
 
 def test_shop_with_translated_texts_gets_everything(tmp_path: Path) -> None:
-    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-c", "pytest.ini", "."],
-        cwd=ROOT / "tests" / "languages_shop",
-        env=kept | {"PYTHONPATH": str(ROOT), "LANGUAGES_VAR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
-    assert "passed" in done.stdout
-    assert "skipped" not in done.stdout
+    shop = shops.TESTS / "languages_shop"
+    output = shops.succeed(shops.drive(shop, "-m", "pytest", "-c", "pytest.ini", ".", LANGUAGES_VAR=str(tmp_path)))
+    assert "passed" in output
+    assert "skipped" not in output

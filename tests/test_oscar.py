@@ -7,9 +7,7 @@ import os
 import re
 import subprocess
 import sys
-import sysconfig
 import time
-import venv
 from pathlib import Path
 
 import pytest
@@ -24,22 +22,6 @@ pytestmark = [
 TEXT = PAGE.read_text()
 TUTORIAL = needed(TEXT)
 MAX_LINES = 7
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python of a fresh environment with the built wheel; other packages are found in this one, the sources are not."""
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    assert_success(subprocess.run(build, capture_output=True, text=True, check=False))
-    venv.create(folder / "venv", symlinks=True)
-    python = folder / "venv" / "bin" / "python"
-    (wheel,) = folder.glob("shopreco-*.whl")
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)]
-    assert_success(subprocess.run(pip, capture_output=True, text=True, check=False))
-    (site,) = folder.glob("venv/lib/python*/site-packages")
-    (site / "others.pth").write_text(sysconfig.get_path("purelib"))  # a line in a .pth reads no .pth of that folder
-    return python
 
 
 def assert_success(done: subprocess.CompletedProcess[str]) -> str:
@@ -71,29 +53,29 @@ def test_shops_own_tests_pass(tmp_path: Path) -> None:
     print(output[-600:])  # noqa: T201  the figures of the session of 200 steps; pytest -s shows them
 
 
-def test_wheel_hides_the_sources(installed: Path, tmp_path: Path) -> None:
-    told = assert_success(run(installed, "-c", "import recommender; print(recommender.__file__)", folder=tmp_path))
-    assert Path(told.strip()).is_relative_to(installed.parent.parent)
-    assert run(installed, "-c", "import shopreco", folder=tmp_path).returncode == 1
+def test_wheel_hides_the_sources(wheel_python: Path, tmp_path: Path) -> None:
+    told = assert_success(run(wheel_python, "-c", "import recommender; print(recommender.__file__)", folder=tmp_path))
+    assert Path(told.strip()).is_relative_to(wheel_python.parent.parent)
+    assert run(wheel_python, "-c", "import shopreco", folder=tmp_path).returncode == 1
 
 
-def test_page_leads_a_fresh_shop_from_the_wheel_to_an_order(installed: Path, tmp_path: Path) -> None:
+def test_page_leads_a_fresh_shop_from_the_wheel_to_an_order(wheel_python: Path, tmp_path: Path) -> None:
     """One test, because Oscar's tables take a minute: stock and an order of the past, the page, then walks."""
     shop = open_shop(tmp_path / "shop", "")
-    manage(installed, shop, "migrate")
-    drive(installed, shop, "from myshop.stock import fill; fill(); past_order()")
+    manage(wheel_python, shop, "migrate")
+    drive(wheel_python, shop, "from myshop.stock import fill; fill(); past_order()")
     apply(TUTORIAL, shop)
     started = time.monotonic()
-    printed = {name: manage(installed, shop, name) for name in commands(TUTORIAL)}
+    printed = {name: manage(wheel_python, shop, name) for name in commands(TUTORIAL)}
     print(f"from migrate to the first list: {time.monotonic() - started:.0f} s")  # noqa: T201  pytest -s shows it
     assert list(printed) == ["migrate", "check", "recommender_sync", "recommender_reconcile"]
     assert "no issues" in printed["check"]
     assert "12 created" in printed["recommender_sync"]
     assert "1 rows read: 1 recorded" in printed["recommender_reconcile"]
-    manage(installed, shop, "makemigrations recommender --check --dry-run")
-    drive(installed, shop, "walk()")
+    manage(wheel_python, shop, "makemigrations recommender --check --dry-run")
+    drive(wheel_python, shop, "walk()")
     apply(TEXT.removeprefix(TUTORIAL), shop)
-    drive(installed, shop, 'assert "Coffee pot" in titles_of(Shopper().search("coffe pot"), "search")')
+    drive(wheel_python, shop, 'assert "Coffee pot" in titles_of(Shopper().search("coffe pot"), "search")')
 
 
 def manage(python: Path, shop: Path, command: str) -> str:
