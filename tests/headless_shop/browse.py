@@ -1,0 +1,145 @@
+"""Two mobile apps of the depot and their users: prints as JSON what each of them did, and what was shown to them."""
+
+import argparse
+import json
+import os
+import random
+import sys
+import uuid
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "depot.settings")
+django.setup()
+
+from catalogue.models import GiftCard, Product  # noqa: E402
+from django.test import Client  # noqa: E402
+from rest_framework.authtoken.models import Token  # noqa: E402
+
+AGENTS = ("DepotApp/4.2 (iPhone; iOS 18.1)", "DepotApp/4.0 (Linux; Android 15; Pixel 8 Mobile)")
+ADDON = "/recommender/api/v1/"
+
+
+class App:
+    """One installation of an app: `consent` is what its user said, None where nobody asked."""
+
+    def __init__(self, username, *, consent, agent=AGENTS[0]):
+        self.username, self.consent = username, consent
+        self.client = Client(headers={"user-agent": agent})
+        self.shop_key = f"Token {Token.objects.get(user__username=username).key}"
+        self.deeds, self.homes, self.visitor = [], [], None
+        if consent is not None:
+            self.visitor = self.addon("visitors", body={"consent": consent}, status=201)
+
+    def shop(self, path, *, body=None, method="", status=200):
+        """A call of the shop's own API, as its user."""
+        return self.call(f"/api/{path}", self.shop_key, body=body, method=method, status=status)
+
+    def addon(self, path, *, body=None, query=None, status=200):
+        """A call of the recommender's API, as the visitor."""
+        key = f"Visitor {self.visitor['token']}" if self.visitor else ""
+        return self.call(ADDON + path, key, body=body, query=query, status=status)
+
+    def call(self, path, key, *, body=None, query=None, method="", status=200):
+        headers = {"authorization": key} if key else {}
+        method = method or ("post" if body is not None else "get")
+        sent = {"data": body or {}, "content_type": "application/json"} if method != "get" else {"data": query or {}}
+        answer = getattr(self.client, method)(path, headers=headers, **sent)
+        assert answer.status_code == status, (method, path, answer.status_code, answer.content[:500])
+        return answer.json() if answer.content else None
+
+    def tell(self, kind, **event):
+        """Send one event, twice as an app does whose first answer was lost."""
+        if not self.visitor:
+            return
+        event = {"message_id": str(uuid.uuid4()), "type": kind, **event}
+        for _ in range(2):
+            receipt = self.addon("events", body=[event], status=202)
+            assert not receipt["rejected"], receipt
+        self.deeds.append([kind, event.get("item_id") or event["query"]])
+
+    def home(self):
+        shown = self.addon("recommendations/home", query={"limit": 8})
+        self.homes.append([item["item_id"] for item in shown["items"]])
+        return shown
+
+    def search(self, words):
+        self.tell("search", query=words)
+        return self.addon("search", query={"q": words})
+
+    def look_at(self, product):
+        self.shop(f"products/{product.pk}/")
+        self.tell("view_item", item_id=f"product:{product.pk}")
+
+    def put(self, product, quantity=1):
+        variant = product.variants.first()
+        self.shop("cart/", body={"sku": variant.sku, "quantity": quantity}, status=201)
+        self.tell("add_to_cart", item_id=f"product:{product.pk}", quantity=quantity)
+
+    def put_card(self, card):
+        self.shop("cart/", body={"gift_card": str(card.pk)}, status=201)
+        self.tell("add_to_cart", item_id=f"giftcard:{card.pk}")
+
+    def take_out(self, product):
+        self.shop("cart/", body={"sku": product.variants.first().sku}, method="delete", status=204)
+        self.tell("remove_from_cart", item_id=f"product:{product.pk}")
+
+    def order(self, *items, is_paid=True):
+        """Order what is in the cart; the purchase itself is the shop's own row."""
+        order = self.shop("orders/", body={}, status=201)
+        if is_paid:
+            self.shop(f"orders/{order['id']}/pay/", body={})
+            self.deeds += [["purchase", item] for item in items]
+
+    def story(self):
+        return {
+            "username": self.username,
+            "consent": self.consent,
+            "visitor": self.visitor["visitor_id"] if self.visitor else None,
+            "deeds": self.deeds,
+            "homes": self.homes,
+        }
+
+
+def visit(app, department, chance, *, is_plain):
+    """An ordinary visit: home, a search, three products, a cart with a change of mind, a gift card, an order."""
+    goods = list(Product.objects.filter(department__name=department).order_by("label"))
+    first, second, third = chance.sample(goods, 3)
+    app.shop("products/?page=2")
+    if not is_plain:
+        app.home()
+        app.search(first.label.lower())
+    for product in (first, second, third):
+        app.look_at(product)
+    app.put(first, quantity=chance.randint(1, 2))
+    app.put(second)
+    app.take_out(second)
+    bought = [f"product:{first.pk}"]
+    if chance.random() < 0.3:
+        card = chance.choice(list(GiftCard.objects.order_by("price")))
+        app.put_card(card)
+        bought.append(f"giftcard:{card.pk}")
+    app.order(*bought, is_paid=chance.random() < 0.85)
+    if not is_plain:
+        app.home()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--apps", type=int, default=9)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--plain", action="store_true", help="without the recommender")
+    options = parser.parse_args()
+    chance = random.Random(options.seed)
+    departments = ["Climbing", "Shoes", "Sleeping", "Cooking", "Packs"]
+    stories = []
+    for number in range(options.apps):
+        consent = None if options.plain or number % 4 == 3 else number % 4 != 2
+        app = App(f"customer{number:03}", consent=consent, agent=AGENTS[number % 2])
+        visit(app, departments[number % len(departments)], chance, is_plain=options.plain)
+        stories.append(app.story())
+    json.dump(stories, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
