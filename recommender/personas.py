@@ -16,6 +16,7 @@ from recommender.axes import HALF_LIFE_DAYS, LOOK_WEIGHTS, SEARCH_WEIGHT
 from recommender.state import DAY_SECONDS
 from recommender.types import EVENT_CODES, EventType, ItemTable, PastEvent
 from recommender.vocabulary import Vocabulary, terms, vocabulary_of
+from recommender.words import folded
 
 N_INTERESTS = 6
 N_EXAMPLES = 3
@@ -200,7 +201,7 @@ def _traces(past: Sequence[PastEvent], catalogue: Catalogue, now: dt.datetime) -
     groups: dict[tuple[str, str], list[PastEvent]] = defaultdict(list)
     for event in past:
         if event.item_id or event.query:
-            groups[event.item_id, "" if event.item_id else event.query.casefold()].append(event)
+            groups[event.item_id, "" if event.item_id else folded(event.query)].append(event)
     traces = [_trace(group, catalogue, now) for group in groups.values()]
     return sorted((trace for trace in traces if trace.mass > 0), key=lambda trace: -trace.mass)
 

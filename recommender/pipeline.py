@@ -35,6 +35,7 @@ from recommender.types import (
     Rung,
     Slot,
 )  # fmt: skip
+from recommender.words import fold
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ def suggest(prefix: str, *, limit: int = 8) -> list[Suggestion]:
     categories = [
         Suggestion(name, "category")
         for name in shelf.items.category_names
-        if any(word.startswith(prefix.lower()) for word in name.lower().split())
+        if any(word.startswith(fold(prefix)) for word in fold(name).split())
     ][:2]
     hits = shelf.lexical.search(prefix, 10).rows
     items = [

@@ -9,7 +9,7 @@ from itertools import combinations
 from math import log
 
 from recommender.types import EVENT_CODES, EventType, Interactions
-from recommender.words import LINKING_WORDS, stem, words
+from recommender.words import LINKING_WORDS, fold, folded, stem, words
 
 SEARCH_WINDOW_SECONDS = 1_800.0
 """What a visitor takes up within half an hour of a search, and before the next one, the search led to."""
@@ -119,7 +119,7 @@ def learned_synonyms(
 def _searches(interactions: Interactions) -> Iterable[tuple[str, int, float, list[int]]]:
     """Give each search of a known visitor as (query, visitor, time, rows taken up), ended by the next or by time."""
     search = EVENT_CODES[EventType.SEARCH]
-    names = [normalised(query) for query in interactions.queries]
+    names = _spellings(interactions)
     open_searches: dict[int, tuple[str, float, list[int]]] = {}
     columns = (interactions.visitor, interactions.type, interactions.time, interactions.item, interactions.query)
     for visitor, kind, time, item, query in zip(*(column.tolist() for column in columns), strict=True):
@@ -136,6 +136,18 @@ def _searches(interactions: Interactions) -> Iterable[tuple[str, int, float, lis
                 taken.append(item)
     for visitor, (text, started, taken) in open_searches.items():
         yield text, visitor, started, taken
+
+
+def _spellings(interactions: Interactions) -> list[str]:
+    """Return each query as most write it, of those that differ in accents, letters of a keyboard or hyphens alone."""
+    shown = [normalised(query) for query in interactions.queries]
+    keys = [folded(query) for query in interactions.queries]
+    n_written: dict[str, Counter[str]] = defaultdict(Counter)
+    for place in interactions.query.tolist():
+        if place >= 0:
+            n_written[keys[place]][shown[place]] += 1
+    commonest = {key: min(forms, key=lambda form: (-forms[form], form)) for key, forms in n_written.items()}
+    return [commonest.get(key, form) for key, form in zip(keys, shown, strict=True)]
 
 
 def _counted(led: Mapping[int, set[int]]) -> tuple[tuple[int, int], ...]:
@@ -168,7 +180,7 @@ def _difference(one: str, other: str) -> tuple[str, str] | None:
         n_after += 1
     left = first[n_before : len(first) - n_after]
     right = second[n_before : len(second) - n_after]
-    stems = [{stem(word) for word in part} - LINKING_WORDS for part in (left, right)]
+    stems = [{stem(fold(word)) for word in part} - LINKING_WORDS for part in (left, right)]
     if not all(stems) or stems[0] & stems[1] or max(len(left), len(right)) > 3:
         return None
     if any(letter.isdigit() for letter in (*"".join(left), *"".join(right))):

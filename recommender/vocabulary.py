@@ -10,6 +10,8 @@ from functools import lru_cache
 from itertools import pairwise
 from math import log
 
+from recommender.words import as_shown, fold
+
 MAX_TITLES = 20_000
 """Titles that are counted; a larger catalogue is sampled evenly, which moves an idf by less than 0.1."""
 
@@ -57,19 +59,19 @@ def vocabulary_of(titles: tuple[str, ...]) -> Vocabulary:
 
 
 def terms(text: str) -> dict[str, str]:
-    """Return the terms of a text, stems of one word or of two in a row, each with the words as they were written."""
-    words = _words(text)
-    found = {stem: word for word in words if (stem := _stem(word)) not in _LINKING_WORDS}
-    for first, second in pairwise(words):
-        if first not in _LINKING_WORDS and second not in _LINKING_WORDS:
-            found[f"{_stem(first)} {_stem(second)}"] = f"{first} {second}"
+    """Return the terms of a text, folded stems of one word or of two in a row, with the words as they were written."""
+    words = [(word, fold(word)) for word in _words(text)]
+    found = {stem: word for word, folded in words if (stem := _stem(folded)) not in _LINKING_WORDS}
+    for (first, one), (second, other) in pairwise(words):
+        if one not in _LINKING_WORDS and other not in _LINKING_WORDS:
+            found[f"{_stem(one)} {_stem(other)}"] = f"{first} {second}"
     return found
 
 
 def _words(text: str) -> list[str]:
     """Return words in lower case; text without spaces (Chinese, Japanese) as pairs of characters."""
     words: list[str] = []
-    for word in _WORDS.findall(text.casefold()):
+    for word in _WORDS.findall(as_shown(text)):
         words += _pairs(word) if _CJK.match(word) else [word]
     return words
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recommender import pipeline, serving, sync
+from recommender.models import Synonym
 from recommender.types import Relaxation
 from shopreco.shop.models import Department, Product
 
@@ -95,3 +96,112 @@ def test_suggestions_complete_in_the_script_of_the_title(prefix, text):
 
 def test_category_in_japanese_is_suggested():
     assert ("食器", "category") in [(one.text, one.kind) for one in pipeline.suggest("食")]
+
+
+UNSPACED = {
+    "Z1": "红色陶瓷马克杯", "Z2": "蓝色陶瓷马克杯", "Z3": "双色杯垫", "Z4": "苹果iPhone手机保护壳", "Z5": "手工咖啡机",
+    "Z6": "橙色冰箱贴", "J1": "赤いマグカップ", "J2": "猫柄マグカップ", "J3": "ランニングプレート",
+    "J4": "木製テーブルランプ",
+    "K1": "빨간 머그컵", "K2": "파란 유리컵", "T1": "แก้วกาแฟสีแดง", "T2": "แก้วกาแฟสีเขียว", "T3": "หมอนผ้าฝ้ายสีแดง",
+}  # fmt: skip
+
+
+@pytest.fixture
+def unspaced_shop(shop):
+    Product.objects.all().delete()
+    department = Department.objects.first()
+    for code, title in UNSPACED.items():
+        Product.objects.create(stock_code=code, title=title, price=5, stock=1, is_visible=True, department=department)
+    sync.sync()
+    serving.reload()
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("红色杯", "Z1"), ("红色的杯", "Z1"), ("蓝色马克杯", "Z2"), ("陶瓷杯红色", "Z1"), ("手机壳", "Z4"),
+        ("iPhone 手机壳", "Z4"), ("iphone手机壳", "Z4"), ("壳", "Z4"), ("红", "Z1"),
+        ("赤いカップ", "J1"), ("赤マグ", "J1"), ("猫のマグカップ", "J2"), ("ランプ", "J4"),
+        ("빨간컵", "K1"), ("머그컵을", "K1"), ("แก้วแดง", "T1"), ("แก้วสีเขียว", "T2"), ("หมอนสีแดง", "T3"),
+    ],
+)  # fmt: skip
+def test_run_is_found_by_its_words_wherever_they_stand_in_the_title(unspaced_shop, query, first):
+    ranking = pipeline.search(query)
+    assert (ranking.relaxed, ranking.entries[0].item_id, ranking.corrected_query) == (Relaxation.NONE, first, "")
+
+
+@pytest.mark.parametrize(
+    ("query", "fewer", "first"),
+    [
+        ("红色冰箱", "冰箱", "Z6"),
+        ("红色电视", "红色", "Z1"),
+        ("蓝色陶瓷电饭煲", "蓝色陶瓷", "Z2"),
+        ("青いマグ", "マグ", "J1"),
+    ],
+)
+def test_word_of_a_run_is_given_up_and_the_rest_kept(unspaced_shop, query, fewer, first):
+    ranking = pipeline.search(query)
+    assert (ranking.relaxed, ranking.relaxed_query, ranking.entries[0].item_id) == (Relaxation.WORDS, fewer, first)
+
+
+def test_reason_names_the_words_of_a_run(unspaced_shop):
+    assert "matches_query" in [reason.code for reason in pipeline.search("红色杯").entries[0].reasons]
+
+
+def test_characters_that_stand_apart_are_no_word(unspaced_shop):
+    assert found("手机") == ["Z4"]
+    assert pipeline.search("圍巾").relaxed == Relaxation.POPULAR
+    assert pipeline.search("手巾").relaxed == Relaxation.POPULAR
+
+
+ARABIC = {
+    "A1": "كُوب قَهْوَة أَحْمَر", "A2": "مكتبة خشبية ١٢٠ سم", "A3": "إبريق شاي زجاجي",
+    "P1": "کتاب‌های کودک ۱۲ جلدی", "P2": "گلدان سفالی یزدی", "P3": "كيف چرمي زنانه",
+}  # fmt: skip
+
+
+@pytest.fixture
+def arabic_shop(shop):
+    Product.objects.all().delete()
+    department = Department.objects.first()
+    for code, title in ARABIC.items():
+        Product.objects.create(stock_code=code, title=title, price=5, stock=1, is_visible=True, department=department)
+    sync.sync()
+    serving.reload()
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("كوب قهوة احمر", "A1"), ("قهوه", "A1"), ("كـــوب", "A1"), ("کوب أحمر", "A1"), ("مكتبه 120", "A2"),
+        ("١٢٠", "A2"), ("۱۲۰ سم", "A2"), ("ابريق", "A3"), ("إبريق شاى", "A3"),
+        ("كتابهای کودک", "P1"), ("کتاب های کودک", "P1"), ("کتاب", "P1"), ("12 جلدی", "P1"), ("۱۲ جلدي", "P1"),
+        ("گلدان یزدي", "P2"), ("کیف چرمی", "P3"),
+    ],
+)  # fmt: skip
+def test_letters_and_digits_of_arabic_and_persian_find_each_other(arabic_shop, query, first):
+    ranking = pipeline.search(query)
+    assert (ranking.relaxed, ranking.entries[0].item_id, ranking.corrected_query) == (Relaxation.NONE, first, "")
+
+
+@pytest.mark.parametrize(("typed", "item_id"), [("كيف چر", "P3"), ("کیف چر", "P3"), ("گلدان يز", "P2"), ("مکتب", "A2")])
+def test_suggestions_know_both_keyboards(arabic_shop, typed, item_id):
+    assert item_id in [suggestion.item_id for suggestion in pipeline.suggest(typed)]
+
+
+def test_misspelt_arabic_word_is_corrected_to_the_letters_of_the_title(arabic_shop):
+    assert pipeline.search("گلدانن سفالي ").corrected_query == "گلدان سفالي"
+
+
+def test_category_is_suggested_whatever_the_keyboard(arabic_shop):
+    department = Department.objects.create(name="كيف چرمی", slug="leather")
+    Product.objects.filter(stock_code="P3").update(department=department)
+    sync.sync()
+    serving.reload()
+    assert ("كيف چرمی", "category") in [(one.text, one.kind) for one in pipeline.suggest("کیف")]
+
+
+def test_synonym_is_known_on_both_keyboards(arabic_shop):
+    Synonym.objects.create(words="ساک", meaning="کیف", kind=Synonym.Kind.TWO_WAY, is_active=True)
+    serving.reload()
+    assert found("ساك")[0] == "P3"

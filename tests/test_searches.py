@@ -58,6 +58,12 @@ def test_items_are_counted_by_visitors_until_the_next_search_or_half_an_hour():
     assert found["lamp"].items == ((4, 3),)
 
 
+def test_spellings_of_two_keyboards_are_one_query_as_most_write_it():
+    written = ["کیف چرمی", "كيف چرمي", "کیف چرمی", "کیف  چَرمی"]
+    rows = [(visitor, EventType.SEARCH, query, float(visitor)) for visitor, query in enumerate(written)]
+    assert [(one.query, one.n_visitors) for one in asked_queries(interactions(*rows))] == [("کیف چرمی", 4)]
+
+
 def asked(query, *items, n=6):
     return AskedQuery(query, n, n, 0.0, tuple((row, n) for row in items))
 

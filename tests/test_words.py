@@ -75,6 +75,35 @@ def test_scripts_with_vowel_signs_stay_whole():
     assert indexed("बच्चों के खिलौने") == ["बच्चों", "के", "खिलौने"]
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("كتابي", "کتابی"), ("أحمد إلى آخر", "احمد الي اخر"), ("قهوة", "قهوه"), ("كـتـاب", "كتاب"), ("كِتَابٌ", "كتاب"),
+        ("مسؤول رئيس", "مسوول رييس"), ("۱۲۳ ٤٥٦ १२ ๑๒ １２", "123 456 12 12 12"), ("שָׁלוֹם", "שלום"), ("\ufefb", "لا"),
+    ],
+)  # fmt: skip
+def test_what_looks_alike_on_two_keyboards_is_folded_to_one(one, other):
+    assert fold(one) == fold(other)
+    assert indexed(one) == indexed(other)
+
+
+def test_numbers_of_every_script_are_numbers():
+    assert indexed("۱۲٫۵ ۱٬۰۰۰ ۱۲cm") == ["12.5", "1000", "12cm"]
+
+
+def test_marks_inside_a_word_do_not_split_it():
+    assert indexed("قَهْوَة") == ["قهوه"]
+    assert indexed("soft\u00adware") == ["software"]
+
+
+def test_persian_half_space_is_a_hyphen():
+    assert indexed("کتاب\u200cها") == [fold("کتابها"), fold("کتاب"), fold("ها")]
+
+
+def test_thai_is_indexed_in_pairs_of_letters_with_their_marks():
+    assert pairs(next(words("แก้ว"))) == ("แก้", "ก้ว")
+
+
 def test_emoji_and_operators_are_no_words():
     assert indexed("😀🎉 * -- ; \"' ~^ \x00 _ __") == []
 
@@ -84,5 +113,5 @@ def test_any_text_splits_into_words_that_split_into_themselves(text):
     for word in words(text):
         assert word.shown
         assert all(part and len(part) <= len(text) * 4 + 64 for part in word.indexed())
-        if word.whole and not word.parts and not word.is_cjk:
+        if word.whole and not word.parts and not word.is_unspaced:
             assert indexed(word.whole)[:1] == [word.whole]

@@ -26,7 +26,7 @@ from recommender.intent.titles import (
 )  # fmt: skip
 from recommender.searches import AskedQuery
 from recommender.types import FloatArray, IntArray, Intent, IntentWord, Role
-from recommender.words import LINKING_WORDS
+from recommender.words import LINKING_WORDS, fold
 
 MAX_TITLES = 20_000
 """Titles that are counted; a larger catalogue is sampled evenly, but every brand and category is known."""
@@ -182,9 +182,9 @@ def pseudo_queries(catalogue: Catalogue, model: IntentModel, *, seed: int = 0) -
 
 
 def known_words(brands: Sequence[str], category_names: Sequence[str], asked: Sequence[AskedQuery]) -> frozenset[str]:
-    """Return words, as typed, that are no spelling mistakes: of brands, of categories, and of queries that led on."""
+    """Return folded words that are no spelling mistakes: of brands, of categories, and of queries that led on."""
     texts = dict.fromkeys((*brands, *category_names, *(one.query for one in asked if one.items)))
-    return frozenset(token.shown for text in texts for token in tokens(text))
+    return frozenset(fold(token.shown) for text in texts for token in tokens(text))
 
 
 @dataclass(slots=True)

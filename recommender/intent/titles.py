@@ -81,7 +81,7 @@ class Names:
             keys = tuple(token.key for token in tokens(name))
             if keys:
                 codes.setdefault(keys, code)
-        runs = {word.shown for name in names for word in words(name) if word.is_cjk}
+        runs = {word.shown for name in names for word in words(name) if word.is_unspaced}
         longest = max(map(len, codes), default=1)
         return cls(codes, longest, tuple(sorted(runs, key=lambda run: (-len(run), run))))
 
@@ -126,7 +126,7 @@ def tokens(text: str, runs: Sequence[str] = ()) -> list[Token]:
     """Split a text; a run of Chinese, Japanese or Korean is cut where one of the names `runs` begins and ends."""
     found: list[Token] = []
     for word in words(text):
-        if word.is_cjk:
+        if word.is_unspaced:
             found += [Token(part, part) for part in _cut(word.shown, runs)]
         else:
             found.append(_token(word.shown, word.whole))

@@ -19,7 +19,7 @@ from recommender.retrieval.lexicon import LAST
 from recommender.retrieval.phrases import Phrases
 from recommender.searches import AskedQuery
 from recommender.types import Intent
-from recommender.words import stem, words
+from recommender.words import folded, stem
 
 Stamp = tuple[tuple[int, dt.datetime | None], ...]
 """How many rows each table has and when the newest changed: equal where nothing did."""
@@ -143,8 +143,3 @@ def suggest(prefix: str, limit: int, past: PastQueries, lexical: LexicalIndex) -
         if key not in found and (text in phrases or lexical.search(f"{text} ", 1).n_whole):
             found[key] = text
     return list(found.values())[:limit]
-
-
-def folded(text: str) -> str:
-    """Return the folded words of a text, by which queries are found."""
-    return " ".join(word.whole or word.shown for word in words(text))

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from recommender.retrieval.base import Candidates, Mask, Wanted
 from recommender.retrieval.lexicon import Lexicon
 from recommender.retrieval.phrases import Phrases
-from recommender.retrieval.terms import Term, Terms, Usage, Variant, parse
+from recommender.retrieval.terms import EXACT, Term, Terms, Usage, Variant, parse, spelled
 from recommender.types import FloatArray, IntArray
-from recommender.words import Word, pairs, stem, words
+from recommender.words import Word, stem, words
 
 K1 = 1.2
 B = 0.4
@@ -181,11 +181,8 @@ class LexicalIndex:
         """Return (n,): which of `rows` (n,) have every word of a text, in the singular or the plural."""
         held, lookup = np.ones(len(rows), bool), self._lookup_among(rows)
         for part in words(word):
-            for spellings in self._spellings(part):
-                has = np.zeros(len(rows), bool)
-                for word_id in spellings:
-                    has[lookup(word_id)[0]] = True
-                held &= has
+            for term in self._required(part):
+                held &= _best_variant(term, len(rows), lookup)[1] > 0
         return held
 
     def relaxed(self, query: str, rows: IntArray) -> str:
@@ -208,7 +205,7 @@ class LexicalIndex:
         worth = held.sum(axis=0) + held.T @ np.array([weight[place] for place in places]) / (1 + sum(weight.values()))
         best = held[:, int(np.argmax(worth))]
         kept = {place for place, is_held in zip(places, best.tolist(), strict=True) if is_held}
-        return _joined(parsed.words, kept, set(places) - kept)
+        return _joined(parsed, kept, set(places) - kept)
 
     def with_usage(self, usage: Usage) -> LexicalIndex:
         """Return the same index with other synonyms and known words."""
@@ -218,12 +215,12 @@ class LexicalIndex:
         """Return the rows (n,) that have a word, ascending."""
         return self.postings.row[self.postings.start[word_id] : self.postings.start[word_id + 1]]
 
-    def _spellings(self, word: Word) -> list[set[int]]:
-        """Return what must all be in an item that has a word: sets of word ids, of each any one."""
-        if word.is_cjk:
-            return [{self.lexicon.ids[pair]} if pair in self.lexicon.ids else set() for pair in pairs(word)]
+    def _required(self, word: Word) -> list[Term]:
+        """Return what must all be in an item that has a word."""
+        if word.is_unspaced:
+            return [term for term in self.parsed(word.shown).terms if not term.is_optional]
         same = {*self.lexicon.stems.get(stem(word.whole), ()), self.lexicon.ids.get(word.whole, -1)} - {-1}
-        return [same]
+        return [Term(tuple(Variant((word_id,), EXACT) for word_id in sorted(same)))]
 
     def _lookup(self, word_id: int) -> tuple[IntArray, FloatArray]:
         span = slice(self.postings.start[word_id], self.postings.start[word_id + 1])
@@ -334,14 +331,14 @@ def _norm(length: FloatArray) -> FloatArray:
     return (TITLE_WEIGHT * K1 * (1 - B + B * length / mean)).astype(np.float32)
 
 
-def _joined(spoken: Sequence[str], kept: set[int], dropped: set[int]) -> str:
+def _joined(parsed: Terms, kept: set[int], dropped: set[int]) -> str:
     """Return the kept words with what links them: no linking word at an end or beside a dropped word."""
     linking = [
         place
-        for place in range(len(spoken))
+        for place in range(len(parsed.words))
         if place not in kept | dropped and place - 1 in kept and any(later > place for later in kept)
     ]
-    return " ".join(spoken[place] for place in sorted({*kept, *linking}))
+    return spelled(parsed.words, parsed.glued, sorted({*kept, *linking}))
 
 
 def _best_variant(term: Term, n: int, lookup: Lookup) -> tuple[FloatArray, FloatArray]:

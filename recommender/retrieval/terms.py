@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
+from recommender.retrieval import runs
 from recommender.retrieval.lexicon import Lexicon
 from recommender.types import IntArray
-from recommender.words import LINKING_WORDS, Word, pairs, stem, words
+from recommender.words import LINKING_WORDS, Word, characters, fold, pairs, stem, words
 
 MAX_QUERY_LENGTH = 400
 MAX_TERMS = 24
@@ -24,6 +25,9 @@ JOINED = 0.85
 
 SYNONYM = 0.8
 """What the shop, or its shoppers, say means the same: behind the word itself, before a guess."""
+
+BROKEN_PAIR = 0.8
+"""Two characters of a run that stand apart in the title, each beside others of the query."""
 
 ONE_ERROR = 0.75
 TWO_ERRORS = 0.6
@@ -43,7 +47,7 @@ class Variant:
 class Term:
     """One word of the query. An optional one adds to the score; without a variant the catalogue does not know it.
 
-    place: which word of `Terms.words` it is of; a run of Chinese has several terms.
+    place: which word of `Terms.words` it is of; -1 for what only tells that two of them stand side by side.
     """
 
     variants: tuple[Variant, ...]
@@ -56,7 +60,7 @@ class Usage:
     """What is known of words beside the texts of the catalogue.
 
     synonyms: stems of a run of words to the runs that count as it; longest: words of the longest such run; known:
-    words as typed that are right although no text has them, as the name of a brand: they are not corrected.
+    folded words that are right although no text has them, as the name of a brand: they are not corrected.
     """
 
     synonyms: Mapping[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
@@ -79,12 +83,14 @@ class Usage:
 class Terms:
     """A query as it was understood; `corrected_query` is empty where it was taken as written.
 
-    words: each word as understood, the words that `Term.place` counts.
+    words: each word as understood, the words that `Term.place` counts; glued: those of them that follow the one before
+    without a space.
     """
 
     terms: tuple[Term, ...]
     corrected_query: str = ""
     words: tuple[str, ...] = ()
+    glued: frozenset[int] = frozenset()
 
 
 def parse(query: str, lexicon: Lexicon, frequency: IntArray, usage: Usage | None = None) -> Terms:
@@ -96,21 +102,49 @@ def parse(query: str, lexicon: Lexicon, frequency: IntArray, usage: Usage | None
     same = _synonyms(spoken, usage, lexicon, frequency)
     terms: list[Term] = []
     shown: list[str] = []
+    glued: set[int] = set()
+    is_corrected = False
     for place, word in enumerate(spoken):
-        if word.is_cjk:
-            pair_variants = [_known([(pair,)], EXACT, lexicon, frequency) for pair in pairs(word)]
-            terms += [Term(_strongest([*variants, *same[place]]), place=place) for variants in pair_variants]
-            shown.append(word.shown)
+        if word.is_unspaced:
+            cut = runs.cut(characters(word.shown), lambda part: _n_items(part, lexicon, frequency))
+            terms += _run_terms(cut, len(shown), same[place], lexicon, frequency)
+            glued |= set(range(len(shown) + 1, len(shown) + len(cut.pieces)))
+            shown += [piece.text for piece in cut.pieces]
             continue
         is_last = is_unfinished and place == len(spoken) - 1
         variants, understood = _variants(spoken, place, is_last, lexicon, frequency, usage.known, same[place])
-        terms.append(Term(variants, word.whole in LINKING_WORDS, place))
+        terms.append(Term(variants, word.whole in LINKING_WORDS, len(shown)))
+        is_corrected |= understood != word.shown
         shown.append(understood)
     if all(term.is_optional for term in terms):
         terms = [Term(term.variants, place=term.place) for term in terms]
-    written = [word.shown for word in spoken]
-    corrected = " ".join(shown) if shown != written else ""
-    return Terms(tuple(dict.fromkeys(terms))[:MAX_TERMS], corrected, tuple(shown))
+    corrected = spelled(shown, glued, range(len(shown))) if is_corrected else ""
+    return Terms(tuple(dict.fromkeys(terms))[:MAX_TERMS], corrected, tuple(shown), frozenset(glued))
+
+
+def spelled(shown: Sequence[str], glued: Container[int], places: Iterable[int]) -> str:
+    """Write the words at some places, in order, with a space where there was one."""
+    text, before = "", -2
+    for place in places:
+        text += shown[place] if not text or (place in glued and before == place - 1) else f" {shown[place]}"
+        before = place
+    return text
+
+
+def _run_terms(cut: runs.Cut, first: int, same: Sequence[Variant], lexicon: Lexicon, frequency: IntArray) -> list[Term]:
+    """Return a term for each piece of a run, the first of them at place `first`, and optional ones for the borders."""
+    found = []
+    for place, piece in enumerate(cut.pieces, first):
+        whole = _known([piece.whole], EXACT, lexicon, frequency)
+        broken = _known(piece.broken, BROKEN_PAIR, lexicon, frequency)
+        found.append(Term(_strongest([*whole, *broken, *same]), place=place))
+    borders = [_known([(pair,)], EXACT, lexicon, frequency) for pair in cut.borders]
+    return [*found, *(Term(variants, is_optional=True, place=-1) for variants in borders)]
+
+
+def _n_items(part: str, lexicon: Lexicon, frequency: IntArray) -> int:
+    word_id = lexicon.ids.get(part, -1)
+    return int(frequency[word_id]) if word_id >= 0 else 0
 
 
 def _variants(
@@ -134,7 +168,7 @@ def _variants(
     split = _known(_splits(word.whole), JOINED, lexicon, frequency)
     if is_last:
         known += _prefixed(word.whole, lexicon, frequency)
-    if known or word.shown in right:
+    if known or fold(word.shown) in right:
         return _strongest([*known, *split]), word.shown
     nearest = lexicon.nearest(word.whole, frequency, is_unfinished=is_last)
     guesses = [Variant((word_id,), ONE_ERROR if errors == 1 else TWO_ERRORS) for word_id, errors in nearest]
@@ -171,7 +205,7 @@ def _meant(meaning: str, lexicon: Lexicon, frequency: IntArray) -> list[Variant]
 
 
 def _looked_up(word: Word, lexicon: Lexicon) -> tuple[str, ...]:
-    return (word.whole,) if word.whole in lexicon.ids or not word.is_cjk else pairs(word)
+    return (word.whole,) if word.whole in lexicon.ids or not word.is_unspaced else pairs(word)
 
 
 def _stemmed(word: Word) -> str:
@@ -210,7 +244,7 @@ def _prefixed(prefix: str, lexicon: Lexicon, frequency: IntArray) -> list[Varian
 def _joined(spoken: Sequence[Word], place: int) -> list[str]:
     """Return the word written together with the one before and the one after it."""
     around = spoken[max(place - 1, 0) : place + 2]
-    return [first.whole + second.whole for first, second in pairwise(around) if not second.is_cjk]
+    return [first.whole + second.whole for first, second in pairwise(around) if not second.is_unspaced]
 
 
 def _splits(word: str) -> list[tuple[str, str]]:

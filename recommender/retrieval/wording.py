@@ -205,7 +205,7 @@ def tokens(text: str) -> Iterator[str]:
         plain = plain.replace(written, meant)
     plain = _TIMES.sub(" x ", _FRACTION.sub(r"\1 ", _FOOT.sub(r"\1 ft ", plain)))
     for word in words(plain):
-        if word.is_cjk:
+        if word.is_unspaced:
             yield from word.parts or (word.whole,)
             continue
         for part in word.parts or (word.whole,):
