@@ -17,11 +17,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import resolve
 from django.utils import timezone
 
-from recommender import capture, identity, storage, tracking
+from recommender import capture, identity, statistics, storage, tracking
 from recommender.catalog import Catalog, Constant, register, unregister
 from recommender.exceptions import ConfigurationError
 from recommender.identity import shopper_of
-from recommender.models import Event, Item, Visitor
+from recommender.models import Event, Item, ItemStatistics, Visitor
 from recommender.orders import OrderRows
 from recommender.tracking import page, track_pages, track_rows
 from recommender.types import EventType
@@ -465,6 +465,19 @@ def test_command_takes_in_the_demo_shop(demo_shop: Any) -> None:
     out = io.StringIO()
     call_command("recommender_reconcile", days=0.0001, stdout=out)
     assert out.getvalue().startswith("0 rows read")
+
+
+def test_orders_that_the_command_records_count_in_popularity_at_once(demo_shop: Any) -> None:
+    Event.objects.all().delete()
+    statistics.refresh_statistics()
+    assert not ItemStatistics.objects.filter(n_total__gt=0).exists()
+    out = io.StringIO()
+    call_command("recommender_reconcile", stdout=out)
+    assert ItemStatistics.objects.filter(n_total__gt=0).exists()
+    assert "items have statistics" in out.getvalue()
+    out = io.StringIO()
+    call_command("recommender_reconcile", stdout=out)
+    assert "statistics" not in out.getvalue(), "nothing new, nothing to count"
 
 
 def shown(request: Any, *, status: int = 200) -> list[capture.EventDraft]:

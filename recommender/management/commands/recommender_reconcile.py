@@ -1,4 +1,4 @@
-"""`manage.py recommender_reconcile`: order rows in, purchases out, each once."""
+"""`manage.py recommender_reconcile`: order rows in, purchases out, each once; what is popular is counted anew."""
 
 from datetime import timedelta
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from recommender import tracking
+from recommender import statistics, tracking
 from recommender.management.progress import bar
 
 
@@ -28,3 +28,5 @@ class Command(BaseCommand):
         )
         for message in report.rejections:
             self.stderr.write(f"rejected: {message}")
+        if report.n_recorded:
+            self.stdout.write(f"{statistics.refresh_statistics()} items have statistics")
