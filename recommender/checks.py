@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,10 @@ from django.core.files.storage import InvalidStorageError, storages
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from recommender import conf, tracking
-from recommender.catalog import Catalog, catalogs
+from recommender.catalog import Catalog, catalog_for_label, catalogs
 from recommender.exceptions import ConfigurationError
+from recommender.paths import path_fault
+from recommender.rules import last_word, may_name
 from recommender.types import EventType
 
 MIDDLEWARE = "recommender.middleware.RecommenderMiddleware"
@@ -28,10 +30,10 @@ with `from recommender.catalog import Catalog, register` above it."""
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A URL as it is written, and the names of its parts."""
+    """A URL as it is written, and its parts: the converter of each name, None where it has none."""
 
     text: str
-    kwargs: frozenset[str]
+    kwargs: Mapping[str, Any]
 
 
 def register() -> None:
@@ -90,7 +92,7 @@ def check_catalogs(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[ch
 
 
 def check_tracking(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
-    """E007, W007, W009 and W010: order rows and pages named in a `recommendations.py`."""
+    """E007, W007 and W009 to W011: order rows and pages named in a `recommendations.py`."""
     return [*_faulty_rows(), *_page_warnings()]
 
 
@@ -210,13 +212,14 @@ def _faulty_rows() -> Iterator[checks.CheckMessage]:
 def named_routes() -> Iterator[tuple[str, Route]]:
     """Every URL that has a name, with its namespace, as `reverse()` takes it."""
     if getattr(settings, "ROOT_URLCONF", None):
-        yield from _named(get_resolver().url_patterns, "", Route("", frozenset()))
+        yield from _named(get_resolver().url_patterns, "", Route("", {}))
 
 
 def _named(patterns: Sequence[URLPattern | URLResolver], namespace: str, above: Route) -> Iterator[tuple[str, Route]]:
     for pattern in patterns:
-        names = {*above.kwargs, *(pattern.default_args if isinstance(pattern, URLPattern) else pattern.default_kwargs)}
-        route = Route(f"{above.text}{pattern.pattern}", frozenset(names | _parts(pattern.pattern)))
+        fixed = pattern.default_args if isinstance(pattern, URLPattern) else pattern.default_kwargs
+        parts = {**above.kwargs, **dict.fromkeys(fixed), **_parts(pattern.pattern)}
+        route = Route(f"{above.text}{pattern.pattern}", parts)
         if isinstance(pattern, URLResolver):
             inner = f"{namespace}{pattern.namespace}:" if pattern.namespace else namespace
             yield from _named(pattern.url_patterns, inner, route)
@@ -224,19 +227,20 @@ def _named(patterns: Sequence[URLPattern | URLResolver], namespace: str, above: 
             yield namespace + pattern.name, route
 
 
-def _parts(pattern: Any) -> set[str]:
-    """The named parts of a path or of a regular expression."""
-    return {*getattr(pattern, "converters", ()), *pattern.regex.groupindex}
+def _parts(pattern: Any) -> dict[str, Any]:
+    """The named parts of a path with their converters, or of a regular expression."""
+    return {**dict.fromkeys(pattern.regex.groupindex), **getattr(pattern, "converters", {})}
 
 
 def _page_warnings() -> Iterator[checks.CheckMessage]:
-    """W007, W009 and W010: rules for URLs that are gone, of parts that they lack, and two rules that count one page."""
+    """W007, W009 to W011: rules for URLs that are gone, of parts that they lack, two rules that count one page, and
+    rules whose value leads to no item."""
     rules = tracking.tracked_pages()
     if not rules or not getattr(settings, "ROOT_URLCONF", None):
         return
-    known: dict[str, set[str]] = {}
+    known: dict[str, dict[str, Any]] = {}
     for name, route in named_routes():
-        known.setdefault(name, set()).update(route.kwargs)
+        known.setdefault(name, {}).update(route.kwargs)
     for name in sorted({rule.view_name for rule in rules} - set(known)):
         yield checks.Warning(
             f"track_pages() names the page {name!r}, which no URL has: its events are never recorded.",
@@ -244,14 +248,61 @@ def _page_warnings() -> Iterator[checks.CheckMessage]:
             id="recommender.W007",
         )
     for rule in rules:
-        for part in sorted(rule.url_parts - known.get(rule.view_name, rule.url_parts)):
+        for part in sorted(rule.url_parts - set(known.get(rule.view_name, rule.url_parts))):
             yield checks.Warning(
                 f"track_pages() reads 'kwargs.{part}' of the page {rule.view_name!r}, whose URL has no such part.",
                 hint=conf.closest(part, known[rule.view_name])
                 or f"Its URL has {', '.join(sorted(known[rule.view_name])) or 'no part at all'}.",
                 id="recommender.W009",
             )
+        yield from _items_out_of_reach(rule, known.get(rule.view_name, {}))
     yield from _counted_twice(rules)
+
+
+def _items_out_of_reach(rule: tracking.PageRule, parts: Mapping[str, Any]) -> Iterator[checks.CheckMessage]:
+    """W011: what a rule reads can be no item's id and no key of an object, or is a key of several models."""
+    declared = rule.item_id[1] if isinstance(rule.item_id, tuple) else rule.item_id
+    if not isinstance(declared, str):
+        return
+    converter = parts.get(last_word(declared)) if declared.startswith("kwargs.") else None
+    try:
+        if isinstance(rule.item_id, tuple):
+            fault, hint = _fault_of_model(*rule.item_id, converter=converter)
+        else:
+            fault, hint = _fault_of_key(catalogs(), declared, converter)
+    except ConfigurationError:  # the Catalog's own fault: E006
+        return
+    if fault:
+        message = f"track_pages() reads {declared!r} of the page {rule.view_name!r} as the item, {fault}"
+        yield checks.Warning(message, hint=hint, id="recommender.W011")
+
+
+def _fault_of_model(label: str, declared: str, field: str = "", *, converter: Any) -> tuple[str, str]:
+    """What is wrong with a rule that names the model, and its repair; two empty texts where nothing is."""
+    catalog = catalog_for_label(label)
+    if catalog is None:
+        known = [catalog.label for catalog in catalogs()]
+        return f"of {label}, which has no Catalog.", conf.closest(label, known) or CATALOG_EXAMPLE
+    if not field:
+        return _fault_of_key([catalog], declared, converter)
+    fault = path_fault(catalog.model, field)
+    return (f"by {field!r}: {fault}", "Name a field of the model that holds what stands there.") if fault else ("", "")
+
+
+def _fault_of_key(described: list[Catalog], declared: str, converter: Any) -> tuple[str, str]:
+    """The same where the model is to be found by the name and the kind of the value."""
+    reached = [catalog for catalog in described if may_name(catalog, last_word(declared), converter)]
+    if described and not reached:
+        repair = f'item_id=("{described[0].label}", "{declared}", "<field>")'
+        return "but no item has such an id, and no object such a key.", (
+            f"Say which field it is, {repair}, or give a callable that takes the request and returns the object."
+        )
+    if len(reached) > 1:
+        labels = " and ".join(catalog.label for catalog in reached)
+        return f"but objects of {labels} may have the same.", (
+            f'Name the model: item_id=("{reached[0].label}", "{declared}").'
+        )
+    return "", ""
 
 
 def _counted_twice(rules: Sequence[tracking.PageRule]) -> Iterator[checks.CheckMessage]:

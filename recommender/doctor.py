@@ -21,8 +21,10 @@ from django.utils import timezone
 from recommender import capture, checks, tracking
 from recommender.capture import EventDraft
 from recommender.catalog import Catalog, catalogs
+from recommender.guesses import unique_fields
 from recommender.models import Event, Item
 from recommender.orders import OrderRows
+from recommender.rules import item_id_named
 from recommender.types import EventType
 
 logger = logging.getLogger(__name__)
@@ -60,7 +62,7 @@ def examine(*, minutes: float = 15.0) -> list[Finding]:
     found += _guarded("pages", _pages)
     for rows in tracking.tracked_rows():
         found += _guarded("orders", partial(_orders, rows))
-    found += _guarded("test event", _test_event)
+    found += [*_guarded("item ids", _strays), *_guarded("test event", _test_event)]
     return [*found, *_guarded("arrivals", partial(_arrivals, dt.timedelta(minutes=minutes)))]
 
 
@@ -180,6 +182,45 @@ def _orders(rows: OrderRows) -> Iterator[Finding]:
     n_missing = sum(draft.message_id not in known for draft in drafts)
     message = f"{rows.label}: of {len(drafts)} events of the newest rows {n_missing} are not recorded."
     yield Finding("orders", "warning" if n_missing else "ok", message, RECONCILE if n_missing else "")
+
+
+def _strays() -> Iterator[Finding]:
+    """Events of items that do not exist, by type: such an event teaches nothing."""
+    has_events = has_strays = False
+    for kind in sorted(capture.TYPES - capture.ITEMLESS):
+        newest = Event.objects.filter(type=kind).exclude(item_id="").order_by("-received_at")
+        item_ids = list(newest.values_list("item_id", flat=True)[:N_ROWS])
+        stored = set(Item.objects.filter(item_id__in=set(item_ids)).values_list("item_id", flat=True))
+        strays = [item_id for item_id in item_ids if item_id not in stored]
+        has_events |= bool(item_ids)
+        if strays:
+            has_strays = True
+            example, repair = _likely(list(dict.fromkeys(strays)))
+            message = f"{len(strays)} of the last {len(item_ids)} {kind} events name items that do not exist, {example}"
+            yield Finding("item ids", "error" if len(strays) == len(item_ids) else "warning", message, repair)
+    if has_events and not has_strays:
+        yield Finding("item ids", "ok", "The newest events name items that exist.")
+
+
+def _likely(strays: list[str]) -> tuple[str, str]:
+    """An example of ids that are no item's, with the item that was likely meant, and how to record its id instead."""
+    for stray in strays:
+        for catalog in catalogs():
+            for field in ("pk", *unique_fields(catalog.model)):
+                item_id = item_id_named(catalog, field, stray)
+                if item_id and item_id != stray and Item.objects.filter(item_id=item_id).exists():
+                    example = f"such as {stray!r}: the item whose {field} that is has the id {item_id!r}."
+                    return example, _as_object(catalog, field)
+    known = Item.objects.filter(is_active=True).values_list("item_id", flat=True).first()
+    shape = f" Item ids look like {known!r}." if known else ""
+    return f"such as {strays[0]!r}.{shape}", f"{SYNC}, if they are new; else correct the item_id of the rule."
+
+
+def _as_object(catalog: Catalog, field: str) -> str:
+    return (
+        f'In track_pages(), write item_id=("{catalog.label}", "kwargs.<part>", "{field}"); in order rows, item_id = '
+        f"the path to the {catalog.model._meta.object_name} itself; in calls of the API, send the item's id."
+    )
 
 
 def _test_event() -> Iterator[Finding]:

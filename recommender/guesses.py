@@ -69,10 +69,42 @@ def texts_apart(model: type[models.Model]) -> list[str]:
     return [part.rel_name for part in getattr(model, "_parler_meta", ())]
 
 
-def key_field(model: type[models.Model], name: str) -> str:
-    """The unique field that a part of a URL or of a form is named after, such as "slug"; "pk" where there is none."""
+def key_fields(model: type[models.Model], name: str) -> list[str]:
+    """Look-ups by which a part of a URL or of a form may name an object, the likeliest first; "pk" is always one.
+
+    Where the model has no field of that name, the primary key does, then what else usually stands in addresses.
+    """
+    named = named_key(model, name)
+    if named:
+        return list(dict.fromkeys((named, "pk")))
+    return ["pk", *[word for word in SLUGS if _is_field(model, word, models.Field)]]
+
+
+def named_key(model: type[models.Model], name: str) -> str:
+    """The look-up that a name stands for: "pk", or a unique field, also where parler translates it, by the whole name
+    or by the last word of it, as in "product_slug"; nothing where the model has no such key."""
+    own = (model._meta.pk.name, model._meta.pk.attname)
+    for word in dict.fromkeys((name, name.rpartition("_")[2])):
+        if word in own:
+            return "pk"
+        if _is_key(model, word):
+            return word
+        if word in ("pk", "id"):
+            return "pk"
+        for relation in texts_apart(model):
+            if _is_field(model._meta.get_field(relation).related_model, word, models.Field):
+                return f"{relation}__{word}"
+    return ""
+
+
+def unique_fields(model: type[models.Model]) -> list[str]:
+    """Names of the columns beside the primary key that a shop may name an object by."""
+    return [field.name for field in model._meta.concrete_fields if not field.primary_key and _is_key(model, field.name)]
+
+
+def _is_key(model: type[models.Model], name: str) -> bool:
     is_field = _is_field(model, name, models.Field)
-    return name if is_field and (name in SLUGS or getattr(model._meta.get_field(name), "unique", False)) else "pk"
+    return is_field and (name in SLUGS or bool(getattr(model._meta.get_field(name), "unique", False)))
 
 
 def _is_field(model: type[models.Model], name: str, kinds: Any) -> bool:

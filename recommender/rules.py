@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig, ValidationError
+from django.db import models
 from django.http import HttpRequest, HttpResponseBase
 from django.http.request import RawPostDataException
+from django.urls.converters import IntConverter, SlugConverter, UUIDConverter
+from django.utils import translation
 
 from recommender import capture, conf
 from recommender.capture import EventDraft
-from recommender.catalog import Catalog, Constant, catalog_for_label
+from recommender.catalog import Catalog, Constant, catalog_for_label, catalogs, item_id_of
 from recommender.exceptions import ConfigurationError
-from recommender.guesses import key_field
+from recommender.guesses import key_fields, named_key
 from recommender.identity import Shopper
 from recommender.models import Item
 from recommender.types import EventType
@@ -30,6 +33,9 @@ logger = logging.getLogger(__name__)
 PLACES = ("kwargs", "GET", "POST", "JSON")
 SHOWN = frozenset({200, 304})
 ACTED = frozenset({200, 201, 202, 204, 302, 303})
+SAMPLES = {SlugConverter: "red-mug", IntConverter: "1", UUIDConverter: str(uuid.UUID(int=1))}
+"""What the converters of Django's URLs let through; those of text let through anything."""
+
 ACTS = frozenset({EventType.ADD_TO_CART, EventType.REMOVE_FROM_CART, EventType.DISMISS_ITEM, EventType.PURCHASE})
 
 
@@ -77,8 +83,9 @@ def page(
     """A rule. Values are "kwargs.pk", "GET.q", "POST.quantity", "JSON.line.sku", a `Constant`, or a callable that takes
     the request.
 
-    `item_id=("shop.Product", "kwargs.slug")` finds the item of an object, by its primary key or by the unique field
-    that the last word names; a third word names another one: `("shop.Product", "GET.p", "slug")`. The rule applies to
+    `item_id` finds the item by its id, or by the primary key or the unique field of its object that the last word
+    names. `("shop.Product", "kwargs.slug")` says in which model, where several may have it; a third word names another
+    field: `("shop.Product", "GET.p", "slug")`. A callable may return the object or the id. The rule applies to
     a response with one of `statuses`: by default a page that was shown, for a POST and for what fills a cart also a
     redirect. With `beacon=True` the page's script tells of it, because a CDN serves the page. Raises
     `ConfigurationError`.
@@ -106,7 +113,7 @@ def note_json(rules: list[PageRule], request: HttpRequest, response: HttpRespons
 
 def drafts_of(rule: PageRule, request: HttpRequest, shopper: Shopper, at: dt.datetime) -> Iterator[EventDraft]:
     """The event of a page; before a view that came out of a list, the click. At most two queries."""
-    item_id = _item_id(rule, request)
+    item_id = _item_id(rule, request) if shopper.has_consented else _value(rule, request)
     query = capture.normalised(str(_read(rule.query, request) or ""))
     if not item_id and not query:
         return
@@ -132,32 +139,122 @@ def _selection(view: EventDraft, ranking_id: uuid.UUID, shopper: Shopper) -> Eve
     return dataclasses.replace(view, message_id=f"select:{click.hex}", type=EventType.SELECT_ITEM)
 
 
+def _value(rule: PageRule, request: HttpRequest) -> str:
+    """What names the item of a page, as it stands there: enough to count an event that may not be kept. No query."""
+    declared = rule.item_id[1] if isinstance(rule.item_id, tuple) else rule.item_id
+    return "" if callable(declared) else str(_read(declared, request) or "")
+
+
 def _item_id(rule: PageRule, request: HttpRequest) -> str:
-    """The item of a page. One query where a Catalog gives its objects ids of their own, or where a slug names them;
-    two where the word of a slug turns out to hold a primary key."""
-    if not isinstance(rule.item_id, tuple):
-        return str(_read(rule.item_id, request) or "")
-    label, declared, *named = rule.item_id
-    key, catalog = _read(declared, request), catalog_for_label(label)
-    if key in (None, "") or catalog is None:
-        return ""
-    field = named[0] if named else "pk"
-    if isinstance(declared, str) and not named:
-        field = key_field(catalog.model, declared.rpartition(".")[2])
-    if field != "pk" and (found := _id_of_object(catalog, field, key)):
-        return found
-    if catalog.group is not None:
-        return _id_of_object(catalog, "pk", key)
-    if catalog.id is None and field == "pk":
-        return f"{catalog.model._meta.model_name}:{key}"
-    known = Item.objects.filter(label=catalog.label, object_id=str(key))
-    return known.values_list("item_id", flat=True).first() or ""
+    """The item of a page; what no Catalog has an object for stays as it stands there. A translated address names its
+    object in its own language. Queries as in `item_id_named`."""
+    with translation.override(getattr(request, "LANGUAGE_CODE", None) or translation.get_language()):
+        return _item_id_as_declared(rule, request)
 
 
-def _id_of_object(catalog: Catalog, field: str, key: Any) -> str:
+def _item_id_as_declared(rule: PageRule, request: HttpRequest) -> str:
+    if isinstance(rule.item_id, tuple):
+        label, declared, *named = rule.item_id
+        key, catalog = _read(declared, request), catalog_for_label(label)
+        if key in (None, "") or catalog is None:
+            return ""
+        return _id_of_object(catalog, named[0], key) if named else item_id_named(catalog, last_word(declared), key)
+    value = _read(rule.item_id, request)
+    if isinstance(value, models.Model):
+        return item_id_of(value)
+    if value in (None, "") or isinstance(rule.item_id, Constant):
+        return str(value or "")
+    return _id_in_any_catalog(last_word(rule.item_id), str(value)) or str(value)
+
+
+def last_word(declared: Any) -> str:
+    """The name of a value: "slug" of "kwargs.slug"; nothing of a callable."""
+    return declared.rpartition(".")[2] if isinstance(declared, str) else ""
+
+
+def item_id_named(catalog: Catalog, name: str, key: Any) -> str:
+    """The item id of the object that a value called `name` names; nothing where there is none.
+
+    No query for a primary key from which the id is made; else one for each look-up that `guesses.key_fields` names, two
+    at most for a name that is a field, and one more for a key of which no item is known.
+    """
+    for lookup in key_fields(catalog.model, name):
+        if found := _id_of_key(catalog, key) if lookup == "pk" else _id_of_object(catalog, lookup, key):
+            return found
+    return ""
+
+
+def states_id(catalog: Catalog, name: str) -> bool:
+    """Is a value called `name` the item id itself, because the Catalog takes the ids of its items from there?"""
+    if not isinstance(catalog.id, str) or catalog.group is not None or hasattr(catalog, "prepare_id"):
+        return False
+    column = last_word(f".{catalog.id}")
+    return column == name or (name not in ("pk", "id") and column.endswith(f"_{name}")) or name.endswith(f"_{column}")
+
+
+def may_name(catalog: Catalog, name: str, converter: Any = None) -> bool:
+    """Can a value called `name`, which this converter of a URL lets through, be an id or a key of the Catalog's? True
+    where only the rows can tell. No query."""
+    if states_id(catalog, name) or catalog.id is not None or hasattr(catalog, "prepare_id"):
+        return True
+    sample = next((text for kind, text in SAMPLES.items() if isinstance(converter, kind)), None)
+    if sample is None or key_fields(catalog.model, name) != ["pk"]:
+        return True
+    try:
+        catalog.model._meta.pk.to_python(sample)
+    except (TypeError, ValueError, ValidationError):
+        return False
+    return True
+
+
+def makes_id_of_key(catalog: Catalog) -> bool:
+    """Does the Catalog call its items `product:<pk>`?"""
+    return catalog.id is None and catalog.group is None and not hasattr(catalog, "prepare_id")
+
+
+def _id_in_any_catalog(name: str, value: str) -> str:
+    """The item id of a value of which the rule does not say the model; nothing where none or several have such an
+    object. One query more where a Catalog has ids of its own, so that an id is never taken for a primary key."""
+    described = catalogs()
+    if any(states_id(catalog, name) for catalog in described) or _is_id_of_key(described, value):
+        return value
+    may_be_id = any(catalog.id is not None and not named_key(catalog.model, name) for catalog in described)
+    if may_be_id and Item.objects.filter(item_id=value).exists():
+        return value
+    if len(described) == 1:
+        return item_id_named(described[0], name, value)
+    named = {found for catalog in described if (found := _id_by_query(catalog, name, value))}
+    return named.pop() if len(named) == 1 else ""
+
+
+def _is_id_of_key(described: list[Catalog], value: str) -> bool:
+    prefix, colon, _ = value.partition(":")
+    return bool(colon) and prefix in {one.model._meta.model_name for one in described if makes_id_of_key(one)}
+
+
+def _id_by_query(catalog: Catalog, name: str, key: Any) -> str:
+    lookups = key_fields(catalog.model, name)
+    return next((found for lookup in lookups if (found := _id_of_object(catalog, lookup, key))), "")
+
+
+def _id_of_key(catalog: Catalog, key: Any) -> str:
+    """The item id of the object with this primary key: by the key alone where the id is made of it, and it can be one;
+    else by the item's row; of what is no item yet, or a variant, by the object."""
+    if makes_id_of_key(catalog):
+        try:
+            return f"{catalog.model._meta.model_name}:{catalog.model._meta.pk.to_python(key)}"
+        except (TypeError, ValueError, ValidationError):
+            return ""
+    known = (
+        Item.objects.filter(label=catalog.label, object_id=str(key)) if catalog.group is None else Item.objects.none()
+    )
+    return known.values_list("item_id", flat=True).first() or _id_of_object(catalog, "pk", key)
+
+
+def _id_of_object(catalog: Catalog, lookup: str, key: Any) -> str:
     """The item id of the object with this key; nothing where there is none, or where the key cannot be one."""
     try:
-        obj = catalog.model._default_manager.filter(**{field: key}).first()
+        obj = catalog.model._default_manager.filter(**{lookup: key}).first()
     except (TypeError, ValueError, ValidationError):
         return ""
     return "" if obj is None else catalog.item_id(obj)

@@ -235,3 +235,49 @@ def test_times_without_a_zone_are_an_error(settings: Any) -> None:
     settings.USE_TZ = False
     (message,) = check_settings(None)
     assert (message.id, "USE_TZ = True" in (message.hint or "")) == ("recommender.E008", True)
+
+
+class TestItemsOutOfReach:
+    """A rule whose value can lead to no item is told before a page view is lost."""
+
+    @pytest.fixture(autouse=True)
+    def _shop(self, no_rules: None, only_catalogs: None, settings: Any) -> None:
+        settings.ROOT_URLCONF = "tests.urls_of_keys"
+        register("shop.Product")(type("Products", (Catalog,), {}))
+
+    def warnings_of(self, name: str, item_id: Any) -> list[tuple[str | None, str, str]]:
+        track_pages(page(name, "view_item", item_id=item_id))
+        return [(message.id, message.msg, str(message.hint)) for message in check_tracking(None)]
+
+    @pytest.mark.parametrize(
+        ("name", "item_id"),
+        [("by_number", "kwargs.pk"), ("by_code", "kwargs.stock_code"), ("by_number", "GET.anything"),
+         ("by_slug", ("shop.Product", "kwargs.slug", "stock_code")), ("by_slug", lambda request: None),
+         ("by_number", ("shop.Product", "kwargs.pk")), ("by_text", "kwargs.ref")],
+    )  # fmt: skip
+    def test_rule_that_may_lead_to_an_item_passes(self, name: str, item_id: Any) -> None:
+        assert self.warnings_of(name, item_id) == []
+
+    @pytest.mark.parametrize("item_id", ["kwargs.slug", ("shop.Product", "kwargs.slug")])
+    def test_slug_of_a_model_without_one_names_the_repair(self, item_id: Any) -> None:
+        ((code, message, hint),) = self.warnings_of("by_slug", item_id)
+        assert (code, "no object such a key" in message) == ("recommender.W011", True)
+        assert 'item_id=("shop.Product", "kwargs.slug", "<field>")' in hint
+
+    def test_key_that_two_models_may_have_asks_for_the_model(self) -> None:
+        register("shop.Department")(type("Departments", (Catalog,), {}))
+        ((code, message, hint),) = self.warnings_of("by_number", "kwargs.pk")
+        assert (code, "shop.Product and shop.Department" in message) == ("recommender.W011", True)
+        assert '("shop.Product", "kwargs.pk")' in hint
+
+    @pytest.mark.parametrize(
+        ("item_id", "word"),
+        [(("shop.Produkt", "kwargs.pk"), "'shop.Product'"), (("shop.Product", "kwargs.pk", "titel"), "'title'")],
+    )
+    def test_model_without_a_catalog_and_misspelt_field_name_the_closest(self, item_id: Any, word: str) -> None:
+        ((code, message, hint),) = self.warnings_of("by_number", item_id)
+        assert (code, word in message + hint) == ("recommender.W011", True)
+
+    def test_ids_of_the_shops_own_making_are_not_judged(self) -> None:
+        register("shop.Product")(type("Products", (Catalog,), {"id": lambda self, product: f"p{product.pk}"}))
+        assert self.warnings_of("by_slug", "kwargs.slug") == []

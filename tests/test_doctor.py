@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.db import OperationalError
+from django.utils import timezone
 
 from recommender import capture, catalog, doctor, tracking
 from recommender.catalog import Catalog
@@ -128,3 +129,47 @@ def test_shop_without_our_urls_is_warned(settings: Any) -> None:
     settings.ROOT_URLCONF = "shopreco.shop.urls"
     (finding,) = told(examine(), "urls")
     assert (finding.level, "include" in finding.repair) == ("warning", True)
+
+
+class TestItemsThatDoNotExist:
+    """An event of no item teaches nothing; the doctor names the item that was likely meant."""
+
+    @pytest.fixture
+    def mug(self, monkeypatch: pytest.MonkeyPatch) -> Product:
+        monkeypatch.setattr(catalog, "_catalogs", {"shop.product": Catalog("shop.Product")})
+        mug = Product.objects.create(stock_code="red-mug", title="Red mug", price=1)
+        Item.objects.all().delete()
+        Item.objects.create(item_id=f"product:{mug.pk}", label="shop.Product", object_id=str(mug.pk), title="Red mug")
+        return mug
+
+    def seen(self, *item_ids: str, kind: str = "view_item") -> None:
+        at = timezone.now()
+        capture.ingest(
+            [capture.EventDraft(f"m{n}{kind}", kind, at, item_id, source="order") for n, item_id in enumerate(item_ids)]
+        )
+
+    def test_likely_item_is_named_with_the_rule_to_write(self, mug: Product) -> None:
+        self.seen("red-mug", f"product:{mug.pk}")
+        (finding,) = told(examine(), "item ids")
+        assert finding.level == "warning"
+        assert finding.message == (
+            "1 of the last 2 view_item events name items that do not exist, such as 'red-mug': the item whose "
+            f"stock_code that is has the id 'product:{mug.pk}'."
+        )
+        assert 'item_id=("shop.Product", "kwargs.<part>", "stock_code")' in finding.repair
+
+    def test_bare_keys_of_order_rows_are_recognised(self, mug: Product) -> None:
+        self.seen(str(mug.pk), kind="purchase")
+        (finding,) = told(examine(), "item ids")
+        assert (finding.level, f"'product:{mug.pk}'" in finding.message) == ("error", True)
+        assert "path to the Product itself" in finding.repair
+
+    def test_id_like_no_other_is_told_with_the_shape_of_an_id(self, mug: Product) -> None:
+        self.seen("teapot")
+        (finding,) = told(examine(), "item ids")
+        assert f"Item ids look like 'product:{mug.pk}'" in finding.message
+        assert "recommender_sync" in finding.repair
+
+    def test_items_that_exist_are_fine(self, mug: Product) -> None:
+        self.seen(f"product:{mug.pk}")
+        assert [finding.level for finding in told(examine(), "item ids")] == ["ok"]

@@ -18,7 +18,8 @@ from django.urls import path
 from django.utils.cache import patch_cache_control
 from django.views.decorators.cache import cache_page
 
-from recommender import capture, identity, middleware, storage
+from recommender import capture, catalog, identity, middleware, storage
+from recommender.catalog import Catalog
 from recommender.identity import shopper_of
 from recommender.middleware import RecommenderMiddleware
 from recommender.models import Event, Impression, Visitor
@@ -38,26 +39,26 @@ def ranking_of(*item_ids: str) -> Ranking:
     return Ranking(uuid.uuid4(), Slot.HOME, entries, Rung.POPULARITY)
 
 
-def plain(request: Any, name: str) -> HttpResponse:
-    return HttpResponse(name)
+def plain(request: Any, stock_code: str) -> HttpResponse:
+    return HttpResponse(stock_code)
 
 
-def listed(request: Any, name: str) -> HttpResponse:
+def listed(request: Any, stock_code: str) -> HttpResponse:
     """A page that shows a list and, by `?cache=`, what the view says to caches."""
     capture.record_impression(request, ranking_of("a", "b"))
-    response = HttpResponse(f"{name} for {shopper_of(request).visitor_key}")
+    response = HttpResponse(f"{stock_code} for {shopper_of(request).visitor_key}")
     if "cache" in request.GET:
         response["Cache-Control"] = request.GET["cache"]
     return response
 
 
-def shared(request: Any, name: str) -> HttpResponse:
-    response = HttpResponse(name)
+def shared(request: Any, stock_code: str) -> HttpResponse:
+    response = HttpResponse(stock_code)
     patch_cache_control(response, public=True, max_age=60)
     return response
 
 
-def streamed(request: Any, name: str) -> StreamingHttpResponse:
+def streamed(request: Any, stock_code: str) -> StreamingHttpResponse:
     def parts() -> Iterator[bytes]:
         yield b"a"
         yield str(Event.objects.count()).encode()
@@ -65,31 +66,31 @@ def streamed(request: Any, name: str) -> StreamingHttpResponse:
     return StreamingHttpResponse(parts())
 
 
-def broken(request: Any, name: str) -> HttpResponse:
+def broken(request: Any, stock_code: str) -> HttpResponse:
     raise RuntimeError("the view failed")
 
 
-def refusing(request: Any, name: str) -> HttpResponse:
-    response = HttpResponse(name)
+def refusing(request: Any, stock_code: str) -> HttpResponse:
+    response = HttpResponse(stock_code)
     response.set_cookie("recommender_consent", "denied")
     return response
 
 
-async def awaited(request: Any, name: str) -> HttpResponse:
+async def awaited(request: Any, stock_code: str) -> HttpResponse:
     await asyncio.sleep(0)
-    return HttpResponse(name)
+    return HttpResponse(stock_code)
 
 
 urlpatterns = [
-    path("plain/<name>/", plain, name="plain"),
-    path("other/<name>/", plain, name="other"),
-    path("listed/<name>/", listed, name="listed"),
-    path("cached/<name>/", cache_page(60)(listed), name="cached"),
-    path("shared/<name>/", shared, name="shared"),
-    path("streamed/<name>/", streamed, name="streamed"),
-    path("broken/<name>/", broken, name="broken"),
-    path("refusing/<name>/", refusing, name="refusing"),
-    path("awaited/<name>/", awaited, name="awaited"),
+    path("plain/<stock_code>/", plain, name="plain"),
+    path("other/<stock_code>/", plain, name="other"),
+    path("listed/<stock_code>/", listed, name="listed"),
+    path("cached/<stock_code>/", cache_page(60)(listed), name="cached"),
+    path("shared/<stock_code>/", shared, name="shared"),
+    path("streamed/<stock_code>/", streamed, name="streamed"),
+    path("broken/<stock_code>/", broken, name="broken"),
+    path("refusing/<stock_code>/", refusing, name="refusing"),
+    path("awaited/<stock_code>/", awaited, name="awaited"),
 ]
 
 
@@ -100,7 +101,7 @@ def _pages(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "_complaints", set())
     storage.forget_visitors()
     tracked = ("plain", "listed", "cached", "shared", "streamed", "broken", "refusing", "awaited")
-    track_pages(*(page(name, "view_item", item_id="kwargs.name") for name in tracked))
+    track_pages(*(page(name, "view_item", item_id="kwargs.stock_code") for name in tracked))
 
 
 def browser(consent: str | None = "granted", key: uuid.UUID | None = None, **headers: str) -> Client:
@@ -270,8 +271,21 @@ def test_nothing_is_asked_before_the_response_and_two_statements_after_it() -> N
     assert queries_around(client, "/other/mug/") == ([], [])
 
 
-def test_without_consent_nothing_is_asked_at_all() -> None:
+def test_key_of_an_object_is_looked_up_by_one_query_after_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "_catalogs", {"shop.product": Catalog("shop.Product")})
+    mug = Product.objects.create(stock_code="mug", title="Mug", price=3)
+    client = browser(key=uuid.uuid4())
+    queries_around(client, "/plain/mug/")
+    before, after = queries_around(client, "/plain/mug/")
+    assert before == []
+    assert ["shop_product" in sql for sql in after] == [True, False]
+    assert set(Event.objects.values_list("item_id", flat=True)) == {f"product:{mug.pk}"}
+
+
+def test_without_consent_nothing_is_asked_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert queries_around(browser(None), "/listed/mug/") == ([], [])
+    monkeypatch.setattr(catalog, "_catalogs", {"shop.product": Catalog("shop.Product")})
+    assert queries_around(browser(None), "/plain/mug/") == ([], [])
 
 
 def test_broken_database_never_breaks_a_page_and_is_logged_once(monkeypatch: Any, caplog: Any) -> None:

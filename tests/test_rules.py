@@ -10,10 +10,12 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 from django.urls import resolve
 
-from recommender import capture, conf, tracking
+from recommender import capture, catalog, conf, tracking
+from recommender.catalog import Catalog
 from recommender.identity import shopper_of
+from recommender.models import Item
 from recommender.tracking import page, track_pages
-from shopreco.shop.models import Product
+from shopreco.shop.models import Department, Product
 
 pytestmark = pytest.mark.django_db
 
@@ -27,6 +29,7 @@ def told(path: str, *, body: Any = None, status: int = 200, is_read: bool = Fals
     factory = RequestFactory()
     request: Any = factory.get(path) if body is None else factory.post(path, body, content_type="application/json")
     request.resolver_match = resolve(path.partition("?")[0])
+    request.COOKIES["recommender_consent"] = "granted"
     if is_read:
         request.read()
     source = tracking.page_source(request, HttpResponse(status=status))
@@ -81,6 +84,7 @@ def test_rule_of_the_beacon_is_left_to_it() -> None:
     track_pages(page("shop:product", "view_item", item_id="kwargs.stock_code", beacon=True))
     assert told("/item/22423/") == []
     request = RequestFactory().get("/item/22423/")
+    request.COOKIES["recommender_consent"] = "granted"
     source = tracking.beacon_source(request)
     assert source is not None
     assert [draft.item_id for draft in source(shopper_of(request))] == ["22423"]
@@ -91,3 +95,60 @@ def test_body_is_read_up_to_the_limit_of_the_api() -> None:
     json_rule()
     body = {"lines": [{"sku": "A"}], "x": "x" * (conf.get("MAX_BODY_BYTES") - 100)}
     assert len(told("/cart/", body=body)) == 1
+
+
+class TestItemNamedByItsKey:
+    """A Catalog without `id` calls its items `product:<pk>`; what a URL or a form says is another key of the object."""
+
+    @pytest.fixture
+    def mug(self, monkeypatch: pytest.MonkeyPatch) -> Product:
+        monkeypatch.setattr(catalog, "_catalogs", {"shop.product": Catalog("shop.Product")})
+        return Product.objects.create(stock_code="red-mug", title="Mug", price=1)
+
+    @pytest.mark.parametrize("declared", ["kwargs.stock_code", ("shop.Product", "kwargs.stock_code")])
+    def test_item_is_found_by_the_field_that_the_part_is_named_after(self, mug: Product, declared: Any) -> None:
+        track_pages(page("shop:product", "view_item", item_id=declared))
+        assert [draft.item_id for draft in told("/item/red-mug/")] == [f"product:{mug.pk}"]
+
+    @pytest.mark.parametrize("name", ["id", "pk", "product_id", "product", "p"])
+    def test_primary_key_is_an_item_without_a_query(
+        self, mug: Product, name: str, django_assert_num_queries: Any
+    ) -> None:
+        track_pages(page("shop:home", "view_item", item_id=f"GET.{name}"))
+        with django_assert_num_queries(0):
+            assert [draft.item_id for draft in told(f"/?{name}={mug.pk}")] == [f"product:{mug.pk}"]
+
+    def test_item_id_stays_as_it_is(self, mug: Product, django_assert_num_queries: Any) -> None:
+        track_pages(page("shop:home", "view_item", item_id="GET.item"))
+        with django_assert_num_queries(0):
+            assert [draft.item_id for draft in told(f"/?item=product:{mug.pk}")] == [f"product:{mug.pk}"]
+
+    def test_object_of_a_callable_is_its_item(self, mug: Product) -> None:
+        track_pages(page("shop:product", "view_item", item_id=lambda request: mug))
+        assert [draft.item_id for draft in told("/item/red-mug/")] == [f"product:{mug.pk}"]
+
+    def test_model_that_is_named_gives_no_item_that_does_not_exist(self, mug: Product) -> None:
+        track_pages(page("shop:product", "view_item", item_id=("shop.Product", "kwargs.stock_code")))
+        assert told("/item/blue-mug/") == []
+
+    def test_one_of_several_catalogs_is_the_one_that_has_the_object(
+        self, mug: Product, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Department.objects.create(pk=mug.pk + 1000, name="Kitchen", slug="kitchen")
+        monkeypatch.setitem(catalog._catalogs, "shop.department", Catalog("shop.Department"))
+        track_pages(page("shop:home", "view_item", item_id="GET.pk"))
+        assert [draft.item_id for draft in told(f"/?pk={mug.pk + 1000}")] == [f"department:{mug.pk + 1000}"]
+        assert [draft.item_id for draft in told(f"/?pk={mug.pk}")] == [f"product:{mug.pk}"]
+
+    def test_id_of_the_shops_own_is_no_primary_key(
+        self, mug: Product, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+    ) -> None:
+        own = type("Own", (Catalog,), {"id": "stock_code"})("shop.Product")
+        monkeypatch.setattr(catalog, "_catalogs", {"shop.product": own})
+        other = Product.objects.create(stock_code=str(mug.pk), title="Its code is another's key", price=1)
+        Item.objects.create(item_id=str(mug.pk), label="shop.Product", object_id=str(other.pk))
+        track_pages(page("shop:home", "view_item", item_id="GET.ref"))
+        assert [draft.item_id for draft in told(f"/?ref={mug.pk}")] == [str(mug.pk)]
+        track_pages(page("shop:product", "view_item", item_id="kwargs.stock_code"))
+        with django_assert_num_queries(0):
+            assert [draft.item_id for draft in told("/item/red-mug/")] == ["red-mug"]

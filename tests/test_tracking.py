@@ -45,6 +45,7 @@ def told(path: str, *, method: str = "get", status: int = 200, data: Any = None)
     """The drafts of a page of the demo shop, by the rules in force."""
     request: Any = getattr(RequestFactory(), method)(path, data)
     request.resolver_match = resolve(path.partition("?")[0])
+    request.COOKIES["recommender_consent"] = "granted"
     source = tracking.page_source(request, HttpResponse(status=status))
     return [] if source is None else list(source(shopper_of(request)))
 

@@ -6,8 +6,8 @@ from django.test import Client
 from django.utils import translation
 from toys.models import Shelf, Tool, Toy
 
-from recommender import pipeline, sync
-from recommender.catalog import live_items
+from recommender import pipeline, rules, sync
+from recommender.catalog import catalog_for_label, live_items
 from recommender.models import Item
 
 pytestmark = pytest.mark.django_db
@@ -109,3 +109,11 @@ def test_texts_of_many_items_are_read_at_once(shop, django_assert_max_num_querie
     refs = {item.item_id: (item.label, item.object_id) for item in Item.objects.filter(label="toys.Toy")}
     with django_assert_max_num_queries(2):
         assert len(live_items(refs)) == 21
+
+
+def test_object_is_found_by_a_key_that_is_translated(shop):
+    catalog = catalog_for_label("toys.Toy")
+    item_id = f"toy:{shop['car'].pk}"
+    assert rules.item_id_named(catalog, "title", "Fire engine") == item_id
+    assert rules.item_id_named(catalog, "title", "Feuerwehrauto") == item_id
+    assert rules.item_id_named(catalog, "title", "Wooden mallet") == ""
