@@ -78,18 +78,28 @@ def fetch(name: str) -> Path:
     """A verified local copy of a bundle; one that does not verify is fetched anew, once.
 
     Raises BundleError where the published bundle itself is broken or gone, BundleUnreachable where the storage does
-    not answer.
+    not answer or this process may not use its own cache.
     """
     local = _cache() / name
-    if local.is_dir():
-        try:
-            verify(local)
-        except BundleError as error:
-            logger.warning("the local copy of bundle %s is broken and fetched again: %s", name, error)
-            shutil.rmtree(local)
-        else:
-            return local
-    _download(name, local)
+    try:
+        return _verified(local) or _downloaded(name, local)
+    except OSError as error:
+        raise BundleUnreachable(
+            f"The copies of bundles in {local.parent} cannot be read or written by this process ({error}). Give the "
+            "user that it runs as this folder, or name another one in RECOMMENDER['DIRECTORY']."
+        ) from error
+
+
+def _verified(local: Path) -> Path | None:
+    """The local copy; None where there is none, or where it was broken and is now gone."""
+    if not local.is_dir():
+        return None
+    try:
+        verify(local)
+    except BundleError as error:
+        logger.warning("the local copy of bundle %s is broken and fetched again: %s", local.name, error)
+        shutil.rmtree(local)
+        return None
     return local
 
 
@@ -282,7 +292,7 @@ def _unpublish(bundle: Bundle) -> None:
         storage.delete(bundle.name)  # the empty folder
 
 
-def _download(name: str, target: Path) -> None:
+def _downloaded(name: str, target: Path) -> Path:
     draft = Path(tempfile.mkdtemp(prefix=f"{name}.new-", dir=_made(target.parent)))
     try:
         _copy_from_storage(name, [MANIFEST], draft)
@@ -292,6 +302,7 @@ def _download(name: str, target: Path) -> None:
         shutil.rmtree(draft)
         raise
     _rename(draft, target)
+    return target
 
 
 def _copy_from_storage(name: str, files: Iterable[str], folder: Path) -> None:

@@ -47,7 +47,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = manifest["files"]
         recorded = {name: entry["sha256"] for name, entry in files.items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{MANIFEST} of bundle {folder.name[:12]} cannot be read ({error}). {_REPAIR}") from error
     if manifest.get("format") != FORMAT:
         raise BundleError(

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_cache_control, patch_vary_headers
 
-from recommender import capture, conf, identity, tracking
+from recommender import capture, conf, identity, serving, tracking
 from recommender.identity import Shopper, shopper_of
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class RecommenderMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self.is_async:
             return self._answer_async(request)
+        _warm_up()
         token = capture.current_request.set(request)
         try:
             response: HttpResponseBase = self.get_response(request)  # type: ignore[assignment]
@@ -45,6 +46,7 @@ class RecommenderMiddleware:
         return response
 
     async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
+        _warm_up()
         token = capture.current_request.set(request)
         try:
             response: HttpResponseBase = await self.get_response(request)  # type: ignore[misc]
@@ -63,6 +65,14 @@ def finish(request: HttpRequest, response: HttpResponseBase) -> None:
         _complain("finish", "a response left without its visitor's cookie")
     if "recommender_buffer" in vars(request):
         response._resource_closers.append(_Storing(request))  # type: ignore[attr-defined]
+
+
+def _warm_up() -> None:
+    """Begin to load what lists are made from at the first request of the process, whatever its page."""
+    try:
+        serving.warm_up()
+    except Exception:
+        _complain("warm-up", "the recommender did not begin to load")
 
 
 def _is_concerned(request: HttpRequest, response: HttpResponseBase) -> bool:

@@ -15,12 +15,13 @@ import numpy as np
 from django.utils import timezone
 
 from recommender import conf, serving
-from recommender.catalog import catalogs, live_items
+from recommender.catalog import live_items
 from recommender.exceptions import ConfigurationError
 from recommender.explain import explain
 from recommender.lists import LISTS
 from recommender.offers import notice, offered_filters
 from recommender.question import Listed, Question
+from recommender.retrieval import stored
 from recommender.retrieval.shelf import Shelf
 from recommender.serving import Served
 from recommender.types import (
@@ -32,7 +33,6 @@ from recommender.types import (
     Ranking,
     Relaxation,
     Request,
-    Rung,
     Slot,
 )  # fmt: skip
 from recommender.words import fold
@@ -238,8 +238,10 @@ def _request(slot: Slot, shopper: Asker | None, at: dt.datetime | None, **asked:
 
 def _answer(request: Request, shopper: Asker | None) -> Ranking:
     served = serving.current()
+    if not served.is_loaded:
+        return stored.answer(request)
     if not len(served.shelf.items):
-        return _shop_order(request)
+        return stored.shop_order(request)
     wider = dataclasses.replace(request, limit=request.limit + N_SPARE)
     try:
         ranking = rank(wider, served=served)
@@ -247,19 +249,6 @@ def _answer(request: Request, shopper: Asker | None) -> Ranking:
         logger.exception("bundle %s failed on slot %s; lower rungs serve", served.bundle or "-", request.slot)
         ranking = rank(wider, served=Served(served.shelf))
     return with_live(ranking, served=served, shopper=shopper, limit=request.limit)
-
-
-def _shop_order(request: Request) -> Ranking:
-    """The shop's own order, while the recommender knows no item; nothing for a search or beside an item."""
-    entries: list[Entry] = []
-    sources = catalogs() if request.slot in (Slot.HOME, Slot.TRENDING) else []
-    for catalog in sources:
-        for obj in catalog.queryset()[: request.limit - len(entries)]:
-            live = catalog.live(obj)
-            if live is not None:
-                entries.append(Entry(catalog.item_id(obj), len(entries) + 1, 0.0, live=live))
-    rung = Rung.SHOP_ORDER if entries else Rung.EMPTY
-    return Ranking(uuid.uuid4(), request.slot, tuple(entries), rung, query=request.query, n_found=len(entries))
 
 
 def _reference(shelf: Shelf, item_id: str) -> tuple[str, str]:

@@ -102,7 +102,7 @@ class Ranker:
                 mixture=_mixture(folder / "mixture.json"),
                 heads=_heads(folder / "heads.json"),
             )
-        except BundleError:
+        except (BundleError, MemoryError, PermissionError):  # the last two are this process's: the bundle may be well
             raise
         except Exception as error:  # every library has its own error for a broken file
             raise BundleError(f"Bundle {folder.name} cannot be read ({error}): roll back, or train again.") from error

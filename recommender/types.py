@@ -60,6 +60,7 @@ class Rung(enum.StrEnum):
     UNTRAINED = "untrained"
     LEXICAL = "lexical"
     POPULARITY = "popularity"
+    WORDS = "words"
     SHOP_ORDER = "shop_order"
     EMPTY = "empty"
 

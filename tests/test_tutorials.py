@@ -23,7 +23,9 @@ for name in ("Blue mug", "Red mug", "Teapot"):
 """
 WALK = """
 from django.test import Client
+from recommender import serving
 from recommender.models import Event
+assert serving.loaded().is_loaded  # as in a server that has been up for a moment
 agent = {"user-agent": "Mozilla/5.0 (X11; Linux x86_64) Chrome/126.0 Safari/537.36"}
 client = Client(headers=agent | {"host": "localhost"})
 client.cookies["recommender_consent"] = "granted"

@@ -39,6 +39,7 @@ RUNGS: Mapping[Rung, Any] = {
     Rung.UNTRAINED: _("the untrained model"),
     Rung.LEXICAL: _("words and bestsellers"),
     Rung.POPULARITY: _("bestsellers"),
+    Rung.WORDS: _("words, while the catalogue is being loaded"),
     Rung.SHOP_ORDER: _("the shop's own order"),
     Rung.EMPTY: _("nothing: no item is known yet"),
 }

@@ -18,19 +18,17 @@ def pytest_configure(config):
 
 
 @pytest.fixture(autouse=True)
-def _forget():
-    """Nothing that one test cached or loaded serves the next."""
-    import sys
-
+def _forget(monkeypatch):
+    """Nothing that one test cached or loaded serves the next; lists load in the thread that reads the test's rows."""
     from django.core.cache import cache
 
-    from recommender import storage
+    from recommender import serving, storage
 
     cache.clear()
     storage.forget_visitors()
-    serving = sys.modules.get("recommender.serving")
-    if serving is not None:
-        serving._memory = type(serving._memory)()
+    monkeypatch.setattr(serving, "_memory", type(serving._memory)())
+    monkeypatch.setattr(serving, "_start", lambda work: work())
+    monkeypatch.setattr(serving, "warm_up", lambda: None)
 
 
 @pytest.fixture

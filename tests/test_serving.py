@@ -1,0 +1,325 @@
+"""The pair in memory: loaded aside while SQL serves, never waited for, and whatever breaks in it is survived."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from recommender import bundles, pipeline, serving, sync
+from recommender.exceptions import BundleUnreachable
+from recommender.manifest import MANIFEST
+from recommender.models import Bundle, Item
+from recommender.retrieval import shelf, stored
+from recommender.types import Ranking, Rung
+from shopreco.shop.models import Product
+from tests.conftest import ROOT, DemoShop, wait_for
+
+START, WARM_UP = serving._start, serving.warm_up
+"""The real ones: the fixtures of every other test load in the test's own thread."""
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def aside(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[threading.Thread]]:
+    """Loads run in threads, as in a web process; the fixture waits for their end."""
+    threads: list[threading.Thread] = []
+
+    def start(work: Callable[[], None]) -> None:
+        before = set(threading.enumerate())
+        START(work)
+        threads.extend(set(threading.enumerate()) - before)
+
+    monkeypatch.setattr(serving, "_start", start)
+    yield threads
+    for thread in threads:
+        thread.join(timeout=30)
+
+
+@pytest.fixture
+def slow_load(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """No shelf is loaded before the event is set."""
+    may_load, load = threading.Event(), shelf.load_shelf
+
+    def wait_and_load(*positional: Any, **named: Any) -> Any:
+        assert may_load.wait(timeout=30)
+        return load(*positional, **named)
+
+    monkeypatch.setattr(serving, "load_shelf", wait_and_load)
+    yield may_load
+    may_load.set()
+
+
+@pytest.fixture
+def stocked(db: None) -> None:
+    """Four products in SQL, of which one is hidden."""
+    rows = (
+        ("A", "Red lunch bags", 5, True),
+        ("B", "Blue lunch bag", 0, True),
+        ("C", "红色陶瓷马克杯", 5, True),
+        ("D", "Green lunch bag", 5, False),
+    )
+    for code, title, stock, is_visible in rows:
+        Product.objects.create(stock_code=code, title=title, price=Decimal(5), stock=stock, is_visible=is_visible)
+    sync.sync()
+
+
+def ids(ranking: Ranking) -> list[str]:
+    return [entry.item_id for entry in ranking]
+
+
+def unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process whose load has not ended."""
+    monkeypatch.setattr(serving, "_start", lambda work: serving._memory.lock.release())
+
+
+class TestWhileLoading:
+    def test_nobody_waits_for_the_first_load(
+        self, live_demo_shop: DemoShop, aside: list[threading.Thread], slow_load: threading.Event
+    ) -> None:
+        title = live_demo_shop.product().title
+        served = serving.current()
+        ranking = pipeline.search(title)
+        assert not served.is_loaded
+        assert ranking.rung == Rung.WORDS
+        live = ranking.entries[0].live
+        assert live is not None
+        assert live.title == title
+        assert pipeline.recommend("home").rung == Rung.SHOP_ORDER
+        assert pipeline.suggest(title[:3]) == []
+        assert len(aside) == 1, "one thread loads, however many ask"
+        slow_load.set()
+        wait_for(lambda: serving.current().is_loaded, what="the shelf in memory")
+        assert pipeline.search(title).rung == Rung.LEXICAL
+
+    def test_first_request_of_any_page_starts_the_load(
+        self,
+        live_demo_shop: DemoShop,
+        aside: list[threading.Thread],
+        slow_load: threading.Event,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(serving, "warm_up", WARM_UP)
+        assert Client().get("/no-such-page/").status_code == 404
+        assert len(aside) == 1
+
+    def test_commands_wait_for_the_pair(
+        self, live_demo_shop: DemoShop, aside: list[threading.Thread], slow_load: threading.Event
+    ) -> None:
+        assert not serving.current().is_loaded
+        threading.Timer(0.3, slow_load.set).start()
+        assert serving.loaded().is_loaded
+
+    @pytest.mark.parametrize("path", ["/", "/search/?q=bag", "/recommender/api/v1/search?q=bag"])
+    def test_pages_are_whole(self, path: str, demo_shop: DemoShop, monkeypatch: pytest.MonkeyPatch) -> None:
+        unloaded(monkeypatch)
+        assert Client().get(path).status_code == 200
+
+    def test_child_of_a_fork_loads_for_itself(self, db: None) -> None:
+        serving._memory.lock.acquire()
+        serving._forget_after_fork()
+        assert serving.loaded().is_loaded
+
+    def test_process_without_threads_to_spare_goes_on(
+        self, stocked: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def refuse(work: Any) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(serving, "_start", refuse)
+        assert not serving.current().is_loaded
+        assert "no thread can be started" in caplog.text
+        assert not serving._memory.lock.locked()
+
+
+class TestWordsFromSql:
+    @pytest.fixture(autouse=True)
+    def _unloaded(self, stocked: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        unloaded(monkeypatch)
+
+    def test_all_words_are_sought_and_what_can_be_bought_leads(self) -> None:
+        assert ids(pipeline.search("lunch bag")) == ["A", "B"]
+        assert ids(pipeline.search("LUNCH red")) == ["A"]
+
+    @pytest.mark.parametrize("query", ["bags", "bag", "the bags", "bag of lunch"])
+    def test_plurals_and_linking_words_are_forgiven(self, query: str) -> None:
+        assert ids(pipeline.search(query)) == ["A", "B"]
+
+    def test_chinese_is_found_without_spaces(self) -> None:
+        assert ids(pipeline.search("陶瓷马克杯")) == ["C"]
+
+    def test_longest_word_stands_in_where_no_item_has_all(self) -> None:
+        assert ids(pipeline.search("lunch zz")) == ["A", "B"]
+
+    @pytest.mark.parametrize("query", ["nothing of the kind", "", "%", "_", "'; --", "\x00"])
+    def test_what_is_not_there_is_an_empty_list(self, query: str) -> None:
+        ranking = pipeline.search(query)
+        assert (ids(ranking), ranking.rung, ranking.n_found) == ([], Rung.EMPTY, 0)
+
+    def test_hidden_items_are_not_shown(self) -> None:
+        Product.objects.filter(stock_code="A").update(is_visible=False)
+        assert [(entry.item_id, entry.position) for entry in pipeline.search("lunch bag")] == [("B", 1)]
+
+    def test_filters_and_pages_hold(self) -> None:
+        assert ids(pipeline.search("bag", filters={"available": "1"})) == ["A"]
+        assert ids(pipeline.search("bag", filters={"max_price": "4"})) == []
+        assert ids(pipeline.search("bag", filters={"min_price": "nan"})) == ["A", "B"]
+        assert ids(pipeline.search("bag", filters={"brand": "none such"})) == []
+        second = pipeline.search("bag", limit=1, offset=1)
+        assert (ids(second), second.entries[0].position, second.n_found) == (["B"], 2, 2)
+
+    def test_large_catalogue_is_looked_through_from_its_newest_items_within_a_time(
+        self, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any
+    ) -> None:
+        monkeypatch.setattr(stored, "SPAN", 1)
+        assert ids(pipeline.search("lunch bag")) == ["A", "B"]
+        monkeypatch.setattr(stored, "LONGEST_SECONDS", 0.0)
+        newest = Item.objects.order_by("-pk").values_list("item_id", flat=True)[0]
+        with django_assert_max_num_queries(3):  # the newest key, one span, the live prices
+            assert set(ids(pipeline.search("lunch bag"))) <= {newest}
+
+
+FAULTS = [
+    PermissionError(13, "Permission denied", "cache"),
+    OSError(30, "Read-only file system"),
+    RecursionError("maximum recursion depth exceeded"),
+    MemoryError(),
+    KeyError("files"),
+]
+
+
+class TestFaults:
+    @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
+    def test_shelf_that_cannot_be_loaded_is_logged_once_and_tried_again(
+        self, stocked: None, fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(*_: Any, **__: Any) -> None:
+            raise fault
+
+        failed_before, load = serving.counts["failed"], shelf.load_shelf
+        monkeypatch.setattr(serving, "load_shelf", fail)
+        for _ in range(5):
+            assert ids(pipeline.search("lunch bag")) == ["A", "B"]
+        assert serving.counts["failed"] == failed_before + 1, "the next try waits"
+        monkeypatch.setattr(serving._memory, "looked_at", float("-inf"))
+        assert pipeline.search("lunch bag").rung == Rung.WORDS
+        assert serving.counts["failed"] == failed_before + 2
+        assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
+        monkeypatch.setattr(serving, "load_shelf", load)
+        monkeypatch.setattr(serving._memory, "looked_at", float("-inf"))
+        assert pipeline.search("lunch bag").rung == Rung.LEXICAL
+        assert "loads again" in caplog.text
+
+    @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
+    def test_bundle_that_this_process_cannot_load_leaves_the_words_and_stays_champion(
+        self,
+        stocked: None,
+        fault: Exception,
+        settings: Any,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        def fail(name: str) -> None:
+            fetched.append(name)
+            raise fault
+
+        fetched: list[str] = []
+        settings.RECOMMENDER = settings.RECOMMENDER | {"REFRESH_SECONDS": 0}
+        Bundle.objects.create(name="well", state=Bundle.State.CHAMPION, encoder_hash="e")
+        monkeypatch.setattr(bundles, "fetch", fail)
+        assert pipeline.search("lunch bag").rung == Rung.LEXICAL
+        Product.objects.filter(stock_code="B").update(title="Copper kettle")
+        sync.sync()
+        assert ids(pipeline.search("kettle")) == ["B"], "the words stay fresh meanwhile"
+        assert len(fetched) == 1
+        assert Bundle.objects.get(name="well").state == Bundle.State.CHAMPION
+        assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
+
+    def test_pauses_grow_to_five_minutes(self, db: None) -> None:
+        pauses = []
+        for _ in range(10):
+            serving._memory.fail("no", ValueError())
+            pauses.append(serving._memory.pause_seconds)
+        assert pauses[:3] == [5, 10, 20]
+        assert pauses[-1] == 300
+
+    def test_cache_of_another_user_is_a_storage_that_does_not_answer(self, settings: Any, tmp_path: Path) -> None:
+        settings.RECOMMENDER = settings.RECOMMENDER | {"DIRECTORY": tmp_path}
+        cache = tmp_path / "cache"
+        (cache / "abc").mkdir(parents=True)
+        tmp_path.chmod(0o755)
+        is_root = os.geteuid() == 0
+        cache.chmod(0o700 if is_root else 0)
+        if is_root:
+            os.seteuid(NOBODY)
+        try:
+            with pytest.raises(BundleUnreachable, match="cannot be read or written by this process"):
+                bundles.fetch("abc")
+        finally:
+            if is_root:
+                os.seteuid(0)
+            cache.chmod(0o700)
+
+    def test_manifest_nested_without_end_is_quarantined(self, stocked: None, settings: Any, tmp_path: Path) -> None:
+        settings.RECOMMENDER = settings.RECOMMENDER | {"DIRECTORY": tmp_path}
+        folder = tmp_path / "bundles" / "nested"
+        folder.mkdir(parents=True)
+        (folder / MANIFEST).write_text('{"files": ' + "[" * 100_000)
+        Bundle.objects.create(name="nested", state=Bundle.State.CHAMPION, encoder_hash="e")
+        assert pipeline.search("lunch bag").rung == Rung.LEXICAL
+        assert Bundle.objects.get(name="nested").state == Bundle.State.QUARANTINED
+
+
+PATIENCE_SECONDS, SLOW_SECONDS = 10, 15
+
+
+class TestUnderGunicorn:
+    @pytest.fixture
+    def address(self, live_demo_shop: DemoShop, tmp_path: Path) -> Iterator[str]:
+        """Two workers whose load takes longer than gunicorn is patient."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        command = [
+            *(sys.executable, "-m", "gunicorn", "tests.slow_shop:application", "--bind", address),
+            *("--workers", "2", "--timeout", str(PATIENCE_SECONDS), "--preload"),
+        ]
+        log = tmp_path / "gunicorn.log"
+        with log.open("wb") as output:
+            environment = {**os.environ, "SLOW_SECONDS": str(SLOW_SECONDS)}
+            server = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, env=environment)
+        try:
+            wait_for(lambda: b"Booting worker" in log.read_bytes(), what=f"gunicorn in {log}", process=server)
+            yield address
+            assert b"WORKER TIMEOUT" not in log.read_bytes()
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+
+    def test_workers_survive_a_load_longer_than_their_timeout_and_pages_answer_meanwhile(self, address: str) -> None:
+        def rung() -> str:
+            with urllib.request.urlopen(f"http://{address}/recommender/api/v1/search?q=bag", timeout=30) as answer:
+                return str(json.load(answer)["rung"])
+
+        started = time.monotonic()
+        rungs: list[str] = []
+        while time.monotonic() - started < SLOW_SECONDS * 4 and rungs[-8:] != ["lexical"] * 8:
+            rungs.append(rung())
+            time.sleep(0.3)
+        assert rungs[0] == "words"
+        assert set(rungs) == {"words", "lexical"}
+        assert rungs[-1] == "lexical"
