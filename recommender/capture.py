@@ -101,12 +101,16 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """What became of a batch; its size is the sum of the four."""
+    """What became of a batch; its size is the sum of the first four.
+
+    n_attached: of the duplicates, orders that were nobody's and have found their buyer.
+    """
 
     n_accepted: int = 0
     n_duplicate: int = 0
     rejections: list[Rejection] = field(default_factory=list)
     n_dropped: int = 0
+    n_attached: int = 0
 
 
 Source = Callable[[Shopper], Iterable[EventDraft]]
@@ -137,8 +141,9 @@ def ingest(drafts: Sequence[EventDraft], impressions: Sequence[ImpressionDraft] 
     rejections += [Rejection(index, "", message) for index, message in stored.refused]
     n_duplicate = len(rows) - len(unique) + stored.n_duplicate
     result = IngestResult(
-        stored.n_accepted, n_duplicate, sorted(rejections, key=lambda refused: refused.index), stored.n_dropped
-    )
+        stored.n_accepted, n_duplicate, sorted(rejections, key=lambda refused: refused.index), stored.n_dropped,
+        stored.n_attached,
+    )  # fmt: skip
     _count(result)
     if result.n_accepted:
         transaction.on_commit(lambda: _announce(result.n_accepted), using=alias)

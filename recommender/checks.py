@@ -13,7 +13,7 @@ from django.core import checks
 from django.core.files.storage import InvalidStorageError, storages
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from recommender import conf, tracking
+from recommender import conf, order_consent, tracking
 from recommender.catalog import Catalog, catalog_for_label, catalogs
 from recommender.exceptions import ConfigurationError
 from recommender.paths import path_fault
@@ -53,7 +53,9 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[ch
                 id="recommender.E002",
             )
         ]
-    return [*_unknown_names(), *_unusable_consent(), *_unusable_values(), *_naive_times()]
+    return [
+        *_unknown_names(), *_unusable_consent(), *_unusable_order_consent(), *_unusable_values(), *_naive_times(),
+    ]  # fmt: skip
 
 
 def check_middleware(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
@@ -119,6 +121,14 @@ def _unusable_consent() -> Iterator[checks.CheckMessage]:
     if not callable(consent):
         message = f"RECOMMENDER['CONSENT'] names {consent!r}, which is not callable."
         yield checks.Error(message, hint=_consent_hint(), id="recommender.E003")
+
+
+def _unusable_order_consent() -> Iterator[checks.CheckMessage]:
+    try:
+        order_consent.decision()
+    except ConfigurationError as error:
+        hint = "Orders of people who have not consented stay nobody's until this is repaired; see docs/privacy.md."
+        yield checks.Error(str(error), hint=hint, id="recommender.E003")
 
 
 def _consent_hint() -> str:

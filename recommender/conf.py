@@ -37,6 +37,9 @@ DEFAULTS: dict[str, Any] = {
     "TRAINING_SCHEDULE": ("0", "3", "*"),
     # Dotted path of `callable(request) -> bool`; nothing is recorded before it says True.
     "CONSENT": "recommender.identity.has_consented",
+    # Whose orders teach the model: "required" (only people who consented here), "pseudonymous" (everybody's, but nobody
+    # is served a profile before consent), or the dotted path of `callable(user_keys) -> those who agreed`.
+    "ORDER_CONSENT": "required",
     "COOKIE_NAME": "recommender_visitor",
     "COOKIE_AGE_DAYS": 365,
     "RETENTION_DAYS": 730,

@@ -270,14 +270,17 @@ def read_judgements(items: ItemTable, *, until: dt.datetime | None = None) -> Ju
 
 
 def read_people(pks: Collection[int] | None = None) -> People:
-    """The row and the bot flag of each visitor; visitors of one user share a row, nobody is -1. `pks` narrows them."""
+    """The row and the bot flag of each visitor; visitors of one user share a row, nobody is -1. `pks` narrows them.
+
+    Somebody is who has consented, or whose orders may teach without it, and has not switched profiling off.
+    """
     rows: dict[Any, int] = {}
     found = {}
-    for pk, user_key, has_consented, is_profiled, is_bot in _pages(
+    for pk, user_key, has_consented, is_pseudonymous, is_profiled, is_bot in _pages(
         Visitor.objects if pks is None else Visitor.objects.filter(pk__in=pks),
-        ("pk", "user_key", "has_consented", "is_profiled", "is_bot"),
+        ("pk", "user_key", "has_consented", "is_pseudonymous", "is_profiled", "is_bot"),
     ):
-        is_known = has_consented and is_profiled
+        is_known = (has_consented or is_pseudonymous) and is_profiled
         found[pk] = (rows.setdefault(user_key or pk, len(rows)) if is_known else -1, is_bot)
     return found
 

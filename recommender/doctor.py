@@ -12,13 +12,14 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from django.conf import settings
 from django.core import checks as django_checks
 from django.db import connections, router
 from django.db.migrations.executor import MigrationExecutor
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
-from recommender import capture, checks, tracking
+from recommender import capture, checks, order_consent, tracking
 from recommender.capture import EventDraft
 from recommender.catalog import Catalog, catalogs
 from recommender.guesses import unique_fields
@@ -39,6 +40,11 @@ N_ROWS = 200
 MIGRATE = "python manage.py migrate recommender"
 SYNC = "python manage.py recommender_sync"
 RECONCILE = "python manage.py recommender_reconcile"
+
+DECIDE = (
+    "Decide whose orders may teach: set RECOMMENDER['ORDER_CONSENT'] to 'required', 'pseudonymous' or your own record "
+    f"of consent, then run {RECONCILE}."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,8 @@ def examine(*, minutes: float = 15.0) -> list[Finding]:
     found += _guarded("pages", _pages)
     for rows in tracking.tracked_rows():
         found += _guarded("orders", partial(_orders, rows))
-    found += [*_guarded("item ids", _strays), *_guarded("test event", _test_event)]
+    for topic, look in (("order consent", _order_consent), ("item ids", _strays), ("test event", _test_event)):
+        found += _guarded(topic, look)
     return [*found, *_guarded("arrivals", partial(_arrivals, dt.timedelta(minutes=minutes)))]
 
 
@@ -221,6 +228,25 @@ def _as_object(catalog: Catalog, field: str) -> str:
         f'In track_pages(), write item_id=("{catalog.label}", "kwargs.<part>", "{field}"); in order rows, item_id = '
         f"the path to the {catalog.model._meta.object_name} itself; in calls of the API, send the item's id."
     )
+
+
+def _order_consent() -> Iterator[Finding]:
+    """How many past orders are nobody's, and whether that is the shop's decision or its guests'."""
+    n_waiting = order_consent.n_waiting()
+    if not n_waiting:
+        return
+    sample = tracking.nobodys_orders(limit=N_ROWS)
+    if not sample.n_named:
+        message = f"{n_waiting} orders name no customer (guests): they teach what sells, but nobody's taste."
+        yield Finding("order consent", "ok", message)
+        return
+    named = f"{n_waiting} orders are nobody's, and {sample.n_named} of {sample.n_rows} looked at name a customer"
+    if order_consent.is_open():
+        yield Finding("order consent", "warning", f"{named}: recorded before you let them teach.", RECONCILE)
+        return
+    is_decided = "ORDER_CONSENT" in getattr(settings, "RECOMMENDER", {})
+    message = f"{named} who has not consented here: no taste is learned from these orders."
+    yield Finding("order consent", "ok" if is_decided else "warning", message, "" if is_decided else DECIDE)
 
 
 def _test_event() -> Iterator[Finding]:

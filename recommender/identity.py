@@ -99,6 +99,11 @@ class Shopper:
             logger.exception("RECOMMENDER['CONSENT'] failed; the request counts as not consented")
             return False
 
+    @property
+    def refuses(self) -> bool:
+        """Has the shopper said no in this browser, by the banner's own cookie?"""
+        return self.request.COOKIES.get(CONSENT_COOKIE, CONSENT_GRANTED) != CONSENT_GRANTED
+
     @cached_property
     def is_profiled(self) -> bool:
         """False where the browser sends `Sec-GPC: 1` or the token's visitor switched it off.
@@ -276,7 +281,11 @@ def grant_consent(user_keys: list[str]) -> int:
     keys = sorted(set(user_keys))
     rows = [Visitor(key=own_key(user_key), user_key=user_key, has_consented=True) for user_key in keys]
     Visitor.objects.bulk_create(
-        rows, batch_size=1000, update_conflicts=True, unique_fields=["key"], update_fields=["has_consented"]
+        rows,
+        batch_size=1000,
+        update_conflicts=True,
+        unique_fields=["key"],
+        update_fields=["has_consented", "is_pseudonymous", "has_objected"],
     )
     return len(rows)
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from recommender import storage
+from recommender import order_consent, storage
 from recommender.exceptions import ConfigurationError
 from recommender.models import Event, Impression, Visitor
 
@@ -23,8 +23,8 @@ IMPRESSION_FIELDS = (
     "device", "is_bot", "occurred_at",
 )  # fmt: skip
 VISITOR_FIELDS = (
-    "key", "user_key", "has_consented", "is_profiled", "is_bot", "device", "first_seen_at", "last_seen_at",
-    "segment",
+    "key", "user_key", "has_consented", "is_profiled", "is_pseudonymous", "has_objected", "is_bot", "device",
+    "first_seen_at", "last_seen_at", "segment",
 )  # fmt: skip
 SEGMENT_FIELDS = ("segment__own_name", "segment__name", "segment__number")
 
@@ -64,13 +64,19 @@ def _with_segment_named(visitor: dict[str, Any]) -> dict[str, Any]:
 def erase(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> dict[str, int]:
     """Delete a person's visitors, events and lists, and say how many. No profile is stored, so none is left.
 
-    Purchases that the shop's own order rows prove come back by reconcile with nobody's name on them.
+    Purchases that the shop's own order rows prove come back by reconcile with nobody's name on them. Where
+    `ORDER_CONSENT` would give them their buyer again, the person's own visitor stays, without any event, to remember
+    that they must not.
     """
     with transaction.atomic():
-        keys = list(visitors_of(visitor_key=visitor_key, user_key=user_key).values_list("pk", flat=True))
+        visitors = list(visitors_of(visitor_key=visitor_key, user_key=user_key).values_list("pk", "user_key"))
+        keys = [pk for pk, _ in visitors]
         n_impressions, _ = Impression.objects.filter(visitor__in=keys).delete()
         n_events, _ = Event.objects.filter(visitor__in=keys).delete()
         n_visitors, _ = Visitor.objects.filter(pk__in=keys).delete()
+        if order_consent.is_open():
+            for erased in sorted({user for _, user in visitors if user} | ({user_key} if user_key else set())):
+                order_consent.remember_objection(erased)
     storage.forget_visitors()
     return {"visitors": n_visitors, "events": n_events, "impressions": n_impressions}
 
@@ -83,9 +89,15 @@ def set_profiling(is_profiled: bool, *, visitor_key: uuid.UUID | None = None, us
 
 
 def set_consent(has_consented: bool, *, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> int:
-    """Give or take back consent for a person; return the number of their visitors."""
+    """Give or take back consent for a person; return the number of their visitors.
+
+    Who takes it back objects to what orders teach without consent, too.
+    """
     n_visitors = visitors_of(visitor_key=visitor_key, user_key=user_key).update(
-        has_consented=has_consented, **({} if has_consented else {"segment": None})
+        has_consented=has_consented,
+        has_objected=not has_consented,
+        is_pseudonymous=False,
+        **({} if has_consented else {"segment": None}),
     )
     storage.forget_visitors()
     return n_visitors

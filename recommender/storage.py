@@ -15,6 +15,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, models, transaction
 from django.db.models import Q
 
+from recommender import order_consent
 from recommender.identity import own_key
 from recommender.models import Event, Impression, Visitor
 from recommender.types import EventType
@@ -91,11 +92,15 @@ class ImpressionRow:
 
 @dataclass(slots=True)
 class Stored:
-    """What became of the rows; `refused` holds the place and the reason of those that the database did not take."""
+    """What became of the rows; `refused` holds the place and the reason of those that the database did not take.
+
+    n_attached: of the duplicates, orders that were nobody's and have found their buyer.
+    """
 
     n_accepted: int = 0
     n_duplicate: int = 0
     n_dropped: int = 0
+    n_attached: int = 0
     refused: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -112,6 +117,9 @@ def store(events: Sequence[EventRow], impressions: Sequence[ImpressionRow], *, a
     kept_events = [row for row in kept if isinstance(row, EventRow)]
     _attribute(kept_events, alias=alias)
     _insert_events(kept_events, stored, at=at, alias=alias)
+    if stored.n_duplicate:
+        orders = {row.message_id: row.visitor_key for row in kept_events if row.source == "order" and row.visitor_key}
+        stored.n_attached = order_consent.attach(orders, alias=alias)
     shown = sorted((row for row in kept if isinstance(row, ImpressionRow)), key=lambda row: row.ranking_id.bytes)
     _insert(Impression, IMPRESSION_COLUMNS, [_impression_values(row, alias) for row in shown], alias=alias)
     return stored
@@ -124,8 +132,8 @@ def forget_visitors() -> None:
 
 def _with_visitors(rows: list[Row], *, at: dt.datetime, alias: str) -> tuple[list[Row], int]:
     """The rows that may be kept, each with the visitor that exists and consents, and how many events may not."""
-    kept = _by_users(rows, alias)
-    consenting = _touch(kept, at=at, alias=alias)
+    kept, teaching = _by_users(rows, alias)
+    consenting = _touch((row for row in kept if row.visitor_key not in teaching), at=at, alias=alias)
     strangers = []
     for row in kept:
         owner = consenting.get(row.visitor_key) if row.visitor_key else None
@@ -135,7 +143,7 @@ def _with_visitors(rows: list[Row], *, at: dt.datetime, alias: str) -> tuple[lis
     consenting |= _touch(strangers, at=at, alias=alias)
     allowed = []
     for row in kept:
-        if row.visitor_key and row.visitor_key not in consenting:
+        if row.visitor_key and row.visitor_key not in consenting and row.visitor_key not in teaching:
             row.visitor_key = None
             if row.source != "order":
                 continue
@@ -144,25 +152,31 @@ def _with_visitors(rows: list[Row], *, at: dt.datetime, alias: str) -> tuple[lis
     return allowed, n_dropped
 
 
-def _by_users(rows: list[Row], alias: str) -> list[Row]:
+def _by_users(rows: list[Row], alias: str) -> tuple[list[Row], set[uuid.UUID]]:
     """Give rows that name only a user a visitor of theirs that consents, their own before a browser's; where there is
-    none, only orders stay. At most one query."""
+    none, only orders stay, under the visitors that `ORDER_CONSENT` allows: those are returned beside the rows.
+
+    At most one query, and those of `order_consent.buyers`."""
     wanted = {row.user_key for row in rows if row.user_key and row.visitor_key is None}
     if not wanted:
-        return rows
+        return rows, set()
     asked = Visitor.objects.using(alias).filter(user_key__in=wanted, has_consented=True).order_by("last_seen_at")
     consenting: dict[str | None, uuid.UUID] = {}
     for user_key, key in asked.values_list("user_key", "key"):
         if user_key and consenting.get(user_key) != own_key(user_key):
             consenting[user_key] = key
+    ordering = {row.user_key for row in rows if row.user_key and row.visitor_key is None and row.source == "order"}
+    buyers = order_consent.buyers(ordering - set(consenting), alias=alias)
     kept = []
     for row in rows:
         if row.visitor_key is None and row.user_key:
             row.visitor_key = consenting.get(row.user_key)
-            if row.visitor_key is None and row.source != "order":
+            if row.source == "order":
+                row.visitor_key = row.visitor_key or buyers.get(row.user_key)
+            elif row.visitor_key is None:
                 continue
         kept.append(row)
-    return kept
+    return kept, set(buyers.values())
 
 
 def _touch(rows: Iterable[Row], *, at: dt.datetime, alias: str) -> dict[uuid.UUID, str | None]:
@@ -317,7 +331,7 @@ def _insert(model: type[models.Model], columns: Sequence[str], values: list[tupl
     visitor = Visitor._meta
     lookup = (
         f"(SELECT {quote('id')} FROM {quote(visitor.db_table)} "  # noqa: S608
-        f"WHERE {quote('key')} = %s AND {quote('has_consented')})"
+        f"WHERE {quote('key')} = %s AND ({quote('has_consented')} OR {quote('is_pseudonymous')}))"
     )
     marks = ", ".join(lookup if name == "visitor" else "%s" for name in columns)
     sql = (

@@ -16,11 +16,12 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import Resolver404, ResolverMatch, resolve
 from django.utils import timezone, translation
 
-from recommender import capture
+from recommender import capture, order_consent
 from recommender.capture import EventDraft, IngestResult, Source
 from recommender.catalog import Constant
 from recommender.exceptions import ConfigurationError
 from recommender.identity import Shopper
+from recommender.models import Event
 from recommender.orders import OrderRows
 from recommender.rules import ACTED, SHOWN, PageRule, drafts_of, note_json, page
 from recommender.types import EventType
@@ -41,12 +42,14 @@ Progress = Callable[[int, int], None]
 class ReconcileReport:
     """What the rows came to: n_recorded + n_known + n_rejected events of n_read rows, as a rule one of each.
 
-    `rejections` holds the first messages.
+    n_attached: of the known ones, those that were nobody's and have found their buyer. `rejections` holds the first
+    messages.
     """
 
     n_read: int = 0
     n_recorded: int = 0
     n_known: int = 0
+    n_attached: int = 0
     n_rejected: int = 0
     rejections: list[str] = field(default_factory=list)
 
@@ -54,6 +57,7 @@ class ReconcileReport:
         """Count one chunk."""
         self.n_recorded += result.n_accepted
         self.n_known += result.n_duplicate
+        self.n_attached += result.n_attached
         for refused in result.rejections:
             self.reject(chunk[refused.index].message_id, f"{refused.field}: {refused.message}")
 
@@ -62,6 +66,14 @@ class ReconcileReport:
         self.n_rejected += 1
         if len(self.rejections) < MAX_REJECTIONS_KEPT:
             self.rejections.append(f"{name}: {message}")
+
+
+@dataclass(frozen=True, slots=True)
+class NobodysOrders:
+    """A sample of the order rows that are recorded as nobody's: how many were read, and how many name who bought."""
+
+    n_rows: int
+    n_named: int
 
 
 _pages: dict[str, list[PageRule]] = {}
@@ -192,9 +204,11 @@ def reconcile(
 ) -> ReconcileReport:
     """Record the order rows that are not recorded yet, all or since a moment. A read and a transaction per chunk.
 
-    A purchase is the history of its user where that user has consented; else it is nobody's.
+    A purchase is the history of its user where that user has consented, and teaches under the user's number where
+    `ORDER_CONSENT` says so; else it is nobody's. One that was nobody's finds its buyer once that has changed.
     """
     report = ReconcileReport()
+    order_consent.welcome()
     total = sum(rows.since(rows.queryset(), since).count() for rows in _rows.values())
     for rows in _rows.values():
         for chunk in _chunks(rows, since, chunk_size, report):
@@ -202,6 +216,21 @@ def reconcile(
             if progress is not None:
                 progress(report.n_read, total)
     return report
+
+
+def nobodys_orders(*, limit: int = 200) -> NobodysOrders:
+    """Look whether the newest orders that are nobody's name a customer all the same. Two queries per tracked model."""
+    n_rows = n_named = 0
+    nobodys = Event.objects.filter(source="order", visitor__isnull=True).order_by("-pk")
+    for rows in _rows.values():
+        prefix = rows.message_id("")
+        message_ids = nobodys.filter(message_id__startswith=prefix).values_list("message_id", flat=True)[:limit]
+        pks = [message_id.removeprefix(prefix) for message_id in message_ids]
+        source, draft, _ = rows.reader()
+        for row in source.filter(pk__in=pks):
+            n_rows += 1
+            n_named += any(one.user_key for one in draft(row))
+    return NobodysOrders(n_rows, n_named)
 
 
 def _chunks(
@@ -264,17 +293,24 @@ def _on_commit(rows: OrderRows, pks: Iterable[Any], request: HttpRequest | None)
 
 
 def _saved(rows: OrderRows, pks: Iterable[Any], shopper: Shopper | None) -> list[EventDraft]:
-    """The events of rows just saved. One query."""
+    """The events of rows just saved; who refuses in this browser keeps them from becoming theirs later. One query."""
     drafts = [draft for row in rows.objects().filter(pk__in=set(pks)) for draft in rows.drafts(row)]
-    return [_of_visitor(draft, shopper) for draft in drafts] if shopper is not None else drafts
+    if shopper is None:
+        return drafts
+    if shopper.refuses and shopper.user_key in {draft.user_key for draft in drafts if draft.user_key}:
+        order_consent.remember_objection(shopper.user_key or "")
+    return [_of_visitor(draft, shopper) for draft in drafts]
 
 
 def _of_visitor(draft: EventDraft, shopper: Shopper) -> EventDraft:
-    """Under the browser's visitor, if the order is theirs: staff may enter one for somebody else."""
+    """Under the browser's visitor, if the order is theirs: staff may enter one for somebody else.
+
+    Without consent it is nobody's, or what `ORDER_CONSENT` makes of it; against a refusal it is nobody's.
+    """
     if draft.user_key != shopper.user_key:
         return draft
     if not shopper.has_consented:
-        return dataclasses.replace(draft, user_key=None)
+        return draft if order_consent.is_open() and not shopper.refuses else dataclasses.replace(draft, user_key=None)
     return dataclasses.replace(
         draft,
         visitor_key=shopper.visitor_key,

@@ -27,6 +27,18 @@ class Visitor(models.Model):
     user_key = models.CharField(_("user"), max_length=64, null=True, blank=True, db_index=True)
     has_consented = models.BooleanField(_("consented"), default=True)
     is_profiled = models.BooleanField(_("personalised"), default=True)
+    is_pseudonymous = models.BooleanField(
+        _("teaches only"),
+        default=False,
+        db_default=False,
+        help_text=_("Orders teach the model, but no list is made from them."),
+    )
+    has_objected = models.BooleanField(
+        _("objected"),
+        default=False,
+        db_default=False,
+        help_text=_("Orders made without consent never teach the model."),
+    )
     is_bot = models.BooleanField(_("bot"), default=False)
     device = models.CharField(_("device"), max_length=16, blank=True)
     first_seen_at = models.DateTimeField(_("first seen"), default=timezone.now)

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from django.utils.translation import gettext
 
 from recommender.cleaning import CleaningReport, Recorded, clean
 from recommender.datasets import Dataset
@@ -21,6 +22,10 @@ TEST_SHARE = 0.2
 LEAST_ITEMS = 2
 LEAST_EVENTS = 50
 """Below this there is nothing to learn from: no pair of items, and no visitor with a before and an after."""
+
+
+MOST_REMOVED_SHARE = 0.2
+"""A reason that took this share of all events is worth a sentence."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +93,16 @@ def joined(first: Interactions, second: Interactions) -> Interactions:
     return dataclasses.replace(first, **columns)
 
 
+def unknown_items(report: CleaningReport) -> str:
+    """A sentence on events of items that do not exist, where they are many; else nothing."""
+    n_unknown = report.removed.get("unknown_item", 0)
+    if n_unknown <= MOST_REMOVED_SHARE * report.n_read:
+        return ""
+    return gettext(
+        "%(n)s of %(all)s events name items that do not exist: see `python manage.py recommender_doctor` for the ids."
+    ) % {"n": n_unknown, "all": report.n_read}
+
+
 def _require(dataset: Dataset, report: CleaningReport) -> None:
     n_items = int(dataset.items.active.sum())
     if n_items < LEAST_ITEMS:
@@ -99,7 +114,7 @@ def _require(dataset: Dataset, report: CleaningReport) -> None:
         raise InsufficientData(
             f"Insufficient data: {report.n_clean} usable events of {report.n_read} recorded, at least {LEAST_EVENTS} "
             "are needed. Run recommender_reconcile to take in past orders, or wait for shoppers. Search and lists keep "
-            "serving untrained."
+            f"serving untrained. {unknown_items(report)}".strip()
         )
 
 

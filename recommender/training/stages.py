@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from django.utils.translation import gettext
+
 from recommender import bundles, dataset_files, datasets, provenance, runs, statistics, vectors
 from recommender.exceptions import InsufficientData, LeaseLost, RecommenderError
 from recommender.ml.hardware import hardware
@@ -32,6 +34,7 @@ from recommender.training.fitting import (
 )
 from recommender.training.gate import CHAMPION, LEAST_CASES, RANKER, SEARCH_TOLERANCE, STAYS, Decision, Evidence, decide
 from recommender.training.guardrails import Judged, as_rows, guardrails
+from recommender.training.refusals import too_few_cases
 from recommender.training.search_guard import search_figures, search_gain
 from recommender.training.simple import Simple, served_instead
 from recommender.training.split import split_in_time
@@ -116,10 +119,10 @@ def _train(run: Run, watch: Watch) -> Ended:
     seed = int(run.settings.get("seed", 0))
     some = evaluation.cases(split, most=MOST_CASES, seed=seed)
     if len(some) < LEAST_CASES_TO_TRAIN or not len(split.past):
-        raise InsufficientData(
-            f"Insufficient data: {len(some)} visitors came back in the test window, at least {LEAST_CASES_TO_TRAIN} "
-            f"are needed to train and {LEAST_CASES} to promote. Search and lists keep serving as they are."
-        )
+        needed = gettext("At least %(least)s are needed to train and %(promote)s to promote.") % {
+            "least": LEAST_CASES_TO_TRAIN, "promote": LEAST_CASES,
+        }  # fmt: skip
+        raise InsufficientData(too_few_cases(split, len(some), needed=needed))
     made = fitted(split, run.settings, folder, watch)
     _note(watch, ended_by=dict(made.ended_by), encoder={**_noted(watch)["encoder"], "hash": made.base_encoder})
     watch.check()

@@ -10,6 +10,8 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 
+from django.utils.translation import gettext
+
 from recommender import dataset_files, datasets, knobs
 from recommender.exceptions import InsufficientData
 from recommender.ml import baselines, metrics
@@ -21,6 +23,7 @@ from recommender.supervision import log_path
 from recommender.training import evaluation
 from recommender.training.fitting import knob_values, training_data, training_settings, turned
 from recommender.training.gate import SEARCH_TOLERANCE
+from recommender.training.refusals import too_few_cases
 from recommender.training.split import Split, split_in_time
 from recommender.training.studies import Pruned, Studies, Trial
 from recommender.training.watch import Ended, Watch
@@ -68,10 +71,10 @@ class Judge:
     def __init__(self, split: Split, *, seed: int) -> None:
         self.cases = evaluation.cases(split, most=MOST_CASES, seed=seed)
         if len(self.cases) < LEAST_CASES:
-            raise InsufficientData(
-                f"Insufficient data: {len(self.cases)} visitors came back in the validation window, at least "
-                f"{LEAST_CASES} are needed to tune. The settings stay as they are."
-            )
+            needed = gettext("At least %(least)s are needed to tune; the settings stay as they are.") % {
+                "least": LEAST_CASES
+            }
+            raise InsufficientData(too_few_cases(split, len(self.cases), needed=needed))
         self.split, self.n_cheap = split, max(LEAST_CASES, round(len(self.cases) * CHEAP_SHARE))
         self.state: State = split.state
 

@@ -23,7 +23,8 @@ class Command(BaseCommand):
         with bar("orders") as progress:
             report = tracking.reconcile(since=since, progress=progress)
         self.stdout.write(
-            f"{report.n_read} rows read: {report.n_recorded} recorded, {report.n_known} known, "
+            f"{report.n_read} rows read: {report.n_recorded} recorded, {report.n_known} known"
+            f"{f' ({report.n_attached} given to their buyer)' if report.n_attached else ''}, "
             f"{report.n_rejected} rejected"
         )
         for message in report.rejections:

@@ -1,0 +1,89 @@
+"""Why there is too little to train on, in words: the true cause and its repair, instead of a count alone."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+from django.utils.translation import gettext, ngettext
+
+from recommender import order_consent, tracking
+from recommender.state import EVENT_WEIGHTS
+from recommender.training import evaluation
+from recommender.training.split import Split, unknown_items
+from recommender.types import EVENT_CODES, EventType
+
+PURCHASE = EVENT_CODES[EventType.PURCHASE]
+
+
+def too_few_cases(split: Split, n_cases: int, *, needed: str) -> str:
+    """Say how many visitors could be judged by, how many are needed, and what keeps the others out."""
+    counted = ngettext(
+        "Insufficient data: %(n)s visitor can be judged by, who was there before the test window and bought in it.",
+        "Insufficient data: %(n)s visitors can be judged by, who were there before the test window and bought in it.",
+        n_cases,
+    ) % {"n": n_cases}
+    return " ".join([counted, needed, *_causes(split)])
+
+
+def _causes(split: Split) -> list[str]:
+    causes = [cause for cause in (_nobodys(split), _new_items(split), unknown_items(split.report)) if cause]
+    return causes or [_too_few_return(split)]
+
+
+def _nobodys(split: Split) -> str:
+    """Where most purchases are nobody's: is it consent that is missing, or do the orders name no customer?"""
+    bought = split.whole.type == PURCHASE
+    n_bought, n_nobodys = int(bought.sum()), int((bought & (split.whole.visitor < 0)).sum())
+    if 2 * n_nobodys <= n_bought or not n_bought:
+        return ""
+    counted = gettext("%(n)s of %(all)s purchases are nobody's:") % {"n": n_nobodys, "all": n_bought}
+    sample = tracking.nobodys_orders()
+    if sample.n_rows and not sample.n_named:
+        return f"{counted} " + gettext(
+            "the order rows name no customer. Where there are only guests, name what the shop keeps of them in the "
+            "OrderRows (`email` of customers, `visitor` of the browser); what shoppers do from now on counts once they "
+            "have consented."
+        )
+    if sample.n_named and not order_consent.is_open():
+        return f"{counted} " + gettext(
+            "their customers have not consented here. RECOMMENDER['ORDER_CONSENT'] decides whether past orders may "
+            "teach the model; after a change run `python manage.py recommender_reconcile`."
+        )
+    return f"{counted} " + gettext(
+        "they were made by guests, by people who objected, or recorded before their customers consented. Run "
+        "`python manage.py recommender_reconcile` to give them to their buyers."
+    )
+
+
+def _new_items(split: Split) -> str:
+    """Where what was bought in the window came into the shop within it."""
+    wanted = (split.whole.time >= split.test_start) & (split.whole.type == PURCHASE) & (split.whole.visitor >= 0)
+    items = split.whole.item[wanted]
+    n_new = int((~split.items.active[items]).sum())
+    if 2 * n_new <= len(items) or not len(items):
+        return ""
+    return gettext(
+        "%(n)s of %(all)s purchases in the window are of items that are hidden now or were first seen within it, on or "
+        "after %(day)s. Give the Catalog the date of each object as `first_seen`."
+    ) % {"n": n_new, "all": len(items), "day": _day(split.test_start)}
+
+
+def _too_few_return(split: Split) -> str:
+    before = split.past.visitor[(split.past.visitor >= 0) & (EVENT_WEIGHTS[split.past.type] > 0)]
+    wanted = evaluation.wanted_type(split)
+    is_wanted = (split.whole.time >= split.test_start) & (split.whole.type == EVENT_CODES[wanted])
+    later = split.whole.visitor[is_wanted & (split.whole.visitor >= 0)]
+    return gettext(
+        "%(before)s visitors did something before the test window, which begins on %(day)s; %(later)s did what counts "
+        "(%(kind)s) in it. Wait for shoppers to come back."
+    ) % {
+        "before": len(np.unique(before)),
+        "later": len(np.unique(later)),
+        "day": _day(split.test_start),
+        "kind": wanted.value,
+    }
+
+
+def _day(seconds: float) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).date().isoformat()
