@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommender', '0008_remember_first_events'),
+        ('recommender', '0009_serve_words_while_loading'),
     ]
 
     operations = [
