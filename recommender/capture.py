@@ -22,6 +22,7 @@ from django.utils import timezone
 from recommender.exceptions import InvalidEvent
 from recommender.identity import Shopper, mark_personal, shopper_of
 from recommender.models import Event
+from recommender.models.claims import message_id_of_client
 from recommender.signals import event_recorded
 from recommender.storage import EventRow, ImpressionRow, store
 from recommender.types import EventType, Ranking
@@ -257,9 +258,10 @@ def _row(draft: EventDraft, index: int, at: dt.datetime) -> EventRow:
     query = _query(draft)
     if not _identifier(draft.item_id, "item_id") and draft.type not in ITEMLESS:
         raise InvalidEvent(f"An event of type {draft.type} needs the item it is about.", field="item_id")
+    source, visitor_key = _label(draft.source, 10, "source") or "page", _key(draft.visitor_key, "visitor_key")
     return EventRow(
         index=index,
-        message_id=draft.message_id,
+        message_id=message_id_of_client(visitor_key, draft.message_id) if source == "api" else draft.message_id,
         type=str(draft.type),
         item_id=draft.item_id,
         query=query,
@@ -270,11 +272,11 @@ def _row(draft: EventDraft, index: int, at: dt.datetime) -> EventRow:
         order_id=_identifier(draft.order_id, "order_id"),
         ranking_id=_key(draft.ranking_id, "ranking_id"),
         position=_position(draft.position),
-        source=_label(draft.source, 10, "source") or "page",
+        source=source,
         device=_label(draft.device, 16, "device"),
         region=_label(draft.region, 32, "region"),
         is_bot=bool(draft.is_bot),
-        visitor_key=_key(draft.visitor_key, "visitor_key"),
+        visitor_key=visitor_key,
         user_key=_user(draft.user_key),
         is_profiled=bool(draft.is_profiled),
     )

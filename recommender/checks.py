@@ -323,10 +323,10 @@ def _counted_twice(rules: Sequence[tracking.PageRule]) -> Iterator[checks.CheckM
                 hint="Keep one of them, or tell them apart by method or statuses.",
                 id="recommender.W010",
             )
-        elif rule.event in (EventType.PURCHASE, EventType.REFUND) and tracking.tracked_rows():
+        elif rule.event in (EventType.PURCHASE, EventType.REFUND):
             yield checks.Warning(
-                f"The page {rule.view_name!r} is a {rule.event.value}, and order rows are tracked: it counts twice.",
-                hint="Remove the rule of the page: order rows are the truth about orders.",
+                f"The page {rule.view_name!r} is a {rule.event.value}: what a page says of an order is no purchase.",
+                hint="Remove the rule of the page, and declare order rows with @track_rows: they are the truth.",
                 id="recommender.W010",
             )
 

@@ -22,6 +22,10 @@ DUPLICATE_SECONDS = 1.0
 MAX_VIEWS_PER_DAY = 500
 """More views than this by one visitor on one day are no shopper's: one a minute, all day and all evening."""
 
+MAX_CLAIMS_PER_DAY = 5
+"""Events of one type that count of what one person claims of one item or query, by the day on which they came in: more
+than a shopper looks at one thing. In popularity they count as one anyhow, see `state.build_state`."""
+
 CAPPED_SHARE = 0.999
 FEWEST_TO_CAP = 1_000
 """Quantities are winsorised at this quantile of the purchases, but not from fewer purchases than this."""
@@ -98,6 +102,7 @@ def clean(recorded: Recorded, *, now: float | None = None) -> tuple[Interactions
     events = take(events, kept)
     events = _without(events, _floods(events), "view_flood", report)
     events = _without(events, _duplicates(events), "duplicate", report)
+    events = _without(events, excess_claims(events), "claimed_too_often", report)
     events = _merge_order_lines(events, report)
     events = _cap_quantities(events, report)
     events = _cancel_refunded(events, report)
@@ -105,18 +110,34 @@ def clean(recorded: Recorded, *, now: float | None = None) -> tuple[Interactions
     return events, report
 
 
-def _without(events: Interactions, fault: Mask, reason: str, report: CleaningReport) -> Interactions:
-    report.count(reason, int(fault.sum()))
-    return take(events, ~fault) if fault.any() else events
+def excess_claims(events: Interactions) -> Mask:
+    """Mark what one person claims of one item or query beyond `MAX_CLAIMS_PER_DAY`, the oldest first; (n,) bool.
+
+    The day is that of receipt: neither backdating nor spreading over many days makes a claim count more.
+    """
+    rows = np.flatnonzero(events.claim >= 0)[::-1]
+    marked = np.zeros(len(events), bool)
+    if not len(rows):
+        return marked
+    columns = [column[rows] for column in (events.query, events.item, events.type, events.claim)]
+    order = np.lexsort(columns)  # stable: within a group the newest comes first
+    is_first = np.ones(len(rows), bool)
+    is_first[1:] = np.any([np.diff(column[order]) != 0 for column in columns], axis=0)
+    place = np.arange(len(rows))
+    n_newer = place - np.maximum.accumulate(np.where(is_first, place, 0))
+    marked[rows[order]] = n_newer >= MAX_CLAIMS_PER_DAY
+    return marked
 
 
 def _floods(events: Interactions) -> Mask:
-    """Mark every look of a visitor on a day with more than `MAX_VIEWS_PER_DAY` of them."""
-    looks = np.flatnonzero(np.isin(events.type, LOOKS) & (events.visitor >= 0))
-    day = (events.time[looks] // DAY_SECONDS).astype(np.int64)
+    """Mark every look of a visitor on a day with more than `MAX_VIEWS_PER_DAY` of them; a claim's day is of receipt."""
+    claim = events.claim.astype(np.int64)
+    looks = np.flatnonzero(np.isin(events.type, LOOKS) & ((events.visitor >= 0) | (claim >= 0)))
+    is_claim, day = claim[looks] >= 0, (events.time[looks] // DAY_SECONDS).astype(np.int64)
     _, group, count = np.unique(
-        np.stack([events.visitor[looks].astype(np.int64), day]), axis=1, return_inverse=True, return_counts=True
-    )
+        np.stack([np.where(is_claim, claim[looks], events.visitor[looks]), np.where(is_claim, -1, day)]),
+        axis=1, return_inverse=True, return_counts=True,
+    )  # fmt: skip
     marked = np.zeros(len(events), bool)
     marked[looks] = count[group.ravel()] > MAX_VIEWS_PER_DAY
     return marked
@@ -176,3 +197,8 @@ def _cancel_refunded(events: Interactions, report: CleaningReport) -> Interactio
     quantity[known] = kept(key, events.type[known], events.quantity[known])
     cancelled = (events.type == PURCHASE) & (quantity <= 0)
     return _without(dataclasses.replace(events, quantity=quantity), cancelled, "refunded_purchase", report)
+
+
+def _without(events: Interactions, fault: Mask, reason: str, report: CleaningReport) -> Interactions:
+    report.count(reason, int(fault.sum()))
+    return take(events, ~fault) if fault.any() else events

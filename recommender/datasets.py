@@ -18,13 +18,14 @@ from scipy import sparse
 
 from recommender.cleaning import CLOCK_SKEW_SECONDS, MAX_VIEWS_PER_DAY, CleaningReport, Recorded, clean
 from recommender.models import Event, Impression, Item, Judgement, Visitor
-from recommender.state import EVENT_WEIGHTS, existing_since, first_events
+from recommender.models.claims import ROWS_OF_THE_SHOP, counted_as, counted_at, order_of
+from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, existing_since, first_events
 from recommender.types import (
     EVENT_CODES,
     OUTCOME_SECONDS,
     SLOT_CODES,
-    EventType,
     Impressions,
+    IntArray,
     Interactions,
     ItemTable,
     Judgements,
@@ -57,7 +58,7 @@ People = Mapping[int, tuple[int, bool]]
 
 EVENT_COLUMNS = (
     "pk", "visitor_id", "item_id", "type", "occurred_at", "quantity", "order_id", "query", "is_bot",
-    "device", "region",
+    "device", "region", "source", "received_at",
 )  # fmt: skip
 
 LIST_COLUMNS = (
@@ -138,29 +139,46 @@ def _events(until: dt.datetime | None, received_until: dt.datetime | None) -> mo
 def _recorded(items: ItemTable, events: models.QuerySet[Event], visitors: People) -> Recorded:
     rows = list(_pages(events, EVENT_COLUMNS))
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(EVENT_COLUMNS)
-    _, visitor_ids, item_ids, types, times, quantities, order_ids, queries, bots, devices, regions = columns
+    (_, visitor_ids, item_ids, types, times, quantities, order_ids, queries, bots, devices, regions, sources,
+     received) = columns  # fmt: skip
+    orders = list(map(order_of, order_ids, sources))
     item_row = {item_id: row for row, item_id in enumerate(items.ids)} | {"": Recorded.NO_ITEM}
-    query_row, order_row, device_row, region_row = map(_codes, (queries, order_ids, devices, regions))
+    query_row, order_row, device_row, region_row = map(_codes, (queries, orders, devices, regions))
     n = len(rows)
     known = [visitors.get(key, (-1, False)) for key in visitor_ids]
     recorded = Recorded(
         Interactions(
             visitor=np.fromiter((row for row, _ in known), np.int32, n),
             item=np.fromiter((item_row.get(key, Recorded.UNKNOWN_ITEM) for key in item_ids), np.int32, n),
-            type=np.fromiter((EVENT_CODES[EventType(name)] for name in types), np.int8, n),
-            time=np.fromiter((at.timestamp() for at in times), np.float64, n),
+            type=np.fromiter((EVENT_CODES[kind] for kind in map(counted_as, types, sources)), np.int8, n),
+            time=np.fromiter((at.timestamp() for at in map(counted_at, times, received, sources)), np.float64, n),
             quantity=np.fromiter(quantities, np.float32, n),
-            basket=np.fromiter((order_row[key] for key in order_ids), np.int32, n),
+            basket=np.fromiter((order_row[key] for key in orders), np.int32, n),
             query=np.fromiter((query_row[key] for key in queries), np.int32, n),
             queries=tuple(filter(None, query_row)),
             device=np.fromiter((device_row[key] for key in devices), np.int32, n),
             region=np.fromiter((region_row[key] for key in regions), np.int32, n),
             devices=tuple(filter(None, device_row)),
             regions=tuple(filter(None, region_row)),
+            claim=_claims(visitor_ids, received, sources, visitors),
         ),
         is_bot=np.fromiter((bot or of_bot for bot, (_, of_bot) in zip(bots, known, strict=True)), bool, n),
     )
     return recorded.take(np.argsort(recorded.interactions.time, kind="stable"))
+
+
+def _claims(visitor_ids: Any, received: Any, sources: Any, visitors: People) -> IntArray:
+    """As `Interactions.claim`: by person and day of receipt, whether the person may be profiled or not."""
+    numbers: dict[tuple[int, int], int] = {}
+
+    def number(visitor_id: int | None, at: dt.datetime, source: str) -> int:
+        if source == ROWS_OF_THE_SHOP:
+            return -1
+        row = visitors.get(visitor_id or 0, (-1, False))[0]
+        person = row if row >= 0 else -2 - (visitor_id or 0)
+        return numbers.setdefault((person, int(at.timestamp() // DAY_SECONDS)), len(numbers))
+
+    return np.fromiter(map(number, visitor_ids, received, sources), np.int32, len(sources))
 
 
 def read_impressions(
@@ -230,10 +248,11 @@ def _outcomes(shown: Impressions, place_of: Mapping[uuid.UUID, int], items: Item
     item_row = {item_id: row for row, item_id in enumerate(items.ids)}
     events = Event.objects.filter(type__in=list(OUTCOMES), ranking_id__isnull=False, is_bot=False)
     told = [
-        (place_of[row[4]], item_row[row[2]], OUTCOMES[row[1]], row[3].timestamp(), people.get(row[5], (-1, False))[0])
-        for row in _pages(events, ("pk", "type", "item_id", "occurred_at", "ranking_id", "visitor_id"))
+        (place_of[row[4]], item_row[row[2]], OUTCOMES[counted_as(row[1], row[6])], row[3].timestamp(),
+         people.get(row[5], (-1, False))[0])
+        for row in _pages(events, ("pk", "type", "item_id", "occurred_at", "ranking_id", "visitor_id", "source"))
         if row[4] in place_of and row[2] in item_row
-    ]
+    ]  # fmt: skip
     moments = np.full((len(OUTCOMES), len(shown.item)), np.inf)
     if not told:
         return moments

@@ -21,20 +21,19 @@ from django.utils.functional import LazyObject, empty
 from recommender import conf
 from recommender.features import HISTORY_LIMIT
 from recommender.models import Event, Visitor
-from recommender.types import Context, EventType, Live, PastEvent
+from recommender.models.claims import PAST_EVENT_COLUMNS, past_event
+from recommender.types import Context, Live, PastEvent
 
 logger = logging.getLogger(__name__)
 
 CONSENT_COOKIE = "recommender_consent"
 CONSENT_GRANTED = "granted"
-PAST_EVENT_COLUMNS = ("type", "occurred_at", "item_id", "query", "quantity", "order_id")
 TOKEN_SCHEME = "visitor"  # noqa: S105 - the word before a token, not a token
 MAX_TOKEN_LENGTH = 200
 
 _NAMESPACE = uuid.UUID("6f1c1c0e-7d0b-5a53-9b1a-0c1a4b0e2f57")
 _COOKIE_SALT = "recommender.visitor.cookie"
 _TOKEN_SALT = "recommender.visitor.token"  # noqa: S105 - a salt is no secret
-_TYPES = {kind.value: kind for kind in EventType}  # a look-up costs a fifth of the call of the class
 _CRAWLERS = re.compile(
     r"(?<!cu)bot\b|crawl|spider|slurp|preview|lighthouse|facebookexternalhit|pingdom|uptime|"
     r"^(?:curl|wget|python-|go-http|java/|scrapy|libwww|httpie|apache-httpclient)",
@@ -197,7 +196,7 @@ class Shopper:
         if rows and is_by_account:  # these rows prove the consent: `visitor_key` need not ask again
             vars(self).setdefault("_account_key", rows[0][-1])
         n_columns = len(PAST_EVENT_COLUMNS)
-        return tuple(PastEvent(_TYPES[row[0]], *row[1:n_columns]) for row in reversed(rows))
+        return tuple(past_event(*row[:n_columns]) for row in reversed(rows))
 
     def _person(self) -> Q:
         """The visitors that are this person; empty for nobody. A cookie of another user is not."""

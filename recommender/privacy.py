@@ -12,6 +12,7 @@ from django.db.models import Q, QuerySet
 from recommender import order_consent, storage
 from recommender.exceptions import ConfigurationError
 from recommender.models import Event, Impression, Visitor
+from recommender.models.claims import message_id_as_sent
 
 PURGE_CHUNK = 5_000
 EVENT_FIELDS = (
@@ -41,7 +42,7 @@ def visitors_of(*, visitor_key: uuid.UUID | None = None, user_key: str | None = 
 
 
 def export(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> dict[str, Any]:
-    """Everything stored on a person, as plain values. Three queries."""
+    """Everything stored on a person, as plain values; message ids as the client sent them. Three queries."""
     visitors = visitors_of(visitor_key=visitor_key, user_key=user_key)
     rows = [_with_segment_named(row) for row in visitors.values("pk", *SEGMENT_FIELDS, *VISITOR_FIELDS)]
     keys = [visitor.pop("pk") for visitor in rows]
@@ -49,7 +50,9 @@ def export(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None)
     shown = Impression.objects.filter(visitor__in=keys).order_by("occurred_at")
     return {
         "visitors": rows,
-        "events": list(events.values(*EVENT_FIELDS)),
+        "events": [
+            {**row, "message_id": message_id_as_sent(row["message_id"])} for row in events.values(*EVENT_FIELDS)
+        ],
         "impressions": list(shown.values(*IMPRESSION_FIELDS)),
     }
 

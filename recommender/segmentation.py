@@ -16,7 +16,7 @@ from django.utils.translation import gettext, gettext_lazy
 
 from recommender import datasets
 from recommender.axes import Axis, axes_named
-from recommender.cleaning import Recorded
+from recommender.cleaning import Recorded, excess_claims, take
 from recommender.models import Segment, Visitor
 from recommender.segments import Segments, Trait, build_segments, lifts
 from recommender.types import Interactions, ItemTable
@@ -215,9 +215,10 @@ def _fitted_pks() -> list[int]:
 
 
 def _read(items: ItemTable, people: datasets.People, at: dt.datetime) -> Interactions:
-    """Read the events as they were recorded, refunds beside their purchases, without those of bots."""
+    """Read the events as they were recorded, refunds beside their purchases; none of bots, none claimed too often."""
     recorded: Recorded = datasets.read_interactions(items, until=at, people=people)
-    return recorded.take(~recorded.is_bot).interactions
+    events = recorded.take(~recorded.is_bot).interactions
+    return take(events, ~excess_claims(events))
 
 
 def _members_before(people: datasets.People) -> dict[int, int]:

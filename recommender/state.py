@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from recommender.neighbours import Neighbours, neighbours
 from recommender.regression import regression_neighbours, sequel_neighbours
@@ -67,15 +68,20 @@ class State:
 
 
 def build_state(interactions: Interactions, items: ItemTable, *, at: float) -> State:
-    """Summarise the events with time < `at`; about a second for 400,000 events."""
+    """Summarise the events with time < `at`; about a second for 400,000 events.
+
+    In the counts, what one person claims of one item on one day is one event, the strongest: an app that says whatever
+    it likes, and a page that is loaded again and again, weigh no more than a cart.
+    """
     n = int(np.searchsorted(interactions.time, at, side="left"))
     item, time, kind = interactions.item[:n], interactions.time[:n], interactions.type[:n]
     weight = np.where(item >= 0, EVENT_WEIGHTS[kind], 0)
     used = weight > 0
     item, time, weight = item[used], time[used], weight[used]
     basket, visitor = interactions.basket[:n][used], interactions.visitor[:n][used]
-    counts = [_count(item, weight * (time >= at - days * DAY_SECONDS), len(items)) for days in (1, 7, 30)]
-    counts.append(_count(item, weight, len(items)))
+    counting = weight * _is_strongest(interactions.claim[:n][used], item, weight)
+    counts = [_count(item, counting * (time >= at - days * DAY_SECONDS), len(items)) for days in (1, 7, 30)]
+    counts.append(_count(item, counting, len(items)))
     last = np.full(len(items), -np.inf)
     last[item] = time  # ascending time: the last write is the newest
     return State.from_columns(
@@ -107,6 +113,15 @@ def existing_since(items: ItemTable, first_event_at: TimeArray) -> ItemTable:
     if not (first_event_at < items.first_seen).any():
         return items
     return replace(items, first_seen=np.minimum(items.first_seen, first_event_at))
+
+
+def _is_strongest(claim: IntArray, item: IntArray, weight: FloatArray) -> npt.NDArray[np.bool_]:
+    """Mark all rows of the shop, and of the claims with one number and one item the newest of the strongest; (n,)."""
+    chosen = np.ones(len(item), bool)
+    rows = np.flatnonzero(claim >= 0)
+    order = rows[np.lexsort((weight[rows], item[rows], claim[rows]))]  # stable: the newest of the strongest comes last
+    chosen[order[:-1]] = (np.diff(claim[order]) != 0) | (np.diff(item[order]) != 0)
+    return chosen
 
 
 def _count(item: IntArray, weight: FloatArray, n_items: int) -> FloatArray:

@@ -237,7 +237,8 @@ class Interactions:
     visitor (n,) int32: row of the visitor, -1 where nobody is known; item (n,) int32: row of the item, -1 for a
     search; type (n,) int8: `EVENT_CODES`; time (n,) float64: seconds since the epoch, UTC; quantity (n,) float32;
     basket (n,) int32: events of one order share a number, -1 outside an order; query, device and region (n,) int32:
-    rows in `queries`, `devices` and `regions`, -1 for none. Left out, device and region are unknown throughout.
+    rows in `queries`, `devices` and `regions`, -1 for none; claim (n,) int32: what one person claimed and sent on one
+    day shares a number, -1 for rows of the shop. Left out, device, region and claim are -1 throughout.
     """
 
     visitor: IntArray
@@ -252,9 +253,10 @@ class Interactions:
     region: IntArray = field(default_factory=lambda: np.empty(0, np.int32))
     devices: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
+    claim: IntArray = field(default_factory=lambda: np.empty(0, np.int32))
 
     def __post_init__(self) -> None:
-        for name in ("device", "region"):
+        for name in ("device", "region", "claim"):
             if len(getattr(self, name)) != len(self.time):
                 object.__setattr__(self, name, np.full(len(self.time), -1, np.int32))
 

@@ -105,9 +105,16 @@ def make_items(*titles: str) -> None:
 
 def make_visitor(*rows: int, kind: str = "view_item", **fields: Any) -> Visitor:
     visitor = Visitor.objects.create(**fields)
-    at = timezone.now() - dt.timedelta(hours=1)
+    at, source = timezone.now() - dt.timedelta(hours=1), "order" if kind in ("purchase", "refund") else "page"
     Event.objects.bulk_create(
-        Event(message_id=f"{visitor.pk}-{n}", visitor=visitor, type=kind, item_id=f"item:{row}", occurred_at=at)
+        Event(
+            message_id=f"{visitor.pk}-{n}",
+            visitor=visitor,
+            type=kind,
+            item_id=f"item:{row}",
+            occurred_at=at,
+            source=source,
+        )
         for n, row in enumerate(rows)
     )
     return visitor

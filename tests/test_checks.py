@@ -219,12 +219,15 @@ def test_two_rules_for_one_event_are_warned_of(no_rules: None) -> None:
     assert (message.id, "counts twice" in message.msg) == ("recommender.W010", True)
 
 
-def test_page_and_order_rows_that_both_count_purchases_are_warned_of(no_rules: None) -> None:
-    @track_rows("shop.OrderLine")
-    class Lines(OrderRows):
-        item_id = "product.stock_code"
-        order_id = "order.number"
-        occurred_at = "order.placed_at"
+@pytest.mark.parametrize("has_rows", [True, False])
+def test_page_that_is_to_be_a_purchase_is_warned_of(no_rules: None, has_rows: bool) -> None:
+    if has_rows:
+
+        @track_rows("shop.OrderLine")
+        class Lines(OrderRows):
+            item_id = "product.stock_code"
+            order_id = "order.number"
+            occurred_at = "order.placed_at"
 
     track_pages(page("shop:product", "purchase", item_id="kwargs.stock_code"))
     (message,) = check_tracking(None)

@@ -33,6 +33,7 @@ def visitor(db):
 
 
 def record(kind="purchase", item_id="mug", *, visitor=None, minutes_ago=60.0, **values):
+    values.setdefault("source", "order" if kind in ("purchase", "refund") else "page")
     return Event.objects.create(
         message_id=f"m{Event.objects.count()}", type=kind, item_id=item_id, visitor=visitor,
         occurred_at=NOW - dt.timedelta(minutes=minutes_ago), **values,
@@ -190,11 +191,11 @@ def test_refund_touches_neither_later_purchases_nor_other_visitors(items, visito
 def test_flood_of_one_visitor_is_left_out(items, visitor, monkeypatch):
     monkeypatch.setattr(cleaning, "MAX_VIEWS_PER_DAY", 5)
     for minutes in range(6):
-        record("view_item", visitor=visitor, minutes_ago=minutes)
+        record("view_item", ("mug", "bag", "old")[minutes % 3], visitor=visitor, minutes_ago=minutes)
     record(visitor=visitor, minutes_ago=1)
     other = Visitor.objects.create()
     for minutes in range(5):
-        record("view_item", visitor=other, minutes_ago=minutes)
+        record("view_item", ("mug", "bag", "old")[minutes % 3], visitor=other, minutes_ago=minutes)
     interactions, report = cleaned(items)
     assert report.removed == {"view_flood": 6}
     assert (interactions.type == VIEW).sum() == 5

@@ -373,6 +373,7 @@ def show(visitor, *item_ids, minutes_ago=60.0, **values):
 
 
 def follow(shown_list, kind, item_id, *, visitor=None, minutes_ago=50.0, **values):
+    values.setdefault("source", "order" if kind == "purchase" else "page")
     return Event.objects.create(
         message_id=uuid.uuid4().hex, type=kind, item_id=item_id, visitor=visitor or shown_list.visitor,
         ranking_id=shown_list.ranking_id, occurred_at=NOW - dt.timedelta(minutes=minutes_ago), **values,

@@ -49,7 +49,10 @@ def shoppers(n_each: int = 20, *, first: int = 0) -> list[Visitor]:
 
 
 def bought(visitor: Visitor, item: int, at: dt.datetime, kind: str = "purchase") -> Event:
-    return Event(message_id=uuid.uuid4().hex, visitor=visitor, type=kind, item_id=f"item:{item}", occurred_at=at)
+    source = "order" if kind in ("purchase", "refund") else "page"
+    return Event(
+        message_id=uuid.uuid4().hex, visitor=visitor, type=kind, item_id=f"item:{item}", occurred_at=at, source=source
+    )
 
 
 def numbers() -> dict[int, int | None]:
@@ -172,7 +175,7 @@ def test_erasure_leaves_neither_membership_nor_counts() -> None:
     Item.objects.create(item_id="odd", label="", object_id="odd", title="odd thing", text="odd thing", text_hash="")
     at = NOW - dt.timedelta(days=3)
     Event.objects.bulk_create([bought(loner, 0, at), Event(
-        message_id="odd", visitor=loner, type="purchase", item_id="odd", occurred_at=at)])  # fmt: skip
+        message_id="odd", visitor=loner, type="purchase", item_id="odd", occurred_at=at, source="order")])  # fmt: skip
     segmentation.refresh(at=NOW)
     assert any("odd" in segment.item_counts for segment in Segment.objects.all())
     privacy.erase(visitor_key=loner.key)

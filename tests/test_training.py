@@ -60,7 +60,7 @@ def _at_stage(watch, name, act):
 def buy(item_id, *, days_ago, visitor=None, order=""):
     Event.objects.create(
         message_id=f"m{Event.objects.count()}", type="purchase", item_id=item_id, visitor=visitor, order_id=order,
-        occurred_at=timezone.now() - dt.timedelta(days=days_ago),
+        occurred_at=timezone.now() - dt.timedelta(days=days_ago), source="order",
     )  # fmt: skip
 
 

@@ -16,7 +16,8 @@ from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from recommender.models import Event, Visitor
-from recommender.types import Context, EventType, Live, PastEvent
+from recommender.models.claims import PAST_EVENT_COLUMNS, past_event
+from recommender.types import Context, Live, PastEvent
 
 N_MATCHES = 200
 """People that one search may mean; more and the words are too common to help."""
@@ -116,9 +117,9 @@ def past_events(visitor_pks: Sequence[int]) -> tuple[PastEvent, ...]:
     rows = (
         Event.objects.filter(visitor_id__in=visitor_pks)
         .order_by("-occurred_at", "-pk")
-        .values_list("type", "occurred_at", "item_id", "query", "quantity", "order_id")[:N_EVENTS]
+        .values_list(*PAST_EVENT_COLUMNS)[:N_EVENTS]
     )
-    return tuple(PastEvent(EventType(kind), *rest) for kind, *rest in reversed(rows))  # type: ignore[arg-type]
+    return tuple(past_event(*row) for row in reversed(rows))
 
 
 def _user_pk(key: str) -> Any:

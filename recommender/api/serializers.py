@@ -179,9 +179,12 @@ class VisitorSerializer(serializers.Serializer[Any]):
 
 class EventSerializer(serializers.Serializer[Any]):
     message_id = serializers.CharField(
-        max_length=128, help_text="The client's own id of the event; the same id is stored once, however often sent."
+        max_length=128, help_text="The visitor's own id of the event; the same id is stored once, however often sent."
     )
-    type = serializers.ChoiceField(choices=[event_type.value for event_type in EventType])
+    type = serializers.ChoiceField(
+        choices=[event_type.value for event_type in EventType],
+        help_text="A purchase counts as a cart: only the shop's own order rows are purchases.",
+    )
     item_id = serializers.CharField(default="", allow_blank=True, max_length=MAX_ID_LENGTH)
     query = serializers.CharField(default="", allow_blank=True, help_text="Of a search; cut at 255 characters.")
     occurred_at = UtcDateTimeField(required=False, help_text="When it happened; now, where it is left out.")
@@ -190,7 +193,9 @@ class EventSerializer(serializers.Serializer[Any]):
         None, None, required=False, allow_null=True, min_value=0, help_text="Of one unit; kept to two decimals."
     )
     currency = serializers.RegexField(r"^[A-Za-z]{3}$", default="", allow_blank=True, help_text="ISO 4217.")
-    order_id = serializers.CharField(default="", allow_blank=True, max_length=128)
+    order_id = serializers.CharField(
+        default="", allow_blank=True, max_length=128, help_text="Yours; it joins no order of the shop."
+    )
     ranking_id = serializers.UUIDField(required=False, allow_null=True, help_text="The list in which it was clicked.")
     position = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=MAX_POSITION)
 
@@ -248,6 +253,7 @@ class StoredVisitorSerializer(serializers.ModelSerializer[Visitor]):
 
 
 class StoredEventSerializer(serializers.ModelSerializer[Event]):
+    message_id = serializers.CharField(help_text="As the client sent it.")
     occurred_at = UtcDateTimeField()
     received_at = UtcDateTimeField()
     price = PriceField(allow_null=True)

@@ -63,7 +63,7 @@ class Visitor(models.Model):
 class Event(models.Model):
     """One thing that happened, once per `message_id`. Without a visitor it feeds only popularity and co-purchase."""
 
-    message_id = models.CharField(_("message id"), max_length=128, unique=True)
+    message_id = models.CharField(_("message id"), max_length=160, unique=True)
     visitor = models.ForeignKey(Visitor, models.CASCADE, null=True, blank=True, related_name="events")
     type = models.CharField(_("type"), max_length=20, choices=_choices(EventType))
     item_id = models.CharField(_("item id"), max_length=128, blank=True)
