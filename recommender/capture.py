@@ -26,6 +26,7 @@ from recommender.models.claims import message_id_of_client
 from recommender.signals import event_recorded
 from recommender.storage import EventRow, ImpressionRow, store
 from recommender.types import EventType, Ranking
+from recommender.values import rounded
 
 logger = logging.getLogger(__name__)
 
@@ -255,7 +256,7 @@ def _row(draft: EventDraft, index: int, at: dt.datetime) -> EventRow:
         raise InvalidEvent(f"Expected one of {', '.join(sorted(TYPES))}.", field="type")
     if not _identifier(draft.message_id, "message_id"):
         raise InvalidEvent("Give every event an id of its own, 1 to 128 characters.", field="message_id")
-    query = _query(draft)
+    query, currency = _query(draft), _currency(draft.currency)
     if not _identifier(draft.item_id, "item_id") and draft.type not in ITEMLESS:
         raise InvalidEvent(f"An event of type {draft.type} needs the item it is about.", field="item_id")
     source, visitor_key = _label(draft.source, 10, "source") or "page", _key(draft.visitor_key, "visitor_key")
@@ -267,8 +268,8 @@ def _row(draft: EventDraft, index: int, at: dt.datetime) -> EventRow:
         query=query,
         occurred_at=_moment(draft.occurred_at, at),
         quantity=_quantity(draft.quantity),
-        price=_price(draft.price),
-        currency=_currency(draft.currency),
+        price=_price(draft.price, currency),
+        currency=currency,
         order_id=_identifier(draft.order_id, "order_id"),
         ranking_id=_key(draft.ranking_id, "ranking_id"),
         position=_position(draft.position),
@@ -355,14 +356,14 @@ def _quantity(quantity: Any) -> float:
     return number
 
 
-def _price(price: Any) -> Decimal | None:
+def _price(price: Any, currency: str) -> Decimal | None:
     if price is None:
         return None
     try:
         exact = price if isinstance(price, Decimal) else Decimal(str(price))
         if not (exact.is_finite() and 0 <= exact < MAX_PRICE):
             raise InvalidOperation
-        return exact.quantize(Decimal("0.01"))
+        return rounded(exact, currency)
     except InvalidOperation:
         raise InvalidEvent("Expected the price of one unit, 0 to 12 digits, or none.", field="price") from None
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -15,11 +13,11 @@ from django.apps import apps
 from django.conf import settings
 from django.db import models
 
-from recommender import conf, guesses, values
+from recommender import conf, guesses, paths, values
 from recommender.exceptions import ConfigurationError
-from recommender.paths import follow, foreign_keys, many_to_many, models_on, path_fault
+from recommender.paths import Constant, object_key, resolve
 from recommender.types import Live
-from recommender.values import moment
+from recommender.values import ItemFacts, moment, text_hash
 
 logger = logging.getLogger(__name__)
 
@@ -30,38 +28,12 @@ ATTRIBUTES = (
 MAX_TITLE_LENGTH = 500
 MAX_TEXT_LENGTH = 5_000
 MAX_ID_LENGTH = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """A value that is the same for every object; a bare string in a Catalog is a path."""
-
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class ItemFacts:
-    """What a Catalog says of one object, ready for an `Item` row."""
-
-    item_id: str
-    object_id: str
-    title: str
-    text: str
-    category: str
-    brand: str
-    price: Decimal | None
-    currency: str
-    url: str
-    image: str
-    attributes: dict[str, Any]
-    is_available: bool
-    is_active: bool
-    text_hash: str
-    first_seen_at: dt.datetime | None
+MAX_SIGN_LENGTH = 3
 
 
 class Catalog:
-    """Each attribute is a dotted path, a `Constant` or a method that takes the object, as in Django's `Sitemap`.
+    """Each attribute is a dotted path, a `Constant` or a method that takes the object, as in Django's `Sitemap`. The
+    parts of a tuple are joined.
 
     A path is followed through attributes and foreign keys; what it ends in is called if it is callable; it ends in
     None where a link of it is None. What is left out is guessed from the model's field names; `Constant(None)` says
@@ -98,20 +70,15 @@ class Catalog:
     @cached_property
     def model(self) -> type[models.Model]:
         """The shop's model; raises `ConfigurationError` where the label names none."""
-        try:
-            return apps.get_model(self.label)
-        except (LookupError, ValueError) as error:
-            known = [model._meta.label for model in apps.get_models()]
-            raise ConfigurationError(
-                f"@register({self.label!r}) names no model. {conf.closest(self.label, known)}".strip()
-            ) from error
+        return paths.model_of(self.label, "register")
 
     def queryset(self) -> models.QuerySet[Any]:
         """The objects that may become items, of each group of variants one; what paths lead through is joined."""
         queryset = self.model._default_manager.all()
         if self._groups_by_column:
             queryset = guesses.first_of_groups(queryset, _lookup(self.group))
-        queryset, joins = queryset.prefetch_related(*guesses.texts_apart(self.model)), set(self._reads(foreign_keys))
+        queryset = queryset.prefetch_related(*guesses.texts_apart(self.model))
+        joins = set(self._reads(paths.foreign_keys))
         if isinstance(self.group, str) and not self._groups_by_column:
             joins.add(_lookup(self.group))
         return queryset.select_related(*sorted(joins)) if joins else queryset
@@ -123,7 +90,8 @@ class Catalog:
     def is_item(self, obj: Any) -> bool:
         """Is the object an item of its own, and not a variant of another?"""
         head = self._head(obj)
-        return (not isinstance(head, models.Model) or head.pk == obj.pk) and self.should_index(obj)
+        is_head = not isinstance(head, models.Model) or head.pk == obj.pk
+        return is_head and self.should_index(obj) and self.owning_catalog(obj)[0] is self
 
     def declared(self, name: str) -> Any:
         """An attribute as it is declared, or guessed from the model where it is left out."""
@@ -137,7 +105,8 @@ class Catalog:
         `SITE_ID`, are missing. One query."""
         site_id = getattr(settings, "SITE_ID", None)
         site = {_lookup(self.sites): site_id} if self.sites and site_id else {}
-        return self.queryset().filter(pk__in=list(object_ids), **site)
+        pks = [paths.pk_of(self.model, object_id) for object_id in object_ids]
+        return self.own_objects(self.queryset().filter(pk__in=pks, **site))
 
     def changed_since(self, at: dt.datetime) -> models.QuerySet[Any]:
         """The objects that changed at or after a moment; all where no `updated` field tells."""
@@ -147,17 +116,20 @@ class Catalog:
     def value(self, name: str, obj: Any) -> Any:
         """One attribute of one object."""
         prepare = getattr(self, f"prepare_{name}", None)
-        return self._resolve(self.declared(name), obj) if prepare is None else prepare(obj)
+        return resolve(self.declared(name), obj) if prepare is None else prepare(obj)
 
     def item_id(self, obj: Any) -> str:
         """The opaque id of an object: `product:12` unless `id` says otherwise; of a variant that of its group."""
         head = self._head(obj)
         if isinstance(head, models.Model) and head.pk != obj.pk:
             return (catalog_of(head) or self).item_id(head)
+        catalog, own = self.owning_catalog(obj)
+        if catalog is not self:
+            return catalog.item_id(own)
         if self.id is not None:
             return str(self.value("id", obj))
         is_group = head not in (None, "") and not isinstance(head, models.Model)
-        return f"{self.model._meta.model_name}:{head if is_group else obj.pk}"
+        return f"{self.model._meta.model_name}:{head if is_group else object_key(obj.pk)}"
 
     def items_about(self, obj: Any) -> models.QuerySet[Any]:
         """The objects to read again when this one was saved: itself, or the one that stands for its group."""
@@ -168,18 +140,42 @@ class Catalog:
             return self.queryset().filter(**{_lookup(self.group): head})
         return self.queryset().filter(pk=obj.pk)
 
+    def own_objects(self, objects: models.QuerySet[Any]) -> models.QuerySet[Any]:
+        """Those of the objects that are not items of a Catalog of a child or of a proxy of this model."""
+        return paths.without_heirs(objects, self.inheriting_catalogs())
+
+    def owning_catalog(self, obj: Any) -> tuple[Catalog, Any]:
+        """The Catalog whose item an object is, and the object as that one has it."""
+        found = paths.heir_of(obj, self.inheriting_catalogs())
+        return (self, obj) if found is None else found[0].owning_catalog(found[1])
+
+    def inheriting_catalogs(self) -> list[tuple[Catalog, str]]:
+        """The Catalogs of children and proxies of the model, with the look-up to the rows that a child adds."""
+        return paths.heirs(self.model, catalogs())
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """The columns of an object, with those that paths lead to, but not the one that says when it changed."""
+        return paths.own_columns(self.model, self._paths(), but=self.updated)
+
     @cached_property
     def prefetched(self) -> list[str]:
-        """What a sync fetches for many objects at once: a card on a page shows no category, and does without."""
-        return self._reads(many_to_many)
+        """What a sync fetches for many objects at once: a card on a page shows no category, and does without. With the
+        rows in which parler keeps the texts of what paths lead to."""
+        links = [link for path in self._paths() for link in paths.models_on(self.model, path).items()]
+        texts = {f"{lookup}__{name}" for lookup, model in links for name in guesses.texts_apart(model)}
+        return sorted({*self._reads(paths.many_to_many), *texts})
 
     @cached_property
     def watched(self) -> dict[str, list[str]]:
         """The look-ups that lead to a model whose change is a change of items, by its label in lower case."""
         found: dict[str, list[str]] = {}
-        for path in self._paths():
-            for lookup, model in models_on(self.model, path).items():
-                found.setdefault(model._meta.label_lower, []).append(lookup)
+        links = [link for path in self._paths() for link in paths.models_on(self.model, path).items()]
+        for lookup, model in links:
+            found.setdefault(model._meta.concrete_model._meta.label_lower, []).append(lookup)
+        for model, lookup in [(self.model, ""), *((model, f"{lookup}__") for lookup, model in links)]:
+            for texts in getattr(model, "_parler_meta", ()):
+                found.setdefault(texts.model._meta.label_lower, []).append(f"{lookup}{texts.rel_name}")
         for label, lookup in self.related.items():
             found.setdefault(label.lower(), []).append(_lookup(lookup))
         return {label: list(dict.fromkeys(lookups)) for label, lookups in found.items()}
@@ -191,25 +187,27 @@ class Catalog:
 
     def _facts(self, obj: Any) -> ItemFacts:
         item_id = self.item_id(obj)
-        for key in (item_id, str(obj.pk)):
+        object_id = object_key(obj.pk)
+        for key in (item_id, object_id):
             if not key or len(key) > MAX_ID_LENGTH or "\x00" in key:
                 raise ConfigurationError(
                     f"The id {key[:40]!r} must have 1 to {MAX_ID_LENGTH} characters, none of them NUL."
                 )
         title = self._title(obj) or values.first_said(obj, self.languages[1:], self._title)
         text = self._text(obj, title)
+        price, currency = self._price(obj)
         return ItemFacts(
             item_id=item_id,
-            object_id=str(obj.pk),
+            object_id=object_id,
             title=title,
             text=text,
             category=values.plain(values.name(self.value("category", obj)), 255),
             brand=values.plain(values.name(self.value("brand", obj)), 255),
-            price=values.price(self.value("price", obj)),
-            currency=values.plain(self.value("currency", obj), 3),
+            price=price,
+            currency=currency,
             url=values.link(self.value("url", obj)),
             image=values.link(self.value("image", obj)),
-            attributes={name: values.plain(self._resolve(path, obj), 255) for name, path in self.attributes.items()},
+            attributes={name: values.plain(resolve(path, obj), 255) for name, path in self.attributes.items()},
             is_available=bool(self.value("available", obj)),
             is_active=bool(self.value("active", obj)),
             text_hash=text_hash(text),
@@ -220,12 +218,13 @@ class Catalog:
         """What a card shows of an object now; None where the shop hides it."""
         if not self.value("active", obj) or not self.should_index(obj):
             return None
+        price, currency = self._price(obj)
         return Live(
             title=self._title(obj) or values.first_said(obj, self.languages, self._title),
             url=values.link(self.value("url", obj)),
             image=values.link(self.value("image", obj)),
-            price=values.price(self.value("price", obj)),
-            currency=values.plain(self.value("currency", obj), 3),
+            price=price,
+            currency=currency,
             available=bool(self.value("available", obj)),
             object=obj,
         )
@@ -238,26 +237,23 @@ class Catalog:
             for name, value in vars(type(self)).items()
             if not name.startswith("_") and name not in _declarable() and _is_misspelt(name, value)
         ]
-        paths = {name: self.declared(name) for name in ATTRIBUTES} | {
-            f"attributes[{name!r}]": path for name, path in self.attributes.items()
-        }
-        paths |= {name: path for name in ("updated", "group", "sites") if (path := getattr(self, name))}
-        paths |= {f"related[{label!r}]": path for label, path in self.related.items()}
-        for name, path in paths.items():
-            if isinstance(path, str) and (message := path_fault(self.model, path)):
-                faults.append((name, f"{name_of}.{name} = {path!r}: {message}"))
+        declared = {name: self.declared(name) for name in ATTRIBUTES}
+        declared |= {name: path for name in ("updated", "group", "sites") if (path := getattr(self, name))}
+        declared |= {f"attributes[{name!r}]": path for name, path in self.attributes.items()}
+        declared |= {f"related[{label!r}]": path for label, path in self.related.items()}
+        faults += paths.path_faults(self.model, name_of, declared)
         known = [model._meta.label for model in apps.get_models()]
         for label in self.related:
             if label.lower() not in {one.lower() for one in known}:
                 faults.append(("related", f"{name_of}.related names no model {label!r}. {conf.closest(label, known)}"))
         return faults
 
-    def _resolve(self, declared: Any, obj: Any) -> Any:
-        if isinstance(declared, Constant):
-            return declared.value
-        if isinstance(declared, str):
-            return follow(obj, declared)
-        return declared(obj) if callable(declared) else declared
+    def _price(self, obj: Any) -> tuple[Decimal | None, str]:
+        """The price with the decimals of its currency: the declared one, else the one that the price says itself."""
+        declared, told = self.value("currency", obj), self.value("price", obj)
+        sign = str(declared or "").strip()
+        code = values.currency(declared) or (sign if len(sign) <= MAX_SIGN_LENGTH else "") or values.money(told)[1]
+        return values.price(told, code), code
 
     def _title(self, obj: Any) -> str:
         return values.plain(self.value("title", obj), MAX_TITLE_LENGTH)
@@ -272,7 +268,7 @@ class Catalog:
 
     def _text_as_it_is(self, obj: Any, title: str) -> str:
         if self.text is not None or hasattr(self, "prepare_text"):
-            return values.plain(self.value("text", obj), MAX_TEXT_LENGTH)
+            return values.plain(self.value("text", obj), MAX_TEXT_LENGTH, between=" . ")
         parts = [title, *(values.plain(values.name(self.value(name, obj)), 255) for name in ("brand", "category"))]
         return " . ".join(part for part in parts if part)
 
@@ -282,18 +278,18 @@ class Catalog:
 
     def _head(self, obj: Any) -> Any:
         """What the variants of one item have in common: the object of the item, or the value of a column."""
-        return None if self.group is None else self._resolve(self.group, obj)
+        return None if self.group is None else resolve(self.group, obj)
 
     @cached_property
     def _groups_by_column(self) -> bool:
         """Has the group no object of its own, so that the first shown variant stands for it?"""
         if not isinstance(self.group, str):
             return False
-        return foreign_keys(self.model, self.group) != _lookup(self.group)
+        return paths.foreign_keys(self.model, self.group) != _lookup(self.group)
 
     def _paths(self) -> list[str]:
         declared = (*(self.declared(name) for name in ATTRIBUTES), *self.attributes.values())
-        return [path for path in declared if isinstance(path, str)]
+        return [path for one in declared for path in paths.paths_in(one)]
 
     def _reads(self, part_of: Callable[[type[models.Model], str], str]) -> list[str]:
         return sorted({part for path in self._paths() if (part := part_of(self.model, path))})
@@ -319,11 +315,6 @@ def unregister(label: str) -> None:
     _catalogs.pop(label.lower(), None)
 
 
-def text_hash(text: str) -> str:
-    """The key under which the vector of a text is kept: 32 hex digits."""
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
 def catalogs() -> list[Catalog]:
     """Every registered Catalog, in the order of registration."""
     return list(_catalogs.values())
@@ -335,12 +326,20 @@ def catalog_for_label(label: str) -> Catalog | None:
 
 
 def catalog_of(obj: Any) -> Catalog | None:
-    """The Catalog of an object, by its concrete model or an ancestor of it."""
-    for ancestor in type(obj).__mro__:
-        meta = getattr(ancestor, "_meta", None)
-        if meta is not None and (catalog := _catalogs.get(meta.label_lower)):
-            return catalog
-    return None
+    """The Catalog of an object, by its model or an ancestor of it; else that of a proxy of its model which has it."""
+    candidates = catalogs_for(type(obj))
+    having = (one for one in candidates[:-1] if one.queryset().filter(pk=obj.pk).exists())
+    return next(having, candidates[-1]) if candidates else None
+
+
+def catalogs_for(model: type[Any]) -> list[Catalog]:
+    """The Catalog of a model or its nearest ancestor; where there is none, those of proxies of the model."""
+    if getattr(model, "_meta", None) is None:
+        return []
+    for ancestor in model.__mro__:
+        if catalog := _catalogs.get(getattr(getattr(ancestor, "_meta", None), "label_lower", "")):
+            return [catalog]
+    return [catalog for catalog, lookup in paths.heirs(model._meta.concrete_model, catalogs()) if not lookup]
 
 
 def item_id_of(obj: Any) -> str:
@@ -372,7 +371,7 @@ def live_items(refs: Mapping[str, tuple[str, str]]) -> dict[str, Live]:
                 unreadable.append(f"{obj.pk} ({type(error).__name__}: {error})")
                 continue
             if live is not None:
-                found[wanted[str(obj.pk)]] = live
+                found[wanted[object_key(obj.pk)]] = live
         if unreadable:
             logger.error(
                 "%s: %d objects cannot be read and are left out of lists, the first is %s",

@@ -7,10 +7,14 @@ from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
+from django.utils import translation
 
 TITLES = ("title", "name")
 IMAGES = ("image", "photo", "picture", "thumbnail")
 SLUGS = ("slug", "sku")
+CURRENCIES = ("currency", "price_currency")
+"""The second is where django-money keeps the currency of a field "price"."""
+
 SHOWN = (
     "is_active",
     "active",
@@ -21,9 +25,33 @@ SHOWN = (
     "published",
     "is_enabled",
     "enabled",
+    "is_live",
+    "live",
 )
-HIDDEN = ("is_deleted", "deleted", "is_removed", "removed", "is_hidden", "hidden", "is_archived", "archived")
+HIDDEN = (
+    "is_deleted",
+    "deleted",
+    "is_removed",
+    "removed",
+    "is_hidden",
+    "hidden",
+    "is_archived",
+    "archived",
+    "is_draft",
+    "draft",
+)
 DELETED_AT = ("deleted_at", "removed_at", "archived_at", "deleted")
+
+STATES = ("status", "state", "publish_status", "publication_status")
+NOT_SHOWN = frozenset(
+    {
+        "archived", "cancelled", "canceled", "deleted", "disabled", "discontinued", "draft", "expired", "hidden",
+        "in_review", "inactive", "invisible", "not_published", "off", "offline", "paused", "pending", "private",
+        "rejected", "removed", "retired", "review", "scheduled", "suspended", "trash", "trashed", "unlisted",
+        "unpublished",
+    }
+)  # fmt: skip
+"""Words that say, as the state of an object, that it is not shown; any other state is."""
 
 NUMBERS = (models.DecimalField, models.FloatField, models.IntegerField)
 
@@ -35,12 +63,12 @@ def guessed(model: type[models.Model]) -> dict[str, Any]:
         found["url"] = "get_absolute_url"
     if _is_field(model, "price", NUMBERS):
         found["price"] = "price"
-    if _is_field(model, "currency", models.CharField):
-        found["currency"] = "currency"
+    if currency := next((name for name in CURRENCIES if _is_field(model, name, models.CharField)), None):
+        found["currency"] = currency
     if image := next((name for name in IMAGES if _is_field(model, name, (models.FileField, models.URLField))), None):
         found["image"] = image
-    if wanted := flags(model):
-        found["active"] = _all_of(wanted)
+    if (wanted := flags(model)) | (states := hidden_states(model)):
+        found["active"] = _all_of(wanted, states)
     return found
 
 
@@ -53,6 +81,27 @@ def flags(model: type[models.Model]) -> dict[str, Any]:
     return shown | hidden | deleted
 
 
+def hidden_states(model: type[models.Model]) -> dict[str, frozenset[Any]]:
+    """The columns such as "status", each with the values that say that an object is not shown: those that are, or that
+    a choice calls, "draft", "archived" and the like; without choices these words in any spelling."""
+    found: dict[str, frozenset[Any]] = {}
+    for name in STATES:
+        if not _is_field(model, name, (models.CharField, models.IntegerField)):
+            continue
+        field: Any = model._meta.get_field(name)
+        with translation.override(None):
+            hidden = [value for value, label in field.flatchoices if {_word(value), _word(label)} & NOT_SHOWN]
+        if not field.choices and isinstance(field, models.CharField):
+            hidden = [spelling for word in NOT_SHOWN for spelling in (word, word.upper(), word.capitalize())]
+        if hidden:
+            found[name] = frozenset(hidden)
+    return found
+
+
+def _word(value: Any) -> str:
+    return "_".join(str(value).lower().replace("-", " ").replace("_", " ").split())
+
+
 def first_of_groups(queryset: models.QuerySet[Any], lookup: str) -> models.QuerySet[Any]:
     """Of the variants that share a value of a column only the first that is shown; those without a value all."""
     model = queryset.model
@@ -61,6 +110,9 @@ def first_of_groups(queryset: models.QuerySet[Any], lookup: str) -> models.Query
     earlier = model._default_manager.filter(**shown, **same)
     if _is_field(model, lookup, models.CharField):
         earlier = earlier.exclude(**{lookup: ""})
+    for name, states in hidden_states(model).items():
+        earlier = earlier.exclude(**{f"{name}__in": states})
+        queryset = queryset.exclude(**{f"{name}__in": states})
     return queryset.filter(~models.Exists(earlier), **shown)
 
 
@@ -114,11 +166,14 @@ def _is_field(model: type[models.Model], name: str, kinds: Any) -> bool:
         return False
 
 
-def _all_of(wanted: dict[str, Any]) -> Callable[[Any], bool]:
+def _all_of(wanted: dict[str, Any], states: dict[str, frozenset[Any]]) -> Callable[[Any], bool]:
     checks: Sequence[tuple[str, Any, bool]] = [
         (key.removesuffix("__isnull"), value, key.endswith("__isnull")) for key, value in wanted.items()
     ]
-    return lambda obj: all(
-        (getattr(obj, name) is None) if is_null else bool(getattr(obj, name)) is value
-        for name, value, is_null in checks
+    return lambda obj: (
+        all(
+            (getattr(obj, name) is None) if is_null else bool(getattr(obj, name)) is value
+            for name, value, is_null in checks
+        )
+        and all(getattr(obj, name) not in hidden for name, hidden in states.items())
     )

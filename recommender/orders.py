@@ -10,18 +10,23 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
-from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.utils import timezone
 
-from recommender import conf
 from recommender.capture import EventDraft
-from recommender.catalog import Constant, catalog_for_label, item_id_of
-from recommender.exceptions import ConfigurationError
+from recommender.catalog import Catalog, catalogs_for, item_id_of
 from recommender.identity import user_key_of, visitor_key_from, visitor_key_from_cookie
-from recommender.paths import follow, foreign_keys, last_field, models_on, path_fault
+from recommender.paths import (
+    Constant,
+    column,
+    foreign_keys,
+    last_field,
+    model_of,
+    models_on,
+    path_faults,
+    resolve,
+)
 from recommender.types import EventType
 from recommender.values import moment
 
@@ -66,13 +71,7 @@ class OrderRows:
     @cached_property
     def model(self) -> type[models.Model]:
         """The shop's model of a row. Raises `ConfigurationError` where the label names none."""
-        try:
-            return apps.get_model(self.label)
-        except (LookupError, ValueError) as error:
-            known = [model._meta.label for model in apps.get_models()]
-            raise ConfigurationError(
-                f"@track_rows({self.label!r}) names no model. {conf.closest(self.label, known)}".strip()
-            ) from error
+        return model_of(self.label, "track_rows")
 
     def queryset(self) -> models.QuerySet[Any]:
         """The rows that count; leave out what is not bought yet."""
@@ -95,8 +94,8 @@ class OrderRows:
     def objects(self) -> models.QuerySet[Any]:
         """The rows with all that the paths lead to, in one query."""
         paths = [path for name in ATTRIBUTES if isinstance(path := getattr(self, name), str)]
-        joins = sorted({join for path in paths if (join := foreign_keys(self.model, path))})
-        return self._counting().select_related(*joins) if joins else self._counting()
+        joins = {join for path in paths if (join := foreign_keys(self.model, path))} | self._heirs_of_items()
+        return self._counting().select_related(*sorted(joins)) if joins else self._counting()
 
     def message_id(self, pk: Any) -> str:
         """The id under which a row is recorded once, whoever tells of it."""
@@ -173,21 +172,13 @@ class OrderRows:
             for name in REQUIRED
             if getattr(self, name) is None
         ]
-        for name in ATTRIBUTES:
-            declared = getattr(self, name)
-            if isinstance(declared, str) and (message := path_fault(self.model, declared)):
-                found.append((name, f"{name_of}.{name} = {declared!r}: {message}"))
+        found += path_faults(self.model, name_of, {name: getattr(self, name) for name in ATTRIBUTES})
         if self.email is not None and not (isinstance(self.email, str) and _column(self.model, self.email)):
             found.append(("email", f"{name_of}.email must be the path of a column: the users are found by SQL."))
         return found
 
     def _value(self, name: str, row: Any) -> Any:
-        declared = getattr(self, name)
-        if isinstance(declared, Constant):
-            return declared.value
-        if isinstance(declared, str):
-            return follow(row, declared)
-        return declared(row) if callable(declared) else declared
+        return resolve(getattr(self, name), row)
 
     def _drafts(self, pk: Any, *, paid: Any, returned: Any, **told: Any) -> list[EventDraft]:
         if not paid:
@@ -237,8 +228,17 @@ class OrderRows:
             current = getattr(field, "related_model", None) if part == field.name else None
             if current is None:
                 return ""
-        catalog = catalog_for_label(current._meta.label)
-        return f"{current._meta.model_name}:" if catalog is not None and catalog.id is None else ""
+        catalog = _catalog_of_all(current)
+        return f"{catalog.model._meta.model_name}:" if catalog is not None and catalog.id is None else ""
+
+    def _heirs_of_items(self) -> set[str]:
+        """The joins that tell of which child of its model an item is, where children have Catalogs of their own."""
+        if not isinstance(self.item_id, str):
+            return set()
+        join = foreign_keys(self.model, self.item_id)
+        model = models_on(self.model, self.item_id).get(join)
+        catalogs = catalogs_for(model) if model is not None else []
+        return {f"{join}__{heir}" for catalog in catalogs for _, heir in catalog.inheriting_catalogs() if heir}
 
 
 def _visitor_key(kept: Any) -> uuid.UUID | None:
@@ -252,21 +252,18 @@ def _visitor_key(kept: Any) -> uuid.UUID | None:
         return None
 
 
+def _catalog_of_all(model: type[models.Model]) -> Catalog | None:
+    """The one Catalog that all objects of a model are items of; None where children or proxies have their own."""
+    catalogs = catalogs_for(model)
+    return catalogs[0] if len(catalogs) == 1 and not catalogs[0].inheriting_catalogs() else None
+
+
 def _column(model: type[models.Model], path: str, *, is_item: bool = False) -> str | None:
     """A path as `values_list` takes it; None where it leaves the columns. An item's object ends in its Catalog's id."""
-    current: type[models.Model] | None = model
-    for part in path.replace("__", ".").split("."):
-        try:
-            field = current._meta.get_field(part) if current is not None else None
-        except FieldDoesNotExist:
-            return None
-        if not isinstance(field, models.Field) or field.many_to_many:
-            return None
-        current = field.related_model if isinstance(field, models.ForeignKey) and part == field.name else None
-    lookup = path.replace(".", "__")
-    if current is None or not is_item:
+    lookup, field = column(model, path), last_field(model, path)
+    if lookup is None or not is_item or not isinstance(field, models.ForeignKey) or not path.endswith(field.name):
         return lookup
-    catalog = catalog_for_label(current._meta.label)
+    catalog = _catalog_of_all(field.related_model)
     if catalog is None or catalog.group is not None or not (catalog.id is None or isinstance(catalog.id, str)):
         return None
     return lookup if catalog.id is None else _column(model, f"{path}.{catalog.id}")

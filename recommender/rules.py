@@ -209,7 +209,8 @@ def may_name(catalog: Catalog, name: str, converter: Any = None) -> bool:
 
 def makes_id_of_key(catalog: Catalog) -> bool:
     """Does the Catalog call its items `product:<pk>`?"""
-    return catalog.id is None and catalog.group is None and not hasattr(catalog, "prepare_id")
+    is_plain = catalog.id is None and catalog.group is None and not hasattr(catalog, "prepare_id")
+    return is_plain and not catalog.inheriting_catalogs()
 
 
 def _id_in_any_catalog(name: str, value: str) -> str:

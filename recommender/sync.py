@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
+from django.core.cache import cache
 from django.db import models, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.utils import timezone
@@ -18,13 +19,18 @@ from django.utils import timezone
 from recommender.catalog import Catalog, ItemFacts, catalog_for_label, catalog_of, catalogs
 from recommender.exceptions import ConfigurationError
 from recommender.models import Item
+from recommender.paths import object_key
 from recommender.signals import items_changed
+from recommender.values import text_hash
 
 logger = logging.getLogger(__name__)
 
 MAX_FAILURES_KEPT = 20
 MAX_FOLLOWED = 500
 """A change of a category or a brand re-reads at most so many items at once; the next sync reads the others."""
+
+N_COMPARED = 5_000
+"""Rows whose columns are compared in one query."""
 
 INCREMENTAL_OVERLAP = timedelta(minutes=2)
 COPIED = tuple(
@@ -36,13 +42,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(slots=True)
 class SyncReport:
-    """What a sync found. `failures` holds the first "id: message" of the objects that were skipped."""
+    """What a sync found. `failures` holds the first "id: message" of the objects that were skipped; `n_undated` counts
+    those whose columns differ though their `updated` field did not move."""
 
     n_created: int = 0
     n_changed: int = 0
     n_unchanged: int = 0
     n_deactivated: int = 0
     n_failed: int = 0
+    n_undated: int = 0
     failures: list[str] = field(default_factory=list)
 
     @property
@@ -61,9 +69,20 @@ def sync(*, chunk_size: int = 500, progress: Progress | None = None) -> SyncRepo
     return _sync(full=True, chunk_size=chunk_size, progress=progress)
 
 
-def sync_changed(*, chunk_size: int = 500, progress: Progress | None = None) -> SyncReport:
-    """Read only what changed since the newest item, where a Catalog names its `updated` field; else as `sync`."""
-    return _sync(full=False, chunk_size=chunk_size, progress=progress)
+def sync_changed(
+    *, chunk_size: int = 500, progress: Progress | None = None, most_compared: int | None = None
+) -> SyncReport:
+    """Read only what changed since the newest item, where a Catalog names its `updated` field; else as `sync`.
+
+    `QuerySet.update()` and SQL do not move that field. So the columns of all objects are compared with those that were
+    last read, in two queries for each 5,000 and without making objects; with `most_compared` only of so many, and the
+    next call goes on from there. What only methods, translations and relations to many tell, a full sync finds.
+    """
+    report = _sync(full=False, chunk_size=chunk_size, progress=progress)
+    for catalog in catalogs():
+        if catalog.updated and _is_usable(catalog, report):
+            _sync_undated(catalog, chunk_size, most_compared, report)
+    return report
 
 
 def sync_objects(catalog: Catalog, objects: Iterable[Any]) -> SyncReport:
@@ -101,9 +120,55 @@ def _is_usable(catalog: Catalog, report: SyncReport) -> bool:
 
 def _changed_objects(catalog: Catalog, *, full: bool) -> models.QuerySet[Any]:
     if full:
-        return catalog.queryset()
+        return catalog.own_objects(catalog.queryset())
     newest = Item.objects.filter(label=catalog.label).aggregate(newest=models.Max("updated_at"))["newest"]
-    return catalog.queryset() if newest is None else catalog.changed_since(newest - INCREMENTAL_OVERLAP)
+    objects = catalog.queryset() if newest is None else catalog.changed_since(newest - INCREMENTAL_OVERLAP)
+    return catalog.own_objects(objects)
+
+
+def _sync_undated(catalog: Catalog, chunk_size: int, most_compared: int | None, report: SyncReport) -> None:
+    """Read the objects whose columns are not as they were when they were last read."""
+    bookmark = f"recommender:compared:{catalog.label}"
+    rows = catalog.own_objects(catalog.queryset()).order_by("pk").values_list("pk", *catalog.columns)
+    last = cache.get(bookmark) if most_compared else None
+    for n_compared in count(step=N_COMPARED):
+        if most_compared and n_compared >= most_compared:
+            break
+        chunk = list((rows if last is None else rows.filter(pk__gt=last))[:N_COMPARED])
+        for pks in _chunks(iter(_different(catalog, chunk)), chunk_size):
+            n_before = report.n_created + report.n_changed
+            _write(catalog, catalog.own_objects(catalog.queryset().filter(pk__in=pks)), report)
+            report.n_undated += report.n_created + report.n_changed - n_before
+        last = chunk[-1][0] if len(chunk) == N_COMPARED else None
+        if last is None:
+            break
+    if most_compared:
+        cache.set(bookmark, last, None)
+
+
+def _different(catalog: Catalog, rows: list[tuple[Any, ...]]) -> list[Any]:
+    """The primary keys of rows that are not as they were last read; of rows that are no item yet only where each is to
+    be one."""
+    keys = {object_key(row[0]): row for row in rows}
+    read: dict[str, str] = {}
+    for part in _chunks(iter(keys), 500):
+        stored = Item.objects.filter(label=catalog.label, object_id__in=part)
+        read.update(stored.values_list("object_id", "source_hash"))
+    are_all_items = catalog.group is None and type(catalog).should_index is Catalog.should_index
+    return [row[0] for key, row in keys.items() if (key in read or are_all_items) and read.get(key) != _hash_of(row)]
+
+
+def _source_hashes(catalog: Catalog, objects: Sequence[Any]) -> dict[str, str]:
+    """By the key of each object what `_different` compares; of a Catalog without an `updated` field, of which every
+    sync reads all, nothing. One query."""
+    if not catalog.updated or not objects:
+        return {}
+    rows = catalog.model._base_manager.filter(pk__in=[obj.pk for obj in objects])
+    return {object_key(row[0]): _hash_of(row) for row in rows.values_list("pk", *catalog.columns)}
+
+
+def _hash_of(row: tuple[Any, ...]) -> str:
+    return text_hash("\x1f".join(map(str, row)))
 
 
 def _chunks(objects: Iterator[Any], size: int) -> Iterator[list[Any]]:
@@ -117,13 +182,18 @@ def _write(catalog: Catalog, objects: Iterable[Any], report: SyncReport) -> None
     facts = {fact.item_id: fact for fact in _facts(catalog, objects, report)}
     known = {item.item_id: item for item in Item.objects.filter(item_id__in=facts)}
     _refuse_others(catalog, facts, known, report)
-    now = timezone.now()
+    now, hashes = timezone.now(), _source_hashes(catalog, objects)
     created = [_new_item(catalog, fact, now) for item_id, fact in facts.items() if item_id not in known]
     changed = [item for item_id, item in known.items() if _apply(item, catalog, facts[item_id], now)]
+    rehashed = [item for item in (*created, *known.values()) if item.source_hash != hashes.get(item.object_id, "")]
+    for item in rehashed:
+        item.source_hash = hashes.get(item.object_id, "")
     if created:
         Item.objects.bulk_create(created, ignore_conflicts=True)
     if changed:
         Item.objects.bulk_update(changed, ["label", "updated_at", "first_seen_at", *COPIED])
+    if as_before := [item for item in rehashed if item.pk]:
+        Item.objects.bulk_update(as_before, ["source_hash"])
     report.n_created += len(created)
     report.n_changed += len(changed)
     report.n_unchanged += len(known) - len(changed)
@@ -149,7 +219,7 @@ def _facts(catalog: Catalog, objects: Iterable[Any], report: SyncReport) -> Iter
             if catalog.is_item(obj):
                 yield catalog.facts(obj)
             else:
-                unwanted.append(str(obj.pk))
+                unwanted.append(object_key(obj.pk))
         except Exception as error:  # the shop's own code: one bad object must not stop the other thousand
             report.fail(f"{catalog.label} {obj.pk}", error)
             logger.warning("catalog %s skips object %s: %s", catalog.label, obj.pk, error)
@@ -182,7 +252,8 @@ def _apply(item: Item, catalog: Catalog, fact: ItemFacts, now: datetime) -> bool
 
 def _deactivate_missing(catalog: Catalog, report: SyncReport) -> None:
     """Items whose object left the Catalog's queryset become inactive; their behaviour stays."""
-    listed = {str(pk) for pk in catalog.queryset().order_by().values_list("pk", flat=True).iterator(chunk_size=5000)}
+    keys = catalog.own_objects(catalog.queryset()).order_by().values_list("pk", flat=True)
+    listed = {object_key(pk) for pk in keys.iterator(chunk_size=5000)}
     active = Item.objects.filter(label=catalog.label, is_active=True).values_list("item_id", "object_id")
     gone = [item_id for item_id, object_id in active.iterator(chunk_size=5000) if object_id not in listed]
     report.n_deactivated += _deactivate(gone)
@@ -236,7 +307,7 @@ def _categorised(
 
 def _lookups(catalog: Catalog, sender: type[models.Model]) -> list[str]:
     try:
-        return catalog.watched.get(sender._meta.label_lower, [])
+        return catalog.watched.get(sender._meta.concrete_model._meta.label_lower, [])
     except Exception:  # a Catalog of a model that does not exist: the system checks say so, the shop's save goes on
         return []
 
@@ -244,7 +315,7 @@ def _lookups(catalog: Catalog, sender: type[models.Model]) -> list[str]:
 def _deleted(sender: type[models.Model], instance: models.Model, **_: Any) -> None:
     catalog = catalog_of(instance)
     if catalog is not None:
-        object_id = str(instance.pk)
+        object_id = object_key(instance.pk)
         transaction.on_commit(lambda: _follow_deletion(catalog, object_id))
         if catalog.group is not None:
             transaction.on_commit(lambda: _follow_save(catalog, instance))
@@ -252,17 +323,23 @@ def _deleted(sender: type[models.Model], instance: models.Model, **_: Any) -> No
 
 def _follow_save(catalog: Catalog, instance: models.Model) -> None:
     try:
+        catalog, instance = catalog.owning_catalog(instance)
         objects = list(catalog.items_about(instance)[:MAX_FOLLOWED])
         sync_objects(catalog, objects)
         if instance.pk not in {obj.pk for obj in objects}:
-            _follow_deletion(catalog, str(instance.pk))
+            _follow_deletion(catalog, object_key(instance.pk))
     except Exception:  # the shop's save has succeeded and must stay so; the next sync repairs the item
         logger.exception("item of %s %s was not updated; run recommender_sync", catalog.label, instance.pk)
 
 
 def _follow_related(catalog: Catalog, lookup: str, value: Any) -> None:
     try:
-        objects = list(catalog.queryset().filter(**{lookup: value}).order_by("pk").distinct()[: MAX_FOLLOWED + 1])
+        objects = list(
+            catalog.own_objects(catalog.queryset())
+            .filter(**{lookup: value})
+            .order_by("pk")
+            .distinct()[: MAX_FOLLOWED + 1]
+        )
         sync_objects(catalog, objects[:MAX_FOLLOWED])
         if len(objects) > MAX_FOLLOWED:
             message = "a change of %s=%s concerns more than %d objects of %s; run recommender_sync"

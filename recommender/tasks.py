@@ -88,10 +88,14 @@ def poke_runs() -> None:
         publish(train, run_id)
 
 
+MOST_COMPARED = 20_000
+"""Objects whose columns are compared each minute; a larger catalogue takes several minutes to go through."""
+
+
 @shared_task(name="recommender.sync_changed")
 def sync_changed() -> None:
     """Copy what changed in the shop without a signal, as by `QuerySet.update`."""
-    sync.sync_changed()
+    sync.sync_changed(most_compared=MOST_COMPARED)
 
 
 @shared_task(name="recommender.encode_items")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -130,7 +131,7 @@ class TestEvents:
         assert app.post("events", [event]).json()["accepted"] == 1
         stored = Event.objects.get(source="api")
         assert stored.occurred_at.isoformat() == "2026-03-01T08:30:00+00:00"
-        assert (stored.quantity, str(stored.price), stored.currency) == (3, "12.76", "GBP")
+        assert (stored.quantity, stored.price, stored.currency) == (3, Decimal("12.76"), "GBP")
         assert (stored.ranking_id, stored.position, stored.source) == (ranking_id, 4, "api")
         assert stored.visitor is not None
 

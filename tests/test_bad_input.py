@@ -16,7 +16,7 @@ from recommender import catalog, sync
 from recommender.catalog import Catalog, Constant, live_items
 from recommender.intent.categories import fit_categorizer
 from recommender.models import Item
-from recommender.values import name, plain, price
+from recommender.values import currency, link, money, name, plain, price
 from shopreco.shop.models import Department, Product
 
 pytestmark = pytest.mark.django_db
@@ -95,7 +95,7 @@ def test_price_that_raises_leaves_one_place_of_a_list_empty(registered: Any, cap
         ("<" * 2_000, ""),
         ("<a<b<c>" * 300 + "Mug", None),
         ("a\x00b\ud800c", "a b?c"),
-        ("<script>alert(1)</script>Mug", "alert(1)Mug"),
+        ("<script>alert(1)</script>Mug", "Mug"),
     ],
     ids=["10 MB", "HTML", "only brackets", "nested", "unstorable", "script"],
 )
@@ -206,6 +206,7 @@ def test_names_and_prices_of_other_kinds_are_read() -> None:
         amount = Decimal("9.90")
 
     assert price(Money()) == Decimal("9.90")
+    assert (price(1500, "JPY"), price("4.2555", "KWD"), price(1500.4, "irr")) == (1500, Decimal("4.256"), 1500)
     assert name([]) is None
     assert name(Department(name="Kitchen")) == "Kitchen"
     assert name(Department.objects.none()) is None
@@ -230,3 +231,49 @@ def test_change_of_a_department_is_read_up_to_a_limit(
         kitchen.save()
     assert Item.objects.filter(category="Cuisine").count() == 2
     assert "run recommender_sync" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("written", "amount", "code"),
+    [
+        ("19.99 USD", "19.99", "USD"), ("€1.234,50", "1234.50", "EUR"), ("12,5", "12.5", ""), ("1,234", "1234", ""),
+        ("1.234", "1.234", ""), ("1.234 €", "1234", "EUR"), ("1,234 KWD", "1.234", "KWD"), ("19,- €", "19", "EUR"),
+        ("۱۲۳\u066c۰۰۰ تومان", "123000", "IRT"), ("1 234,50 zł", "1234.50", "PLN"), ("$5", "5", ""),
+        ("-5 €", "-5", "EUR"),
+        ("from 19 EUR", None, ""), ("nan", None, ""), ("", None, ""), (True, None, ""), (float("inf"), None, ""),
+    ],
+)  # fmt: skip
+def test_price_is_read_as_shops_write_it(written: Any, amount: str | None, code: str) -> None:
+    assert money(written) == (None if amount is None else Decimal(amount), code)
+
+
+@pytest.mark.parametrize(
+    ("declared", "code"), [("eur ", "EUR"), ("€", "EUR"), ("$", ""), ("euro", ""), (None, ""), ("ｅｕｒ", "")]
+)
+def test_currency_is_three_letters_or_a_sign_of_one_only(declared: Any, code: str) -> None:
+    assert currency(declared) == code
+
+
+@pytest.mark.parametrize(
+    ("title", "shown"),
+    [
+        ("Tom &amp; Jerry", "Tom & Jerry"), ("<p>Red</p><p>Mug</p>", "Red Mug"), ("&lt;b&gt;Mug&lt;/b&gt;", "Mug"),
+        ("5 < 6 &amp; 7", "5 < 6 & 7"), ("AT&T", "AT&T"), ("Mug<style>p{}</style>", "Mug"),
+        (("Red", "", "Mug"), "Red, Mug"),
+    ],
+)  # fmt: skip
+def test_markup_and_entities_are_no_part_of_a_title(title: Any, shown: str) -> None:
+    assert plain(title, 50) == shown
+
+
+@pytest.mark.parametrize(
+    ("declared", "url"),
+    [
+        ("javascript:alert(1)", ""), (" java\tscript:alert(1)", ""), ("\x01JavaScript:alert(1)", ""),
+        ("data:text/html,x", ""), ("vbscript:x", ""), ("/item/a:b", "/item/a:b"),
+        ("//cdn.example/x", "//cdn.example/x"),
+        ("https://a.example/?u=javascript:x", "https://a.example/?u=javascript:x"), ("https://" + "x" * 2000, ""),
+    ],
+)  # fmt: skip
+def test_link_runs_nothing(declared: str, url: str) -> None:
+    assert link(declared) == url

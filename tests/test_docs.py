@@ -99,6 +99,10 @@ def test_every_attribute_of_a_catalog_is_documented_and_none_else() -> None:
         "model",
         "is_item",
         "items_about",
+        "columns",
+        "own_objects",
+        "owning_catalog",
+        "inheriting_catalogs",
     }
     ours |= {"objects", "changed_since"}  # for shops whose reading of many rows is their own
     told = rows_of("catalog.md", "attribute") - {"prepare_"}

@@ -11,7 +11,7 @@ from recommender.catalog import Catalog, register, unregister
 from recommender.catalog import catalogs as registered
 from recommender.models import Item
 from recommender.signals import items_changed
-from shopreco.shop.models import Product
+from shopreco.shop.models import Department, Product
 from shopreco.shop.recommendations import Products
 
 pytestmark = pytest.mark.django_db
@@ -55,12 +55,40 @@ def test_queries_grow_by_chunk_not_by_object(django_assert_max_num_queries):
 def test_incremental_sync_reads_only_what_changed():
     make_product("OLD")
     sync.sync()
-    long_ago = timezone.now() - dt.timedelta(days=9)
-    Product.objects.filter(stock_code="OLD").update(updated_at=long_ago, title="Not read")
+    Product.objects.filter(stock_code="OLD").update(updated_at=timezone.now() - dt.timedelta(days=9))
     make_product("NEW")
     report = sync.sync_changed()
-    assert (report.n_created, report.n_unchanged) == (1, 0)
-    assert Item.objects.get(item_id="OLD").title == "Mug OLD"
+    assert (report.n_created, report.n_unchanged, report.n_undated) == (1, 0, 0)
+
+
+def test_incremental_sync_finds_what_moved_no_date():
+    make_product("OLD")
+    sync.sync()
+    long_ago = timezone.now() - dt.timedelta(days=9)
+    Product.objects.filter(stock_code="OLD").update(updated_at=long_ago, title="Bowl")
+    report = sync.sync_changed()
+    assert (report.n_changed, report.n_undated) == (1, 1)
+    assert Item.objects.get(item_id="OLD").title == "Bowl"
+    assert sync.sync_changed().n_undated == 0
+
+
+def test_comparison_of_a_large_catalogue_goes_on_where_it_ended(monkeypatch):
+    monkeypatch.setattr(sync, "N_COMPARED", 2)
+    for code in ("A", "B", "C"):
+        make_product(code)
+    sync.sync()
+    Product.objects.update(updated_at=timezone.now() - dt.timedelta(days=9), title="Bowl")
+    assert [sync.sync_changed(most_compared=2).n_undated for _ in range(3)] == [2, 1, 0]
+
+
+def test_renamed_department_is_found_without_a_signal():
+    department = Department.objects.create(name="Kitchen", slug="kitchen")
+    make_product("A", department=department)
+    sync.sync()
+    Product.objects.update(updated_at=timezone.now() - dt.timedelta(days=9))
+    Department.objects.update(name="Cooking")
+    assert sync.sync_changed().n_undated == 1
+    assert Item.objects.get().category == "Cooking"
 
 
 def test_incremental_sync_notices_a_deletion():

@@ -340,6 +340,14 @@ class TestLinksAndMoney:
             assert money(Live("Mug", price=Decimal(5), currency="SEK")) == "5,00 SEK"
         assert money(Live("Mug")) == ""
 
+    @pytest.mark.parametrize(
+        ("price", "currency", "written"),
+        [("1500", "JPY", "1,500 JPY"), ("1250000", "IRR", "1,250,000 IRR"), ("4.255", "KWD", "4.255 KWD")],
+    )
+    def test_money_has_the_decimals_of_its_currency(self, price: str, currency: str, written: str) -> None:
+        with translation.override("en"):
+            assert money(Live("Mug", price=Decimal(price), currency=currency)) == written
+
     def test_numbers_in_attributes_are_never_grouped(self, settings: Any) -> None:
         settings.USE_THOUSAND_SEPARATOR = True
         entry = Entry("1", 1200, 0.5, live=Live("Mug", url="/1/"))

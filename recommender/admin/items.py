@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.contrib import admin
+from django.utils import formats
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from recommender import values
 from recommender.admin.filters import LabelFilter
 from recommender.admin.readonly import ReadOnlyAdmin
 from recommender.models import Item, ItemStatistics
@@ -39,12 +41,23 @@ def listed(item_ids: Sequence[str], *, start: int = 1, notes: Sequence[str] = ()
 
 @admin.register(Item)
 class ItemAdmin(ReadOnlyAdmin):
-    list_display = ("title", "item_id", "category", "price", "currency", "is_available", "is_active", "updated_at")
+    list_display = (
+        "title", "item_id", "category", "price_shown", "currency", "is_available", "is_active", "updated_at",
+    )  # fmt: skip
+    exclude = ("price", "source_hash")
+    readonly_fields = ("price_shown",)
     list_filter = ("is_active", "is_available", LabelFilter, "updated_at")
     search_fields = ("title", "item_id__exact", "category")
     search_help_text = _("Words of the title or category, or the item id")
     ordering = ("-updated_at",)
     sortable_by = ("updated_at",)
+
+    @admin.display(description=Item._meta.get_field("price").verbose_name)
+    def price_shown(self, item: Item) -> str:
+        """With the decimals of its currency: the column has three."""
+        if item.price is None:
+            return self.get_empty_value_display()
+        return formats.number_format(item.price, decimal_pos=values.digits(item.currency))
 
 
 @admin.register(ItemStatistics)

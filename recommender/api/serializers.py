@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from decimal import Decimal
 from typing import Any
 
 from rest_framework import serializers
@@ -35,7 +36,13 @@ class PriceField(serializers.DecimalField):
     """Money as a string of decimals, so that no client computes with binary fractions."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(max_digits=14, decimal_places=2, coerce_to_string=True, **options)
+        super().__init__(max_digits=15, decimal_places=3, coerce_to_string=True, **options)
+
+    def to_representation(self, value: Any) -> str | None:
+        """As many decimals as the amount has; a third one only where it is not 0, as a column of three tells it."""
+        amount = Decimal(value)
+        in_hundredths = amount.quantize(Decimal("0.01"))
+        return format(in_hundredths if amount == in_hundredths and "." in str(amount) else amount, "f")
 
 
 class ScoreField(serializers.FloatField):
@@ -190,7 +197,7 @@ class EventSerializer(serializers.Serializer[Any]):
     occurred_at = UtcDateTimeField(required=False, help_text="When it happened; now, where it is left out.")
     quantity = serializers.FloatField(default=1, help_text="Above 0.")
     price = serializers.DecimalField(
-        None, None, required=False, allow_null=True, min_value=0, help_text="Of one unit; kept to two decimals."
+        None, None, required=False, allow_null=True, min_value=0, help_text="Of one unit; as exact as its currency is."
     )
     currency = serializers.RegexField(r"^[A-Za-z]{3}$", default="", allow_blank=True, help_text="ISO 4217.")
     order_id = serializers.CharField(

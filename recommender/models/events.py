@@ -71,7 +71,7 @@ class Event(models.Model):
     occurred_at = models.DateTimeField(_("occurred"))
     received_at = models.DateTimeField(_("received"), default=timezone.now)
     quantity = models.FloatField(_("quantity"), default=1)
-    price = models.DecimalField(_("unit price"), max_digits=14, decimal_places=2, null=True, blank=True)
+    price = models.DecimalField(_("unit price"), max_digits=15, decimal_places=3, null=True, blank=True)
     currency = models.CharField(_("currency"), max_length=3, blank=True)
     order_id = models.CharField(_("order"), max_length=128, blank=True)
     ranking_id = models.UUIDField(_("ranking"), null=True, blank=True)

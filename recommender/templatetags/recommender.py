@@ -20,7 +20,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from recommender import blocks, capture, pipeline
+from recommender import blocks, capture, pipeline, values
 from recommender.catalog import item_id_of
 from recommender.identity import Shopper, mark_personal, shopper_of
 from recommender.lookup import FILTERS
@@ -149,7 +149,7 @@ def money(live: Live) -> str:
     """The price in the language's own number format; nothing where the shop names none."""
     if live.price is None:
         return ""
-    amount = formats.number_format(live.price, decimal_pos=2, force_grouping=True)
+    amount = formats.number_format(live.price, decimal_pos=values.digits(live.currency), force_grouping=True)
     symbol = SYMBOLS.get(live.currency)
     return f"{symbol}{amount}" if symbol else f"{amount} {live.currency}".strip()
 

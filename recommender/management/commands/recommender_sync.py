@@ -3,6 +3,8 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from recommender import bundles, segmentation, statistics, sync, vectors
 from recommender.catalog import catalogs
@@ -27,6 +29,14 @@ class Command(BaseCommand):
             f"{report.n_created} created, {report.n_changed} changed, {report.n_unchanged} unchanged, "
             f"{report.n_deactivated} deactivated, {report.n_failed} skipped"
         )
+        if report.n_undated:
+            message = ngettext(
+                "%(n)d object changed without a new %(fields)s: QuerySet.update() and SQL do not move it.",
+                "%(n)d objects changed without a new %(fields)s: QuerySet.update() and SQL do not move it.",
+                report.n_undated,
+            )
+            fields = [f"{type(catalog).__name__}.updated" for catalog in catalogs() if catalog.updated]
+            self.stdout.write(message % {"n": report.n_undated, "fields": _(" or ").join(fields)})
         for failure in report.failures:
             self.stderr.write(f"skipped {failure}")
         if not options["no_vectors"]:
