@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 CONSENT_COOKIE = "recommender_consent"
 CONSENT_GRANTED = "granted"
 TOKEN_SCHEME = "visitor"  # noqa: S105 - the word before a token, not a token
+VISITOR_HEADER = "HTTP_RECOMMENDER_VISITOR"
+"""The header of an app whose `Authorization` is the shop's own: with it, what its user does there is its visitor's."""
+
 MAX_TOKEN_LENGTH = 200
 
 _NAMESPACE = uuid.UUID("6f1c1c0e-7d0b-5a53-9b1a-0c1a4b0e2f57")
@@ -141,13 +144,13 @@ class Shopper:
 
     @cached_property
     def source(self) -> str:
-        return "page" if self.token is None else "api"
+        return "page" if self._authorization is None else "api"
 
     @cached_property
     def token(self) -> str | None:
-        """What follows `Authorization: Visitor`, unverified; None without that scheme."""
-        scheme, _, token = self.request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
-        return token.strip() if scheme.lower() == TOKEN_SCHEME else None
+        """What follows `Authorization: Visitor`, unverified; else a genuine token of the header beside; else None."""
+        beside = self.request.META.get(VISITOR_HEADER, "")
+        return beside if self._authorization is None and visitor_key_from(beside) else self._authorization
 
     @cached_property
     def cookie_key(self) -> uuid.UUID | None:
@@ -219,14 +222,18 @@ class Shopper:
         if not self._may_consent_by_account or self.user_key is None:
             return None
         consenting = Visitor.objects.filter(user_key=self.user_key, has_consented=True).order_by("-last_seen_at")
-        keys = list(consenting.values_list("key", flat=True))
-        own = own_key(self.user_key)
+        keys, own = list(consenting.values_list("key", flat=True)), own_key(self.user_key)
         return own if own in keys else next(iter(keys), None)
 
     @cached_property
     def _may_consent_by_account(self) -> bool:
         """May a signed-in user's earlier consent stand in? Not for a host's own `CONSENT`, nor against a refusal."""
         return conf.get("CONSENT") == conf.DEFAULTS["CONSENT"] and CONSENT_COOKIE not in self.request.COOKIES
+
+    @cached_property
+    def _authorization(self) -> str | None:
+        scheme, _, token = self.request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+        return token.strip() if scheme.lower() == TOKEN_SCHEME else None
 
     @cached_property
     def _token_row(self) -> Visitor | None:
@@ -277,14 +284,10 @@ def visitor_of_user(user_key: str) -> Visitor:
 
 def grant_consent(user_keys: list[str]) -> int:
     """Note that these users have agreed, on the visitor of their own. Returns how many; one statement a thousand."""
-    keys = sorted(set(user_keys))
-    rows = [Visitor(key=own_key(user_key), user_key=user_key, has_consented=True) for user_key in keys]
+    rows = [Visitor(key=own_key(key), user_key=key, has_consented=True) for key in sorted(set(user_keys))]
+    fields = ["has_consented", "is_pseudonymous", "has_objected"]
     Visitor.objects.bulk_create(
-        rows,
-        batch_size=1000,
-        update_conflicts=True,
-        unique_fields=["key"],
-        update_fields=["has_consented", "is_pseudonymous", "has_objected"],
+        rows, batch_size=1000, update_conflicts=True, unique_fields=["key"], update_fields=fields
     )
     return len(rows)
 

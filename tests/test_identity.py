@@ -246,6 +246,24 @@ def test_app_of_a_user_sees_the_history_of_all_devices(user: Any) -> None:
     assert items_of(asking(consent=None, HTTP_AUTHORIZATION=f"Visitor {token_for(app.key)}")) == ["browser"]
 
 
+def test_app_is_known_beside_the_shops_own_authorization(user: Any) -> None:
+    """A request that signs its user in by the shop's own token names the visitor in a header of its own."""
+    app = Visitor.objects.create(has_consented=True)
+    headers = {"HTTP_AUTHORIZATION": "Token abc", "HTTP_RECOMMENDER_VISITOR": token_for(app.key)}
+    shopper = shopper_of(asking(consent=None, user=user, **headers))
+    assert (shopper.visitor_key, shopper.user_key, shopper.has_consented) == (app.key, str(user.pk), True)
+    headers["HTTP_AUTHORIZATION"] = f"Visitor {token_for(uuid.uuid4())}"
+    own = shopper_of(asking(**headers))
+    assert own.visitor_key != app.key, "the token of the API's own scheme counts first"
+
+
+@pytest.mark.parametrize("token", ["", "forged", "\x00", cookie_for(uuid.uuid4())])
+def test_forged_token_beside_an_authorization_is_as_none(token: str) -> None:
+    cookie = uuid.uuid4()
+    shopper = shopper_of(asking(key=cookie, HTTP_RECOMMENDER_VISITOR=token))
+    assert (shopper.token, shopper.visitor_key) == (None, cookie)
+
+
 @pytest.mark.parametrize("token", ["", "forged", "\x00", "0" * 32 + ":x", "é" * 50])
 def test_forged_token_is_nobody(token: str) -> None:
     shopper = shopper_of(asking(key=uuid.uuid4(), HTTP_AUTHORIZATION=f"Visitor {token}"))

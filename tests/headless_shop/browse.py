@@ -21,10 +21,14 @@ ADDON = "/recommender/api/v1/"
 
 
 class App:
-    """One installation of an app: `consent` is what its user said, None where nobody asked."""
+    """One installation of an app: `consent` is what its user said, None where nobody asked.
 
-    def __init__(self, username, *, consent, agent=AGENTS[0]):
+    `deeds` are what really happened, `homes` the items that each look at the home screen showed.
+    """
+
+    def __init__(self, username, *, consent, department, agent=AGENTS[0]):
         self.username, self.consent = username, consent
+        self.goods = list(Product.objects.filter(department__name=department).order_by("label"))
         self.client = Client(headers={"user-agent": agent})
         self.shop_key = f"Token {Token.objects.get(user__username=username).key}"
         self.deeds, self.homes, self.visitor = [], [], None
@@ -32,16 +36,18 @@ class App:
             self.visitor = self.addon("visitors", body={"consent": consent}, status=201)
 
     def shop(self, path, *, body=None, method="", status=200):
-        """A call of the shop's own API, as its user."""
-        return self.call(f"/api/{path}", self.shop_key, body=body, method=method, status=status)
+        """A call of the shop's own API, as its user; the visitor is named beside."""
+        headers = {"authorization": self.shop_key}
+        if self.visitor:
+            headers["recommender-visitor"] = self.visitor["token"]
+        return self.call(f"/api/{path}", headers, body=body, method=method, status=status)
 
     def addon(self, path, *, body=None, query=None, status=200):
         """A call of the recommender's API, as the visitor."""
-        key = f"Visitor {self.visitor['token']}" if self.visitor else ""
-        return self.call(ADDON + path, key, body=body, query=query, status=status)
+        headers = {"authorization": f"Visitor {self.visitor['token']}"} if self.visitor else {}
+        return self.call(ADDON + path, headers, body=body, query=query, status=status)
 
-    def call(self, path, key, *, body=None, query=None, method="", status=200):
-        headers = {"authorization": key} if key else {}
+    def call(self, path, headers, *, body=None, query=None, method="", status=200):
         method = method or ("post" if body is not None else "get")
         sent = {"data": body or {}, "content_type": "application/json"} if method != "get" else {"data": query or {}}
         answer = getattr(self.client, method)(path, headers=headers, **sent)
@@ -61,7 +67,6 @@ class App:
     def home(self):
         shown = self.addon("recommendations/home", query={"limit": 8})
         self.homes.append([item["item_id"] for item in shown["items"]])
-        return shown
 
     def search(self, words):
         self.tell("search", query=words)
@@ -98,13 +103,13 @@ class App:
             "visitor": self.visitor["visitor_id"] if self.visitor else None,
             "deeds": self.deeds,
             "homes": self.homes,
+            "liked": [f"product:{product.pk}" for product in self.goods],
         }
 
 
-def visit(app, department, chance, *, is_plain):
+def visit(app, chance, *, is_plain):
     """An ordinary visit: home, a search, three products, a cart with a change of mind, a gift card, an order."""
-    goods = list(Product.objects.filter(department__name=department).order_by("label"))
-    first, second, third = chance.sample(goods, 3)
+    first, second, third = chance.sample(app.goods, 3)
     app.shop("products/?page=2")
     if not is_plain:
         app.home()
@@ -135,8 +140,9 @@ def main():
     stories = []
     for number in range(options.apps):
         consent = None if options.plain or number % 4 == 3 else number % 4 != 2
-        app = App(f"customer{number:03}", consent=consent, agent=AGENTS[number % 2])
-        visit(app, departments[number % len(departments)], chance, is_plain=options.plain)
+        department = departments[number % len(departments)]
+        app = App(f"customer{number:03}", consent=consent, department=department, agent=AGENTS[number % 2])
+        visit(app, chance, is_plain=options.plain)
         stories.append(app.story())
     json.dump(stories, sys.stdout)
 
