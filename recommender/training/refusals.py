@@ -23,7 +23,7 @@ def too_few_cases(split: Split, n_cases: int, *, needed: str) -> str:
         "Insufficient data: %(n)s visitors can be judged by, who were there before the test window and bought in it.",
         n_cases,
     ) % {"n": n_cases}
-    return " ".join([counted, needed, *_causes(split)])
+    return " ".join(filter(None, [counted, needed, *_causes(split)]))
 
 
 def _causes(split: Split) -> list[str]:
