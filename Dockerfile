@@ -32,7 +32,7 @@ VOLUME /var/lib/shopreco
 FROM base AS trainer
 COPY --from=build-trainer /opt/venv /opt/venv
 USER shopreco
-CMD ["celery", "-A", "shopreco", "worker", "--queues", "training", "--pool", "solo", "--loglevel", "INFO"]
+CMD ["celery", "-A", "shopreco", "worker", "--queues", "shopreco-training", "--pool", "solo", "--loglevel", "INFO"]
 
 FROM base AS web
 COPY --from=build /opt/venv /opt/venv

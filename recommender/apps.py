@@ -13,12 +13,13 @@ class RecommenderConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from recommender import checks, identity, sync
+        from recommender import checks, identity, jobs, sync
 
         checks.register()
         sync.connect()
         identity.connect()
-        if find_spec("celery") is not None:  # without it pages are served and recorded; nothing is trained
+        jobs.connect()
+        if find_spec("celery") is not None:  # without it `recommender_worker` does all the work
             from recommender import tasks
 
             tasks.connect()

@@ -33,7 +33,7 @@ DEFAULTS: dict[str, Any] = {
     # Where the curves of a run are drawn: "", "tensorboard", "wandb" (files only) or "wandb-online" (sent).
     "TRACKING": "",
     "SEED": 0,
-    # Crontab of the scheduled training as Celery writes it: minute, hour, day of week; None switches it off.
+    # Crontab of the scheduled training: minute, hour, day of week; None switches it off.
     "TRAINING_SCHEDULE": ("0", "3", "*"),
     # Dotted path of `callable(request) -> bool`; nothing is recorded before it says True.
     "CONSENT": "recommender.identity.has_consented",

@@ -6,7 +6,7 @@ import datetime as dt
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
@@ -57,8 +57,14 @@ class Finding:
     repair: str = ""
 
 
-def examine(*, minutes: float = 15.0) -> list[Finding]:
-    """Look at everything; an examination that fails is a finding. Writes one event and removes it."""
+Look = Callable[[], Iterator[Finding]]
+
+
+def examine(*, minutes: float = 15.0, others: Mapping[str, Look] | None = None) -> list[Finding]:
+    """Look at everything; an examination that fails is a finding. Writes one event and removes it.
+
+    `others` are examinations of what lies above this module, by their topic; they come last.
+    """
     tables = list(_guarded("tables", _tables))
     found = [*_guarded("settings", _settings), *_guarded("urls", _urls), *tables]
     if exit_code(tables) == 2:
@@ -70,7 +76,8 @@ def examine(*, minutes: float = 15.0) -> list[Finding]:
         found += _guarded("orders", partial(_orders, rows))
     for topic, look in (("order consent", _order_consent), ("item ids", _strays), ("test event", _test_event)):
         found += _guarded(topic, look)
-    return [*found, *_guarded("arrivals", partial(_arrivals, dt.timedelta(minutes=minutes)))]
+    found += _guarded("arrivals", partial(_arrivals, dt.timedelta(minutes=minutes)))
+    return found + [finding for topic, look in (others or {}).items() for finding in _guarded(topic, look)]
 
 
 def exit_code(findings: list[Finding]) -> int:

@@ -98,11 +98,15 @@ def cancel(run: Run, *, user: Any = None) -> None:
     logger.info("run %s cancelled by %s", run.pk, who)
 
 
-def lease(run_id: int, *, worker: str) -> int | None:
-    """Take a queued run; return the fencing token of this lease, None where it is not to be had."""
+def lease(run_id: int, *, worker: str, key: str = "") -> int | None:
+    """Take a queued run; return the fencing token of this lease, None where it is not to be had.
+
+    With `key` only the run that has it: the number alone may be that of another database.
+    """
     now = timezone.now()
+    queued = Run.objects.filter(pk=run_id, state=Run.State.QUEUED, **({"key": key} if key else {}))
     with transaction.atomic():
-        taken = Run.objects.filter(pk=run_id, state=Run.State.QUEUED).update(
+        taken = queued.update(
             state=Run.State.RUNNING,
             fencing_token=F("fencing_token") + 1,
             worker=worker[:200],
@@ -181,6 +185,11 @@ def reap_stale(*, now: dt.datetime | None = None, stale_seconds: float = STALE_S
             logger.warning("run %s was silent for %.0f s; it was held by %s", run.pk, stale_seconds, run.worker)
             reaped.append(run.pk)
     return reaped
+
+
+def key_of(run_id: int) -> str:
+    """What a message names beside the number. Raises Run.DoesNotExist. One query."""
+    return Run.objects.values_list("key", flat=True).get(pk=run_id)
 
 
 def queued_ids() -> list[int]:

@@ -7,12 +7,13 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 
 from recommender import conf, runs
 from recommender.exceptions import LeaseLost
@@ -29,10 +30,19 @@ OVERTIME_FACTOR, OVERTIME_SECONDS = 3.0, 900.0
 
 N_LOG_LINES = 8
 
+HERE = "here"
+"""Trigger of a run that the asking process supervises itself: nobody else is told of it."""
 
-def supervise(run_id: int) -> bool:
-    """Lease a run, train in a subprocess, wait for its end; return whether the lease was had."""
-    token = runs.lease(run_id, worker=f"{socket.gethostname()}, process {os.getpid()}")
+STOPS = "its worker stops"
+
+
+def supervise(run_id: int, *, key: str = "", stop: threading.Event | None = None) -> bool:
+    """Lease a run, train in a subprocess, wait for its end; return whether the lease was had.
+
+    A message names the run's `key` too: the run of another shop with the same number has another. Once `stop` is set,
+    the training is ended and its run given back to the queue.
+    """
+    token = runs.lease(run_id, worker=f"{socket.gethostname()}, process {os.getpid()}", key=key)
     if token is None:
         logger.info("run %s is not queued any more", run_id)
         return False
@@ -47,9 +57,23 @@ def supervise(run_id: int) -> bool:
             stderr=subprocess.STDOUT,
         )
         logger.info("run %s trains in process %s, log %s", run_id, process.pid, log)
-        ended_for = _watch(process, run_id, token)
+        ended_for = _watch(process, run_id, token, stop)
     _report(run_id, token, process.returncode, ended_for)
     return True
+
+
+def supervise_in_thread(run_id: int) -> threading.Thread:
+    """Do what a worker does with a run, in a thread of this process; the training is a subprocess all the same."""
+
+    def work() -> None:
+        try:
+            supervise(run_id)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=work, name=f"recommender-train-{run_id}")
+    thread.start()
+    return thread
 
 
 def start_process(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
@@ -69,7 +93,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "DJANGO_SETTINGS_MODULE": module, "PYTHONPATH": path}
 
 
-def _watch(process: subprocess.Popen[bytes], run_id: int, token: int) -> str:
+def _watch(process: subprocess.Popen[bytes], run_id: int, token: int, stop: threading.Event | None) -> str:
     """Wait for the end; return why the process was ended from here, "" where it ended by itself."""
     started = time.monotonic()
     minutes = Run.objects.values_list("settings__minutes", flat=True).get(pk=run_id)
@@ -82,6 +106,8 @@ def _watch(process: subprocess.Popen[bytes], run_id: int, token: int) -> str:
                 return ""
             except subprocess.TimeoutExpired:
                 now = time.monotonic()
+            if stop is not None and stop.is_set():
+                return _end(process, STOPS)
             state = _state(run_id, token)
             if state == Run.State.CANCELLING and cancelled_at is None:
                 cancelled_at = now
@@ -92,7 +118,7 @@ def _watch(process: subprocess.Popen[bytes], run_id: int, token: int) -> str:
             if now - started > limit:
                 return _end(process, f"it ran for {limit / 60:.0f} minutes, far beyond its time box")
     except BaseException:  # the worker is told to stop: take the training along
-        _end(process, "its worker stops")
+        _end(process, STOPS)
         raise
 
 
@@ -121,6 +147,9 @@ def _report(run_id: int, token: int, code: int, ended_for: str) -> None:
     """Say how a process ended that could not say so itself; one that did has given its lease back."""
     state = _state(run_id, token)
     if state not in runs.HELD:
+        return
+    if ended_for == STOPS:
+        runs.release(run_id, token, reason="Its worker was stopped; the next one goes on with it.")
         return
     is_cancelled = state == Run.State.CANCELLING
     reason = "Cancelled." if is_cancelled else _crash_in_words(run_id, code, ended_for)

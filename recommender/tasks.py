@@ -1,47 +1,38 @@
-"""The only file that knows Celery: ten-line tasks, when they run by themselves, and what starts them.
+"""The only file that knows Celery: a task for each job, when beat sends it, and what else sends one.
 
-Every task may run twice or be lost: SQL holds what is to be done, a message only says that it is time to look.
+Every task may run twice or be lost: SQL holds what is to be done, a message only says that it is time to look. A
+project without a Celery app and a broker of its own sends nothing, ever: there `recommender_worker` looks into SQL.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
-import threading
+import os
+import re
 import time
 from collections import Counter
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 try:
-    from celery import Celery, Task, current_app, shared_task
+    from celery import Celery, Task, _state, shared_task
     from celery.schedules import crontab
 except ImportError as error:
     from recommender.exceptions import MissingDependency
 
-    raise MissingDependency("Trainings and schedules need Celery: pip install celery.") from error
-from django.db import connection, transaction
-from django.db.models import Max
+    raise MissingDependency("Tasks need Celery: pip install celery, or run recommender_worker instead.") from error
+from django.conf import settings
+from django.db import transaction
 from django.db.models.signals import post_save
-from django.utils import timezone
 
-from recommender import (
-    bundles,
-    conf,
-    privacy,
-    queries,
-    runs,
-    segmentation,
-    statistics,
-    supervision,
-    sync,
-    tracking,
-    vectors,
-)  # fmt: skip
-from recommender.exceptions import MissingDependency, RunError
-from recommender.models import Event, Item, ItemStatistics, QueryStatistics, Run, Segment
-from recommender.signals import items_changed
-from recommender.types import EventType
+from recommender import conf, jobs, runs, segmentation, supervision
+from recommender.jobs import Crontab, work
+from recommender.jobs.ledger import COALESCE_SECONDS
+from recommender.models import Run
 
 logger = logging.getLogger(__name__)
 
@@ -51,83 +42,62 @@ BROKER_SECONDS = 2
 PAUSE_SECONDS = 30.0
 """After the broker failed, nothing is published for this long: the schedule looks every minute anyway."""
 
-HERE = "here"
-"""Trigger of a run that the asking process supervises itself: no message is sent."""
+EXPIRY_SECONDS = 3600.0
+"""No message lives longer: what it was about stands in SQL, and the schedule sends another."""
 
-ROUTES = {"recommender.train": {"queue": "training"}, "recommender.*": {"queue": "default"}}
-"""A training takes minutes and wants a worker of its own, perhaps one with a GPU."""
+POKE_EXPIRY_SECONDS = 54.0
+SETTLE_SECONDS = COALESCE_SECONDS + 1.0
+"""The one message of many saves is carried out after the last save that it stands for; a second for unequal clocks."""
 
-RECONCILE_OVERLAP = timedelta(days=2)
+NAMES_OF_NOBODY = frozenset(
+    {"", "__main__", "app", "celery", "conf", "config", "core", "default", "django", "project", "settings"}
+)
+"""What a project may be called that tells it from no other."""
 
 counts: Counter[str] = Counter()
-"""Publications of this process: `published`, `failed`, `paused`."""
+"""Publications of this process: `published`, `failed`, `paused`, and `unsent` where the project has no broker."""
 
 _paused_until = 0.0
 
 
 @shared_task(name="recommender.train")
-def train(run_id: int) -> None:
-    """Lease a run and supervise its subprocess until it ends."""
-    supervision.supervise(run_id)
+def train(run_id: int, key: str) -> None:
+    """Lease a run and supervise its subprocess until it ends; another shop's run of this number has another key."""
+    supervision.supervise(run_id, key=key)
 
 
 @shared_task(name="recommender.start_scheduled_run")
 def start_scheduled_run() -> None:
-    """Queue the run of `TRAINING_SCHEDULE`; one that is still active is enough."""
-    try:
-        runs.request_run(trigger="schedule")
-    except RunError as error:
-        logger.info("no scheduled run: %s", error)
+    jobs.perform(jobs.SCHEDULED_RUN, work.start_scheduled_run)
 
 
 @shared_task(name="recommender.poke_runs")
 def poke_runs() -> None:
     """End runs that went silent; remind the workers of those that wait: a message may have been lost."""
-    runs.reap_stale()
+    jobs.perform(work.POKE, work.reap_runs)
     for run_id in runs.queued_ids():
-        publish(train, run_id)
-
-
-MOST_COMPARED = 20_000
-"""Objects whose columns are compared each minute; a larger catalogue takes several minutes to go through."""
+        publish(train, run_id, runs.key_of(run_id), expires=POKE_EXPIRY_SECONDS)
 
 
 @shared_task(name="recommender.sync_changed")
 def sync_changed() -> None:
-    """Copy what changed in the shop without a signal, as by `QuerySet.update`."""
-    sync.sync_changed(most_compared=MOST_COMPARED)
+    jobs.perform("sync_changed", work.sync_changed)
 
 
 @shared_task(name="recommender.encode_items")
 def encode_items() -> None:
-    """Encode what has no vector yet, for every bundle that may serve; make bundle 0 where nothing serves."""
-    if not Item.objects.filter(is_active=True).exists():
-        return
-    try:
-        bundles.ensure_untrained()
-        for bundle in bundles.kept():
-            if bundle.state != bundle.State.QUARANTINED:
-                vectors.encode_missing(bundle.name)
-    except MissingDependency as error:
-        logger.warning("no vectors, search stays lexical: %s", error)
+    jobs.perform(jobs.ENCODE, work.encode_items)
 
 
 @shared_task(name="recommender.refresh_statistics")
 def refresh_statistics() -> None:
-    """Recompute popularity and co-purchase, where an event came in since the last time."""
-    computed_at = ItemStatistics.objects.aggregate(newest=Max("computed_at"))["newest"]
-    if computed_at is None or Event.objects.filter(received_at__gte=computed_at).exists():
-        statistics.refresh_statistics()
+    jobs.perform("refresh_statistics", work.refresh_statistics)
 
 
 @shared_task(name="recommender.refresh_segments")
 def refresh_segments() -> None:
-    """Group the visitors anew, where an event came in since the last time; then put each chunk of them into place."""
-    computed_at = Segment.objects.aggregate(newest=Max("computed_at"))["newest"]
-    if computed_at is None or Event.objects.filter(received_at__gte=computed_at).exists():
-        segmentation.refresh_segments()
-        for first, last in segmentation.chunks():
-            publish(assign_segments, first, last)
+    """Group the visitors anew, and let any number of workers put each chunk of them into place."""
+    jobs.perform("refresh_segments", partial(work.refresh_segments, partial(publish, assign_segments)))
 
 
 @shared_task(name="recommender.assign_segments")
@@ -138,64 +108,74 @@ def assign_segments(first: int, last: int) -> None:
 
 @shared_task(name="recommender.learn_queries")
 def learn_queries() -> None:
-    """Recompute what queries led to, and propose synonyms, where somebody searched since the last time."""
-    computed_at = QueryStatistics.objects.aggregate(newest=Max("computed_at"))["newest"]
-    searches = Event.objects.filter(type=EventType.SEARCH)
-    if computed_at is not None:
-        searches = searches.filter(received_at__gte=computed_at)
-    if searches.exists():
-        queries.learn_queries()
+    jobs.perform("learn_queries", work.learn_queries)
 
 
 @shared_task(name="recommender.reconcile")
 def reconcile() -> None:
-    """Take in the order rows of the last days that no event tells of yet."""
-    tracking.reconcile(since=timezone.now() - RECONCILE_OVERLAP)
+    jobs.perform("reconcile", work.reconcile)
 
 
 @shared_task(name="recommender.purge_retention")
 def purge_retention() -> None:
-    """Delete behaviour older than `RETENTION_DAYS`."""
-    privacy.purge(before=timezone.now() - timedelta(days=conf.get("RETENTION_DAYS")))
+    jobs.perform("purge_retention", work.purge_retention)
 
 
 def schedule() -> dict[str, dict[str, Any]]:
-    """What beat runs: the entries that every app gets at its finalisation. A host's entry of the same name wins."""
-    entries: dict[str, dict[str, Any]] = {
-        task.name: {"task": task.name, "schedule": every, "options": {"expires": _expiry_seconds(every)}}
-        for task, every in (
-            (poke_runs, timedelta(minutes=1)),
-            (sync_changed, timedelta(minutes=1)),
-            (encode_items, timedelta(minutes=1)),
-            (refresh_statistics, timedelta(minutes=5)),
-            (learn_queries, timedelta(hours=1)),
-            (reconcile, timedelta(minutes=10)),
-            (refresh_segments, timedelta(hours=6)),
-            (purge_retention, timedelta(days=1)),
-        )
+    """What beat sends: the entries that every app gets at its finalisation. A host's entry of the same name wins."""
+    return {
+        f"recommender.{name}": {
+            "task": f"recommender.{name}",
+            "schedule": _as_celery(every),
+            "options": {"expires": _expiry_seconds(every)},
+        }
+        for name, every in jobs.times().items()
     }
-    if conf.get("TRAINING_SCHEDULE"):
-        minute, hour, day_of_week = conf.get("TRAINING_SCHEDULE")
-        at = crontab(minute=minute, hour=hour, day_of_week=day_of_week)
-        entries[start_scheduled_run.name] = {"task": start_scheduled_run.name, "schedule": at}
-    return entries
 
 
-def publish(task: Task, *args: Any) -> bool:
+def project_app() -> Celery | None:
+    """The Celery app of this project, where it names a broker; else None, and nothing is sent.
+
+    `current_app` will not do: it is kept per thread, and where there is none it is an app of Celery's own, whose broker
+    is a RabbitMQ on this host, whoever that belongs to.
+    """
+    return next((app for app in _apps() if _names_broker(app)), None)
+
+
+def project_name(app: Celery) -> str:
+    """What tells this project's queues from those of others on the same broker: the app's name, else the settings'."""
+    root = str(os.environ.get("DJANGO_SETTINGS_MODULE") or getattr(settings, "SETTINGS_MODULE", "")).partition(".")[0]
+    name = str(app.main or "")
+    return re.sub(r"[^\w-]+", "-", (root or "django") if name in NAMES_OF_NOBODY else name)
+
+
+def queues(app: Celery) -> tuple[str, str]:
+    """The two queues as this app routes them: the short work, and the trainings."""
+    routed = (app.amqp.router.route({}, name)["queue"] for name in (reconcile.name, train.name))
+    short, training = (getattr(queue, "name", queue) for queue in routed)
+    return str(short), str(training)
+
+
+def publish(
+    task: Task, *args: Any, app: Celery | None = None, expires: float = EXPIRY_SECONDS, countdown: float | None = None
+) -> bool:
     """Send a task with short timeouts and no retry; return whether the broker took it. Never raises.
 
     After a failure nothing is sent for `PAUSE_SECONDS`, so that a broker that does not answer costs one wait.
     """
     global _paused_until
-    app = task.app
+    app = app or project_app()
+    if app is None:
+        counts["unsent"] += 1
+        return False
     if app.conf.task_always_eager:
-        task.apply(args=args, throw=app.conf.task_eager_propagates)
+        app.tasks[task.name].apply(args=args, throw=app.conf.task_eager_propagates)
         return True
     if time.monotonic() < _paused_until:
         counts["paused"] += 1
         return False
     try:
-        _send(app, task, args)
+        _send(app, task.name, args, expires=expires, countdown=countdown)
     except Exception:  # the edge to the broker: whatever it raises, the caller's work is done and stays done
         _paused_until = time.monotonic() + PAUSE_SECONDS
         counts["failed"] += 1
@@ -205,40 +185,40 @@ def publish(task: Task, *args: Any) -> bool:
     return True
 
 
-def train_in_thread(run_id: int) -> threading.Thread:
-    """Do what the worker does with a run, in a thread of this process; the training is a subprocess all the same."""
+@contextmanager
+def broker(app: Celery) -> Iterator[Any]:
+    """A connection to the app's broker that gives up after `BROKER_SECONDS`."""
+    _make_folders(app)
+    options = {"max_retries": 0, "socket_timeout": BROKER_SECONDS, "socket_connect_timeout": BROKER_SECONDS}
+    with app.connection_for_write(connect_timeout=BROKER_SECONDS, transport_options=options) as connection:
+        yield connection
 
-    def work() -> None:
-        try:
-            train(run_id)
-        finally:
-            connection.close()
 
-    thread = threading.Thread(target=work, name=f"recommender-train-{run_id}")
-    thread.start()
-    return thread
+def listening(app: Celery, *, seconds: float = 1.0) -> dict[str, list[str]]:
+    """The queues of every worker that answers within this time; one of the pool `solo` is silent while it works."""
+    with broker(app) as connection:
+        answers = app.control.inspect(timeout=seconds, connection=connection).active_queues() or {}
+    return {worker: [queue["name"] for queue in queues] for worker, queues in answers.items()}
 
 
 def connect() -> None:
     """Follow the rows that mean work: items that changed, runs that were asked for."""
-    items_changed.connect(_follow_items, dispatch_uid="recommender_encode")
+    jobs.wanted.connect(_follow_wanted, dispatch_uid="recommender_wanted")
     post_save.connect(_follow_run, sender=Run, dispatch_uid="recommender_train")
 
 
-def _follow_items(sender: Any, item_ids: list[str], **_: Any) -> None:
-    publish(encode_items)
+def _follow_wanted(sender: Any, name: str, **_: Any) -> None:
+    publish({jobs.ENCODE: encode_items}[name], countdown=SETTLE_SECONDS)
 
 
 def _follow_run(sender: Any, instance: Run, created: bool, **_: Any) -> None:
-    if created and instance.trigger != HERE:
-        transaction.on_commit(lambda: publish(train, instance.pk), robust=True)
+    if created and instance.trigger != supervision.HERE:
+        transaction.on_commit(lambda: publish(train, instance.pk, instance.key), robust=True)
 
 
-def _send(app: Celery, task: Task, args: tuple[Any, ...]) -> None:
-    _make_folders(app)
-    options = {"max_retries": 0, "socket_timeout": BROKER_SECONDS, "socket_connect_timeout": BROKER_SECONDS}
-    with app.connection_for_write(connect_timeout=BROKER_SECONDS, transport_options=options) as broker:
-        task.apply_async(args=args, connection=broker, retry=False)
+def _send(app: Celery, name: str, args: tuple[Any, ...], *, expires: float, countdown: float | None) -> None:
+    with broker(app) as connection:
+        app.tasks[name].apply_async(args=args, connection=connection, retry=False, expires=expires, countdown=countdown)
 
 
 def _make_folders(app: Celery) -> None:
@@ -249,24 +229,60 @@ def _make_folders(app: Celery) -> None:
             Path(options[name]).mkdir(parents=True, exist_ok=True)
 
 
-def _expiry_seconds(every: timedelta) -> float:
+def _apps() -> list[Celery]:
+    """The apps that this process has created: the one of this thread, the one at start-up, then the others by name."""
+    created = [app for app in _state._get_active_apps() if app.set_as_current or app is _state.default_app]
+    order = [_state._tls.current_app, _state.default_app, _app_at_start]
+    ranks = {id(app): rank for rank, app in reversed(list(enumerate(order)))}
+    mine = [app for app in created if not _is_fallback(app)]
+    return sorted(mine, key=lambda app: (ranks.get(id(app), len(order)), str(app.main)))
+
+
+def _is_fallback(app: Celery) -> bool:
+    """Is it the app that Celery makes for itself where a project has none?"""
+    return app.main == "default" and not app.set_as_current
+
+
+def _names_broker(app: Celery) -> bool:
+    try:
+        return bool(app.conf.task_always_eager or app.conf.broker_write_url)
+    except Exception:  # the host's own settings of Celery: a save of the shop may stand behind this
+        logger.exception("the settings of the Celery app %s cannot be read; nothing is sent", app.main)
+        return False
+
+
+def _as_celery(every: dt.timedelta | Crontab) -> Any:
+    if not isinstance(every, Crontab):
+        return every
+    minute, hour, day_of_week = conf.get("TRAINING_SCHEDULE")
+    return crontab(minute=minute, hour=hour, day_of_week=day_of_week)
+
+
+def _expiry_seconds(every: dt.timedelta | Crontab) -> float:
     """A message that no worker took before the next one is due is worth nothing."""
-    return every.total_seconds() * 0.9
+    return EXPIRY_SECONDS if isinstance(every, Crontab) else every.total_seconds() * 0.9
 
 
 def _install(app: Celery, **_: Any) -> None:
-    """Give an app our schedule and, where its broker is a folder, the folder."""
+    """Give an app our schedule, our queues and, where its broker is a folder, the folder."""
     _make_folders(app)
+    name = project_name(app)
+    ours = {"recommender.train": {"queue": f"{name}-training"}, "recommender.*": {"queue": f"{name}-recommender"}}
     app.conf.beat_schedule = {**schedule(), **app.conf.beat_schedule}
     routes = app.conf.task_routes
     if routes is None or isinstance(routes, dict):
-        app.conf.task_routes = {**ROUTES, **(routes or {})}
+        app.conf.task_routes = {**ours, **(routes or {})}
     else:  # a list of routers, or one that is a callable: theirs are asked first
-        app.conf.task_routes = [*(routes if isinstance(routes, list | tuple) else [routes]), ROUTES]
+        app.conf.task_routes = [*(routes if isinstance(routes, list | tuple) else [routes]), ours]
 
 
-if current_app.finalized:
-    _install(current_app._get_current_object())
-else:
-    # Celery sends only `sender`, which is the app.
-    current_app.on_after_finalize.connect(lambda sender, **_: _install(sender), weak=False)
+def _install_when_final(app: Celery) -> None:
+    """Called by Celery for every app that is finalised from now on; it sends only `sender`, which is the app."""
+    if not _is_fallback(app):
+        app.on_after_finalize.connect(lambda sender, **_: _install(sender), weak=False)
+
+
+_app_at_start: Celery | None = _state._tls.current_app
+_state.connect_on_app_finalize(_install_when_final)
+for _app in [app for app in _apps() if app.finalized]:
+    _install(_app)

@@ -79,6 +79,8 @@ def _forget(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     cache.clear()
     monkeypatch.setattr(logging.getLogger("recommender"), "propagate", True)  # so that caplog hears it
     settings.RECOMMENDER = {**django_settings.RECOMMENDER, "REFRESH_SECONDS": 3600.0}
+    if (ledger := sys.modules.get("recommender.jobs.ledger")) is not None:
+        monkeypatch.setattr(ledger, "_marked", {})
     _load_in_this_thread(monkeypatch)
 
 
@@ -146,7 +148,7 @@ def celery_eager() -> Iterator[None]:
 def live_worker(transactional_db: None, tmp_path: Path) -> Iterator[Path]:
     """A real Celery worker for every queue, on the test database and the broker of this mode; gives its log."""
     log = tmp_path / "worker.log"
-    with run_worker("default,training", log=log):
+    with run_worker("shopreco-recommender,shopreco-training", log=log):
         yield log
 
 

@@ -11,10 +11,10 @@ from django.core.management import call_command
 from django.db import OperationalError
 from django.utils import timezone
 
-from recommender import capture, catalog, doctor, tracking
+from recommender import capture, catalog, doctor, jobs, tracking
 from recommender.catalog import Catalog
 from recommender.doctor import Finding, examine, exit_code
-from recommender.models import Event, Item, Visitor
+from recommender.models import Event, Item, Job, Visitor, Worker
 from recommender.tracking import page, track_pages
 from shopreco.shop.models import Product
 
@@ -39,6 +39,9 @@ def no_rules(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sound_installation_has_no_finding_but_good_ones(demo_shop: Any) -> None:
+    Worker.objects.create(name="worker", does="short,training", beat_at=timezone.now())
+    for name in jobs.WORK:
+        Job.objects.create(name=name, started_at=timezone.now(), finished_at=timezone.now())
     n_events = Event.objects.count()
     output, code = run()
     assert code == 0, output

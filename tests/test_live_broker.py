@@ -53,7 +53,7 @@ def test_run_whose_message_was_lost_is_found_by_the_schedule(live_demo_shop, tmp
     """The folder broker forgets a message on receipt: SQL remembers the run, and the poke finds it."""
     run = Run.objects.create(trigger="here", settings={"minutes": 0.05, "encoder": "scratch"})
     Item.objects.update(is_active=False)  # so that the run ends at once, in words
-    with run_worker("default,training", log=tmp_path / "worker.log"):
+    with run_worker("shopreco-recommender,shopreco-training", log=tmp_path / "worker.log"):
         assert tasks.publish(tasks.poke_runs)
         wait_for(lambda: ended(run), what="the end of the run", seconds=120)
     assert run.verdict == Run.Verdict.INSUFFICIENT, run.reason
@@ -74,7 +74,7 @@ def test_cancelled_run_stops_in_its_worker(live_demo_shop, live_worker):
 
 def test_training_queue_is_left_alone_by_a_worker_of_the_default_queue(live_demo_shop, tmp_path):
     bundle = bundles.ensure_untrained()
-    with run_worker("default", log=tmp_path / "worker.log"):
+    with run_worker("shopreco-recommender", log=tmp_path / "worker.log"):
         run = runs.request_run(trigger="admin", settings=TRAINING)
         assert tasks.publish(tasks.encode_items)
         wait_for(lambda: not bundles.items_without_vector(bundle.encoder_hash).exists(), what="all vectors", seconds=60)

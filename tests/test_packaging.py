@@ -95,8 +95,8 @@ def test_services_share_the_folder_of_bundles_and_wait_for_the_set_up() -> None:
 
 def test_only_the_trainer_reserves_a_gpu_and_takes_training() -> None:
     commands = {name: COMPOSE["services"][name]["command"] for name in OURS}
-    assert "--queues training --pool solo" in commands["trainer"]
-    assert "--queues default" in commands["worker"]
+    assert "--queues shopreco-training --pool solo" in commands["trainer"]
+    assert "--queues shopreco-recommender" in commands["worker"]
     assert [name for name in OURS if "deploy" in COMPOSE["services"][name]] == ["trainer"]
 
 

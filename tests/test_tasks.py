@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.utils import timezone
 
-from recommender import bundles, runs, supervision, tasks
+from recommender import bundles, jobs, runs, supervision, tasks
 from recommender.exceptions import MissingDependency
 from recommender.models import Bundle, Event, Item, ItemStatistics, ItemVector, Run
 from recommender.signals import items_changed
@@ -33,7 +33,7 @@ def _fresh_counts(monkeypatch):
 def sent(monkeypatch):
     """What would have been published: (task name, arguments)."""
     messages = []
-    monkeypatch.setattr(tasks, "_send", lambda app, task, args: messages.append((task.name, args)))
+    monkeypatch.setattr(tasks, "_send", lambda app, name, args, **_: messages.append((name, args)))
     return messages
 
 
@@ -48,7 +48,7 @@ def test_requested_run_is_published_after_the_commit(sent):
     with transaction.atomic():
         run = runs.request_run(trigger="admin")
         assert sent == []
-    assert sent == [("recommender.train", (run.pk,))]
+    assert sent == [("recommender.train", (run.pk, run.key))]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -59,13 +59,44 @@ def test_run_that_is_rolled_back_is_not_published(sent):
     assert sent == []
 
 
+@pytest.mark.django_db
 def test_changed_items_start_their_encoding(sent):
     items_changed.send(sender=Item, item_ids=["mug"])
     assert sent == [("recommender.encode_items", ())]
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_one_process", [True, False])
+def test_thousand_saves_send_one_message(sent, monkeypatch, is_one_process):
+    """By the memory of the process, and by SQL between processes."""
+    for _ in range(1_000 if is_one_process else 50):
+        items_changed.send(sender=Item, item_ids=["mug"])
+        if not is_one_process:
+            monkeypatch.setattr(jobs.ledger, "_marked", {})
+    assert sent == [("recommender.encode_items", ())]
+
+
+@pytest.mark.django_db
+def test_item_saved_after_the_message_sends_another(sent, monkeypatch):
+    monkeypatch.setattr(jobs.ledger, "COALESCE_SECONDS", 0.05)
+    items_changed.send(sender=Item, item_ids=["mug"])
+    time.sleep(0.1)
+    items_changed.send(sender=Item, item_ids=["bag"])
+    assert len(sent) == 2
+
+
+def test_every_message_expires_and_waits_for_the_saves_that_it_stands_for(monkeypatch):
+    options = []
+    monkeypatch.setattr(tasks, "_send", lambda app, name, args, **given: options.append(given))
+    tasks._follow_wanted(None, jobs.ENCODE)
+    tasks.publish(tasks.reconcile)
+    assert [given["expires"] > 0 for given in options] == [True, True]
+    assert options[0]["countdown"] > jobs.ledger.COALESCE_SECONDS
+    assert all(entry["options"]["expires"] > 0 for entry in tasks.schedule().values())
+
+
 def task_of(broken):
-    @broken.task(name="some.task")
+    @broken.task(name="some.task", shared=False)
     def some_task():
         raise AssertionError
 
@@ -79,7 +110,7 @@ def test_broker_that_is_down_is_counted_and_never_raises(url, tmp_path):
     if url == "filesystem://":
         down.conf.broker_transport_options = {"data_folder_out": str(tmp_path / "file" / "queue")}
     started = time.monotonic()
-    assert tasks.publish(task_of(down)) is False
+    assert tasks.publish(task_of(down), app=down) is False
     assert time.monotonic() - started < 10
     assert tasks.counts["failed"] == 1
 
@@ -89,17 +120,17 @@ def test_broker_that_never_answers_costs_one_short_wait():
         deaf = Celery("deaf", broker=f"redis://127.0.0.1:{server.getsockname()[1]}/0", set_as_current=False)
         task = task_of(deaf)
         started = time.monotonic()
-        assert tasks.publish(task) is False
+        assert tasks.publish(task, app=deaf) is False
         assert time.monotonic() - started < 10
         started = time.monotonic()
-        assert not any(tasks.publish(task) for _ in range(1_000))
+        assert not any(tasks.publish(task, app=deaf) for _ in range(1_000))
         assert time.monotonic() - started < 5
     assert tasks.counts == {"failed": 1, "paused": 1_000}
 
 
 @pytest.mark.django_db(transaction=True)
 def test_save_of_a_product_survives_a_broken_broker(live_demo_shop, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise OSError("no broker")
 
     monkeypatch.setattr(tasks, "_send", broken)
@@ -114,7 +145,7 @@ def test_save_of_a_product_survives_a_broken_broker(live_demo_shop, monkeypatch)
 def test_waiting_runs_are_poked_and_silent_ones_reaped(sent):
     silent = Run.objects.create(state=Run.State.RUNNING, fencing_token=1, heartbeat_at=timezone.now() - dt.timedelta(1))
     tasks.poke_runs()
-    assert sent == [("recommender.train", (silent.pk,))]
+    assert sent == [("recommender.train", (silent.pk, silent.key))]
     silent.refresh_from_db()
     assert silent.state == Run.State.QUEUED
 
@@ -146,8 +177,6 @@ def test_encoding_without_torch_says_what_to_install(monkeypatch, caplog):
         raise MissingDependency('torch is not installed: pip install "shopreco[ml]"')
 
     monkeypatch.setattr(bundles, "ensure_untrained", missing)
-    monkeypatch.setattr(tasks.logger, "propagate", True)
-    monkeypatch.setattr(tasks.logger.parent, "propagate", True)
     add_item()
     tasks.encode_items()
     assert 'pip install "shopreco[ml]"' in caplog.text
@@ -178,8 +207,8 @@ def test_events_beyond_the_retention_are_purged(settings):
 def test_every_task_of_the_schedule_exists_and_knows_its_queue():
     for entry in tasks.schedule().values():
         assert entry["task"] in app.tasks
-        assert app.amqp.router.route({}, entry["task"])["queue"].name == "default"
-    assert app.amqp.router.route({}, "recommender.train")["queue"].name == "training"
+        assert app.amqp.router.route({}, entry["task"])["queue"].name == "shopreco-recommender"
+    assert app.amqp.router.route({}, "recommender.train")["queue"].name == "shopreco-training"
 
 
 @pytest.mark.parametrize("routes", [{"recommender.train": {"queue": "gpu"}}, [{"recommender.train": {"queue": "gpu"}}]])
@@ -188,7 +217,55 @@ def test_host_may_route_the_training_elsewhere(routes):
     host.conf.task_routes = routes
     tasks._install(host)
     assert host.amqp.router.route({}, "recommender.train")["queue"].name == "gpu"
-    assert host.amqp.router.route({}, "recommender.reconcile")["queue"].name == "default"
+    assert host.amqp.router.route({}, "recommender.reconcile")["queue"].name == "host-recommender"
+    assert tasks.queues(host) == ("host-recommender", "gpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("myshop", "myshop"), ("my shop/de", "my-shop-de"), (None, "shopreco"), ("config", "shopreco")],
+)
+def test_queues_carry_the_name_of_the_project(name, expected):
+    host = Celery(name, set_as_current=False)
+    tasks._install(host)
+    assert tasks.queues(host) == (f"{expected}-recommender", f"{expected}-training")
+
+
+def test_app_that_is_created_later_gets_the_schedule_too():
+    late = Celery("late", set_as_current=False)
+    late.finalize()
+    assert set(tasks.schedule()) <= set(late.conf.beat_schedule)
+    assert tasks.queues(late) == ("late-recommender", "late-training")
+
+
+def test_every_thread_sends_to_the_project_and_never_to_the_app_of_celery(sent):
+    """Celery keeps its current app per thread: in a thread of gunicorn it is one with a broker that nobody chose."""
+    apps = []
+    thread = threading.Thread(target=lambda: apps.append(tasks.project_app()))
+    thread.start()
+    thread.join()
+    assert apps == [app]
+    assert tasks.project_app() is app
+
+
+def test_app_without_a_broker_sends_nothing(monkeypatch):
+    monkeypatch.setattr(tasks, "_send", lambda *_, **__: pytest.fail("a message was sent"))
+    monkeypatch.setattr(tasks, "_apps", lambda: [Celery("host", set_as_current=False)])
+    assert tasks.project_app() is None
+    assert tasks.publish(tasks.reconcile) is False
+    assert tasks.counts == {"unsent": 1}
+    monkeypatch.setenv("CELERY_BROKER_URL", "memory://")
+    assert tasks.project_app().main == "host"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_message_of_another_shop_starts_no_run(monkeypatch):
+    """The number is that of a run here, the key is not."""
+    monkeypatch.setattr(supervision, "start_process", lambda *_, **__: pytest.fail("started"))
+    run = runs.request_run(trigger="here")
+    tasks.train(run.pk, "0" * 32)
+    run.refresh_from_db()
+    assert (run.state, run.fencing_token) == (Run.State.QUEUED, 0)
 
 
 def test_training_schedule_is_a_setting(settings):
@@ -223,7 +300,7 @@ def test_crash_of_the_training_process_is_told_with_its_last_words(monkeypatch):
     code = "import os, sys; print('out of memory, says the allocator', flush=True); os.kill(os.getpid(), 9)"
     monkeypatch.setattr(supervision, "start_process", planted(code))
     run = runs.request_run(trigger="here")
-    tasks.train(run.pk)
+    tasks.train(run.pk, run.key)
     run.refresh_from_db()
     assert run.state == Run.State.FAILED
     assert "was killed by signal 9" in run.reason
@@ -238,7 +315,7 @@ def test_training_that_ignores_its_cancellation_is_ended(monkeypatch):
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
     monkeypatch.setattr(supervision, "start_process", planted(code))
     run = runs.request_run(trigger="here")
-    thread = tasks.train_in_thread(run.pk)
+    thread = supervision.supervise_in_thread(run.pk)
     wait_for(lambda: Run.objects.filter(state=Run.State.RUNNING).exists(), what="the lease")
     runs.cancel(run)
     thread.join(20)
@@ -253,7 +330,7 @@ def test_training_far_beyond_its_time_box_is_ended(monkeypatch):
     monkeypatch.setattr(supervision, "OVERTIME_SECONDS", 0.0)
     monkeypatch.setattr(supervision, "start_process", planted("import time; time.sleep(60)"))
     run = runs.request_run(trigger="here", settings={"minutes": 0.005})
-    tasks.train(run.pk)
+    tasks.train(run.pk, run.key)
     run.refresh_from_db()
     assert run.state == Run.State.FAILED
     assert "far beyond its time box" in run.reason
@@ -264,7 +341,7 @@ def test_training_whose_lease_went_to_another_worker_is_ended_without_a_word(mon
     monkeypatch.setattr(supervision, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(supervision, "start_process", planted("import time; time.sleep(60)"))
     run = runs.request_run(trigger="here")
-    thread = tasks.train_in_thread(run.pk)
+    thread = supervision.supervise_in_thread(run.pk)
     wait_for(lambda: Run.objects.filter(state=Run.State.RUNNING).update(fencing_token=7), what="the lease")
     thread.join(20)
     assert not thread.is_alive()
@@ -277,7 +354,7 @@ def test_second_message_for_the_same_run_does_nothing(monkeypatch):
     monkeypatch.setattr(supervision, "start_process", lambda *_, **__: pytest.fail("started twice"))
     run = runs.request_run(trigger="here")
     runs.lease(run.pk, worker="first")
-    tasks.train(run.pk)
+    tasks.train(run.pk, run.key)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -300,7 +377,7 @@ def test_command_that_does_not_wait_leaves_a_queued_run(sent, capsys):
     call_command("recommender_train", "--no-wait")
     run = Run.objects.get()
     assert run.state == Run.State.QUEUED
-    assert sent == [("recommender.train", (run.pk,))]
+    assert sent == [("recommender.train", (run.pk, run.key))]
     with pytest.raises(CommandError, match=f"Run {run.pk} is queued"):
         call_command("recommender_train")
     call_command("recommender_train", "--cancel")
@@ -335,7 +412,7 @@ def test_command_says_how_to_start_a_worker_and_fails_with_the_run(sent, monkeyp
     with pytest.raises(CommandError, match="It was planted"):
         call_command("recommender_train", stderr=Listener())
     thread.join()
-    assert "celery -A" in "".join(heard)
+    assert "celery -A shopreco worker --queues shopreco-training --pool solo" in "".join(heard)
     assert "--here" in "".join(heard)
 
 

@@ -24,6 +24,7 @@ from recommender.admin.guardrails import guardrail_table
 from recommender.admin.readonly import ReadOnlyAdmin
 from recommender.admin.steps import PROMOTE, TRAIN, Link, Outcome, Step, require, walk
 from recommender.admin.tunings import TuningSteps, tuning_links
+from recommender.management import background
 from recommender.models import Bundle, Run
 
 ACTIVE = (Run.State.QUEUED, Run.State.RUNNING, Run.State.CANCELLING)
@@ -262,8 +263,9 @@ def _next(run: Run) -> str:
     return {
         Run.State.QUEUED: gettext(
             "It waits for a training worker. If it does not start within two minutes, none is running: start one with "
-            "“celery -A <your project> worker --queues training --pool solo”."
-        ),
+            "“%s”."
+        )
+        % background.training_command(),
         Run.State.RUNNING: gettext("This page refreshes itself. The shop goes on with the present model meanwhile."),
         Run.State.CANCELLING: gettext("It stops at the next step. The shop goes on with the present model."),
         Run.State.FAILED: gettext("The shop goes on as before. Repair what the reason names, then train again."),

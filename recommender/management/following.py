@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 from django.core.management.base import OutputWrapper
 
-from recommender import runs, tasks
+from recommender import runs, supervision
+from recommender.management import background
 from recommender.models import Run
 
 LOOK_SECONDS = 0.5
@@ -18,7 +19,7 @@ PATIENCE_SECONDS = 10.0
 
 def follow(run: Run, errors: OutputWrapper, *, is_here: bool) -> None:
     """Show the progress until the run ends; with `is_here` a thread of this process supervises it."""
-    thread = tasks.train_in_thread(run.pk) if is_here else None
+    thread = supervision.supervise_in_thread(run.pk) if is_here else None
     started, was_told = time.monotonic(), is_here
     try:
         with _drawn() as draw:
@@ -75,6 +76,6 @@ def _stage(run: Run) -> str:
 def _no_worker() -> str:
     return (
         f"No worker took the run within {PATIENCE_SECONDS:.0f} s. Start one in another terminal:\n"
-        "  celery -A <your project> worker --queues default,training --pool solo\n"
+        f"  {background.training_command()}\n"
         "or leave with Ctrl-C and run the same command with --here."
     )

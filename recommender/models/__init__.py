@@ -2,6 +2,7 @@
 
 from recommender.models.events import Event, Impression, Visitor
 from recommender.models.items import Item, ItemStatistics, ItemVector
+from recommender.models.jobs import Job, Worker
 from recommender.models.judgements import Judgement
 from recommender.models.personas import Persona
 from recommender.models.queries import QueryStatistics, Synonym
@@ -15,6 +16,7 @@ __all__ = [
     "Item",
     "ItemStatistics",
     "ItemVector",
+    "Job",
     "Judgement",
     "Persona",
     "QueryStatistics",
@@ -22,4 +24,5 @@ __all__ = [
     "Segment",
     "Synonym",
     "Visitor",
+    "Worker",
 ]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+
+def random_key() -> str:
+    """What a message names beside the number of a run: another shop on the same broker has such a number too."""
+    return uuid.uuid4().hex
 
 
 class Bundle(models.Model):
@@ -61,6 +67,7 @@ class Run(models.Model):
         REFUSED = "refused", _("not promoted")
         INSUFFICIENT = "insufficient", _("insufficient data")
 
+    key = models.CharField(max_length=32, default=random_key, editable=False)
     kind = models.CharField(_("kind"), max_length=12, choices=Kind, default=Kind.TRAINING)
     state = models.CharField(_("state"), max_length=12, choices=State, default=State.QUEUED, db_index=True)
     verdict = models.CharField(_("verdict"), max_length=12, choices=Verdict, blank=True)

@@ -18,7 +18,9 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 
+from recommender import tasks
 from recommender.models import Bundle, Event, ItemStatistics
+from shopreco.celery import app
 from shopreco.shop.models import Department, OrderLine, Product
 from shopreco.shop.processes import Child, Children
 
@@ -61,9 +63,10 @@ def start_workers(children: Children) -> None:
     (Path(settings.VAR_DIR) / "broker" / "control").mkdir(parents=True, exist_ok=True)
     celery = [sys.executable, "-m", "celery", "-A", "shopreco"]
     folder = children.log_folder.parent
+    short, training = tasks.queues(app)
     worker = [*celery, "worker", "--loglevel", "INFO", "--pool", "solo", "--without-gossip", "--without-mingle"]
-    children.start("worker-default", [*worker, "--queues", "default", "--hostname", "default@%h"])
-    trainer = children.start("worker-training", [*worker, "--queues", "training", "--hostname", "training@%h"])
+    children.start("worker-default", [*worker, "--queues", short, "--hostname", "default@%h"])
+    trainer = children.start("worker-training", [*worker, "--queues", training, "--hostname", "training@%h"])
     children.start(
         "beat", [*celery, "beat", "--loglevel", "INFO", "--schedule", str(folder / "beat-schedule"), "--pidfile", ""]
     )

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from recommender import doctor
+from recommender.management import background
 
 MARKS = {"ok": "ok     ", "warning": "warning", "error": "error  "}
 
@@ -20,7 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("--minutes", type=float, default=15.0, help="tell what arrived in so many minutes")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        findings = doctor.examine(minutes=options["minutes"])
+        findings = doctor.examine(minutes=options["minutes"], others={"background": background.examine})
         if options["json"]:
             self.stdout.write(json.dumps(doctor.as_json(findings), indent=1, ensure_ascii=False))
         else:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from recommender import provenance, runs, tasks
+from recommender import provenance, runs, supervision
 from recommender.exceptions import RunError
 from recommender.management.following import follow
 from recommender.management.repetition import circumstances, outcome
@@ -16,7 +16,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("run_id", type=int, metavar="RUN", help="number of the run to repeat")
-        parser.add_argument("--here", action="store_true", help="train from this process: no Celery worker is needed")
+        parser.add_argument("--here", action="store_true", help="train from this process: no worker is needed")
         parser.add_argument("--no-wait", action="store_true", help="ask for the run and return at once")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -24,7 +24,7 @@ class Command(BaseCommand):
         if first is None:
             raise CommandError(f"There is no run {options['run_id']}.")
         try:
-            again = runs.repeat(first, trigger=tasks.HERE if options["here"] else "command")
+            again = runs.repeat(first, trigger=supervision.HERE if options["here"] else "command")
         except RunError as error:
             raise CommandError(str(error)) from error
         now = {**first.provenance, "code": provenance.code(), "versions": provenance.versions()}

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from recommender import conf, runs, tasks
+from recommender import conf, runs, supervision
 from recommender.exceptions import RunError
 from recommender.management.figures import table
 from recommender.management.following import follow
@@ -15,7 +15,7 @@ class Command(BaseCommand):
     help = "Train on what shoppers did until now, and promote the model if it is better than what serves."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--here", action="store_true", help="train from this process: no Celery worker is needed")
+        parser.add_argument("--here", action="store_true", help="train from this process: no worker is needed")
         parser.add_argument("--no-wait", action="store_true", help="ask for the run and return at once")
         parser.add_argument("--minutes", type=float, help="time box of this run (default: TRAINING_MINUTES)")
         parser.add_argument("--tuning", choices=conf.CHOICES["TUNING"], help="how BERT is tuned (default: TUNING)")
@@ -26,7 +26,7 @@ class Command(BaseCommand):
             return self._cancel()
         settings = {name: options[name] for name in ("minutes", "tuning") if options[name]}
         try:
-            run = runs.request_run(trigger=tasks.HERE if options["here"] else "command", settings=settings)
+            run = runs.request_run(trigger=supervision.HERE if options["here"] else "command", settings=settings)
         except RunError as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"Run {run.pk} is queued.")

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from recommender import runs, tasks, tunings
+from recommender import runs, supervision, tunings
 from recommender.exceptions import RecommenderError
 from recommender.management.following import follow
 from recommender.management.trials import trial_lines
@@ -20,7 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("--trials", type=int, help="most trials, shared out to the phases (default: no limit)")
         parser.add_argument("--resume", action="store_true", help="go on with the trials of the last tuning")
         parser.add_argument("--apply", action="store_true", help="let later runs use the settings found, if better")
-        parser.add_argument("--here", action="store_true", help="search from this process: no Celery worker is needed")
+        parser.add_argument("--here", action="store_true", help="search from this process: no worker is needed")
         parser.add_argument("--no-wait", action="store_true", help="ask for the tuning and return at once")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -51,7 +51,7 @@ class Command(BaseCommand):
             if latest is None:
                 raise CommandError("There is no tuning to go on with. Leave out --resume.")
             settings |= tunings.going_on_from(latest)
-        trigger = tasks.HERE if options["here"] else "command"
+        trigger = supervision.HERE if options["here"] else "command"
         return runs.request_run(trigger=trigger, kind=Run.Kind.TUNING, settings=settings)
 
     def _apply(self, run: Run) -> None:
