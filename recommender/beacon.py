@@ -12,6 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from recommender import capture, tracking
+from recommender.api.bodies import has_length
 
 MAX_BYTES = 4_096
 NOTHING = 204
@@ -41,6 +42,7 @@ def _is_own_page(request: HttpRequest) -> bool:
 
 
 def _path_in(request: HttpRequest) -> str:
+    has_length(request, limit=MAX_BYTES)
     declared = request.META.get("CONTENT_LENGTH") or "0"
     if not declared.isdigit() or int(declared) > MAX_BYTES:
         return ""

@@ -19,14 +19,18 @@ from rest_framework.response import Response
 from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
-from recommender import capture
+from recommender import capture, conf
 from recommender.api import problems
 from recommender.api.authentication import BrowserCookies, VisitorToken
+from recommender.api.bodies import has_length
 from recommender.api.guard import GuardedJSONParser
+from recommender.api.problems import Problem
 from recommender.api.serializers import RankingSerializer
 from recommender.types import Ranking
 
 logger = logging.getLogger(__name__)
+
+WITH_BODY = ("POST", "PUT", "PATCH")
 
 
 class PlainJSONRenderer(JSONRenderer):
@@ -67,7 +71,12 @@ class ApiView(APIView):
         return problems.answer
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse a body of a foreign type before anything reads it: CSRF's check would parse a form of any size."""
+        """Refuse a body of an unknown length, or of a foreign type before anything reads it: CSRF's check would parse a
+        form of any size."""
+        if request.method in WITH_BODY and not has_length(request._request, limit=conf.get("MAX_BODY_BYTES")):
+            raise Problem("length-required", "Send the body with its Content-Length: this server reads no chunks.")
+        if not (request.META.get("CONTENT_LENGTH") or "0").isdigit():
+            raise Problem("bad-request", "The header Content-Length must be a number of bytes.")
         has_body = request.META.get("CONTENT_LENGTH") not in (None, "", "0")
         if has_body and self.get_content_negotiator().select_parser(request, self.get_parsers()) is None:
             came = request.content_type or "none"

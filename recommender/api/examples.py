@@ -120,6 +120,7 @@ DETAILS = {
     "forbidden": "CSRF Failed: CSRF token missing.",
     "unknown-item": "The parameter item_id names no item of this catalogue. Take ids from search or from a list.",
     "unknown-slot": "Did you mean 'home'? There are: home, similar, bought_together, cart.",
+    "length-required": "Send the body with its Content-Length: this server reads no chunks.",
     "too-large": "The body may have at most 262144 bytes. Send the events in several calls.",
     "unsupported-media-type": "Send Content-Type: application/json, not text/plain.",
     "unavailable": "Nothing was stored. Send the same request again in 5 seconds.",

@@ -34,6 +34,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "unknown-item": (404, "There is no such item"),
     "unknown-slot": (404, "There is no such slot"),
     "method-not-allowed": (405, "The endpoint has no such method"),
+    "length-required": (411, "The length of the body is not known"),
     "too-large": (413, "The request is too large"),
     "unsupported-media-type": (415, "The body must be JSON"),
     "internal-error": (500, "The server failed"),

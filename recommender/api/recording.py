@@ -18,7 +18,7 @@ from recommender.api.serializers import EventSerializer, ReceiptSerializer
 from recommender.capture import EventDraft, IngestResult, Rejection, ingest
 from recommender.identity import Shopper, shopper_of
 
-SENT_SHAPE = 'Send a list of events, or {"events": [...]}.'
+SENT_SHAPE = 'Send a list of events, or {"events": [...]} and nothing beside it.'
 
 
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
@@ -45,7 +45,7 @@ class EventsView(ApiView):
 
 def _events(body: Any) -> list[Any]:
     events = body.get("events") if isinstance(body, dict) else body
-    if not isinstance(events, list):
+    if not isinstance(events, list) or (isinstance(body, dict) and len(body) > 1):
         raise Problem("invalid-request", SENT_SHAPE, {"events": SENT_SHAPE})
     most = conf.get("MAX_EVENTS_PER_CALL")
     if len(events) > most:

@@ -34,7 +34,7 @@ SETTINGS: dict[str, Any] = {
 
 IDENTIFIED: list[Any] = [{"visitorToken": []}, {"browserCookie": []}]
 COMMON = ("bad-request", "invalid-token", "unavailable")
-WITH_BODY = ("invalid-request", "malformed-json", "too-large", "unsupported-media-type", "forbidden")
+WITH_BODY = ("invalid-request", "malformed-json", "length-required", "too-large", "unsupported-media-type", "forbidden")
 
 
 class VisitorTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

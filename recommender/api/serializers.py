@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from rest_framework import serializers
 
-from recommender import privacy
+from recommender import conf, privacy
 from recommender.lookup import FILTERS
 from recommender.models import Event, Impression, Visitor
 from recommender.pipeline import MAX_LIMIT, MAX_OFFSET
@@ -21,6 +22,9 @@ MAX_POSITION = 32_767
 """A `PositiveSmallIntegerField` holds no more on PostgreSQL."""
 
 MAX_SUGGESTIONS = 20
+MAX_NAMED = 5
+"""Faults of one body that are named."""
+
 ISO = ["iso-8601"]
 RECOMMENDATION_SLOTS = [slot.value for slot in Slot if slot != Slot.SEARCH]
 
@@ -174,7 +178,23 @@ class SuggestionsSerializer(serializers.Serializer[Any]):
     suggestions = SuggestionSerializer(many=True)
 
 
-class ConsentSerializer(serializers.Serializer[Any]):
+class StrictSerializer(serializers.Serializer[Any]):
+    """A body that holds known fields only: a misspelt one must not look as if it had been obeyed."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Return the checked values. Raises `ValidationError`, also for a field that there is not."""
+        if isinstance(data, Mapping):
+            unknown = sorted(name[:MAX_ID_LENGTH] for name in set(data) - set(self.fields))
+            if unknown:
+                raise serializers.ValidationError({name: self._no_such(name) for name in unknown[:MAX_NAMED]})
+        return super().to_internal_value(data)
+
+    def _no_such(self, name: str) -> str:
+        nearest = conf.closest(name, list(self.fields)) or f"There are: {', '.join(self.fields)}."
+        return f"There is no such field. {nearest}"
+
+
+class ConsentSerializer(StrictSerializer):
     consent = serializers.BooleanField(help_text="Did the shopper agree to be recorded?")
 
 
@@ -244,9 +264,15 @@ class ProfileSerializer(serializers.Serializer[Any]):
     interests = InterestSerializer(many=True)
 
 
-class ChoicesSerializer(serializers.Serializer[Any]):
+class ChoicesSerializer(StrictSerializer):
     consent = serializers.BooleanField(required=False, help_text="False stops recording; it erases nothing.")
     profiling = serializers.BooleanField(required=False, help_text="False switches personal lists off.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Refuse no choice at all: it would be answered as if something had changed."""
+        if not attrs:
+            raise serializers.ValidationError(f"Nothing is chosen. Send at least one of: {', '.join(self.fields)}.")
+        return attrs
 
 
 class StoredVisitorSerializer(serializers.ModelSerializer[Visitor]):

@@ -132,8 +132,6 @@ def _person(shopper: Shopper) -> Person:
 
 def _choose(person: Person, choices: dict[str, Any]) -> None:
     """Store the choices; someone who has no row yet gets one, so that a refusal is remembered."""
-    if not choices:
-        return
     if not privacy.visitors_of(**person.names).exists():
         if person.visitor_key is not None:
             Visitor.objects.get_or_create(key=person.visitor_key, defaults={"has_consented": False})
