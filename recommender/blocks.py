@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
+from django.utils import translation
 from django.utils.cache import patch_cache_control
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -17,6 +19,9 @@ from recommender.catalog import item_id_of
 from recommender.types import Slot
 
 MAX_LIMIT = 60
+NO_CART: Any = object()
+"""A page that says nothing of a cart; one that passes an empty cart says that there is nothing in it."""
+
 SLOTS = frozenset(slot.value for slot in Slot) - {Slot.SEARCH.value}
 
 
@@ -26,16 +31,18 @@ def recommendations(request: HttpRequest, slot: str, **options: Any) -> SafeStri
     `environment.globals["recommendations"] = recommender.blocks.recommendations`, then
     `{{ recommendations(request, "home", limit=8) }}`.
     """
-    values = {"limit": 8, "item": None, "item_id": "", "cart": (), "title": None, **options, "slot": slot}
+    values = {"limit": 8, "item": None, "item_id": "", "cart": NO_CART, "title": None, **options, "slot": slot}
     return SafeString(render_to_string("recommender/block.html", values, request=request).strip())
 
 
 def lazy(slot: str, *, limit: int = 8, item: Any = None, item_id: str = "", title: str | None = None) -> SafeString:
     """An empty place that `recommender.js` fills from `block`: the page around it is the same for everybody."""
-    known = {"limit": limit, "item_id": item_id_of(item) if item else item_id, "title": title}
-    asked = urlencode({name: value for name, value in known.items() if value not in (None, "")})
+    options = {"limit": limit, "item_id": item_id_of(item) if item else item_id, "title": title}
+    if settings.USE_I18N:
+        options["language"] = translation.get_language()
+    parameters = urlencode({name: value for name, value in options.items() if value not in (None, "")})
     try:
-        source = f"{reverse('recommender:block', args=[slot])}?{asked}"
+        source = f"{reverse('recommender:block', args=[slot])}?{parameters}"
     except NoReverseMatch:
         return SafeString("")
     return format_html('<div class="recommender-lazy" data-recommender-src="{}"></div>', source)
@@ -43,15 +50,21 @@ def lazy(slot: str, *, limit: int = 8, item: Any = None, item_id: str = "", titl
 
 @require_GET
 def block(request: HttpRequest, slot: str) -> HttpResponse:
-    """The piece of a page that `lazy` left a place for; of one visitor, so that nobody may keep it."""
+    """The piece of a page that `lazy` left a place for, in the page's language; of one visitor: nobody may keep it."""
     if slot not in SLOTS:
         return HttpResponse(status=404)
-    asked = request.GET
-    limit = asked.get("limit", "")
-    options: dict[str, Any] = {"item_id": asked.get("item_id", "")[:128], "title": asked.get("title")}
+    sent = request.GET
+    limit = sent.get("limit", "")
+    options: dict[str, Any] = {"item_id": sent.get("item_id", "")[:128], "title": sent.get("title")}
     if limit.isascii() and limit.isdigit():
         options["limit"] = max(1, min(int(limit[:4]), MAX_LIMIT))
-    response = HttpResponse(recommendations(request, slot, **options))
+    with translation.override(_language(sent.get("language", ""))):
+        response = HttpResponse(recommendations(request, slot, **options))
     patch_cache_control(response, private=True, no_store=True)
     response["X-Robots-Tag"] = "noindex"
     return response
+
+
+def _language(code: str) -> str | None:
+    """A language of the shop's; that of the request for any other text."""
+    return code if code in dict(settings.LANGUAGES) else translation.get_language()

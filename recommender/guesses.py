@@ -144,7 +144,8 @@ def named_key(model: type[models.Model], name: str) -> str:
         if word in ("pk", "id"):
             return "pk"
         for relation in texts_apart(model):
-            if _is_field(model._meta.get_field(relation).related_model, word, models.Field):
+            translation: Any = model._meta.get_field(relation).related_model
+            if _is_field(translation, word, models.Field):
                 return f"{relation}__{word}"
     return ""
 

@@ -89,8 +89,15 @@ def _is_concerned(request: HttpRequest, response: HttpResponseBase) -> bool:
         "recommender_buffer" in seen
         or "recommender_is_personal" in seen
         or "recommender_shopper" in seen
-        or conf.get("COOKIE_NAME") in request.COOKIES
+        or (conf.get("COOKIE_NAME") in request.COOKIES and not _keeps_cookie(request, response))
     )
+
+
+def _keeps_cookie(request: HttpRequest, response: HttpResponseBase) -> bool:
+    """Does the browser keep its cookie, for all that the banner's says? So it does on most pages."""
+    is_granted = request.COOKIES.get(identity.CONSENT_COOKIE) == identity.CONSENT_GRANTED
+    is_by_banner = conf.get("CONSENT") == conf.DEFAULTS["CONSENT"]
+    return is_granted and is_by_banner and identity.CONSENT_COOKIE not in response.cookies
 
 
 def _settle(request: HttpRequest, response: HttpResponseBase) -> None:
@@ -128,14 +135,25 @@ def _takes_consent_back(response: HttpResponseBase) -> bool:
 
 def _keep_private(response: HttpResponseBase) -> None:
     """For one browser only. Source: RFC 9111, section 5.2.2.7."""
+    if not response.has_header("Cache-Control"):  # most pages; Django's patches below parse what is there
+        response["Cache-Control"] = "private"
+        _vary_by_cookie(response)
+        return
     directives = [part for part in _cache_control(response) if not part.lower().startswith(("s-maxage", "public"))]
     if directives:
         response["Cache-Control"] = ", ".join(directives)
-    elif response.has_header("Cache-Control"):
+    else:
         del response["Cache-Control"]
     if not any(part.lower() in ("no-store", "private") for part in directives):
         patch_cache_control(response, private=True)
-    patch_vary_headers(response, ("Cookie",))
+    _vary_by_cookie(response)
+
+
+def _vary_by_cookie(response: HttpResponseBase) -> None:
+    if response.has_header("Vary"):
+        patch_vary_headers(response, ("Cookie",))
+    else:
+        response["Vary"] = "Cookie"
 
 
 def _is_shared(response: HttpResponseBase) -> bool:

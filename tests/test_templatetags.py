@@ -22,7 +22,7 @@ from recommender import capture, pipeline, serving
 from recommender.identity import cookie_for
 from recommender.models import Impression, Item, Visitor
 from recommender.templatetags.recommender import TITLES, item_link, money
-from recommender.types import Entry, Live, Ranking, Rung, Slot
+from recommender.types import Entry, Live, OfferedFilter, Ranking, Rung, Slot
 from tests.conftest import DemoShop, request_of
 
 pytestmark = pytest.mark.django_db
@@ -146,6 +146,11 @@ class TestRecommendations:
             name for _, attributes in page.found for name in attributes if name == "style" or name.startswith("on")
         ]
 
+    def test_texts_run_in_their_own_direction(self, request_: HttpRequest) -> None:
+        page = Tags(drawn('{% recommendations "trending" limit=1 %}{% search "bag" limit=1 %}', request_))
+        classes = {str(one["class"]) for one in page.having("dir") if one["dir"] == "auto"}
+        assert {"recommender-card__title", "recommender-card__reason", "recommender-list__heading"} <= classes
+
     def test_titles_are_escaped(self, request_: HttpRequest, demo_shop: DemoShop) -> None:
         product = demo_shop.product()
         type(product).objects.filter(pk=product.pk).update(title='Mug & "cup" > bowl')
@@ -211,6 +216,22 @@ class TestSearch:
         second = Tags(drawn("{% search limit=2 %}", self.asked(demo_shop, f"/{following}")))
         assert [card["data-position"] for card in second.having("data-item-id")] == ["3", "4"]
         assert second.having("rel")[0]["rel"] == "prev"
+
+    def test_page_parameter_has_the_shops_own_name(self, demo_shop: DemoShop) -> None:
+        first = Tags(drawn('{% search limit=2 page_param="p" %}', self.asked(demo_shop, "/?q=set&page=7")))
+        [following] = [attributes["href"] for attributes in first.having("rel")]
+        assert following == "?q=set&page=7&p=2"
+        second = Tags(drawn('{% search limit=2 page_param="p" %}', self.asked(demo_shop, f"/{following}")))
+        assert [card["data-position"] for card in second.having("data-item-id")] == ["3", "4"]
+        assert second.having("rel")[0]["href"] == "?q=set&page=7&p=1"
+        text = '{% search limit=2 page_param="p" as found %}{% for one in found %}{{ one.position }} {% endfor %}'
+        assert drawn(text, self.asked(demo_shop, f"/{following}")) == "3 4 "
+
+    def test_filter_leads_to_the_first_page_by_the_shops_own_name(self, demo_shop: DemoShop) -> None:
+        offered = OfferedFilter("category", "Bags", "Bags", "bag", is_applied=False)
+        link = drawn('{% filter_link offered page_param="p" %}', self.asked(demo_shop, "/?q=bag&p=3"), offered=offered)
+        assert "p=3" not in link
+        assert "category=Bags" in link
 
     @pytest.mark.parametrize("page", ["0", "-1", "x", "999999999", "٣", "1.5", "9999"])
     def test_page_that_is_no_page_is_no_failure(

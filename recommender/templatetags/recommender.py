@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -21,10 +21,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from recommender import blocks, capture, pipeline, values
+from recommender.blocks import NO_CART
 from recommender.catalog import item_id_of
 from recommender.identity import Shopper, mark_personal, shopper_of
 from recommender.lookup import FILTERS
 from recommender.models import Event
+from recommender.templatetags.carts import item_ids_of_cart
 from recommender.types import Entry, Live, OfferedFilter, Ranking, Rung, Slot
 
 logger = logging.getLogger(__name__)
@@ -48,10 +50,18 @@ _logged: set[str] = set()
 
 @register.simple_tag(takes_context=True)
 def recommend(
-    context: Context, slot: str, *, limit: int = 8, item: Any = None, item_id: str = "", cart: Any = ()
+    context: Context, slot: str, *, limit: int = 8, item: Any = None, item_id: str = "", cart: Any = NO_CART
 ) -> Ranking:
     """`{% recommend "home" limit=8 as ranking %}`: the list of a slot, empty where it cannot be made."""
-    return _or_empty(slot, lambda: _recommend(context, slot, limit, item or item_id, cart))
+
+    def make() -> Ranking:
+        in_cart = _cart_ids(cart)
+        if _is_empty_cart(slot, cart, in_cart):
+            _mark(context)
+            return _empty(Slot.CART)
+        return _recommend(context, slot, limit, item or item_id, in_cart)
+
+    return _or_empty(slot, make)
 
 
 @register.simple_tag(takes_context=True)
@@ -62,13 +72,17 @@ def recommendations(
     limit: int = 8,
     item: Any = None,
     item_id: str = "",
-    cart: Any = (),
+    cart: Any = NO_CART,
     title: str | None = None,
 ) -> SafeString:
     """`{% recommendations "similar" item=product limit=8 %}`, by `recommender/slots/<slot>.html` or the common one."""
 
     def render() -> SafeString:
-        ranking = _recommend(context, slot, limit, item or item_id, cart)
+        in_cart = _cart_ids(cart)
+        if _is_empty_cart(slot, cart, in_cart):
+            _mark(context)
+            return SafeString("")
+        ranking = _recommend(context, slot, limit, item or item_id, in_cart)
         names = [f"recommender/slots/{ranking.slot}.html", "recommender/recommendations.html"]
         heading = TITLES.get(ranking.slot, "") if title is None else title
         return _rendered(context, names, {"ranking": ranking, "slot": ranking.slot.value, "title": heading})
@@ -97,26 +111,38 @@ _finding, _showing = template.Library(), template.Library()
 
 @_finding.simple_tag(takes_context=True, name="search")
 def find_results(
-    context: Context, query: str | None = None, *, limit: int = PAGE_SIZE, offset: int | None = None, cart: Any = ()
+    context: Context,
+    query: str | None = None,
+    *,
+    limit: int = PAGE_SIZE,
+    offset: int | None = None,
+    cart: Any = NO_CART,
+    page_param: str = "page",
 ) -> Ranking:
     """The items of one page of results."""
-    return _or_empty("search", lambda: _search(context, query, limit, offset, cart))
+    return _or_empty("search", lambda: _search(context, query, limit, offset, cart, page_param))
 
 
 @_showing.simple_tag(takes_context=True, name="search")
 def show_results(
-    context: Context, query: str | None = None, *, limit: int = PAGE_SIZE, offset: int | None = None, cart: Any = ()
+    context: Context,
+    query: str | None = None,
+    *,
+    limit: int = PAGE_SIZE,
+    offset: int | None = None,
+    cart: Any = NO_CART,
+    page_param: str = "page",
 ) -> SafeString:
     """The results by `recommender/search.html`, with links to the pages before and after."""
 
     def render() -> SafeString:
-        ranking = _search(context, query, limit, offset, cart)
-        page = _page_number(context)
-        more = {"previous_link": "", "next_link": ""}
+        ranking = _search(context, query, limit, offset, cart, page_param)
+        page = _page_number(context, page_param)
+        more = {"previous_link": "", "next_link": "", "page_param": page_param}
         if offset is None:
             has_next = page * int(limit) < min(ranking.n_found, pipeline.MAX_OFFSET + int(limit))
-            more["previous_link"] = _page_link(context, page - 1) if page > 1 else ""
-            more["next_link"] = _page_link(context, page + 1) if has_next else ""
+            more["previous_link"] = _page_link(context, page_param, page - 1) if page > 1 else ""
+            more["next_link"] = _page_link(context, page_param, page + 1) if has_next else ""
         return _rendered(context, ["recommender/search.html"], {"ranking": ranking, "page": page, **more})
 
     return _or_nothing("search", render)
@@ -133,10 +159,10 @@ def item_link(ranking: Ranking, entry: Entry) -> str:
 
 
 @register.simple_tag(takes_context=True)
-def filter_link(context: Context, offered: OfferedFilter) -> str:
+def filter_link(context: Context, offered: OfferedFilter, *, page_param: str = "page") -> str:
     """This page with an offered filter on, or, where it is on, without it; from its first page."""
     parameters = _parameters(context).copy()
-    for name in ("page", offered.name):
+    for name in (page_param, offered.name):
         parameters.pop(name, None)
     parameters["q"] = offered.query
     if not offered.is_applied:
@@ -154,19 +180,22 @@ def money(live: Live) -> str:
     return f"{symbol}{amount}" if symbol else f"{amount} {live.currency}".strip()
 
 
-def _recommend(context: Context, slot: str, limit: int, item: Any, cart: Any) -> Ranking:
+def _recommend(context: Context, slot: str, limit: int, item: Any, in_cart: tuple[str, ...]) -> Ranking:
     item_id = _item_id(item)
     shopper = _shopper(context)
-    ranking = pipeline.recommend(
-        slot, shopper=shopper, item_id=item_id, cart_item_ids=_cart_ids(cart), limit=int(limit)
-    )
+    ranking = pipeline.recommend(slot, shopper=shopper, item_id=item_id, cart_item_ids=in_cart, limit=int(limit))
     return _shown(context, ranking, current_item_id=item_id)
 
 
-def _search(context: Context, query: str | None, limit: int, offset: int | None, cart: Any) -> Ranking:
+def _is_empty_cart(slot: str, cart: Any, in_cart: tuple[str, ...]) -> bool:
+    """Does nothing go with the cart, because nothing is in it? Then nothing is computed, read or drawn."""
+    return slot == Slot.CART and cart is not NO_CART and not in_cart
+
+
+def _search(context: Context, query: str | None, limit: int, offset: int | None, cart: Any, page_param: str) -> Ranking:
     if query is None:
         query = _parameters(context).get("q", "")
-    skipped = (_page_number(context) - 1) * int(limit) if offset is None else int(offset)
+    skipped = (_page_number(context, page_param) - 1) * int(limit) if offset is None else int(offset)
     parameters = _parameters(context)
     ranking = pipeline.search(
         str(query),
@@ -181,11 +210,17 @@ def _search(context: Context, query: str | None, limit: int, offset: int | None,
 
 def _shopper(context: Context) -> Shopper | None:
     """Who looks at the page; nobody where a template is rendered without a request."""
+    request = _mark(context)
+    return None if request is None else shopper_of(request)
+
+
+def _mark(context: Context) -> HttpRequest | None:
+    """The request of a page that is now personal; nothing where a template is rendered without one."""
     request = context.get("request")
     if not isinstance(request, HttpRequest):
         return None
     mark_personal(request)
-    return shopper_of(request)
+    return request
 
 
 def _shown(context: Context, ranking: Ranking, *, current_item_id: str = "") -> Ranking:
@@ -201,9 +236,11 @@ def _item_id(item: Any) -> str:
 
 
 def _cart_ids(cart: Any) -> tuple[str, ...]:
-    """Ids or objects, in any iterable, or ids joined by commas."""
-    items: Iterable[Any] = cart.split(",") if isinstance(cart, str) else cart or ()
-    return tuple(_item_id(item.strip() if isinstance(item, str) else item) for item in items)
+    return () if cart is NO_CART else item_ids_of_cart(cart)
+
+
+def _empty(slot: Slot) -> Ranking:
+    return Ranking(id=uuid.uuid4(), slot=slot, entries=(), rung=Rung.EMPTY)
 
 
 def _parameters(context: Context) -> Any:
@@ -211,14 +248,14 @@ def _parameters(context: Context) -> Any:
     return request.GET if isinstance(request, HttpRequest) else {}
 
 
-def _page_number(context: Context) -> int:
-    asked = _parameters(context).get("page", "")
-    return int(asked) if asked.isascii() and asked.isdigit() and 0 < len(asked) < 6 and int(asked) > 0 else 1
+def _page_number(context: Context, page_param: str) -> int:
+    number = _parameters(context).get(page_param, "")
+    return int(number) if number.isascii() and number.isdigit() and 0 < len(number) < 6 and int(number) > 0 else 1
 
 
-def _page_link(context: Context, page: int) -> str:
+def _page_link(context: Context, page_param: str, page: int) -> str:
     parameters = _parameters(context).copy()
-    parameters["page"] = str(page)
+    parameters[page_param] = str(page)
     return f"?{parameters.urlencode()}"
 
 
@@ -250,7 +287,7 @@ def _or_empty(slot: str, make: Callable[[], Ranking]) -> Ranking:
     except Exception as error:  # the edge: a list that fails must not take the page with it
         _complain(slot, error)
         known = slot if slot in list(Slot) else Slot.HOME
-        return Ranking(id=uuid.uuid4(), slot=Slot(known), entries=(), rung=Rung.EMPTY)
+        return _empty(Slot(known))
 
 
 def _or_nothing(slot: str, render: Callable[[], SafeString]) -> SafeString:

@@ -11,6 +11,7 @@ from django.contrib.sites.models import Site
 from django.core.management import call_command
 from django.db import DatabaseError, IntegrityError, OperationalError, connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 from goods.models import Article, Book, Customer, Purchase, PurchaseLine, Section, Voucher
 
@@ -258,7 +259,7 @@ def test_unknown_key_in_an_address_is_no_event_and_no_error(shop, caplog):
 @pytest.mark.django_db(transaction=True)
 def test_page_of_a_cdn_is_told_by_its_script_and_shows_nobodys_list(shop):
     cached = browser().get("/de/news/becher/")
-    assert 'data-recommender-src="/r/blocks/home?limit=3"' in cached.content.decode()
+    assert 'data-recommender-src="/r/blocks/home?limit=3&amp;language=de"' in cached.content.decode()
     assert "recommender_visitor" not in cached.cookies
     assert not Event.objects.exists()
     client = browser(**{"sec-fetch-site": "same-origin"})
@@ -266,7 +267,7 @@ def test_page_of_a_cdn_is_told_by_its_script_and_shows_nobodys_list(shop):
     assert (told.status_code, Event.objects.get().item_id) == (204, f"article:{shop['becher'].pk}")
     cookie = told.cookies["recommender_visitor"].value
     assert Event.objects.get().visitor.key == identity.visitor_key_from_cookie(cookie)
-    piece = client.get("/r/blocks/home?limit=3")
+    piece = client.get("/r/blocks/home?limit=3&language=de")
     assert piece["Cache-Control"] == "private, no-store"
     assert "recommender-card" in piece.content.decode()
 
@@ -288,6 +289,17 @@ def test_beacon_of_another_page_or_of_nonsense_records_nothing(shop, headers, bo
     told = browser(**headers).post("/r/beacon", json.dumps(body), content_type="text/plain")
     assert told.status_code == status
     assert not Event.objects.exists()
+
+
+def test_cart_is_what_the_shop_keeps_and_an_empty_one_shows_no_list(shop):
+    client = browser()
+    with CaptureQueriesContext(connection) as queries:
+        assert "recommender-list" not in client.get("/de/cart/").content.decode()
+    assert all("SAVEPOINT" in query["sql"] for query in queries), "of ATOMIC_REQUESTS"
+    client.get("/de/cart/add/", {"article": "becher-xl"})
+    html = client.get("/de/cart/").content.decode()
+    assert "recommender-list" in html
+    assert f'data-item-id="article:{shop["becher"].pk}"' not in html
 
 
 @pytest.mark.parametrize("slot", ["search", "nothing", "home"])

@@ -1,4 +1,4 @@
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from rest_framework.response import Response
 from rest_framework.views import APIView, exception_handler
 
@@ -15,6 +15,15 @@ def add(request):
     """By GET, as many old shops do."""
     put(request, "article", Article.objects.get(slug=request.GET["article"]).pk, 1)
     return redirect("home")
+
+
+def show(request):
+    kinds = {"article": Article, "book": Book}
+    lines = [
+        {"thing": kinds[kind].objects.get(pk=pk), "pieces": pieces}
+        for kind, pk, pieces in request.session.get("cart", ())
+    ]
+    return render(request, "goods/cart.html", {"lines": lines})
 
 
 class CartView(APIView):

@@ -14,6 +14,7 @@ urlpatterns = [
         path("v/<slug:pk>/", pages.voucher, name="voucher"),
         path("about/", pages.about, name="about"),
         path("cart/add/", cart.add, name="cart_add"),
+        path("cart/", cart.show, name="cart"),
         path("order/", paying.order, name="order"),
         path("news/<slug:slug>/", pages.news, name="news"),
     ),
