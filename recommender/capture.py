@@ -75,6 +75,8 @@ class EventDraft:
     visitor_key: uuid.UUID | None = None
     user_key: str | None = None
     is_profiled: bool = True
+    emptied: tuple[str, ...] = ()
+    """Values that made no sense and were left out, each with its reason: an order counts without them."""
 
 
 @dataclass(frozen=True, slots=True)

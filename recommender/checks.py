@@ -21,6 +21,7 @@ from recommender.rules import last_word, may_name
 from recommender.types import EventType
 
 MIDDLEWARE = "recommender.middleware.RecommenderMiddleware"
+MAX_STATES_SHOWN = 6
 CATALOG_EXAMPLE = """Write a recommendations.py in your shop's app:
 @register("shop.Product")
 class Products(Catalog):
@@ -94,8 +95,8 @@ def check_catalogs(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[ch
 
 
 def check_tracking(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
-    """E007, W007 and W009 to W011: order rows and pages named in a `recommendations.py`."""
-    return [*_faulty_rows(), *_page_warnings()]
+    """E007, W007, W009 to W011 and W014: order rows and pages named in a `recommendations.py`."""
+    return [*_faulty_rows(), *_states(), *_page_warnings()]
 
 
 def check_databases(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
@@ -217,6 +218,25 @@ def _faulty_rows() -> Iterator[checks.CheckMessage]:
         for message in messages:
             hint = 'See "Order rows" in docs/tracking.md.'
             yield checks.Error(message, hint=hint, obj=type(rows), id="recommender.E007")
+
+
+def _states() -> Iterator[checks.CheckMessage]:
+    """W014: a state in words is true whatever it says."""
+    for rows in tracking.tracked_rows():
+        try:
+            states = rows.states()
+        except ConfigurationError:  # E007 tells
+            continue
+        for name, path, values in states:
+            said = f", {', '.join(repr(value) for value in values[:MAX_STATES_SHOWN])} too" if values else ""
+            example = values[-1] if values else "paid"
+            row = f"def {name}(self, row): return row.{path.replace('__', '.')} in ({example!r},)"
+            yield checks.Warning(
+                f"{type(rows).__name__}.{name} = {path!r} is a state: every value counts as true{said}.",
+                hint=f"Name those that count: paid_values = ({example!r},)" if name == "paid" else f"Write {row}",
+                obj=type(rows),
+                id="recommender.W014",
+            )
 
 
 def named_routes() -> Iterator[tuple[str, Route]]:

@@ -185,7 +185,7 @@ def _pages() -> Iterator[Finding]:
 
 def _orders(rows: OrderRows) -> Iterator[Finding]:
     """The newest rows: can they be read, and are they recorded?"""
-    newest = list(rows.objects().order_by("-pk")[:N_ROWS])
+    newest = rows.with_users(rows.objects().order_by("-pk")[:N_ROWS])
     drafts = [draft for row in newest for draft in rows.drafts(row)]
     if not drafts:
         yield Finding("orders", "ok", f"{rows.label}: no row counts yet.")
@@ -196,6 +196,13 @@ def _orders(rows: OrderRows) -> Iterator[Finding]:
     n_missing = sum(draft.message_id not in known for draft in drafts)
     message = f"{rows.label}: of {len(drafts)} events of the newest rows {n_missing} are not recorded."
     yield Finding("orders", "warning" if n_missing else "ok", message, RECONCILE if n_missing else "")
+    odd = [draft for draft in drafts if draft.emptied]
+    if odd:
+        message = (
+            f"{rows.label}: {len(odd)} of the newest rows count without a value that makes no sense, the first is "
+        )
+        repair = f"Correct {type(rows).__name__}, or let a method return what the value means."
+        yield Finding("orders", "warning", f"{message}{odd[0].message_id}: {'; '.join(odd[0].emptied)}", repair)
 
 
 def _strays() -> Iterator[Finding]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import BaseUserManager
 from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower
 from django.utils import timezone
 
+from recommender import capture, conf, values
 from recommender.capture import EventDraft
 from recommender.catalog import Catalog, catalogs_for, item_id_of
 from recommender.identity import user_key_of, visitor_key_from, visitor_key_from_cookie
@@ -25,6 +29,7 @@ from recommender.paths import (
     model_of,
     models_on,
     path_faults,
+    paths_in,
     resolve,
 )
 from recommender.types import EventType
@@ -37,6 +42,9 @@ ATTRIBUTES = (
 REQUIRED = ("item_id", "order_id", "occurred_at")
 
 USER_BY_EMAIL = "recommender_user_by_email"
+ADDRESSES_PER_QUERY = 500
+RETURNED = "returned:"
+"""Begins the message id of the refund of a row that says itself that it came back."""
 
 Read = tuple["models.QuerySet[Any]", Callable[[Any], list[EventDraft]], Callable[[Any], Any]]
 
@@ -48,6 +56,7 @@ class OrderRows:
     so is a negative quantity. A row counts once its `paid` is true, or a time; it is a refund beside its purchase once
     its `returned` is. `visitor` is what `recommender.identity` knew of the browser when the shop kept it; `email` finds
     the user of an order without one. Where all attributes are paths of columns, the past is read without objects.
+    A `paid` that is a state in words counts where it is one of `paid_values`; a number in `returned` is of units.
     `kind` begins the message ids: give a second class for the same model, such as one of refunds, another one.
     """
 
@@ -61,6 +70,7 @@ class OrderRows:
     currency: Any = Constant("")
     refunded: Any = Constant(False)
     paid: Any = Constant(True)
+    paid_values: Collection[Any] = ()
     returned: Any = Constant(None)
     visitor: Any = Constant(None)
     email: Any = None
@@ -83,13 +93,31 @@ class OrderRows:
         return not (isinstance(self.paid, Constant) and isinstance(self.returned, Constant))
 
     def lookup_of(self, model: type[models.Model]) -> str:
-        """The look-up from the rows to the orders whose saving may mean that they are paid or returned, or nothing."""
-        for declared in (self.paid, self.returned):
-            if isinstance(declared, str):
-                for lookup, found in models_on(self.model, declared).items():
-                    if found is model:
-                        return lookup
-        return ""
+        """The look-up from the rows to the objects whose saving may mean that they are paid or returned, or nothing."""
+        return self._followed.get(model._meta.concrete_model, "")
+
+    @cached_property
+    def _followed(self) -> dict[Any, str]:
+        """By model what `lookup_of` answers: the orders that `paid` and `returned` lead through. Of a method and of a
+        property nobody knows what they read: then every order, and what belongs to it or to a row, as payments do."""
+        declared = [one for one in (self.paid, self.returned) if not isinstance(one, Constant)]
+        paths = [path for one in declared for path in paths_in(one)]
+        is_open = any(not isinstance(one, str) or column(self.model, one) is None for one in declared)
+        if is_open:
+            others = [getattr(self, name) for name in ATTRIBUTES if name not in ("item_id", "user")]
+            paths += [path for one in others for path in paths_in(one)] + self._parents()
+        links = [link for path in paths for link in models_on(self.model, path).items()]
+        found = {model._meta.concrete_model: lookup for lookup, model in reversed(links)}
+        if not is_open:
+            return found
+        parts = [part for model, lookup in [*found.items(), (self.model, "")] for part in _belongings(model, lookup)]
+        return {**{model: lookup for model, lookup in parts if model is not self.model}, **found}
+
+    def _parents(self) -> list[str]:
+        """The foreign keys of a row to what may be its order: neither an item nor a user."""
+        fields = [field for field in self.model._meta.fields if isinstance(field, models.ForeignKey)]
+        users = get_user_model()
+        return [one.name for one in fields if not catalogs_for(one.related_model) and one.related_model is not users]
 
     def objects(self) -> models.QuerySet[Any]:
         """The rows with all that the paths lead to, in one query."""
@@ -138,31 +166,57 @@ class OrderRows:
         for name in ATTRIBUTES:
             declared = getattr(self, name)
             if isinstance(declared, str):
-                column = _column(self.model, declared, is_item=name == "item_id")
-                if column is None:
+                lookup = _column(self.model, declared, is_item=name == "item_id")
+                if lookup is None:
                     return None
-                columns[name] = USER_BY_EMAIL if name == "email" else column
+                columns[name] = lookup
             elif callable(declared):
                 return None
         return columns
 
     def since(self, rows: models.QuerySet[Any], at: dt.datetime | None) -> models.QuerySet[Any]:
         """Those of the rows from a moment on, where their time is a column; else all."""
-        column = _column(self.model, self.occurred_at) if isinstance(self.occurred_at, str) else None
-        return rows if at is None or column is None else rows.filter(**{f"{column}__gte": at})
+        lookup = column(self.model, self.occurred_at) if isinstance(self.occurred_at, str) else None
+        return rows if at is None or lookup is None else rows.filter(**{f"{lookup}__gte": at})
+
+    def with_users(self, rows: Iterable[Any]) -> list[Any]:
+        """Rows of `reader` or of `objects`, each with the user of its e-mail address, as their drafts need it.
+
+        Addresses are compared as shops compare them: without regard to case, for Django lower-cases only the domain of
+        one; a user who wrote it just so comes first. One query for each 500 addresses.
+        """
+        found, columns = list(rows), None
+        if self.email is None or not found:
+            return found
+        if isinstance(found[0], tuple):
+            columns = list(self.columns() or {})
+            place = 1 + columns.index("email")
+            users = _users_of(row[place] for row in found)
+            return [(*row[:place], users.get(row[place]), *row[place + 1 :]) for row in found]
+        users = _users_of(self._value("email", row) for row in found)
+        for row in found:
+            setattr(row, USER_BY_EMAIL, users.get(self._value("email", row)))
+        return found
 
     def _counting(self) -> models.QuerySet[Any]:
-        """The rows that are paid, where that is a column; with the user of their e-mail address, where that is one."""
+        """The rows that are paid, where that is a column."""
         rows = self.queryset()
-        if isinstance(self.paid, str) and (column := _column(self.model, self.paid)):
+        if isinstance(self.paid, str) and (lookup := column(self.model, self.paid)):
             is_flag = isinstance(last_field(self.model, self.paid), models.BooleanField)
-            rows = rows.filter(**({column: True} if is_flag else {f"{column}__isnull": False}))
-        if isinstance(self.email, str):
-            user = get_user_model()
-            address = {user.get_email_field_name(): models.OuterRef(self.email.replace(".", "__"))}
-            known = user._default_manager.filter(**address).exclude(**dict.fromkeys(address, "")).order_by("pk")
-            rows = rows.annotate(**{USER_BY_EMAIL: models.Subquery(known.values("pk")[:1])})
+            counting: Any = {lookup: True} if is_flag else {f"{lookup}__isnull": False}
+            rows = rows.filter(**({f"{lookup}__in": list(self.paid_values)} if self.paid_values else counting))
         return rows
+
+    def states(self) -> list[tuple[str, str, list[Any]]]:
+        """`(attribute, path, values)` of each flag that is a state in words, of which every value counts as true."""
+        flags = [("paid", self.paid), ("returned", self.returned), ("refunded", self.refunded)]
+        found = []
+        for name, path in flags:
+            field = last_field(self.model, path) if isinstance(path, str) and column(self.model, path) else None
+            is_state = isinstance(field, models.CharField | models.TextField) or bool(getattr(field, "choices", None))
+            if field is not None and is_state and not (name == "paid" and self.paid_values):
+                found.append((name, path, [value for value, _ in field.flatchoices if value not in (None, "")]))
+        return found
 
     def faults(self) -> list[tuple[str, str]]:
         """`(attribute, message)` of what is missing or misspelt."""
@@ -173,22 +227,48 @@ class OrderRows:
             if getattr(self, name) is None
         ]
         found += path_faults(self.model, name_of, {name: getattr(self, name) for name in ATTRIBUTES})
-        if self.email is not None and not (isinstance(self.email, str) and _column(self.model, self.email)):
+        found += self._faults_of_states()
+        if self.email is not None and not (isinstance(self.email, str) and column(self.model, self.email)):
             found.append(("email", f"{name_of}.email must be the path of a column: the users are found by SQL."))
         return found
+
+    def _faults_of_states(self) -> Iterator[tuple[str, str]]:
+        if not self.paid_values:
+            return
+        field = last_field(self.model, self.paid) if isinstance(self.paid, str) else None
+        if field is None or not column(self.model, self.paid):
+            yield "paid_values", f"{type(self).__name__}.paid_values needs a `paid` that is the path of a column."
+            return
+        states = [state for state, _ in field.flatchoices]
+        for value in self.paid_values:
+            if states and value not in states:
+                hint = conf.closest(str(value), [str(state) for state in states])
+                message = f"{type(self).__name__}.paid_values has {value!r}, which {self.paid!r} never is. {hint}"
+                yield "paid_values", message.strip()
 
     def _value(self, name: str, row: Any) -> Any:
         return resolve(getattr(self, name), row)
 
     def _drafts(self, pk: Any, *, paid: Any, returned: Any, **told: Any) -> list[EventDraft]:
-        if not paid:
+        if not (paid in self.paid_values if self.paid_values else paid):
             return []
         bought = self._draft(pk, **told)
         if not returned or bought.type == EventType.REFUND:
             return [bought]
+        n_units = None if isinstance(returned, bool) else values.number(returned)
+        n_returned = bought.quantity if n_units is None else min(float(n_units), bought.quantity)
+        if n_returned <= 0:
+            return [bought]
         came_back = moment(returned) or timezone.now()
-        message_id = f"returned:{self.message_id(pk)}"
-        back = dataclasses.replace(bought, message_id=message_id, type=EventType.REFUND, occurred_at=came_back)
+        message_id = f"{RETURNED}{self.message_id(pk)}"
+        back = dataclasses.replace(
+            bought,
+            message_id=message_id,
+            type=EventType.REFUND,
+            occurred_at=came_back,
+            quantity=n_returned,
+            emptied=(),
+        )
         return [bought, back]
 
     def _draft(
@@ -205,19 +285,21 @@ class OrderRows:
         refunded: Any,
         visitor: Any,
     ) -> EventDraft:
-        is_refund = bool(refunded) or quantity < 0
+        units, odd_quantity = _units(quantity)
+        amount, code, odd_price = _price(price, currency, is_refund=bool(refunded) or units < 0)
         return EventDraft(
             message_id=self.message_id(pk),
-            type=EventType.REFUND if is_refund else EventType.PURCHASE,
+            type=EventType.REFUND if bool(refunded) or units < 0 else EventType.PURCHASE,
             occurred_at=moment(occurred_at) or timezone.now(),
             item_id="" if item_id is None else str(item_id),
-            quantity=abs(quantity),
-            price=None if isinstance(price, int | float | Decimal) and price < 0 else price,
-            currency=currency or "",
+            quantity=abs(units),
+            price=amount,
+            currency=code,
             order_id="" if order_id is None else str(order_id),
             source="order",
             visitor_key=_visitor_key(visitor),
             user_key=None if user is None else str(user),
+            emptied=(*odd_quantity, *odd_price),
         )
 
     def _item_prefix(self) -> str:
@@ -239,6 +321,54 @@ class OrderRows:
         model = models_on(self.model, self.item_id).get(join)
         catalogs = catalogs_for(model) if model is not None else []
         return {f"{join}__{heir}" for catalog in catalogs for _, heir in catalog.inheriting_catalogs() if heir}
+
+
+def _units(quantity: Any) -> tuple[float, list[str]]:
+    """How many units, below 0 for a refund; one where that makes no sense, and then why."""
+    number = values.number(quantity)
+    if number is not None and 0 < abs(number) <= capture.MAX_QUANTITY:
+        return float(number), []
+    return 1.0, [f"quantity {quantity!r} is no number of units: counted as one"]
+
+
+def _price(price: Any, currency: Any, *, is_refund: bool) -> tuple[Decimal | None, str, list[str]]:
+    """The price of a unit and its currency, each empty where it makes no sense, and why."""
+    declared, reasons = values.currency(currency), []
+    amount, own_code = values.money(price, declared)
+    code = declared or own_code
+    if not code and str(currency or "").strip():
+        reasons.append(f"currency {str(currency)!r} is neither three letters nor a sign of one currency: left out")
+    if amount is not None and is_refund:
+        amount = abs(amount)
+    if amount is None or not 0 <= amount < values.MAX_PRICE:
+        if price not in (None, ""):
+            reasons.append(f"price {str(price)[:40]!r} is no price of a unit: left out")
+        return None, code, reasons
+    return amount, code, reasons
+
+
+def _belongings(model: type[models.Model], lookup: str) -> Iterator[tuple[Any, str]]:
+    """The models whose rows point to one of a model, such as the payments of an order, with the look-up to them."""
+    for relation in model._meta.related_objects:
+        if not relation.many_to_many and not relation.hidden:
+            yield relation.related_model._meta.concrete_model, f"{lookup}__{relation.name}" if lookup else relation.name
+
+
+def _users_of(addresses: Iterable[Any]) -> dict[Any, Any]:
+    """The user's primary key of each address that has one."""
+    written = list(dict.fromkeys(address for address in addresses if address))
+    user_model = get_user_model()
+    field = user_model.get_email_field_name()
+    found: dict[str, Any] = {}
+    exact: dict[str, Any] = {}
+    for start in range(0, len(written), ADDRESSES_PER_QUERY):
+        part = written[start : start + ADDRESSES_PER_QUERY]
+        users = user_model._default_manager.annotate(recommender_address=Lower(field))
+        same = Q(recommender_address__in=[address.lower() for address in part]) | Q(**{f"{field}__in": part})
+        for pk, address in users.filter(same).order_by("-pk").values_list("pk", field):
+            found[address.lower()] = exact[address] = pk
+    normalised = {address: BaseUserManager.normalize_email(address) for address in written}
+    return {address: exact.get(normalised[address], found.get(address.lower())) for address in written}
 
 
 def _visitor_key(kept: Any) -> uuid.UUID | None:

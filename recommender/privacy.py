@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
@@ -11,7 +12,7 @@ from django.db.models import Q, QuerySet
 
 from recommender import order_consent, storage
 from recommender.exceptions import ConfigurationError
-from recommender.models import Event, Impression, Visitor
+from recommender.models import Event, Impression, UnpaidRow, Visitor
 from recommender.models.claims import message_id_as_sent
 
 PURGE_CHUNK = 5_000
@@ -27,6 +28,7 @@ VISITOR_FIELDS = (
     "key", "user_key", "has_consented", "is_profiled", "is_pseudonymous", "has_objected", "is_bot", "device",
     "first_seen_at", "last_seen_at", "segment",
 )  # fmt: skip
+UNPAID_FIELDS = ("message_id", "visitor_key", "device", "region", "is_bot", "is_profiled", "occurred_at")
 SEGMENT_FIELDS = ("segment__own_name", "segment__name", "segment__number")
 
 
@@ -42,7 +44,7 @@ def visitors_of(*, visitor_key: uuid.UUID | None = None, user_key: str | None = 
 
 
 def export(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> dict[str, Any]:
-    """Everything stored on a person, as plain values; message ids as the client sent them. Three queries."""
+    """Everything stored on a person, as plain values; message ids as the client sent them. Four queries."""
     visitors = visitors_of(visitor_key=visitor_key, user_key=user_key)
     rows = [_with_segment_named(row) for row in visitors.values("pk", *SEGMENT_FIELDS, *VISITOR_FIELDS)]
     keys = [visitor.pop("pk") for visitor in rows]
@@ -54,7 +56,14 @@ def export(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None)
             {**row, "message_id": message_id_as_sent(row["message_id"])} for row in events.values(*EVENT_FIELDS)
         ],
         "impressions": list(shown.values(*IMPRESSION_FIELDS)),
+        "unpaid_rows": list(_unpaid_of(rows, visitor_key).values(*UNPAID_FIELDS)),
     }
+
+
+def _unpaid_of(visitors: Iterable[dict[str, Any]], visitor_key: uuid.UUID | None) -> QuerySet[UnpaidRow]:
+    """What is kept of orders that a person's browsers placed and that are not paid."""
+    keys = {visitor["key"] for visitor in visitors} | ({visitor_key} if visitor_key else set())
+    return UnpaidRow.objects.filter(visitor_key__in=keys).order_by("occurred_at")
 
 
 def _with_segment_named(visitor: dict[str, Any]) -> dict[str, Any]:
@@ -72,13 +81,17 @@ def erase(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) 
     that they must not.
     """
     with transaction.atomic():
-        visitors = list(visitors_of(visitor_key=visitor_key, user_key=user_key).values_list("pk", "user_key"))
-        keys = [pk for pk, _ in visitors]
+        visitors = list(visitors_of(visitor_key=visitor_key, user_key=user_key).values("pk", "key", "user_key"))
+        keys = [visitor["pk"] for visitor in visitors]
         n_impressions, _ = Impression.objects.filter(visitor__in=keys).delete()
         n_events, _ = Event.objects.filter(visitor__in=keys).delete()
         n_visitors, _ = Visitor.objects.filter(pk__in=keys).delete()
+        _unpaid_of(visitors, visitor_key).delete()
         if order_consent.is_open():
-            for erased in sorted({user for _, user in visitors if user} | ({user_key} if user_key else set())):
+            for erased in sorted(
+                {visitor["user_key"] for visitor in visitors if visitor["user_key"]}
+                | ({user_key} if user_key else set())
+            ):
                 order_consent.remember_objection(erased)
     storage.forget_visitors()
     return {"visitors": n_visitors, "events": n_events, "impressions": n_impressions}
@@ -96,7 +109,10 @@ def set_consent(has_consented: bool, *, visitor_key: uuid.UUID | None = None, us
 
     Who takes it back objects to what orders teach without consent, too.
     """
-    n_visitors = visitors_of(visitor_key=visitor_key, user_key=user_key).update(
+    visitors = visitors_of(visitor_key=visitor_key, user_key=user_key)
+    if not has_consented:
+        _unpaid_of(visitors.values("key"), visitor_key).delete()
+    n_visitors = visitors.update(
         has_consented=has_consented,
         has_objected=not has_consented,
         is_pseudonymous=False,
@@ -110,6 +126,7 @@ def purge(*, before: dt.datetime) -> int:
     """Delete events, lists and idle visitors from before a moment, in chunks; return the number of rows."""
     n_deleted = _purge(Event.objects.filter(occurred_at__lt=before))
     n_deleted += _purge(Impression.objects.filter(occurred_at__lt=before))
+    n_deleted += _purge(UnpaidRow.objects.filter(occurred_at__lt=before))
     idle = Visitor.objects.filter(last_seen_at__lt=before, events__isnull=True)
     return n_deleted + _purge(idle)
 

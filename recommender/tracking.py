@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import logging
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 from django.db import models, transaction
@@ -16,13 +16,13 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import Resolver404, ResolverMatch, resolve
 from django.utils import timezone, translation
 
-from recommender import capture, order_consent
+from recommender import capture, order_consent, storage
 from recommender.capture import EventDraft, IngestResult, Source
 from recommender.catalog import Constant
 from recommender.exceptions import ConfigurationError
 from recommender.identity import Shopper
-from recommender.models import Event
-from recommender.orders import OrderRows
+from recommender.models import Event, UnpaidRow
+from recommender.orders import RETURNED, OrderRows
 from recommender.rules import ACTED, SHOWN, PageRule, drafts_of, note_json, page
 from recommender.types import EventType
 
@@ -36,14 +36,16 @@ logger = logging.getLogger(__name__)
 MAX_REJECTIONS_KEPT = 20
 
 Progress = Callable[[int, int], None]
+Saved = tuple[Iterable[Any], bool]
+"""Primary keys of rows that were saved, and whether the rows are new."""
 
 
 @dataclass(slots=True)
 class ReconcileReport:
     """What the rows came to: n_recorded + n_known + n_rejected events of n_read rows, as a rule one of each.
 
-    n_attached: of the known ones, those that were nobody's and have found their buyer. `rejections` holds the first
-    messages.
+    n_attached: of the known ones, those that were nobody's and have found their buyer. n_emptied: rows that count
+    without a value that made no sense. `rejections` and `emptied` hold the first messages.
     """
 
     n_read: int = 0
@@ -51,7 +53,9 @@ class ReconcileReport:
     n_known: int = 0
     n_attached: int = 0
     n_rejected: int = 0
+    n_emptied: int = 0
     rejections: list[str] = field(default_factory=list)
+    emptied: list[str] = field(default_factory=list)
 
     def add(self, chunk: list[EventDraft], result: IngestResult) -> None:
         """Count one chunk."""
@@ -60,6 +64,11 @@ class ReconcileReport:
         self.n_attached += result.n_attached
         for refused in result.rejections:
             self.reject(chunk[refused.index].message_id, f"{refused.field}: {refused.message}")
+        for draft in chunk:
+            if draft.emptied:
+                self.n_emptied += 1
+                if len(self.emptied) < MAX_REJECTIONS_KEPT:
+                    self.emptied.append(f"{draft.message_id}: {'; '.join(draft.emptied)}")
 
     def reject(self, name: str, message: str) -> None:
         """Count one row and keep the message of the first ones."""
@@ -209,6 +218,7 @@ def reconcile(
     """
     report = ReconcileReport()
     order_consent.welcome()
+    UnpaidRow.forget_recorded()
     total = sum(rows.since(rows.queryset(), since).count() for rows in _rows.values())
     for rows in _rows.values():
         for chunk in _chunks(rows, since, chunk_size, report):
@@ -227,7 +237,7 @@ def nobodys_orders(*, limit: int = 200) -> NobodysOrders:
         message_ids = nobodys.filter(message_id__startswith=prefix).values_list("message_id", flat=True)[:limit]
         pks = [message_id.removeprefix(prefix) for message_id in message_ids]
         source, draft, _ = rows.reader()
-        for row in source.filter(pk__in=pks):
+        for row in rows.with_users(source.filter(pk__in=pks)):
             n_rows += 1
             n_named += any(one.user_key for one in draft(row))
     return NobodysOrders(n_rows, n_named)
@@ -243,13 +253,13 @@ def _chunks(
     while found:
         report.n_read += len(found)
         drafts = []
-        for row in found:
+        for row in rows.with_users(found):
             try:
                 drafts += draft(row)
             except Exception as error:  # the shop's own code and rows: an odd one must not stop the others
                 report.reject(rows.message_id(pk_of(row)), f"{type(error).__name__}: {error}")
                 logger.warning("row %s of %s is skipped: %r", pk_of(row), rows.label, error)
-        yield drafts
+        yield _completed(rows, drafts)
         found = list(source.filter(pk__gt=pk_of(found[-1]))[:chunk_size])
 
 
@@ -260,43 +270,57 @@ def _on_save(
     if raw:
         return
     for rows in _rows.values():
-        if rows.label.lower() == sender._meta.label_lower:
+        if _is_of(rows, sender):
             if created or rows.may_change:
-                _follow(rows, [instance.pk], using)
-        elif not created and (lookup := rows.lookup_of(sender)):
+                _follow(rows, [instance.pk], using, are_new=created)
+        elif lookup := rows.lookup_of(sender):
             _follow(rows, rows.objects().filter(**{lookup: instance.pk}).values_list("pk", flat=True), using)
+
+
+def _is_of(rows: OrderRows, sender: type[models.Model]) -> bool:
+    """Is a saved object one of these rows, also as a proxy?"""
+    concrete: Any = sender._meta.concrete_model
+    return rows.label.lower() in (sender._meta.label_lower, concrete._meta.label_lower)
 
 
 def _rows_of(label: str) -> list[OrderRows]:
     return [rows for (known, _), rows in _rows.items() if known == label.lower()]
 
 
-def _follow(rows: OrderRows, pks: Iterable[Any], using: str | None) -> None:
+def _follow(rows: OrderRows, pks: Iterable[Any], using: str | None, *, are_new: bool = False) -> None:
     request = capture.current_request.get()
-    transaction.on_commit(lambda: _on_commit(rows, pks, request), using=using, robust=True)
+    transaction.on_commit(lambda: _on_commit(rows, pks, request, are_new=are_new), using=using, robust=True)
 
 
-def _on_commit(rows: OrderRows, pks: Iterable[Any], request: HttpRequest | None) -> None:
+def _on_commit(rows: OrderRows, pks: Iterable[Any], request: HttpRequest | None, *, are_new: bool) -> None:
     """Keep saved rows for the end of their request; store them now where no response will follow."""
     if request is not None and capture.current_request.get() is request:
-        pending: dict[OrderRows, list[Iterable[Any]]] = vars(request).setdefault("recommender_rows", {})
+        pending: dict[OrderRows, list[Saved]] = vars(request).setdefault("recommender_rows", {})
         if rows not in pending:
             pending[rows] = []
-            capture.record_later(request, lambda shopper: _saved(rows, chain(*pending.pop(rows)), shopper))
-        pending[rows].append(pks)
+            capture.record_later(request, lambda shopper: _saved(rows, pending.pop(rows), shopper))
+        pending[rows].append((pks, are_new))
         return
     try:
-        capture.ingest(_saved(rows, pks, None))
+        capture.ingest(_saved(rows, [(pks, are_new)], None))
     except Exception:  # the shop's order is placed and must stay so
         capture.counts["failed"] += 1
         logger.exception("rows of %s were not recorded; recommender_reconcile will find them", rows.label)
 
 
-def _saved(rows: OrderRows, pks: Iterable[Any], shopper: Shopper | None) -> list[EventDraft]:
-    """The events of rows just saved; who refuses in this browser keeps them from becoming theirs later. One query."""
-    drafts = [draft for row in rows.objects().filter(pk__in=set(pks)) for draft in rows.drafts(row)]
+def _saved(rows: OrderRows, saved: list[Saved], shopper: Shopper | None) -> list[EventDraft]:
+    """The events of rows just saved; who refuses in this browser keeps them from becoming theirs later. One query, and
+    two more for rows that may be paid or returned later."""
+    groups = [(list(pks), are_new) for pks, are_new in saved]
+    found = rows.with_users(rows.objects().filter(pk__in={pk for pks, _ in groups for pk in pks}))
+    drafts = _completed(rows, [draft for row in found for draft in rows.drafts(row)])
+    for reason in (reason for draft in drafts for reason in draft.emptied):
+        logger.warning("a row of %s is recorded without a value: %s", rows.label, reason)
     if shopper is None:
         return drafts
+    new = [rows.message_id(pk) for pks, are_new in groups if are_new for pk in pks]
+    if rows.may_change and shopper.user_key is None and shopper.has_consented:  # users are found by the order itself
+        UnpaidRow.remember(set(new) - {draft.message_id for draft in drafts}, shopper)
     if shopper.refuses and shopper.user_key in {draft.user_key for draft in drafts if draft.user_key}:
         order_consent.remember_objection(shopper.user_key or "")
     return [_of_visitor(draft, shopper) for draft in drafts]
@@ -311,6 +335,8 @@ def _of_visitor(draft: EventDraft, shopper: Shopper) -> EventDraft:
         return draft
     if not shopper.has_consented:
         return draft if order_consent.is_open() and not shopper.refuses else dataclasses.replace(draft, user_key=None)
+    if draft.visitor_key not in (None, shopper.visitor_key):  # a gateway tells of a payment: the buyer is remembered
+        return draft
     return dataclasses.replace(
         draft,
         visitor_key=shopper.visitor_key,
@@ -319,3 +345,30 @@ def _of_visitor(draft: EventDraft, shopper: Shopper) -> EventDraft:
         is_bot=shopper.is_bot,
         is_profiled=shopper.is_profiled,
     )
+
+
+def _completed(rows: OrderRows, drafts: list[EventDraft]) -> list[EventDraft]:
+    """Drafts of guests under the browser that ordered, refunds under that of their purchase; refunds that have grown
+    since they were recorded are corrected. At most three queries, none for rows that never change."""
+    if not rows.may_change and all(draft.type != EventType.REFUND for draft in drafts):
+        return drafts
+    returned = {draft.message_id: draft.quantity for draft in drafts if draft.message_id.startswith(RETURNED)}
+    storage.correct_quantities(returned)
+    guests = [draft for draft in drafts if draft.visitor_key is None and draft.user_key is None]
+    wanted = {draft.message_id.removeprefix(RETURNED) for draft in guests}
+    unpaid = {row.message_id: row for row in UnpaidRow.objects.filter(message_id__in=wanted)} if wanted else {}
+    refunds = [(draft.order_id, draft.item_id) for draft in guests if draft.type == EventType.REFUND]
+    buyers = order_consent.who_bought(refunds)
+    return [_under_buyer(draft, unpaid, buyers) for draft in drafts]
+
+
+def _under_buyer(
+    draft: EventDraft, unpaid: dict[str, UnpaidRow], buyers: dict[tuple[str, str], uuid.UUID]
+) -> EventDraft:
+    if draft.visitor_key is not None or draft.user_key is not None:
+        return draft
+    if (row := unpaid.get(draft.message_id.removeprefix(RETURNED))) is not None:
+        names = ("visitor_key", "device", "region", "is_bot", "is_profiled")
+        return dataclasses.replace(draft, **{name: getattr(row, name) for name in names})
+    buyer = buyers.get((draft.order_id, draft.item_id)) if draft.type == EventType.REFUND else None
+    return draft if buyer is None else dataclasses.replace(draft, visitor_key=buyer)

@@ -105,9 +105,10 @@ def plain(value: Any, limit: int, *, between: str = ", ") -> str:
     return " ".join(text.split())[:limit].strip()
 
 
-def money(value: Any) -> tuple[Decimal | None, str]:
+def money(value: Any, currency_code: str = "") -> tuple[Decimal | None, str]:
     """The amount and the currency that a price says: a number, a money type with an `amount`, or text such as
-    "1.234,50 €" and "USD 19.99"; None where it makes no sense, "" where it says no currency."""
+    "1.234,50 €" and "USD 19.99"; None where it makes no sense, "" where it says no currency. `currency_code` is what is
+    known of it otherwise."""
     gross = getattr(value, "gross", None)  # a taxed price of the package "prices"
     value = gross if hasattr(gross, "amount") else value
     if hasattr(value, "amount"):
@@ -116,17 +117,19 @@ def money(value: Any) -> tuple[Decimal | None, str]:
         return number(value), ""
     said = AMOUNT.fullmatch(NO_CENTS.sub("", value.strip()[:MAX_AMOUNT_LENGTH]))
     if said is None:
-        return number(value), ""
+        return number(value, currency_code), ""
     signs = [sign for sign in (said["before"].strip(), said["after"].strip()) if sign]
     code = currency(signs[0]) if len(signs) == 1 else ""
     if len(signs) > 1 or (signs and not code and signs[0].upper() not in AMBIGUOUS):
         return None, ""
-    return number(("-" if said["sign"] in "-\u2212" and said["sign"] else "") + said["number"], code), code
+    return number(
+        ("-" if said["sign"] in "-\u2212" and said["sign"] else "") + said["number"], code or currency_code
+    ), code
 
 
 def price(value: Any, currency_code: str = "") -> Decimal | None:
     """A price with the decimals of its currency; none where it makes no sense."""
-    amount, own_code = money(value)
+    amount, own_code = money(value, currency_code)
     if amount is None or not 0 <= amount < MAX_PRICE:
         return None
     return rounded(amount, currency_code or own_code)

@@ -13,7 +13,7 @@ from django.utils import timezone
 from recommender import capture, identity, privacy, storage, tracking
 from recommender.capture import EventDraft, ImpressionDraft
 from recommender.exceptions import ConfigurationError
-from recommender.models import Event, Impression, Visitor
+from recommender.models import Event, Impression, UnpaidRow, Visitor
 from recommender.types import Entry, Ranking, Rung, Slot
 from shopreco.shop.models import Customer, Order, OrderLine, Product
 
@@ -41,13 +41,17 @@ def test_export_holds_every_column_that_is_stored_on_a_person(django_assert_num_
     key = uuid.uuid4()
     seen(key)
     seen(uuid.uuid4())
-    with django_assert_num_queries(3):
+    UnpaidRow.objects.create(message_id="order:shop.orderline:7", visitor_key=key)
+    UnpaidRow.objects.create(message_id="order:shop.orderline:8")
+    with django_assert_num_queries(4):
         stored = privacy.export(visitor_key=key)
     assert [visitor["key"] for visitor in stored["visitors"]] == [key]
     assert [event["item_id"] for event in stored["events"]] == ["mug"]
     assert [shown["current_item_id"] for shown in stored["impressions"]] == ["mug"]
     left_out = {"id", "visitor", "propensities"}
-    for model, rows in ((Visitor, "visitors"), (Event, "events"), (Impression, "impressions")):
+    assert [row["message_id"] for row in stored["unpaid_rows"]] == ["order:shop.orderline:7"]
+    tables = ((Visitor, "visitors"), (Event, "events"), (Impression, "impressions"), (UnpaidRow, "unpaid_rows"))
+    for model, rows in tables:
         assert set(stored[rows][0]) == {field.name for field in model._meta.concrete_fields} - left_out
 
 

@@ -293,11 +293,12 @@ def test_odd_row_is_counted_and_the_others_are_recorded(no_rules: None, caplog: 
     assert sorted(Event.objects.values_list("type", flat=True)) == ["purchase", "refund"]
 
 
-def test_row_without_a_quantity_is_rejected_by_name() -> None:
-    placed(quantity=0)
+def test_row_without_a_quantity_is_one_unit_and_told_by_name() -> None:
+    line = placed(quantity=0)
     report = tracking.reconcile()
-    assert (report.n_read, report.n_recorded, report.n_rejected) == (1, 0, 1)
-    assert "quantity" in report.rejections[0]
+    assert (report.n_read, report.n_recorded, report.n_rejected, report.n_emptied) == (1, 1, 0, 1)
+    assert report.emptied[0].startswith(f"order:shop.orderline:{line.pk}: quantity 0")
+    assert Event.objects.get().quantity == 1
 
 
 def test_rows_that_the_queryset_leaves_out_are_not_purchases(no_rules: None) -> None:

@@ -12,7 +12,7 @@ from rest_framework import serializers
 
 from recommender import conf, privacy
 from recommender.lookup import FILTERS
-from recommender.models import Event, Impression, Visitor
+from recommender.models import Event, Impression, UnpaidRow, Visitor
 from recommender.pipeline import MAX_LIMIT, MAX_OFFSET
 from recommender.types import EventType, Relaxation, Role, Rung, Slot
 
@@ -307,10 +307,19 @@ class StoredImpressionSerializer(serializers.ModelSerializer[Impression]):
         fields = privacy.IMPRESSION_FIELDS
 
 
+class UnpaidRowSerializer(serializers.ModelSerializer[UnpaidRow]):
+    occurred_at = UtcDateTimeField()
+
+    class Meta:
+        model = UnpaidRow
+        fields = privacy.UNPAID_FIELDS
+
+
 class ExportSerializer(serializers.Serializer[Any]):
     visitors = StoredVisitorSerializer(many=True)
     events = StoredEventSerializer(many=True)
     impressions = StoredImpressionSerializer(many=True)
+    unpaid_rows = UnpaidRowSerializer(many=True)
 
 
 class FaultSerializer(serializers.Serializer[Any]):

@@ -8,6 +8,7 @@ from recommender.models.personas import Persona
 from recommender.models.queries import QueryStatistics, Synonym
 from recommender.models.runs import Bundle, Run
 from recommender.models.segments import Segment
+from recommender.models.unpaid import UnpaidRow
 
 __all__ = [
     "Bundle",
@@ -23,6 +24,7 @@ __all__ = [
     "Run",
     "Segment",
     "Synonym",
+    "UnpaidRow",
     "Visitor",
     "Worker",
 ]

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
+from django.utils.translation import ngettext
 
 from recommender import statistics, tracking
 from recommender.management.progress import bar
@@ -27,6 +28,15 @@ class Command(BaseCommand):
             f"{f' ({report.n_attached} given to their buyer)' if report.n_attached else ''}, "
             f"{report.n_rejected} rejected"
         )
+        if report.n_emptied:
+            message = ngettext(
+                "%(n)d row counts without a value that makes no sense:",
+                "%(n)d rows count without a value that makes no sense:",
+                report.n_emptied,
+            )
+            self.stderr.write(message % {"n": report.n_emptied})
+        for message in report.emptied:
+            self.stderr.write(message)
         for message in report.rejections:
             self.stderr.write(f"rejected: {message}")
         if report.n_recorded:

@@ -96,3 +96,17 @@ class Line(models.Model):
     n = models.IntegerField(default=1)
     each = models.CharField(max_length=20, default="5")
     n_returned = models.IntegerField(default=0)
+
+    @property
+    def is_settled(self):
+        return self.order.is_paid
+
+
+class FirstLine(Line):
+    class Meta:
+        proxy = True
+
+
+class Payment(models.Model):
+    order = models.ForeignKey(Order, models.CASCADE, related_name="payments")
+    ok = models.BooleanField(default=False)

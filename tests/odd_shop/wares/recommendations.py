@@ -20,7 +20,7 @@ register("wares.Stock")(Catalog)
 
 @track_rows("wares.Line")
 class Lines(OrderRows):
-    item_id, order_id, quantity, price, currency = "good", "order.number", "n", "each", Constant("EUR")
+    item_id, order_id, quantity, price, currency = "good", "order.number", "n", "each", Constant("eur ")
     occurred_at, email, returned = "order.placed_at", "order.mail", "n_returned"
 
     def paid(self, line):
