@@ -219,7 +219,7 @@ def _export_untrained() -> Bundle:
             f"The encoder needs packages that are not installed ({error.name}): {INSTALL}."
         ) from error
     texts = tuple(Item.objects.filter(is_active=True).order_by("pk").values_list("text", flat=True)[:20_000])
-    with tempfile.TemporaryDirectory(dir=_made(conf.directory())) as folder:
+    with tempfile.TemporaryDirectory(dir=conf.make_directory()) as folder:
         export.export_untrained(encoder_spec(), Path(folder), texts=texts, seed=conf.get("SEED"))
         record = json.loads((Path(folder) / "encoder.json").read_text())
         return write_bundle(Path(folder), is_trained=False, encoder_hash=record["hash"])
@@ -330,5 +330,6 @@ def _cache() -> Path:
 
 
 def _made(folder: Path) -> Path:
+    conf.make_directory()
     folder.mkdir(parents=True, exist_ok=True)
     return folder

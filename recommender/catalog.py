@@ -36,8 +36,8 @@ class Catalog:
     parts of a tuple are joined.
 
     A path is followed through attributes and foreign keys; what it ends in is called if it is callable; it ends in
-    None where a link of it is None. What is left out is guessed from the model's field names; `Constant(None)` says
-    that there is none. A method `prepare_<attribute>(obj)` replaces the value of an attribute.
+    None where a link of it is None. What is left out is guessed from the model's field names; `None`, written
+    in the Catalog, says that there is none. A method `prepare_<attribute>(obj)` replaces the value of an attribute.
 
     `attributes` maps names to paths. `first_seen` is when the object came into the shop; without it, when it was first
     synced. `updated` names the model's own "last changed" field, if it has one: the incremental sync then reads only
@@ -96,6 +96,9 @@ class Catalog:
     def declared(self, name: str) -> Any:
         """An attribute as it is declared, or guessed from the model where it is left out."""
         declared = getattr(self, name)
+        mro = type(self).__mro__
+        if declared is None and name != "active" and any(name in vars(own) for own in mro[: mro.index(Catalog)]):
+            return Constant(None)
         if declared is None:
             return self._guessed.get(name, Constant(True) if name == "active" else None)
         return declared

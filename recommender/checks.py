@@ -28,6 +28,15 @@ class Products(Catalog):
     price = "price"
 with `from recommender.catalog import Catalog, register` above it."""
 
+ROWS_EXAMPLE = """Write, with the names of your own models:
+@track_rows("shop.OrderLine")
+class Purchases(OrderRows):
+    item_id = "product"
+    order_id = "order.number"
+    occurred_at = "order.placed_at"
+    user = "order.customer"
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -128,7 +137,7 @@ def _unusable_order_consent() -> Iterator[checks.CheckMessage]:
     try:
         order_consent.decision()
     except ConfigurationError as error:
-        hint = "Orders of people who have not consented stay nobody's until this is repaired; see docs/privacy.md."
+        hint = "Orders of people who have not consented stay nobody's until this is repaired."
         yield checks.Error(str(error), hint=hint, id="recommender.E003")
 
 
@@ -216,7 +225,7 @@ def _faulty_rows() -> Iterator[checks.CheckMessage]:
         except ConfigurationError as error:
             messages = [str(error)]
         for message in messages:
-            hint = 'See "Order rows" in docs/tracking.md.'
+            hint = ROWS_EXAMPLE
             yield checks.Error(message, hint=hint, obj=type(rows), id="recommender.E007")
 
 
@@ -369,7 +378,7 @@ def _sqlite_warnings(alias: str, database: dict[str, Any]) -> Iterator[checks.Ch
         )
     if database.get("ATOMIC_REQUESTS"):
         yield checks.Warning(
-            f"DATABASES[{alias!r}] is SQLite with ATOMIC_REQUESTS: every page view holds the only write lock.",
-            hint="Set ATOMIC_REQUESTS to False and use transaction.atomic() in the views that write.",
+            f"DATABASES[{alias!r}] is SQLite with ATOMIC_REQUESTS: each request holds the only write lock to its end.",
+            hint="Set ATOMIC_REQUESTS to False, with transaction.atomic() in the views that write; or use PostgreSQL.",
             id="recommender.W006",
         )

@@ -93,6 +93,16 @@ def directory() -> Path:
     return Path(getattr(settings, "BASE_DIR", ".")) / "var" / "recommender"
 
 
+def make_directory() -> Path:
+    """The same folder, created where it is missing. It ignores itself, so that no `git add` of the shop takes it."""
+    folder = directory()
+    folder.mkdir(parents=True, exist_ok=True)
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n")
+    return folder
+
+
 def bundle_storage() -> Storage:
     """The storage that bundles are published through."""
     alias = get("BUNDLE_STORAGE")

@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from recommender import capture, checks, order_consent, tracking
 from recommender.capture import EventDraft
-from recommender.catalog import Catalog, catalogs
+from recommender.catalog import Catalog, Constant, catalogs
 from recommender.guesses import unique_fields
 from recommender.models import Event, Item
 from recommender.orders import OrderRows
@@ -157,11 +157,19 @@ def _mapped(catalog: Catalog, obj: Any) -> Finding:
         return Finding("items", "error", message, f"Correct the Catalog {type(catalog).__name__}.")
     price = "no price" if facts.price is None else f"{facts.price} {facts.currency}".strip()
     told = [facts.item_id, facts.title or "no title", facts.category or "no category", price, facts.url or "no URL"]
-    lacks = [name for name in ("title", "url") if not getattr(facts, name)]
+    lacks = [name for name in ("title", "url") if not getattr(facts, name) and not _is_without(catalog, name)]
     if lacks and facts.is_active:
         repair = f"Name {' and '.join(lacks)} in the Catalog {type(catalog).__name__}."
+        if "url" in lacks:
+            repair += " A shop whose items have no pages, as behind an API, writes: url = None."
         return Finding("items", "warning", " · ".join(told), repair)
     return Finding("items", "ok", " · ".join(told) + ("" if facts.is_active else " · hidden"))
+
+
+def _is_without(catalog: Catalog, name: str) -> bool:
+    """Does the Catalog say that its items have no pages, as those of a shop that is an API?"""
+    declared = catalog.declared(name)
+    return name == "url" and isinstance(declared, Constant) and not declared.value
 
 
 def _pages() -> Iterator[Finding]:
@@ -179,7 +187,8 @@ def _pages() -> Iterator[Finding]:
             "pages",
             "warning",
             "No page is tracked: views, searches and carts are not recorded.",
-            "Declare track_pages(page(...)) in a recommendations.py; see docs/tracking.md.",
+            "Declare the pages in a recommendations.py, as "
+            'track_pages(page("shop:product", "view_item", item_id=("shop.Product", "kwargs.pk"))).',
         )
 
 
@@ -292,5 +301,5 @@ def _arrivals(window: dt.timedelta) -> Iterator[Finding]:
             "arrivals", "ok", f"Nothing in the last {minutes}; the newest event came {newest:%Y-%m-%d %H:%M}."
         )
     else:
-        repair = "Open a tracked page in a browser that has consented, see docs/privacy.md."
+        repair = "Open a tracked page in a browser for which RECOMMENDER['CONSENT'] says True."
         yield Finding("arrivals", "warning", "No event has ever arrived.", repair)

@@ -47,6 +47,7 @@ def supervise(run_id: int, *, key: str = "", stop: threading.Event | None = None
         logger.info("run %s is not queued any more", run_id)
         return False
     log = log_path(run_id)
+    conf.make_directory()
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = start_process(

@@ -12,7 +12,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from recommender import capture, catalog, doctor, jobs, tracking
-from recommender.catalog import Catalog
+from recommender.catalog import Catalog, Constant
 from recommender.doctor import Finding, examine, exit_code
 from recommender.models import Event, Item, Job, Visitor, Worker
 from recommender.tracking import page, track_pages
@@ -176,3 +176,17 @@ class TestItemsThatDoNotExist:
     def test_items_that_exist_are_fine(self, mug: Product) -> None:
         self.seen(f"product:{mug.pk}")
         assert [finding.level for finding in told(examine(), "item ids")] == ["ok"]
+
+
+@pytest.mark.parametrize("declared", ["left out", "None", "Constant(None)"])
+def test_shop_without_pages_says_so_once(monkeypatch: Any, declared: str) -> None:
+    """Behind an API items have no address: the doctor asks for one until the Catalog says that there is none."""
+    values = {"left out": {}, "None": {"url": None}, "Constant(None)": {"url": Constant(None)}}[declared]
+    headless = type("Headless", (Catalog,), values)("shop.Product")
+    monkeypatch.setattr(catalog, "_catalogs", {"shop.product": headless})
+    monkeypatch.setattr(Product, "get_absolute_url", lambda self: "/somewhere/" if declared == "None" else "")
+    product = Product.objects.create(stock_code="A", title="Mug", price=1)
+    assert headless.facts(product).url == ""
+    lacking = [finding for finding in told(examine(), "items") if "no URL" in finding.message]
+    assert [finding.level for finding in lacking] == ["warning" if declared == "left out" else "ok"]
+    assert ("url = None" in lacking[0].repair) is (declared == "left out")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +139,42 @@ def pinned_versions() -> dict[str, str]:
 
 def test_changelog_has_an_entry_for_this_version() -> None:
     assert f"## [{recommender.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def said_in(path: Path) -> Iterator[tuple[int, str]]:
+    """Every text of a module that is no docstring: what its messages are written of."""
+    tree = ast.parse(path.read_text())
+    described = {
+        id(statement.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        for statement in node.body
+        if isinstance(statement, ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in described:
+            yield node.lineno, node.value
+
+
+def test_messages_cite_nothing_that_is_not_in_the_wheel() -> None:
+    """A shop has the wheel, and neither docs/ nor the README beside it."""
+    app = ROOT / "recommender"
+    cited = [
+        f"{path.relative_to(ROOT)}:{line}: {text}"
+        for path in app.rglob("*.py")
+        for line, text in said_in(path)
+        if re.search(r"\bdocs/|\b[\w-]+\.(md|yaml)\b|README|CHANGELOG", text)
+    ]
+    cited += [
+        str(path.relative_to(ROOT))
+        for pattern in ("*.html", "*.js", "*.txt")
+        for path in app.rglob(pattern)
+        if re.search(r"\bdocs/|\b[\w-]+\.md\b|README", path.read_text())
+    ]
+    assert not cited
+
+
+def test_the_proof_would_notice_a_citation(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text('"""See docs/a.md."""\nraise ValueError(f"no {1}; see docs/b.md")\n')
+    assert [text for _, text in said_in(module) if "docs/" in text] == ["; see docs/b.md"]

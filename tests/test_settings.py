@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from recommender import conf
+from recommender import bundles, conf, runs, supervision
 from recommender.exceptions import ConfigurationError
+from recommender.models import Item
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOW_MODE = (
@@ -83,3 +84,32 @@ def test_no_secret_key_is_made_up_for_production(tmp_path: Path) -> None:
         [sys.executable, "-c", ask], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert "The SECRET_KEY setting must not be empty" in ended.stderr
+
+
+@pytest.mark.django_db
+def test_folder_of_bundles_and_logs_is_never_taken_into_the_shops_repository(settings: Any, tmp_path: Path) -> None:
+    """It ignores itself, as the caches of ruff and pytest do."""
+    settings.RECOMMENDER = {"ENCODER": "scratch", "DIRECTORY": tmp_path / "var" / "recommender"}
+    Item.objects.create(item_id="mug", label="shop.Product", object_id="1", title="Mug", text="mug", text_hash="1")
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    bundles.ensure_untrained()
+    assert (tmp_path / "var" / "recommender" / "bundles").is_dir()
+    status = ["git", "-C", str(tmp_path), "status", "--porcelain", "--untracked-files=all"]
+    assert subprocess.run(status, check=True, capture_output=True, text=True).stdout == ""
+
+
+@pytest.mark.django_db
+def test_log_of_a_run_is_ignored_too(settings: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    settings.RECOMMENDER = {"DIRECTORY": tmp_path / "deep" / "folder"}
+    monkeypatch.setattr(supervision, "start_process", lambda *_, **__: pytest.fail("the log was not there first"))
+    run = runs.request_run(trigger="here")
+    with pytest.raises(pytest.fail.Exception):
+        supervision.supervise(run.pk)
+    assert (tmp_path / "deep" / "folder" / ".gitignore").read_text() == "*\n"
+
+
+def test_ignore_file_of_the_shop_stays_as_it_is(settings: Any, tmp_path: Path) -> None:
+    settings.RECOMMENDER = {"DIRECTORY": tmp_path}
+    (tmp_path / ".gitignore").write_text("cache/\n")
+    assert conf.make_directory() == tmp_path
+    assert (tmp_path / ".gitignore").read_text() == "cache/\n"

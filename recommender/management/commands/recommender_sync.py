@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from recommender import bundles, segmentation, statistics, sync, vectors
+from recommender import bundles, checks, segmentation, statistics, sync, vectors
 from recommender.catalog import catalogs
 from recommender.exceptions import MissingDependency
 from recommender.management.progress import bar
@@ -21,7 +21,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not catalogs():
-            raise CommandError("No Catalog is registered. Write a recommendations.py; see docs/catalog.md.")
+            raise CommandError(f"No Catalog is registered. {checks.CATALOG_EXAMPLE}")
         read = sync.sync_changed if options["changed"] else sync.sync
         with bar("items") as progress:
             report = read(progress=progress)
