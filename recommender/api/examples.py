@@ -37,8 +37,16 @@ RECEIPT: dict[str, Any] = {
     "accepted": 1,
     "duplicate": 1,
     "rejected": [{"index": 2, "field": "item_id", "message": "view_item needs item_id."}],
+    "warnings": [
+        {
+            "index": 0,
+            "field": "item_id",
+            "message": "No item has this id: the event is stored, but it teaches nothing until there is one. "
+            "Did you mean '22423'?",
+        }
+    ],
     "dropped": 0,
-    "message": "1 stored, 1 known, 1 rejected, 0 dropped.",
+    "message": "1 stored, 1 known, 1 rejected, 0 dropped; see warnings.",
 }
 
 ENTRY: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import transaction
@@ -14,6 +15,7 @@ from rest_framework.response import Response
 from recommender import capture, conf
 from recommender.api.base import ApiView
 from recommender.api.problems import Problem, describe
+from recommender.api.receipts import warnings_of
 from recommender.api.serializers import EventSerializer, ReceiptSerializer
 from recommender.capture import EventDraft, IngestResult, Rejection, ingest
 from recommender.identity import Shopper, shopper_of
@@ -26,7 +28,7 @@ class EventsView(ApiView):
     """What shoppers did, in batches."""
 
     def post(self, request: Request) -> Response:
-        """Store the sound events of a batch and say of every other one why not. One bulk insert."""
+        """Store the sound events of a batch and say of every other one why not. One bulk insert, one look-up."""
         sent = _events(request.data)
         shopper = shopper_of(request._request)
         if not shopper.has_consented:
@@ -35,10 +37,14 @@ class EventsView(ApiView):
         indices, drafts, rejections = _drafts(sent, shopper)
         capture.counts["rejected"] += len(rejections)
         result = ingest(drafts)
+        refused = sorted([*rejections, *_replaced(result, indices)], key=lambda rejection: rejection.index)
+        places = {rejection.index for rejection in refused}
+        stored = [(place, draft) for place, draft in zip(indices, drafts, strict=True) if place not in places]
         return _receipt(
             accepted=result.n_accepted,
             duplicate=result.n_duplicate,
-            rejected=sorted([*rejections, *_replaced(result, indices)], key=lambda rejection: rejection.index),
+            rejected=refused,
+            warnings=warnings_of((place, draft, sent[place]) for place, draft in stored),
             dropped=result.n_dropped,
         )
 
@@ -91,16 +97,18 @@ def _receipt(
     *,
     accepted: int = 0,
     duplicate: int = 0,
-    rejected: list[Rejection] | None = None,
+    rejected: Sequence[Rejection] = (),
+    warnings: Sequence[Rejection] = (),
     dropped: int = 0,
     message: str = "",
 ) -> Response:
-    rejected = rejected or []
+    counted = f"{accepted} stored, {duplicate} known, {len(rejected)} rejected, {dropped} dropped"
     receipt = {
         "accepted": accepted,
         "duplicate": duplicate,
         "rejected": rejected,
+        "warnings": warnings,
         "dropped": dropped,
-        "message": message or f"{accepted} stored, {duplicate} known, {len(rejected)} rejected, {dropped} dropped.",
+        "message": message or f"{counted}{'; see warnings' if warnings else ''}.",
     }
     return Response(ReceiptSerializer(receipt).data, status=202)

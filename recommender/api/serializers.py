@@ -243,6 +243,9 @@ class ReceiptSerializer(serializers.Serializer[Any]):
     accepted = serializers.IntegerField(help_text="Committed by this call.")
     duplicate = serializers.IntegerField(help_text="Stored before under the same message_id.")
     rejected = RejectionSerializer(many=True)
+    warnings = RejectionSerializer(
+        many=True, help_text="Of stored events that teach less than they seem to: an item or a field that is not known."
+    )
     dropped = serializers.IntegerField(help_text="Not stored, because the visitor has not consented.")
     message = serializers.CharField(help_text="In words.")
 
