@@ -116,6 +116,11 @@ def reconcile() -> None:
     jobs.perform("reconcile", work.reconcile)
 
 
+@shared_task(name="recommender.reconcile_all")
+def reconcile_all() -> None:
+    jobs.perform("reconcile_all", work.reconcile_all)
+
+
 @shared_task(name="recommender.purge_retention")
 def purge_retention() -> None:
     jobs.perform("purge_retention", work.purge_retention)

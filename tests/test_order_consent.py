@@ -11,6 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from recommender import capture, checks, datasets, identity, order_consent, privacy, segmentation, storage, tracking
+from recommender.jobs import work
 from recommender.models import Event, Item, Visitor
 from recommender.training import evaluation
 from recommender.training.split import split_in_time
@@ -244,3 +245,15 @@ def test_events_other_than_orders_never_enter_under_a_pseudonym(ada: Any, decide
     view = capture.EventDraft("v1", "view_item", timezone.now(), item_id="mug", user_key=str(ada.pk))
     assert capture.ingest([view]).n_dropped == 1
     assert Event.objects.count() == 1
+
+
+def test_old_order_finds_its_buyer_within_a_day_without_a_command(ada: Any) -> None:
+    placed(ada)
+    Order.objects.update(placed_at=timezone.now() - dt.timedelta(days=300))
+    tracking.reconcile()
+    Visitor.objects.create(user_key=str(ada.pk), has_consented=True)
+    work.reconcile()
+    assert Event.objects.get().visitor is None
+    work.WORK["reconcile_all"]()
+    assert Event.objects.get().visitor.user_key == str(ada.pk)
+    assert work.TIMES["reconcile_all"] == dt.timedelta(days=1)

@@ -91,6 +91,11 @@ def reconcile() -> None:
     tracking.reconcile(since=timezone.now() - RECONCILE_OVERLAP)
 
 
+def reconcile_all() -> None:
+    """Go through all order rows: what was nobody's finds its buyer once they have consented, however old it is."""
+    tracking.reconcile()
+
+
 def purge_retention() -> None:
     """Delete behaviour older than `RETENTION_DAYS`."""
     privacy.purge(before=timezone.now() - dt.timedelta(days=conf.get("RETENTION_DAYS")))
@@ -111,6 +116,7 @@ WORK: dict[str, Callable[[], None]] = {
     "learn_queries": learn_queries,
     "reconcile": reconcile,
     "refresh_segments": refresh_segments,
+    "reconcile_all": reconcile_all,
     "purge_retention": purge_retention,
     SCHEDULED_RUN: start_scheduled_run,
 }
@@ -124,6 +130,7 @@ TIMES: dict[str, dt.timedelta] = {
     "learn_queries": dt.timedelta(hours=1),
     "reconcile": dt.timedelta(minutes=10),
     "refresh_segments": dt.timedelta(hours=6),
+    "reconcile_all": dt.timedelta(days=1),
     "purge_retention": dt.timedelta(days=1),
 }
 
