@@ -23,9 +23,6 @@ N_ANCHORS = 40
 ANCHOR_HALF_LIFE = 8.0
 """Places from the newest after which an anchor weighs half: what was just clicked explains more than an old order."""
 
-MIN_COSINE = 0.45
-"""Two titles below this share no subject; read off the untuned encoder, whose random pairs have .15 on average."""
-
 MIN_CATEGORY_PROBABILITY = 0.5
 """A query is said to mean a category when it more likely does than not."""
 
@@ -175,11 +172,11 @@ def _strongest_neighbour(rows: IntArray, anchors: Anchors, neighbours: Neighbour
 
 
 def _nearest_text(rows: IntArray, anchors: Anchors, shelf: Shelf) -> tuple[FloatArray, IntArray]:
-    """For each row the best weighted cosine over the anchors that passes `MIN_COSINE`, and that anchor."""
+    """For each row the best weighted cosine over the anchors that passes `Floors.alike`, and that anchor."""
     if shelf.vectors is None or not len(anchors.rows) or not len(rows):
         return np.zeros(len(rows), np.float32), np.full(len(rows), -1, np.int32)
     cosine = shelf.vectors[rows] @ shelf.vectors[anchors.rows].T
     cosine[rows[:, None] == anchors.rows[None, :]] = 0
-    weighted = np.where(cosine >= MIN_COSINE, cosine * anchors.weights, 0)
+    weighted = np.where(cosine > shelf.floors.alike, cosine * anchors.weights, 0)
     which = weighted.argmax(axis=1)
     return weighted.max(axis=1).astype(np.float32), anchors.rows[which]

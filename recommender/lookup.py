@@ -49,14 +49,25 @@ def lookups(question: Question, *, limit: int) -> Iterator[Sought]:
 
 def popular(question: Question, *, limit: int) -> Candidates:
     """What many buy, within the filters if anything passes them; before the first event the newest items."""
-    shelf, allowed = question.served.shelf, question.allowed()
-    passed = allowed & filtered(shelf, question.request.filters)
+    request, shelf, allowed = question.request, question.served.shelf, question.allowed()
+    passed = allowed & filtered(shelf, effective_filters(request.filters, shelf.understand(request.query)))
     allowed = passed if passed.any() else allowed
     found = PopularRetriever(popularity(shelf.state)).retrieve(Wanted(question.profile, allowed), limit=limit)
-    if len(found):
-        return found
+    return found if len(found) else newest(question, allowed, limit)
+
+
+def newest(question: Question, allowed: Mask, limit: int) -> Candidates:
+    """The newest of the allowed (n_items,)."""
     rows = np.flatnonzero(allowed)
-    return Candidates.best(rows, shelf.items.first_seen[rows], limit)
+    return Candidates.best(rows, question.served.shelf.items.first_seen[rows], limit)
+
+
+def everything(question: Question, allowed: Mask) -> Candidates:
+    """All of the allowed (n_items,): what many buy first, then the newest."""
+    shelf, rows = question.served.shelf, np.flatnonzero(allowed)
+    liked = popularity(shelf.state)[rows]
+    order = np.lexsort((rows, -shelf.items.first_seen[rows], -liked))
+    return Candidates(rows[order].astype(np.int32), liked[order])
 
 
 def effective_filters(asked: Mapping[str, str], intent: Intent) -> dict[str, str]:
@@ -78,7 +89,7 @@ def filtered(shelf: Shelf, filters: Mapping[str, str]) -> Mask:
         passed &= shelf.brand == (shelf.brand_names.index(name) if name in shelf.brand_names else -2)
     for bound, compare in BOUNDS:
         if (limit := _number(filters.get(bound, ""))) is not None:
-            passed &= compare(np.nan_to_num(shelf.items.price, nan=-1.0), limit)
+            passed &= compare(shelf.items.price, limit)  # an item without a price (NaN) passes none
     if filters.get("available") in ("1", "true"):
         passed &= shelf.available
     return passed
@@ -90,7 +101,7 @@ def _look(intent: Intent, shelf: Shelf, allowed: Mask, limit: int) -> Sought:
         return Sought(intent, hits, allowed)
     fewer = shelf.lexical.relaxed(intent.text, hits.rows)
     if not fewer:  # only words such as "the" were found
-        return Sought(intent, LexicalHits(hits.rows[:0], hits.scores[:0]), allowed)
+        return Sought(intent, LexicalHits.none(), allowed)
     found = shelf.lexical.search(f"{fewer} ", limit, allowed=allowed)
     return Sought(intent, _together(found, hits, limit), allowed, Relaxation.WORDS, fewer)
 
@@ -101,7 +112,14 @@ def _together(leading: LexicalHits, others: LexicalHits, limit: int) -> LexicalH
     scores = np.zeros(len(rows), np.float32)
     np.maximum.at(scores, place, np.concatenate([leading.scores, others.scores]))
     best = Candidates.best(rows, scores, limit)
-    return LexicalHits(best.rows, best.scores, others.corrected_query, leading.n_found, leading.n_whole)
+    matched = dict(zip(leading.rows.tolist(), leading.matched.tolist(), strict=True))
+    return LexicalHits(
+        best.rows,
+        best.scores,
+        np.array([matched.get(row, 0.0) for row in best.rows.tolist()], np.float32),
+        others.corrected_query,
+        leading.n_whole,
+    )
 
 
 def _number(text: str) -> float | None:

@@ -66,6 +66,12 @@ def damp_duplicates(vectors: FloatArray | None, *, threshold: float = DUPLICATE_
     return np.argsort(~first, kind="stable")
 
 
+def not_below(place: int, n: int, *, last: int) -> Places:
+    """Move the one at `place` of n up to `last`, where it is further down; the others keep their order."""
+    order = np.arange(n)
+    return order if place <= last else np.insert(np.delete(order, place), last, place)
+
+
 def available_first(available: npt.NDArray[np.bool_]) -> Places:
     """Move what is out of stock behind the rest; both parts keep their order. available (n,)."""
     return np.argsort(~available, kind="stable")

@@ -236,13 +236,18 @@ def _renewed(served: Served | None) -> Served:
         if served is None or ranker is not None or champion is None:
             return _loaded(ranker)
     shelf = refresh_shelf(served.shelf)
-    return served if shelf is served.shelf else Served(shelf, served.ranker, served.bundle)
+    return served if shelf is served.shelf else _paired(shelf, served.ranker, served.bundle)
 
 
 def _loaded(ranker: Ranker | None) -> Served:
     if ranker is None:
         return Served(load_shelf(None))
-    return Served(load_shelf(ranker.encoder_hash, item_vectors=ranker.item_vectors), ranker, ranker.name)
+    return _paired(load_shelf(ranker.encoder_hash, item_vectors=ranker.item_vectors), ranker, ranker.name)
+
+
+def _paired(shelf: Shelf, ranker: Ranker | None, bundle: str) -> Served:
+    """The pair, with what counts as near measured for both together."""
+    return Served(shelf if ranker is None else shelf.calibrated(ranker.encode), ranker, bundle)
 
 
 def _ranker(champion: Bundle | None) -> Ranker | None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from recommender.intent import INTENT_FEATURE_NAMES, Catalogue, fit, intent_features, known_words
 from recommender.intent.model import labelled
-from recommender.intent.quantities import measures_of, price_in
+from recommender.intent.prices import price_in
+from recommender.intent.quantities import measures_of
 from recommender.intent.titles import ROLES, leading_brands, roles_of, tokens, varied_words
 from recommender.retrieval.shelf import build_shelf
 from recommender.searches import AskedQuery
@@ -167,7 +168,36 @@ def test_material_that_is_the_thing_is_the_thing():
         ("game for under 5 year olds", None, None, "game for under 5 year olds"),
         ("shelf under 20 in", None, None, "shelf under 20 in"),
         ("under sink organizer", None, None, "under sink organizer"),
-        ("under 20", None, None, "under 20"),
+        ("under 20", None, 20, ""),
+        ("between 5 and 10", 5, 10, ""),
+        ("£5-10", 5, 10, ""),
+        ("20元以下", None, 20, ""),
+        ("杯子20元以下", None, 20, "杯子"),
+        ("杯子10-20元", 10, 20, "杯子"),
+        ("不到20元的杯子", None, 20, "的杯子"),
+        ("カップ 500円〜1,000円", 500, 1000, "カップ"),
+        ("3万円以下 カメラ", None, 30000, "カメラ"),
+        ("under £20 mug", None, 20, "mug"),
+        ("mug under £1,000", None, 1000, "mug"),
+        ("table under 1.000 €", None, 1000, "table"),
+        ("mug max £20", None, 20, "mug"),
+        ("tasse zwischen 5 und 10", 5, 10, "tasse"),
+        ("tasse bis 19,99 euro", None, 19.99, "tasse"),
+        ("tasse entre 5 et 10 €", 5, 10, "tasse"),
+        ("à partir de 10 euros tasse", 10, None, "tasse"),
+        ("taza entre 5 y 10", 5, 10, "taza"),
+        ("taza menos de 10", None, 10, "taza"),
+        ("لیوان زیر ۱۰۰ هزار تومان", None, 100_000, "لیوان"),
+        ("لیوان بین ۵۰ تا ۱۰۰ هزار تومان", 50_000, 100_000, "لیوان"),
+        ("كوب أقل من ٢٠", None, 20, "كوب"),
+        ("iphone 15 pro max 256", None, None, "iphone 15 pro max 256"),
+        ("air max 90", None, None, "air max 90"),
+        ("books from 1984", None, None, "books from 1984"),
+        ("books from 1984 to 1990", None, None, "books from 1984 to 1990"),
+        ("books from £5 to £10", 5, 10, "books"),
+        ("lego 3-5", None, None, "lego 3-5"),
+        ("between 5 and 10 years", None, None, "between 5 and 10 years"),
+        ("tour de france 2-3", None, None, "tour de france 2-3"),
         ("2x4", None, None, "2x4"),
         ("", None, None, ""),
     ],

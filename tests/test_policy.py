@@ -86,3 +86,8 @@ def test_no_candidate_is_no_place():
     assert policy.relevance_band(none, none, margin=1).tolist() == []
     assert policy.diversify(none, None, limit=3, weight=0.5).tolist() == []
     assert policy.damp_duplicates(np.zeros((0, 2), np.float32)).tolist() == []
+
+
+def test_one_is_moved_up_and_the_others_keep_their_order():
+    assert policy.not_below(4, 6, last=2).tolist() == [0, 1, 4, 2, 3, 5]
+    assert policy.not_below(1, 6, last=2).tolist() == [0, 1, 2, 3, 4, 5]

@@ -44,7 +44,7 @@ def test_items_with_all_words_lead_and_others_follow():
     assert TITLES[hits.rows[0]] == "RED RETROSPOT TEA CUP AND SAUCER"
     assert set(hits.rows.tolist()) == {0, 1, 2, 11}
     assert hits.scores[0] > 1 > hits.scores[1]
-    assert hits.n_found == 1
+    assert hits.n_whole == 1
 
 
 def test_long_title_with_all_words_beats_a_short_one_that_repeats_some():
@@ -155,7 +155,7 @@ def test_linking_word_may_be_missing():
     hits = LexicalIndex.build(["tea saucer", "set of six"]).search("saucer of tea ", 2)
     assert hits.rows[0] == 0
     assert hits.scores[0] > 1
-    assert hits.n_found == 1
+    assert hits.n_whole == 1
 
 
 def test_unfinished_last_word_finds_by_its_beginning():
@@ -174,7 +174,7 @@ def test_what_is_not_allowed_is_not_found_or_counted():
     allowed[7] = False
     hits = INDEX.search("christmas ", 5, allowed=allowed)
     assert hits.rows.tolist() == [8]
-    assert hits.n_found == 1
+    assert hits.n_whole == 1
 
 
 def test_title_counts_more_than_text():

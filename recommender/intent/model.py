@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 
 from recommender.intent.categories import Categorizer, fit_categorizer
-from recommender.intent.quantities import UNITS, Price, price_in
+from recommender.intent.prices import Price, price_in
+from recommender.intent.quantities import UNITS
 from recommender.intent.tagger import N_DRAWN, Example, Tagger, drawn_examples, fit_tagger
 from recommender.intent.titles import (
     ATTRIBUTE,

@@ -36,15 +36,21 @@ Lookup = Callable[[int], tuple[npt.NDArray[np.integer], FloatArray]]
 class LexicalHits:
     """What a query found, best first. Scores in (0, 2]; from 1 on, every word of the query is in the item.
 
-    rows (n,) int32, scores (n,) float32; corrected_query: what was searched instead, "" where taken as written;
-    n_found: items that have all words, or any of them where none has all; n_whole: items that have all.
+    rows (n,) int32, scores (n,) float32; matched (n,) float32: the weight of the worst match of a word, 0 where a word
+    is missing; corrected_query: what was searched instead, "" where taken as written; n_whole: items that have all
+    words, those beyond the limit too.
     """
 
     rows: IntArray
     scores: FloatArray
+    matched: FloatArray
     corrected_query: str = ""
-    n_found: int = 0
     n_whole: int = 0
+
+    @classmethod
+    def none(cls) -> LexicalHits:
+        """Nothing was found."""
+        return cls(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +154,13 @@ class LexicalIndex:
     def search(self, query: str, limit: int, *, allowed: Mask | None = None) -> LexicalHits:
         """Find items with any of the words; those with all of them lead. allowed (n_rows,) bool."""
         parsed = self.parsed(query)
-        scores, has_all = self._evaluate(parsed.terms, len(self), self._lookup)
+        scores, matched = self._evaluate(parsed.terms, len(self), self._lookup)
         usable = scores > 0 if allowed is None else (scores > 0) & allowed
         rows = np.flatnonzero(usable)
         found = Candidates.best(rows, scores[rows], limit)
-        n_whole = int(has_all[rows].sum())
         corrected = parsed.corrected_query if len(rows) else ""
-        return LexicalHits(found.rows, found.scores, corrected, n_whole or len(rows), n_whole)
+        n_whole = int(np.count_nonzero(matched[rows]))
+        return LexicalHits(found.rows, found.scores, matched[found.rows], corrected, n_whole)
 
     def score(self, query: str, rows: IntArray) -> FloatArray:
         """Return (n,) float32: the score that `search` gives each of `rows` (n,), 0 where no word matches."""
@@ -239,8 +245,8 @@ class LexicalIndex:
 
         return lookup
 
-    def _evaluate(self, terms: Sequence[Term], n: int, lookup: Lookup) -> tuple[FloatArray, Mask]:
-        """Return scores (n,) and which have every required word.
+    def _evaluate(self, terms: Sequence[Term], n: int, lookup: Lookup) -> tuple[FloatArray, FloatArray]:
+        """Return scores (n,), and the weight (n,) of the worst match of a required word, 0 where one is missing.
 
         BM25 brought to (0, 1) by its upper bound, times the share of the query's weight (idf) that matched; plus, with
         every required word there, the weakest match's weight: 1 where all are as written. So all words lead.
@@ -256,9 +262,10 @@ class LexicalIndex:
             if not term.is_optional:
                 np.minimum(weakest, match, out=weakest)
         if bound == 0:
-            return total, np.zeros(n, bool)
+            return total, np.zeros(n, np.float32)
+        weakest[covered == 0] = 0
         scores = np.where(covered > 0, total * covered / bound**2 + weakest, 0)
-        return scores.astype(np.float32), (weakest > 0) & (covered > 0)
+        return scores.astype(np.float32), weakest
 
     def _idf(self, term: Term) -> float:
         """Robertson and Zaragoza 2009, equation 3.4 with 1 added, of the items with the term's strongest variants."""

@@ -18,6 +18,7 @@ from recommender.neighbours import Neighbours
 from recommender.retrieval import asked, records
 from recommender.retrieval.asked import PastQueries, Told, Understanding
 from recommender.retrieval.columns import coded, longer, longer_state, put, replaced_neighbours
+from recommender.retrieval.floors import Encode, Floors, measure
 from recommender.retrieval.lexical import LexicalIndex
 from recommender.retrieval.profiles import profile_of
 from recommender.retrieval.records import ItemRecord, StatisticsRecord, VectorRecord
@@ -59,7 +60,7 @@ class Shelf:
 
     available (n,) bool: in stock; vectors (n, d) float32 of unit length, zero for an item without one; state: one row
     per item; stamps (n, 3) float64: seconds of the last change of item, vector and statistics, NaN for none; brand
-    (n,) int32: place in `brand_names`, -1 for none.
+    (n,) int32: place in `brand_names`, -1 for none; floors: the cosines from which a likeness tells something.
     `version` is equal in every process that holds the same rows.
     """
 
@@ -87,6 +88,7 @@ class Shelf:
     understanding: Understanding | None = field(default=None, repr=False)
     past_queries: PastQueries = field(default_factory=PastQueries, repr=False)
     told: Told = field(default_factory=Told, repr=False)
+    floors: Floors = field(default_factory=Floors)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -102,6 +104,12 @@ class Shelf:
     def suggest(self, prefix: str, limit: int) -> list[str]:
         """Queries that go on from a prefix, each finding an item: half what others asked, half phrases of titles."""
         return asked.suggest(prefix, limit, self.past_queries, self.lexical)
+
+    def calibrated(self, encode: Encode) -> Shelf:
+        """The shelf with floors as they are for its titles and this encoder; itself where little is new since."""
+        if not self.floors.is_stale(self.vectors):
+            return self
+        return replace(self, floors=measure(_findable(self.titles, self.items.active), self.vectors, encode))
 
     def profile(self, request: Request) -> Profile:
         """Put a request into rows. Events at or after its moment are left out, as is what tells nothing here.

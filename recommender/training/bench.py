@@ -44,7 +44,7 @@ class Bench:
             vectors=ranker.item_vectors(text_vectors, self.split.items.ids),
             encoder_hash=ranker.encoder_hash,
         )
-        return Served(shelf, ranker, ranker.name)
+        return Served(shelf.calibrated(ranker.encode), ranker, ranker.name)
 
     def of_bundle(self, bundle: Bundle, *, ranker: Ranker | None = None) -> Served:
         """A bundle that exists, with the vectors that it serves from; what has none yet is encoded here.
