@@ -24,6 +24,7 @@ from recommender.capture import EventDraft
 from recommender.catalog import Catalog, Constant, catalogs
 from recommender.guesses import unique_fields
 from recommender.models import Event, Item
+from recommender.models.claims import ROWS_OF_THE_SHOP
 from recommender.orders import OrderRows
 from recommender.rules import item_id_named
 from recommender.types import EventType
@@ -74,6 +75,8 @@ def examine(*, minutes: float = 15.0, others: Mapping[str, Look] | None = None) 
     found += _guarded("pages", _pages)
     for rows in tracking.tracked_rows():
         found += _guarded("orders", partial(_orders, rows))
+    if not tracking.tracked_rows():
+        found += _guarded("orders", _claimed_orders)
     for topic, look in (("order consent", _order_consent), ("item ids", _strays), ("test event", _test_event)):
         found += _guarded(topic, look)
     found += _guarded("arrivals", partial(_arrivals, dt.timedelta(minutes=minutes)))
@@ -212,6 +215,15 @@ def _orders(rows: OrderRows) -> Iterator[Finding]:
         )
         repair = f"Correct {type(rows).__name__}, or let a method return what the value means."
         yield Finding("orders", "warning", f"{message}{odd[0].message_id}: {'; '.join(odd[0].emptied)}", repair)
+
+
+def _claimed_orders() -> Iterator[Finding]:
+    """Does a shop without order rows believe that it has purchases?"""
+    purchases = Event.objects.filter(type=EventType.PURCHASE).exclude(source=ROWS_OF_THE_SHOP)
+    if purchases.exists():
+        message = "Purchases are claimed by pages or the API, and no order rows are declared: each counts as a cart."
+        repair = "Declare the rows of the shop's orders with @track_rows; see docs/tracking.md."
+        yield Finding("orders", "warning", message, repair)
 
 
 def _strays() -> Iterator[Finding]:

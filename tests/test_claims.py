@@ -19,7 +19,7 @@ from recommender.models import Event, Item, ItemStatistics, Visitor
 from recommender.state import build_state
 from recommender.types import EVENT_CODES, EventType, Interactions
 from shopreco.shop.models import OrderLine
-from tests import behaviour
+from tests import behaviour, planted
 from tests.conftest import DemoShop
 
 ROOT = "/recommender/api/v1/"
@@ -265,3 +265,16 @@ def test_claims_of_a_dataset_survive_the_file(tmp_path: Any) -> None:
     stored = dataset_files.read_once(tmp_path)
     again = dataset_files.read_once(tmp_path)
     assert stored.recorded.interactions.claim.tolist() == again.recorded.interactions.claim.tolist() == [0] * 9
+
+
+def test_honest_traffic_is_ranked_as_if_all_were_rows_of_the_shop() -> None:
+    data = planted.dataset(n_visitors=60)
+    events = data.recorded.interactions
+    is_row = np.isin(events.type, (planted.PURCHASE, planted.REFUND))
+    days = np.stack([events.visitor.astype(np.int64), (events.time // behaviour.DAY).astype(np.int64)])
+    claim = np.unique(days, axis=1, return_inverse=True)[1].ravel()
+    claimed = dataclasses.replace(events, claim=np.where(is_row, -1, claim).astype(np.int32))
+    assert (claimed.claim >= 0).sum() > 1000
+    assert not cleaning.excess_claims(claimed).any()
+    counts = [build_state(one, data.items, at=data.taken_at).counts for one in (events, claimed)]
+    assert np.array_equal(*counts)

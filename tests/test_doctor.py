@@ -98,6 +98,13 @@ def test_rows_that_no_signal_told_of_are_counted_with_the_repair(demo_shop: Any)
     assert (finding.level, finding.repair) == ("warning", "python manage.py recommender_reconcile")
 
 
+def test_purchases_that_are_only_claimed_are_told_with_the_repair(no_rules: None) -> None:
+    assert not told(examine(), "orders")
+    Event.objects.create(message_id="p", type="purchase", item_id="mug", source="api", occurred_at=timezone.now())
+    (finding,) = told(examine(), "orders")
+    assert (finding.level, "@track_rows" in finding.repair) == ("warning", True)
+
+
 def test_test_event_is_removed_even_if_looking_for_it_fails(monkeypatch: Any) -> None:
     stored = capture.ingest
 
