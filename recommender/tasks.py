@@ -30,7 +30,7 @@ from django.db import transaction
 from django.db.models.signals import post_save
 
 from recommender import conf, jobs, runs, segmentation, supervision
-from recommender.jobs import Crontab, work
+from recommender.jobs import Crontab, work, worker
 from recommender.jobs.ledger import COALESCE_SECONDS
 from recommender.models import Run
 
@@ -97,7 +97,12 @@ def refresh_statistics() -> None:
 @shared_task(name="recommender.refresh_segments")
 def refresh_segments() -> None:
     """Group the visitors anew, and let any number of workers put each chunk of them into place."""
-    jobs.perform("refresh_segments", partial(work.refresh_segments, partial(publish, assign_segments)))
+
+    def assign(first: int, last: int) -> None:
+        if not publish(assign_segments, first, last):
+            segmentation.assign_segments(first, last)
+
+    jobs.perform("refresh_segments", partial(work.refresh_segments, assign))
 
 
 @shared_task(name="recommender.assign_segments")
@@ -207,18 +212,27 @@ def listening(app: Celery, *, seconds: float = 1.0) -> dict[str, list[str]]:
 
 
 def connect() -> None:
-    """Follow the rows that mean work: items that changed, runs that were asked for."""
+    """Follow the rows that mean work: items that changed, runs that were asked for.
+
+    Where a `recommender_worker` is alive it finds them by itself, and messages that nobody takes would only pile up.
+    """
     jobs.wanted.connect(_follow_wanted, dispatch_uid="recommender_wanted")
     post_save.connect(_follow_run, sender=Run, dispatch_uid="recommender_train")
 
 
 def _follow_wanted(sender: Any, name: str, **_: Any) -> None:
-    publish({jobs.ENCODE: encode_items}[name], countdown=SETTLE_SECONDS)
+    if not worker.is_alive(worker.SHORT):
+        publish({jobs.ENCODE: encode_items}[name], countdown=SETTLE_SECONDS)
 
 
 def _follow_run(sender: Any, instance: Run, created: bool, **_: Any) -> None:
     if created and instance.trigger != supervision.HERE:
-        transaction.on_commit(lambda: publish(train, instance.pk, instance.key), robust=True)
+        transaction.on_commit(lambda: _ask_for(instance), robust=True)
+
+
+def _ask_for(run: Run) -> None:
+    if not worker.is_alive(worker.TRAINING):
+        publish(train, run.pk, run.key)
 
 
 def _send(app: Celery, name: str, args: tuple[Any, ...], *, expires: float, countdown: float | None) -> None:

@@ -19,10 +19,10 @@ from celery import Celery
 from django.core.management import call_command
 from django.utils import timezone
 
-from recommender import jobs, tasks
+from recommender import jobs, runs, tasks
 from recommender.doctor import Finding
 from recommender.jobs import worker
-from recommender.management import background
+from recommender.management import background, following
 from recommender.models import Job, Run, Worker
 from shopreco.celery import app
 from tests.conftest import run_worker
@@ -74,6 +74,22 @@ def test_exact_commands_are_named_for_a_project_with_celery() -> None:
 def test_worker_command_is_named_for_a_project_without(no_app: None) -> None:
     assert background.start_commands() == ["python manage.py recommender_worker"]
     assert background.training_command() == "python manage.py recommender_worker"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_training_that_waits_says_how_the_worker_is_started_here(no_app: None, monkeypatch: Any) -> None:
+    monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.1)
+    run = runs.request_run(trigger="command")
+    output = StringIO()
+
+    def end_once_told(_: float) -> None:
+        if "recommender_worker" in output.getvalue():
+            Run.objects.update(state=Run.State.CANCELLED)
+
+    monkeypatch.setattr(following.time, "sleep", end_once_told)
+    following.follow(run, output, is_here=False)  # type: ignore[arg-type]
+    assert "  python manage.py recommender_worker\n" in output.getvalue()
 
 
 def test_queue_that_nobody_listens_to_is_told_with_its_command(done: None, quiet_broker: list[str]) -> None:

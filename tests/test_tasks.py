@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from recommender import bundles, jobs, runs, supervision, tasks
 from recommender.exceptions import MissingDependency
-from recommender.models import Bundle, Event, Item, ItemStatistics, ItemVector, Run
+from recommender.models import Bundle, Event, Item, ItemStatistics, ItemVector, Run, Worker
 from recommender.signals import items_changed
 from shopreco.celery import app
 from tests.conftest import wait_for
@@ -85,6 +85,30 @@ def test_item_saved_after_the_message_sends_another(sent, monkeypatch):
     assert len(sent) == 2
 
 
+@pytest.mark.django_db(transaction=True)
+def test_nothing_is_sent_where_our_own_worker_looks_by_itself(sent):
+    """Messages that nobody takes would pile up in the broker."""
+    Worker.objects.create(name="mine", does="short,training", beat_at=timezone.now())
+    items_changed.send(sender=Item, item_ids=["mug"])
+    runs.request_run(trigger="admin")
+    assert sent == []
+    Worker.objects.update(does="training")
+    tasks._follow_wanted(None, jobs.ENCODE)
+    assert sent == [("recommender.encode_items", ())]
+
+
+@pytest.mark.django_db
+def test_chunks_that_cannot_be_sent_are_done_at_once(monkeypatch):
+    assigned = []
+    monkeypatch.setattr(tasks, "publish", lambda *_, **__: False)
+    monkeypatch.setattr(tasks.segmentation, "refresh_segments", lambda: 0)
+    monkeypatch.setattr(tasks.segmentation, "chunks", lambda: [(1, 500), (501, 900)])
+    monkeypatch.setattr(tasks.segmentation, "assign_segments", lambda *chunk: assigned.append(chunk))
+    tasks.refresh_segments()
+    assert assigned == [(1, 500), (501, 900)]
+
+
+@pytest.mark.django_db
 def test_every_message_expires_and_waits_for_the_saves_that_it_stands_for(monkeypatch):
     options = []
     monkeypatch.setattr(tasks, "_send", lambda app, name, args, **given: options.append(given))

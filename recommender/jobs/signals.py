@@ -25,9 +25,7 @@ def connect() -> None:
 
 def _follow_items(sender: Any, **_: Any) -> None:
     try:
-        is_first = ledger.want(work.ENCODE)
+        if ledger.want(work.ENCODE):
+            wanted.send(sender=None, name=work.ENCODE)
     except Exception:  # a save of the shop stands behind it, and has succeeded; the schedule looks every minute
         logger.exception("changed items were not marked; they are encoded by the schedule")
-        return
-    if is_first:
-        wanted.send(sender=None, name=work.ENCODE)

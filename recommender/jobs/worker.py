@@ -132,6 +132,11 @@ def alive() -> models.QuerySet[Worker]:
     return Worker.objects.filter(beat_at__gte=timezone.now() - dt.timedelta(seconds=ALIVE_SECONDS))
 
 
+def is_alive(kind: str) -> bool:
+    """Is there a worker of ours that does this kind of work? One query."""
+    return alive().filter(does__contains=kind).exists()
+
+
 def _never(every: dt.timedelta | timing.Crontab, now: dt.datetime) -> dt.datetime | None:
     """When a job last started that never did: at no time, so that it is due; a crontab waits for its next minute."""
     return now if isinstance(every, timing.Crontab) else None
