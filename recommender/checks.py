@@ -40,10 +40,11 @@ class Purchases(OrderRows):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A URL as it is written, and its parts: the converter of each name, None where it has none."""
+    """A URL as it is written, and its parts: the converter of each name, None where it has none; and its view."""
 
     text: str
     kwargs: Mapping[str, Any]
+    callback: Any = None
 
 
 def register() -> None:
@@ -258,7 +259,7 @@ def _named(patterns: Sequence[URLPattern | URLResolver], namespace: str, above: 
     for pattern in patterns:
         fixed = pattern.default_args if isinstance(pattern, URLPattern) else pattern.default_kwargs
         parts = {**above.kwargs, **dict.fromkeys(fixed), **_parts(pattern.pattern)}
-        route = Route(f"{above.text}{pattern.pattern}", parts)
+        route = Route(f"{above.text}{pattern.pattern}", parts, getattr(pattern, "callback", None))
         if isinstance(pattern, URLResolver):
             inner = f"{namespace}{pattern.namespace}:" if pattern.namespace else namespace
             yield from _named(pattern.url_patterns, inner, route)

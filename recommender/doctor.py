@@ -139,7 +139,7 @@ def _tables() -> Iterator[Finding]:
 def _items(catalog: Catalog) -> Iterator[Finding]:
     """Three objects as items, and how many are stored."""
     for obj in islice(catalog.queryset().order_by("pk").iterator(chunk_size=N_SHOWN), N_SHOWN):
-        yield _mapped(catalog, obj)
+        yield mapped(catalog, obj)
     n_objects = catalog.queryset().count()
     stored = Item.objects.filter(label=catalog.label)
     n_stored, n_active = stored.count(), stored.filter(is_active=True).count()
@@ -152,7 +152,7 @@ def _items(catalog: Catalog) -> Iterator[Finding]:
         yield Finding("items", "ok", message)
 
 
-def _mapped(catalog: Catalog, obj: Any) -> Finding:
+def mapped(catalog: Catalog, obj: Any) -> Finding:
     try:
         facts = catalog.facts(obj)
     except Exception as error:  # the shop's own code

@@ -64,9 +64,16 @@ class PageRule:
         return frozenset(path.split(".")[1] for path in self.paths if path.startswith("kwargs."))
 
     def overlaps(self, other: PageRule) -> bool:
-        """May one answer be the same event by both?"""
+        """May one answer be the same event by both? What is sent names the item in one place or in another."""
+        if self._is_sent_elsewhere(other):
+            return False
         same = (self.view_name, self.event, self.method) == (other.view_name, other.event, other.method)
         return same and bool(self.statuses & other.statuses)
+
+    def _is_sent_elsewhere(self, other: PageRule) -> bool:
+        places = [rule.item_id[1] if isinstance(rule.item_id, tuple) else rule.item_id for rule in (self, other)]
+        is_sent = all(isinstance(path, str) and not path.startswith("kwargs.") for path in places)
+        return is_sent and places[0] != places[1]
 
 
 def page(

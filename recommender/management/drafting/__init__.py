@@ -1,0 +1,1 @@
+"""Drafts a shop's `recommendations.py` from its models, URLs and views, with the reason for each line beside it."""

@@ -1,0 +1,89 @@
+"""Which of a shop's URLs put items into the cart or take them out, and the rule that records each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from recommender.guesses import named_key
+from recommender.management.drafting import reading, words
+from recommender.management.drafting.facts import Line
+from recommender.management.drafting.lookups import Items, item_of, of_each_item
+from recommender.management.drafting.reading import Lookup, Path, Reading
+from recommender.management.drafting.views import View
+
+GET_KINDS = ("kwargs", "GET")
+SENT_KINDS = ("POST", "JSON")
+KEYS = ("pk", "id", "uuid", "slug", "sku", "code")
+
+
+def rules(view: View, items: Items) -> list[Line]:
+    """The rules of a view that changes the cart; none for another view."""
+    if words.has(view.words, words.NO_CART):
+        return []
+    lines: list[Line] = []
+    for method, read in _parts_of(view):
+        fills = any(words.has(model.__name__, words.CARTS_OF_VIEWS) for model in read.created)
+        if fills or words.has(view.words, words.CARTS_OF_VIEWS):
+            lines += _rules_of(view, items, method, read, fills=fills)
+    return lines
+
+
+def _parts_of(view: View) -> list[tuple[str, Reading]]:
+    """`(method, what is read)` of each part of a view; an empty method where the source does not tell."""
+    if view.function is not None:
+        methods = view.methods or [""]
+        return [(method, view.reading) for method in methods if method != "GET" or methods == ["GET"]]
+    if view.actions:
+        return [
+            (method.upper(), reading.read_class(view.cls, (name,)))
+            for method, name in view.actions.items()
+            if method != "get"
+        ]
+    by_method = {
+        "POST": ("post", "form_valid", "perform_create", "create"),
+        "PUT": ("put",),
+        "PATCH": ("patch",),
+        "DELETE": ("delete",),
+    }
+    parts = [
+        (method, reading.read_class(view.cls, names))
+        for method, names in by_method.items()
+        if reading.own_methods(view.cls, names)
+    ]
+    return parts or [("GET", view.reading)]
+
+
+def _rules_of(view: View, items: Items, method: str, read: Reading, *, fills: bool) -> Iterator[Line]:
+    removes = method == "DELETE" or (words.has(view.words, words.REMOVES) and not words.has(view.words, ("add",)))
+    acts = fills or removes or read.writes_session or words.has(view.words, words.ADDS)
+    lookups = _lookups_of(view, items, read) if acts else []
+    event = "remove_from_cart" if removes else "add_to_cart"
+    quantity = "" if removes else _quantity_of(view, read)
+    verb = "takes out of" if removes else "puts into"
+    for lookup in lookups:
+        reason = f"/{view.route.text} {verb} the cart what {lookup.path} names"
+        for one in [method] if method else ["POST"] if lookup.path.kind in SENT_KINDS else ["GET", "POST"]:
+            sent = f', method="{one}"' if one != "GET" else ""
+            yield Line(f'page("{view.name}", "{event}", item_id={item_of(lookup, items)}{quantity}{sent}),', reason)
+
+
+def _lookups_of(view: View, items: Items, read: Reading) -> list[Lookup]:
+    """How a view finds what goes into the cart; by the names of the parts where its source does not tell."""
+    found = of_each_item(read.lookups, items)
+    if found or len(items) != 1:
+        return found
+    (model,) = items
+    named = (*words.PRODUCT, *KEYS)
+    paths = read.paths_named(named, (*GET_KINDS, *SENT_KINDS))
+    paths = paths or [Path("kwargs", (part,)) for part in sorted(view.route.kwargs) if words.has(part, named)]
+    if not paths:
+        return []
+    return [Lookup(model, named_key(model, paths[0].names[-1]) or "pk", paths[0])]
+
+
+def _quantity_of(view: View, read: Reading) -> str:
+    paths = read.paths_named(words.QUANTITY, (*GET_KINDS, *SENT_KINDS))
+    form = getattr(view.cls, "form_class", None)
+    named = [name for name in reading.fields_of_form(form) if name in words.QUANTITY]
+    path = paths[0] if paths else Path("POST", (named[0],)) if named else None
+    return "" if path is None else f', quantity="{path}"'

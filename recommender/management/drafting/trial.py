@@ -1,0 +1,127 @@
+"""Tries a draft on the shop's own rows: the items, orders and pages that the real code would record. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from django.db import models
+from django.test import RequestFactory
+from django.urls import Resolver404, resolve
+
+from recommender import catalog as catalogs_of
+from recommender import doctor, rules, tracking
+from recommender.capture import EventDraft
+from recommender.catalog import Catalog
+from recommender.orders import OrderRows
+from recommender.types import EventType
+
+N_ITEMS = 3
+N_ORDERS = 2
+N_ROWS = 50
+
+
+@dataclass(slots=True)
+class Trial:
+    """What a draft makes of the shop, in lines for a person; `faults` are what it cannot read."""
+
+    items: list[str] = field(default_factory=list)
+    orders: list[str] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    n_orders: int = 0
+
+
+def try_out(text: str) -> Trial:
+    """Run the text of a `recommendations.py` with nothing else registered, and map some rows by it."""
+    trial = Trial()
+    with alone():
+        exec(compile(text, "recommendations.py", "exec"), {"__name__": "recommender_draft"})  # noqa: S102  our own draft
+        for catalog in catalogs_of.catalogs():
+            trial.faults += [message for _, message in catalog.faults()]
+            _guarded(trial, catalog.label, lambda catalog=catalog: _map_items(catalog, trial))
+        for rows in tracking.tracked_rows():
+            trial.faults += [message for _, message in rows.faults()]
+            _guarded(trial, rows.label, lambda rows=rows: _map_orders(rows, trial))
+    return trial
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within, nothing is declared but what the block declares; afterwards all is as it was."""
+    registries: tuple[dict[Any, Any], ...] = (catalogs_of._catalogs, tracking._pages, tracking._rows)
+    before = [dict(registry) for registry in registries]
+    for registry in registries:
+        registry.clear()
+    try:
+        yield
+    finally:
+        for registry, declared in zip(registries, before, strict=True):
+            registry.clear()
+            registry.update(declared)
+
+
+def _guarded(trial: Trial, label: str, look: Any) -> None:
+    try:
+        look()
+    except Exception as error:  # the shop's tables and code: what breaks one look must not end the others
+        trial.faults.append(f"{label}: {type(error).__name__}: {error}")
+
+
+def _map_items(catalog: Catalog, trial: Trial) -> None:
+    n_left = N_ITEMS - len(trial.items)
+    objects = catalog.queryset().order_by("pk").iterator(chunk_size=100)
+    for obj in islice((obj for obj in objects if catalog.is_item(obj)), n_left or 1):
+        found = doctor.mapped(catalog, obj)
+        trial.items.append(found.message)
+        if found.level == "error" or (found.level == "warning" and hasattr(catalog.model, "get_absolute_url")):
+            trial.faults.append(f"{found.message}: {found.repair}")
+        trial.pages += _page_of(catalog, obj)
+
+
+def _page_of(catalog: Catalog, obj: Any) -> Iterator[str]:
+    """The object's own address, and the item that its rule would record: the same, or the draft is wrong."""
+    url = getattr(obj, "get_absolute_url", lambda: "")()
+    path = str(url or "").partition("?")[0]
+    try:
+        match = resolve(path)
+    except Resolver404:
+        return
+    request = RequestFactory().get(path)
+    request.resolver_match = match
+    for rule in tracking.tracked_pages():
+        if rule.view_name == match.view_name and rule.method == "GET":
+            seen, item_id = rules._item_id(rule, request), catalog.item_id(obj)
+            verdict = "" if seen == item_id else f", which is not its item {item_id}: correct the rule"
+            yield f"{path} is a {rule.event.value} of {seen or 'nothing'}{verdict}"
+
+
+def _map_orders(rows: OrderRows, trial: Trial) -> None:
+    path = rows.order_id.removesuffix("_id") if isinstance(rows.order_id, str) else ""
+    column = rows.order_id if path and path != "pk" else "pk"
+    trial.n_orders += rows.model._default_manager.aggregate(n=models.Count(column, distinct=True))["n"]
+    newest = list(rows.objects().order_by("-pk")[:N_ROWS])
+    orders: dict[str, list[EventDraft]] = {}
+    for row in newest:
+        for draft in rows.drafts(row):
+            orders.setdefault(draft.order_id, []).append(draft)
+    for order_id, drafts in list(orders.items())[:N_ORDERS]:
+        trial.orders += [
+            f"order {order_id}, {_buyer(drafts[0])}:",
+            *(f"  {_told(draft)}" for draft in reversed(drafts)),
+        ]
+    if newest and not orders:
+        trial.faults.append(f"{rows.label}: none of the newest {len(newest)} rows counts as bought: look at `paid`")
+
+
+def _buyer(draft: EventDraft) -> str:
+    return f"user {draft.user_key}" if draft.user_key else "a guest's browser" if draft.visitor_key else "nobody's name"
+
+
+def _told(draft: EventDraft) -> str:
+    price = "" if draft.price is None else f" at {draft.price} {draft.currency}".rstrip()
+    pieces = f"{draft.quantity:g} × {draft.item_id or 'nothing'}"
+    return f"{EventType(draft.type).value} of {pieces}{price}, {draft.occurred_at:%Y-%m-%d}"
