@@ -104,8 +104,8 @@ def clean(recorded: Recorded, *, now: float | None = None) -> tuple[Interactions
     events = _without(events, _duplicates(events), "duplicate", report)
     events = _without(events, excess_claims(events), "claimed_too_often", report)
     events = _merge_order_lines(events, report)
+    events = _cancel_refunded(_with_buyers(events), report)
     events = _cap_quantities(events, report)
-    events = _cancel_refunded(events, report)
     report.n_clean = len(events)
     return events, report
 
@@ -183,6 +183,22 @@ def _cap_quantities(events: Interactions, report: CleaningReport) -> Interaction
     report.n_quantities_capped = int((events.quantity[bought] > cap).sum())
     quantity: FloatArray = np.where(bought, np.minimum(events.quantity, cap), events.quantity).astype(np.float32)
     return dataclasses.replace(events, quantity=quantity)
+
+
+def _with_buyers(events: Interactions) -> Interactions:
+    """Give a refund that names nobody the visitor who bought the item in the same order."""
+    key = events.basket.astype(np.int64) * (int(events.item.max(initial=0)) + 2) + events.item
+    in_order = events.basket >= 0
+    bought = np.flatnonzero(in_order & (events.type == PURCHASE) & (events.visitor >= 0))
+    refunds = np.flatnonzero(in_order & (events.type == REFUND) & (events.visitor < 0))
+    if not len(bought) or not len(refunds):
+        return events
+    bought = bought[np.argsort(key[bought], kind="stable")]
+    match = bought[np.minimum(np.searchsorted(key[bought], key[refunds]), len(bought) - 1)]
+    same = key[match] == key[refunds]
+    visitor = events.visitor.copy()
+    visitor[refunds[same]] = events.visitor[match[same]]
+    return dataclasses.replace(events, visitor=visitor)
 
 
 def _cancel_refunded(events: Interactions, report: CleaningReport) -> Interactions:

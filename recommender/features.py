@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from recommender.affinity import known_terms, persona_features
 from recommender.neighbours import Neighbours
+from recommender.returns import sent_back
 from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, State, build_state
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, ItemTable, Profile
 
@@ -205,8 +206,10 @@ def _interest(profile: Profile, place: IntArray, n: int) -> Columns:
     age = np.maximum(profile.now - profile.time, 0) / DAY_SECONDS
     where = place[profile.item]  # -1 reads the last place, which is dropped
 
+    whole = np.isin(profile.item, list(sent_back(profile)))
+
     def fading(codes: tuple[int, ...], days: float) -> FloatArray:
-        seen = np.isin(profile.type, codes)
+        seen = np.isin(profile.type, codes) & (whole | (profile.type != _REFUND))
         return np.log1p(_sum(where[seen], np.exp(-age[seen] / days), n))
 
     return {

@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 import numpy.typing as npt
 
-from recommender.types import EVENT_CODES, EventType, FloatArray
+from recommender.types import EVENT_CODES, EventType, FloatArray, Profile
 
 PURCHASE, REFUND = EVENT_CODES[EventType.PURCHASE], EVENT_CODES[EventType.REFUND]
 
@@ -30,6 +30,16 @@ def kept(key: npt.NDArray[np.integer], kind: npt.NDArray[np.int8], quantity: Flo
         else:
             left[row] = _take_back(float(quantity[row]), purchases[one], left)
     return left
+
+
+def sent_back(profile: Profile) -> set[int]:
+    """Return the rows of items that came back and of which nothing is kept: of three units of which one came back two
+    are. Whether what came back was taken off its purchases already, as `kept` does, makes no difference."""
+    goods = profile.item >= 0
+    returned = np.unique(profile.item[goods & (profile.type == REFUND)])
+    sign = np.select([profile.type == PURCHASE, profile.type == REFUND], [1.0, -1.0], 0.0)
+    units = np.bincount(profile.item[goods], weights=(sign * profile.quantity)[goods], minlength=1)
+    return {int(row) for row in returned if units[row] <= 0}
 
 
 def _take_back(amount: float, purchases: deque[int], left: FloatArray) -> float:

@@ -180,6 +180,27 @@ def test_refund_of_a_guest_cancels_what_the_same_order_bought(items):
     assert report.removed == {"refunded_purchase": 1}
 
 
+def test_refund_that_names_nobody_is_of_who_bought_in_the_order(items, visitor):
+    record(visitor=visitor, quantity=3, order_id="o1", minutes_ago=90)
+    record("refund", visitor=None, quantity=1, order_id="o1", minutes_ago=30)
+    record("refund", "bag", visitor=None, quantity=1, order_id="o1", minutes_ago=30)
+    interactions, _ = cleaned(items)
+    assert interactions.quantity[interactions.type == PURCHASE].tolist() == [2]
+    assert sorted(interactions.visitor[interactions.type == REFUND].tolist()) == [-1, interactions.visitor.max()]
+
+
+def test_capped_quantity_makes_no_partial_refund_a_whole_one(items, visitor, monkeypatch):
+    monkeypatch.setattr(cleaning, "FEWEST_TO_CAP", 10)
+    monkeypatch.setattr(cleaning, "CAPPED_SHARE", 0.5)
+    for number in range(20):
+        record(visitor=visitor, order_id=f"o{number}", minutes_ago=500 + number)
+    record(visitor=visitor, item_id="bag", quantity=1000, order_id="big", minutes_ago=90)
+    record("refund", "bag", visitor=visitor, quantity=200, order_id="big", minutes_ago=30)
+    interactions, report = cleaned(items)
+    assert "refunded_purchase" not in report.removed
+    assert interactions.quantity[(interactions.type == PURCHASE) & (interactions.item == 1)].tolist() == [1]
+
+
 def test_refund_touches_neither_later_purchases_nor_other_visitors(items, visitor):
     record("refund", visitor=visitor, minutes_ago=90)
     record(visitor=visitor, order_id="o1", minutes_ago=60)

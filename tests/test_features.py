@@ -13,7 +13,7 @@ from recommender.neighbours import SHRINKAGE, Neighbours
 from recommender.sequence import LENGTH, decayed_mean, sequence
 from recommender.state import NEIGHBOURS, State, build_state
 from recommender.training import evaluation
-from recommender.types import EventType
+from recommender.types import EVENT_CODES, EventType
 from tests import behaviour
 
 ITEMS = behaviour.table()
@@ -84,6 +84,15 @@ def test_own_features_count_orders_not_lines(state):
     assert column(matrix, "is_own").sum() == 2
     assert column(matrix, "own_in_last")[[3, 4]].tolist() == [1, 1]
     assert column(matrix, "own_decayed")[3] == pytest.approx(1)
+
+
+def test_item_of_which_a_part_came_back_is_not_refunded(state):
+    profile = behaviour.profile([(3, 10, 1), (4, 10, 1), (3, 20, -1), (4, 20, -1)], now_day=30)
+    kinds = [EventType.PURCHASE, EventType.PURCHASE, EventType.REFUND, EventType.REFUND]
+    codes = np.array([EVENT_CODES[kind] for kind in kinds], np.int8)
+    profile = dataclasses.replace(profile, type=codes, quantity=np.array([3, 3, 1, 3], np.float32))
+    refunded = column(features(profile, EVERYTHING, state, ITEMS), "refunded")
+    assert refunded[3] == 0 < refunded[4]
 
 
 def test_an_item_bought_every_thirty_days_is_due_after_thirty(state):

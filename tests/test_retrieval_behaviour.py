@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 
 from recommender.neighbours import Neighbours
@@ -52,6 +54,11 @@ class TestOwnRetriever(RetrieverContract):
             ("purchase", 1, 9), ("refund", 1, 5), ("purchase", 2, 9), ("refund", 2, 8), ("purchase", 2, 3)
         )
         assert OwnRetriever().retrieve(Wanted(returned), limit=9).rows.tolist() == [2]
+
+    def test_item_of_which_a_part_was_sent_back_is_still_offered(self):
+        history = profile(("purchase", 1, 9), ("refund", 1, 5), ("purchase", 2, 9), ("refund", 2, 8))
+        history = dataclasses.replace(history, quantity=np.array([3, 1, 3, 3], np.float32))
+        assert OwnRetriever().retrieve(Wanted(history), limit=9).rows.tolist() == [1]
 
     def test_dismissed_item_is_not_offered(self):
         dismissed = profile(("view_item", 1, 2), ("dismiss_item", 1, 1), ("view_item", 2, 2))

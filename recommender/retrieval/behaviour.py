@@ -9,6 +9,7 @@ import numpy as np
 
 from recommender.neighbours import Neighbours
 from recommender.retrieval.base import Candidates, Mask, Wanted, permitted
+from recommender.returns import sent_back
 from recommender.state import DAY_SECONDS, EVENT_WEIGHTS
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Profile
 
@@ -50,7 +51,7 @@ class OwnRetriever:
     )
 
     def retrieve(self, wanted: Wanted, *, limit: int) -> Candidates:
-        """Return own items by decayed weight; what was sent back or dismissed later is left out."""
+        """Return own items by decayed weight; what was sent back whole or dismissed later is left out."""
         rows, weights = own_weights(wanted.profile, self.types)
         kept = permitted(rows, wanted.allowed) & (weights > 0)
         return Candidates.best(rows[kept], weights[kept], limit)
@@ -96,7 +97,8 @@ def own_weights(profile: Profile, types: Collection[EventType]) -> tuple[IntArra
 
 
 def _refused(profile: Profile, known: Mask) -> IntArray:
-    """Return items whose newest purchase, refund or dismissal is one of the last two."""
+    """Return items whose newest purchase, refund or dismissal is a dismissal, or a refund that left nothing of them."""
     telling = known & np.isin(profile.type, (_PURCHASE, _REFUND, _DISMISS))
     last = dict(zip(profile.item[telling].tolist(), profile.type[telling].tolist(), strict=True))
-    return np.array([row for row, code in last.items() if code != _PURCHASE], np.int32)
+    returned = sent_back(profile)
+    return np.array([row for row, code in last.items() if code == _DISMISS or row in returned], np.int32)
