@@ -15,9 +15,11 @@ from django.db import models
 
 from recommender import conf, guesses, paths, values
 from recommender.exceptions import ConfigurationError
-from recommender.paths import Constant, object_key, resolve
+from recommender.paths import Constant as Constant
+from recommender.paths import object_key, resolve
 from recommender.types import Live
-from recommender.values import ItemFacts, moment, text_hash
+from recommender.values import ItemFacts as ItemFacts
+from recommender.values import moment, text_hash
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +177,7 @@ class Catalog:
         found: dict[str, list[str]] = {}
         links = [link for path in self._paths() for link in paths.models_on(self.model, path).items()]
         for lookup, model in links:
-            found.setdefault(model._meta.concrete_model._meta.label_lower, []).append(lookup)
+            found.setdefault(paths.concrete_label(model), []).append(lookup)
         for model, lookup in [(self.model, ""), *((model, f"{lookup}__") for lookup, model in links)]:
             for texts in getattr(model, "_parler_meta", ()):
                 found.setdefault(texts.model._meta.label_lower, []).append(f"{lookup}{texts.rel_name}")

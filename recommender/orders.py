@@ -107,7 +107,7 @@ class OrderRows:
             others = [getattr(self, name) for name in ATTRIBUTES if name not in ("item_id", "user")]
             paths += [path for one in others for path in paths_in(one)] + self._parents()
         links = [link for path in paths for link in models_on(self.model, path).items()]
-        found = {model._meta.concrete_model: lookup for lookup, model in reversed(links)}
+        found: dict[Any, str] = {model._meta.concrete_model: lookup for lookup, model in reversed(links)}
         if not is_open:
             return found
         parts = [part for model, lookup in [*found.items(), (self.model, "")] for part in _belongings(model, lookup)]

@@ -36,6 +36,13 @@ def model_of(label: str, decorator: str) -> type[models.Model]:
         raise ConfigurationError(message) from error
 
 
+def concrete_label(model: type[models.Model]) -> str:
+    """The label of the model that has the rows, in lower case: of a proxy that of the model it stands for."""
+    concrete: Any = model._meta.concrete_model
+    label: str = concrete._meta.label_lower
+    return label
+
+
 def resolve(declared: Any, obj: Any) -> Any:
     """What a declaration says of an object: a path, a `Constant`, a method, or several of these."""
     if isinstance(declared, Constant):

@@ -56,14 +56,14 @@ def export(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None)
             {**row, "message_id": message_id_as_sent(row["message_id"])} for row in events.values(*EVENT_FIELDS)
         ],
         "impressions": list(shown.values(*IMPRESSION_FIELDS)),
-        "unpaid_rows": list(_unpaid_of(rows, visitor_key).values(*UNPAID_FIELDS)),
+        "unpaid_rows": list(_unpaid_of([row["key"] for row in rows], visitor_key).values(*UNPAID_FIELDS)),
     }
 
 
-def _unpaid_of(visitors: Iterable[dict[str, Any]], visitor_key: uuid.UUID | None) -> QuerySet[UnpaidRow]:
+def _unpaid_of(keys: Iterable[uuid.UUID], visitor_key: uuid.UUID | None) -> QuerySet[UnpaidRow]:
     """What is kept of orders that a person's browsers placed and that are not paid."""
-    keys = {visitor["key"] for visitor in visitors} | ({visitor_key} if visitor_key else set())
-    return UnpaidRow.objects.filter(visitor_key__in=keys).order_by("occurred_at")
+    browsers = {*keys, *([visitor_key] if visitor_key else [])}
+    return UnpaidRow.objects.filter(visitor_key__in=browsers).order_by("occurred_at")
 
 
 def _with_segment_named(visitor: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def erase(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) 
         n_impressions, _ = Impression.objects.filter(visitor__in=keys).delete()
         n_events, _ = Event.objects.filter(visitor__in=keys).delete()
         n_visitors, _ = Visitor.objects.filter(pk__in=keys).delete()
-        _unpaid_of(visitors, visitor_key).delete()
+        _unpaid_of([visitor["key"] for visitor in visitors], visitor_key).delete()
         if order_consent.is_open():
             for erased in sorted(
                 {visitor["user_key"] for visitor in visitors if visitor["user_key"]}
@@ -111,7 +111,7 @@ def set_consent(has_consented: bool, *, visitor_key: uuid.UUID | None = None, us
     """
     visitors = visitors_of(visitor_key=visitor_key, user_key=user_key)
     if not has_consented:
-        _unpaid_of(visitors.values("key"), visitor_key).delete()
+        _unpaid_of(visitors.values_list("key", flat=True), visitor_key).delete()
     n_visitors = visitors.update(
         has_consented=has_consented,
         has_objected=not has_consented,

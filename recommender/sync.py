@@ -16,12 +16,12 @@ from django.db import models, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.utils import timezone
 
-from recommender.catalog import Catalog, ItemFacts, catalog_for_label, catalog_of, catalogs
+from recommender.catalog import Catalog, catalog_for_label, catalog_of, catalogs
 from recommender.exceptions import ConfigurationError
 from recommender.models import Item
-from recommender.paths import object_key
+from recommender.paths import concrete_label, object_key
 from recommender.signals import items_changed
-from recommender.values import text_hash
+from recommender.values import ItemFacts, text_hash
 
 logger = logging.getLogger(__name__)
 
@@ -307,7 +307,7 @@ def _categorised(
 
 def _lookups(catalog: Catalog, sender: type[models.Model]) -> list[str]:
     try:
-        return catalog.watched.get(sender._meta.concrete_model._meta.label_lower, [])
+        return catalog.watched.get(concrete_label(sender), [])
     except Exception:  # a Catalog of a model that does not exist: the system checks say so, the shop's save goes on
         return []
 

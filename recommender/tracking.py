@@ -23,6 +23,7 @@ from recommender.exceptions import ConfigurationError
 from recommender.identity import Shopper
 from recommender.models import Event, UnpaidRow
 from recommender.orders import RETURNED, OrderRows
+from recommender.paths import concrete_label, foreign_keys
 from recommender.rules import ACTED, SHOWN, PageRule, drafts_of, note_json, page
 from recommender.types import EventType
 
@@ -266,7 +267,7 @@ def _chunks(
 def _on_save(
     *, sender: type[models.Model], instance: Any, created: bool, using: str, raw: bool = False, **_: Any
 ) -> None:
-    """Follow a row that is new or may have been paid now, and an order whose rows may have been."""
+    """Follow a row that is new or may have been paid now, and an order whose rows are new or may have been."""
     if raw:
         return
     for rows in _rows.values():
@@ -274,13 +275,13 @@ def _on_save(
             if created or rows.may_change:
                 _follow(rows, [instance.pk], using, are_new=created)
         elif lookup := rows.lookup_of(sender):
-            _follow(rows, rows.objects().filter(**{lookup: instance.pk}).values_list("pk", flat=True), using)
+            pks = rows.queryset().filter(**{lookup: instance.pk}).values_list("pk", flat=True)
+            _follow(rows, pks, using, are_new=created and foreign_keys(rows.model, lookup) == lookup)
 
 
 def _is_of(rows: OrderRows, sender: type[models.Model]) -> bool:
     """Is a saved object one of these rows, also as a proxy?"""
-    concrete: Any = sender._meta.concrete_model
-    return rows.label.lower() in (sender._meta.label_lower, concrete._meta.label_lower)
+    return rows.label.lower() in (sender._meta.label_lower, concrete_label(sender))
 
 
 def _rows_of(label: str) -> list[OrderRows]:

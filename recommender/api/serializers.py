@@ -42,7 +42,7 @@ class PriceField(serializers.DecimalField):
     def __init__(self, **options: Any) -> None:
         super().__init__(max_digits=15, decimal_places=3, coerce_to_string=True, **options)
 
-    def to_representation(self, value: Any) -> str | None:
+    def to_representation(self, value: Any) -> str:
         """As many decimals as the amount has; a third one only where it is not 0, as a column of three tells it."""
         amount = Decimal(value)
         in_hundredths = amount.quantize(Decimal("0.01"))

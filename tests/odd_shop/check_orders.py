@@ -109,6 +109,15 @@ def test_guest_whose_order_was_paid_by_an_update_is_found_by_reconcile(good):
     assert Event.objects.get(type="purchase").visitor.key == key_of(guest)
 
 
+@pytest.mark.parametrize("paid", [{}, {"paid": "order.status", "paid_values": ("paid",)}], ids=["method", "column"])
+def test_guest_whose_lines_were_written_without_a_signal_is_remembered_by_the_order(good, monkeypatch, paid):
+    tracked(monkeypatch, **paid)
+    guest = browser()
+    order(guest, good, bulk="yes")
+    Client().post("/hook/1/paid/")
+    assert Event.objects.get(type="purchase").visitor.key == key_of(guest)
+
+
 @pytest.mark.parametrize("consent", ["denied", None])
 def test_guest_without_consent_is_not_remembered(good, consent):
     order(browser(consent), good)
