@@ -175,6 +175,12 @@ def release(run_id: int, token: int, *, reason: str) -> None:
     held.filter(state=Run.State.RUNNING).update(state=Run.State.QUEUED, reason=reason)
 
 
+def give_up(run_id: int, *, reason: str) -> bool:
+    """End a run that waits and that nobody can take; return whether it still waited."""
+    waiting = Run.objects.filter(pk=run_id, state=Run.State.QUEUED)
+    return bool(waiting.update(state=Run.State.FAILED, reason=reason, finished_at=timezone.now()))
+
+
 def reap_stale(*, now: dt.datetime | None = None, stale_seconds: float = STALE_SECONDS) -> list[int]:
     """End or queue again the runs whose process went silent; return their ids. Two queries and one per run."""
     now = now or timezone.now()

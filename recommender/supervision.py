@@ -18,6 +18,7 @@ from django.db import DatabaseError, connection
 from recommender import conf, runs
 from recommender.exceptions import LeaseLost
 from recommender.models import Run
+from recommender.models.connections import persistently, was_lost
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +41,26 @@ def supervise(run_id: int, *, key: str = "", stop: threading.Event | None = None
     """Lease a run, train in a subprocess, wait for its end; return whether the lease was had.
 
     A message names the run's `key` too: the run of another shop with the same number has another. Once `stop` is set,
-    the training is ended and its run given back to the queue.
+    the training is ended and its run given back to the queue. Whatever goes wrong here ends the run with its reason.
     """
-    token = runs.lease(run_id, worker=f"{socket.gethostname()}, process {os.getpid()}", key=key)
+    worker = f"{socket.gethostname()}, process {os.getpid()}"
+    token = persistently(lambda: runs.lease(run_id, worker=worker, key=key))
     if token is None:
         logger.info("run %s is not queued any more", run_id)
         return False
+    try:
+        code, ended_for = _trained(run_id, token, stop)
+    except Exception as error:  # the edge of the run: without a process nobody else would end it
+        logger.exception("run %s could not be trained in a process of its own", run_id)
+        reason = _no_process_in_words(run_id, error)
+        persistently(lambda: _end_run(run_id, token, reason))
+        return True
+    persistently(lambda: _report(run_id, token, code, ended_for))
+    return True
+
+
+def _trained(run_id: int, token: int, stop: threading.Event | None) -> tuple[int, str]:
+    """Train in a process of its own; return its exit code and why it was ended from here, "" for by itself."""
     log = log_path(run_id)
     conf.make_directory()
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -59,8 +74,7 @@ def supervise(run_id: int, *, key: str = "", stop: threading.Event | None = None
         )
         logger.info("run %s trains in process %s, log %s", run_id, process.pid, log)
         ended_for = _watch(process, run_id, token, stop)
-    _report(run_id, token, process.returncode, ended_for)
-    return True
+    return process.returncode, ended_for
 
 
 def supervise_in_thread(run_id: int) -> threading.Thread:
@@ -97,10 +111,9 @@ def _environment() -> dict[str, str]:
 def _watch(process: subprocess.Popen[bytes], run_id: int, token: int, stop: threading.Event | None) -> str:
     """Wait for the end; return why the process was ended from here, "" where it ended by itself."""
     started = time.monotonic()
-    minutes = Run.objects.values_list("settings__minutes", flat=True).get(pk=run_id)
-    limit = float(minutes or conf.get("TRAINING_MINUTES")) * 60 * OVERTIME_FACTOR + OVERTIME_SECONDS
     cancelled_at: float | None = None
     try:
+        limit = _limit_seconds(run_id)
         while True:
             try:
                 process.wait(LOOK_SECONDS)
@@ -123,13 +136,23 @@ def _watch(process: subprocess.Popen[bytes], run_id: int, token: int, stop: thre
         raise
 
 
+def _limit_seconds(run_id: int) -> float:
+    minutes = persistently(lambda: Run.objects.values_list("settings__minutes", flat=True).get(pk=run_id))
+    return float(minutes or conf.get("TRAINING_MINUTES")) * 60 * OVERTIME_FACTOR + OVERTIME_SECONDS
+
+
 def _state(run_id: int, token: int) -> Run.State | None:
     """The state while the lease is ours, else None; a database that does not answer changes nothing."""
     try:
-        state = Run.objects.filter(pk=run_id, fencing_token=token).values_list("state", flat=True).first()
-    except DatabaseError:
-        logger.exception("the state of run %s cannot be read; its training goes on", run_id)
+        return _held_state(run_id, token)
+    except DatabaseError as error:
+        logger.warning("the state of run %s cannot be read; its training goes on: %s", run_id, str(error).strip())
+        was_lost()  # the next look opens a connection of its own
         return Run.State.RUNNING
+
+
+def _held_state(run_id: int, token: int) -> Run.State | None:
+    state = Run.objects.filter(pk=run_id, fencing_token=token).values_list("state", flat=True).first()
     return Run.State(state) if state else None
 
 
@@ -146,19 +169,31 @@ def _end(process: subprocess.Popen[bytes], why: str) -> str:
 
 def _report(run_id: int, token: int, code: int, ended_for: str) -> None:
     """Say how a process ended that could not say so itself; one that did has given its lease back."""
-    state = _state(run_id, token)
+    state = _held_state(run_id, token)
     if state not in runs.HELD:
         return
     if ended_for == STOPS:
         runs.release(run_id, token, reason="Its worker was stopped; the next one goes on with it.")
         return
-    is_cancelled = state == Run.State.CANCELLING
-    reason = "Cancelled." if is_cancelled else _crash_in_words(run_id, code, ended_for)
+    _end_run(run_id, token, _crash_in_words(run_id, code, ended_for))
+
+
+def _end_run(run_id: int, token: int, reason: str) -> None:
+    """End a run whose process is gone: as cancelled where that was asked for, else as failed, with the reason."""
+    is_cancelled = _held_state(run_id, token) == Run.State.CANCELLING
+    ended = Run.State.CANCELLED if is_cancelled else Run.State.FAILED
     try:
-        ended = Run.State.CANCELLED if is_cancelled else Run.State.FAILED
-        runs.finish(run_id, token, state=ended, reason=reason)
+        runs.finish(run_id, token, state=ended, reason="Cancelled." if is_cancelled else reason)
     except LeaseLost:
         logger.info("run %s was taken over while its process ended", run_id)
+
+
+def _no_process_in_words(run_id: int, error: Exception) -> str:
+    return (
+        f"The training process could not be started or watched ({type(error).__name__}: {error}). It is run by "
+        f"{sys.executable or 'no Python'}, its log is {log_path(run_id)}: the user of this process must be able to run "
+        "the one and write the other. Then train again."
+    )
 
 
 def _crash_in_words(run_id: int, code: int, ended_for: str) -> str:

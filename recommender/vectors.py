@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from django.utils import timezone
 from recommender import bundles
 from recommender.exceptions import MissingDependency
 from recommender.models import Bundle, Item, ItemVector
+from recommender.models.connections import persistently
 from recommender.types import FloatArray
 
 if TYPE_CHECKING:
@@ -28,15 +30,18 @@ def encode_missing(name: str, *, chunk_size: int = CHUNK_SIZE, progress: Progres
     For workers and commands. Safe to run twice at once. Raises BundleError for a bundle that does not verify and
     MissingDependency without the extra `serving`.
     """
-    encoder_hash = Bundle.objects.values_list("encoder_hash", flat=True).get(name=name)
+    encoder_hash = persistently(lambda: Bundle.objects.values_list("encoder_hash", flat=True).get(name=name))
     missing = bundles.items_without_vector(encoder_hash)
-    total = missing.count()
+    total = persistently(missing.count)
     if not total:
         return 0
     ranker = load_ranker(name)
     done = last = 0
-    while items := list(missing.filter(pk__gt=last).order_by("pk").only("pk", "text", "text_hash")[:chunk_size]):
-        write_vectors(items, ranker.encode([item.text for item in items]), encoder_hash=encoder_hash)
+    rows = missing.order_by("pk").only("pk", "text", "text_hash")
+    items: list[Item]
+    while items := persistently(partial(list, rows.filter(pk__gt=last)[:chunk_size])):
+        encoded = ranker.encode([item.text for item in items])
+        persistently(partial(write_vectors, items, encoded, encoder_hash=encoder_hash))
         done, last = done + len(items), items[-1].pk
         if progress is not None:
             progress(done, max(total, done))

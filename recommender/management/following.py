@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from django.core.management.base import OutputWrapper
 from recommender import runs, supervision
 from recommender.management import background
 from recommender.models import Run
+from recommender.models.connections import persistently
 
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 10.0
@@ -19,13 +21,15 @@ PATIENCE_SECONDS = 10.0
 
 def follow(run: Run, errors: OutputWrapper, *, is_here: bool) -> None:
     """Show the progress until the run ends; with `is_here` a thread of this process supervises it."""
-    thread = supervision.supervise_in_thread(run.pk) if is_here else None
+    here = _Here(run) if is_here else None
     started, was_told = time.monotonic(), is_here
     try:
         with _drawn() as draw:
             while run.state in runs.ACTIVE:
                 time.sleep(LOOK_SECONDS)
-                run.refresh_from_db()
+                if here is not None:
+                    here.look_after()
+                persistently(run.refresh_from_db)
                 draw(run)
                 if not was_told and run.state == Run.State.QUEUED and time.monotonic() - started > PATIENCE_SECONDS:
                     was_told = True
@@ -33,9 +37,30 @@ def follow(run: Run, errors: OutputWrapper, *, is_here: bool) -> None:
     except KeyboardInterrupt:
         runs.cancel(run)
         errors.write(f"Run {run.pk} is being cancelled.")
-    if thread is not None:
-        thread.join()
-    run.refresh_from_db()
+    if here is not None:
+        here.thread.join()
+    persistently(run.refresh_from_db)
+
+
+class _Here:
+    """The supervision of a run by a thread of this process, begun again where it ended and the run has not."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.thread: threading.Thread = supervision.supervise_in_thread(run.pk)
+        self.n_threads = 1
+
+    def look_after(self) -> None:
+        """See that a run whose thread has ended is ended too, or taken again: nobody else looks after it."""
+        if self.thread.is_alive():
+            return
+        persistently(self.run.refresh_from_db)
+        if self.run.state in runs.HELD:  # by another worker, which beats, or by nobody
+            persistently(runs.reap_stale)
+        elif self.run.state == Run.State.QUEUED and self.n_threads < runs.MAX_LEASES:
+            self.thread, self.n_threads = supervision.supervise_in_thread(self.run.pk), self.n_threads + 1
+        elif self.run.state == Run.State.QUEUED:
+            persistently(lambda: runs.give_up(self.run.pk, reason=_not_trained_here(self.run)))
 
 
 @contextmanager
@@ -71,6 +96,14 @@ def _line_per_stage() -> Callable[[Run], None]:
 
 def _stage(run: Run) -> str:
     return (run.stage or run.get_state_display()).replace("_", " ")
+
+
+def _not_trained_here(run: Run) -> str:
+    reason = f" {run.reason}" if run.reason else ""
+    return (
+        f"It was begun {runs.MAX_LEASES} times in the process of this command, and each time it ended before the run "
+        f"did.{reason} See the messages above and {supervision.log_path(run.pk)}, then train again."
+    )
 
 
 def _no_worker() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, models, router, transaction
@@ -44,7 +44,7 @@ def persistently(work: Callable[[], Answer], *, patience_seconds: float = PATIEN
 
 
 def was_lost() -> bool:
-    """Close the connections of this thread that are dead; return whether one was, or whether none can be opened."""
+    """Close the connections of this thread that are dead; return whether one was, or could not be opened."""
     opened = connections.all(initialized_only=True)
     if any(connection.in_atomic_block for connection in opened):
         return False
@@ -52,8 +52,9 @@ def was_lost() -> bool:
 
 
 def _is_lost(connection: BaseDatabaseWrapper) -> bool:
-    if connection.connection is None:
-        return not _opens(connection)
+    if connection.connection is None:  # it could not be opened, perhaps only a moment ago
+        _open(connection)
+        return True
     if connection.is_usable():
         return False
     try:
@@ -63,12 +64,9 @@ def _is_lost(connection: BaseDatabaseWrapper) -> bool:
     return True
 
 
-def _opens(connection: BaseDatabaseWrapper) -> bool:
-    try:
+def _open(connection: BaseDatabaseWrapper) -> None:
+    with suppress(DatabaseError):
         connection.ensure_connection()
-    except DatabaseError:
-        return False
-    return True
 
 
 @contextmanager

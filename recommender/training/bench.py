@@ -14,6 +14,7 @@ from recommender.head import Head
 from recommender.ml import baselines, competitors
 from recommender.ml.examples import Histories
 from recommender.models import Bundle, ItemVector
+from recommender.models.connections import persistently
 from recommender.ranking import Ranker
 from recommender.retrieval.shelf import build_shelf
 from recommender.serving import Served
@@ -54,7 +55,8 @@ class Bench:
         ranker = ranker or vectors.load_ranker(bundle.name)
         items = self.split.items
         stored = ItemVector.objects.filter(encoder_hash=bundle.encoder_hash).values_list("item__item_id", "vector")
-        known = {item_id: np.frombuffer(vector, "<f4") for item_id, vector in stored.iterator(chunk_size=2_000)}
+        read = persistently(lambda: list(stored.iterator(chunk_size=2_000)))
+        known = {item_id: np.frombuffer(vector, "<f4") for item_id, vector in read}
         missing = [row for row, item_id in enumerate(items.ids) if item_id not in known]
         encoded = dict(zip(missing, ranker.encode([items.texts[row] for row in missing]), strict=True))
         rows = [encoded[row] if row in encoded else known[item_id] for row, item_id in enumerate(items.ids)]

@@ -24,6 +24,7 @@ from recommender.ml import metrics
 from recommender.ml.examples import Histories, Lists, Vectors, lists_at
 from recommender.ml.head import blank_head, calibrated
 from recommender.models import Bundle
+from recommender.models.connections import persistently
 from recommender.ranking import Ranker
 from recommender.serving import Served
 from recommender.state import DAY_SECONDS, build_state
@@ -85,7 +86,8 @@ def served_instead(
         pair = slices.cold_visitors(bench.split, served, theirs)
         if not _wins(gains) or lost("cold_visitor", pair, SLICE_TOLERANCE, seed=seed).verdict == "broken":
             return None
-        bundle = bundles.write_bundle(written, is_trained=True, encoder_hash=champion.encoder_hash)
+        encoder_hash = champion.encoder_hash
+        bundle = persistently(lambda: bundles.write_bundle(written, is_trained=True, encoder_hash=encoder_hash))
     gain = gains[PRIMARY]
     reason = (
         f"Instead, {WORDS[name]} serves: on all items surely better than the champion ({gain.mean:+.4f} NDCG@10, 95 % "

@@ -15,6 +15,7 @@ from recommender.exceptions import InsufficientData, LeaseLost, RecommenderError
 from recommender.ml.hardware import hardware
 from recommender.ml.pace import CLOCK, STEPS
 from recommender.models import Bundle, Item, Run
+from recommender.models.connections import persistently
 from recommender.ranking import Ranker
 from recommender.serving import Served
 from recommender.state import build_state
@@ -63,18 +64,18 @@ def run(run_id: int, token: int, *, watch: Watch | None = None) -> None:
         end = _ending(run_id, watch)
     folder = log_path(run_id).parent
     try:
-        end(watch)
+        persistently(lambda: end(watch))
     except LeaseLost as error:
         logger.warning("%s", error)
         return
-    if Run.objects.filter(pk=run_id).exclude(state=Run.State.QUEUED).exists():
+    if persistently(lambda: Run.objects.filter(pk=run_id).exclude(state=Run.State.QUEUED).exists()):
         _clear(folder)
 
 
 def _ending(run_id: int, watch: Watch) -> Any:
     """Train; return what is to be written down once the heartbeat has stopped."""
     try:
-        asked = Run.objects.get(pk=run_id)
+        asked = persistently(lambda: Run.objects.get(pk=run_id))
         with tracked(asked, watch):
             ended = tuning.tune(asked, watch) if asked.kind == Run.Kind.TUNING else _train(asked, watch)
         return lambda w: _finish(w, Run.State.SUCCEEDED, ended.reason, ended.verdict, ended.bundle)
@@ -82,7 +83,7 @@ def _ending(run_id: int, watch: Watch) -> Any:
         reason = str(error)
         return lambda w: _finish(w, Run.State.SUCCEEDED, reason, Run.Verdict.INSUFFICIENT)
     except RunCancelled:
-        reason = Run.objects.values_list("reason", flat=True).get(pk=run_id) or "Cancelled."
+        reason = persistently(lambda: Run.objects.values_list("reason", flat=True).get(pk=run_id)) or "Cancelled."
         return lambda w: _finish(w, Run.State.CANCELLED, reason)
     except RunInterrupted as error:
         reason = str(error)
@@ -110,7 +111,7 @@ def _finish(
 def _train(run: Run, watch: Watch) -> Ended:
     folder = log_path(run.pk).parent
     watch.stage("dataset")
-    dataset = dataset_files.read_once(folder, as_of=run.settings.get("as_of"))
+    dataset = persistently(lambda: dataset_files.read_once(folder, as_of=run.settings.get("as_of")))
     split = split_in_time(dataset)
     report = datasets.summary(split.whole, split.items, split.report, split.judgements)
     watch.figures.report = report | {"n_impressions": len(split.impressions)}
@@ -130,9 +131,9 @@ def _train(run: Run, watch: Watch) -> Ended:
     made, decision, instead = _judge(run, bench, made, some, watch)
     watch.check()
     watch.stage("publication")
-    bundle = publish(dataset, made)
+    bundle = persistently(lambda: publish(dataset, made))
     _note(watch, bundle=bundle.name)
-    return _promote(bundle, decision, instead, repeats=run.settings.get("like"))
+    return persistently(lambda: _promote(bundle, decision, instead, repeats=run.settings.get("like")))
 
 
 def _circumstances(run: Run, dataset: datasets.Dataset, data_hash: str) -> dict[str, Any]:
@@ -168,8 +169,8 @@ def _judge(
     """
     watch.stage("evaluation")
     seed, least_cases = int(run.settings.get("seed", 0)), int(run.settings.get("least_cases", LEAST_CASES))
-    champion = bundles.ensure_untrained()
-    untuned = bench.of_bundle(bundles.untrained())
+    champion = persistently(bundles.ensure_untrained)
+    untuned = bench.of_bundle(persistently(bundles.untrained))
     made, served, search = _guarded(run, bench, made, untuned, watch)
     rankers = simple_rankers(bench, made.folder, untuned)
     theirs = evaluation.Piped(untuned if champion.name == untuned.bundle else bench.of_bundle(champion))

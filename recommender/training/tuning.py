@@ -18,6 +18,7 @@ from recommender.ml import baselines, metrics
 from recommender.ml.artifacts import Artifacts
 from recommender.ml.reuse import Reusing
 from recommender.models import Run
+from recommender.models.connections import persistently
 from recommender.state import State
 from recommender.supervision import log_path
 from recommender.training import evaluation
@@ -44,7 +45,7 @@ def tune(run: Run, watch: Watch) -> Ended:
     watch.shares = SHARES
     watch.stage("dataset")
     folder = log_path(run.pk).parent
-    split = validation_split(dataset_files.read_once(folder))
+    split = validation_split(persistently(lambda: dataset_files.read_once(folder)))
     watch.figures.report = datasets.summary(split.whole, split.items, split.report, split.judgements)
     studies = Studies(run, data_hash=watch.figures.report["data_hash"])
     search = Search(run, split, watch, studies)

@@ -14,6 +14,7 @@ from django.db import DatabaseError, connection
 from recommender import runs
 from recommender.exceptions import LeaseLost, RunError
 from recommender.models import Bundle, Run
+from recommender.models.connections import was_lost
 
 logger = logging.getLogger(__name__)
 
@@ -162,5 +163,6 @@ class Watch:
                 self._cancelled.set()
         except LeaseLost:
             self._lost.set()
-        except DatabaseError:  # the next beat is three seconds away; the lease outlives forty of them
-            logger.warning("run %s cannot write its heartbeat", self.run_id, exc_info=True)
+        except DatabaseError as error:  # the next beat is three seconds away; the lease outlives forty of them
+            logger.warning("run %s cannot write its heartbeat: %s", self.run_id, error)
+            was_lost()  # the next beat opens a connection of its own
