@@ -185,7 +185,11 @@ def _pages() -> Iterator[Finding]:
             yield Finding("pages", "ok", f"{told}: /{routes[rule.view_name].text}")
         else:
             yield Finding("pages", "error", f"{told}: no URL has this name.", "Name a URL as reverse() does.")
-    if not rules:
+    signalled = tracking.signalled_pages()
+    for name, event in signalled.items():
+        address = f": /{routes[name].text}" if name in routes else ", but no URL has this name"
+        yield Finding("pages", "ok", f"{name} is {event.value}, told by a signal of the shop{address}")
+    if not rules and not signalled:
         yield Finding(
             "pages",
             "warning",

@@ -29,7 +29,8 @@ from recommender.types import EventType
 
 __all__ = [
     "ACTED", "SHOWN", "Constant", "OrderRows", "PageRule", "ReconcileReport", "connect", "page", "page_source",
-    "reconcile", "record_page", "record_rows", "track_pages", "track_rows", "tracked_pages", "tracked_rows",
+    "reconcile", "record_page", "record_rows", "signalled_pages", "tell_by_signals", "track_pages", "track_rows",
+    "tracked_pages", "tracked_rows",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class NobodysOrders:
 
 _pages: dict[str, list[PageRule]] = {}
 _rows: dict[tuple[str, str], OrderRows] = {}
+_signalled: dict[str, EventType] = {}
 
 
 def track_pages(*rules: PageRule) -> None:
@@ -114,6 +116,17 @@ def track_rows(label: str) -> Callable[[type[OrderRows]], type[OrderRows]]:
 def tracked_pages() -> list[PageRule]:
     """Every page rule."""
     return [rule for rules in _pages.values() for rule in rules]
+
+
+def tell_by_signals(**events: EventType | str) -> None:
+    """Say that signals of the shop tell of these pages, as `tell_by_signals(**{"catalogue:detail": "view_item"})`: no
+    rule is needed for them."""
+    _signalled.update({name: EventType(event) for name, event in events.items()})
+
+
+def signalled_pages() -> dict[str, EventType]:
+    """The pages of which signals tell, and their events."""
+    return dict(_signalled)
 
 
 def tracked_rows() -> list[OrderRows]:

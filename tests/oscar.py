@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SHOP = ROOT / "tests" / "oscar_shop"
 PAGE = ROOT / "docs" / "oscar.md"
-OPTIONAL = "## Instead of Oscar's search page"
+OPTIONAL = "## On the page of the basket"
 
 BLOCK = re.compile(
     r"^```(?:python|django)\n(?:# |\{# )(?P<path>[\w./]+\.(?:py|html))(?: #\})?\n(?P<code>.*?)^```", re.M | re.S

@@ -7,12 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import models
+from django.utils.functional import LazyObject, empty
 
 from recommender.catalog import Catalog, catalog_for_label, catalog_of, catalogs, item_id_of
 from recommender.exceptions import ConfigurationError
 from recommender.rules import item_id_named, makes_id_of_key
 
-CONTENTS = ("items", "lines", "products", "all_lines", "get_items")
+CONTENTS = ("all_lines", "get_items", "items", "lines", "products")
 """What carts call their lines."""
 
 THINGS = ("item", "product", "variant", "content_object", "item_id", "product_id", "sku", "slug", "pk", "id")
@@ -27,7 +28,7 @@ def item_ids_of_cart(cart: Any) -> tuple[str, ...]:
     to one, as a model, an object or a mapping, or a pair of one of these and a quantity. No query for lines whose
     foreign key tells the item; else those of the shop's own objects. Raises `ConfigurationError` for anything else.
     """
-    return tuple(dict.fromkeys(_ids_in(cart)))
+    return tuple(dict.fromkeys(_ids_in(_unwrapped(cart))))
 
 
 def _ids_in(cart: Any) -> Iterator[str]:
@@ -47,6 +48,15 @@ def _ids_in(cart: Any) -> Iterator[str]:
         yield from _ids_in(contents)
     elif cart is not None:
         yield _id_of(cart)
+
+
+def _unwrapped(cart: Any) -> Any:
+    """What a lazy object stands for, such as `request.basket`: its type tells nothing."""
+    if not isinstance(cart, LazyObject):
+        return cart
+    if cart._wrapped is empty:
+        cart._setup()
+    return cart._wrapped
 
 
 def _ids_in_mapping(cart: Mapping[Any, Any]) -> Iterator[str]:
@@ -74,6 +84,7 @@ def _contents(cart: Any) -> Any:
 
 def _id_of(entry: Any) -> str:
     """The item id of one entry of a cart."""
+    entry = _unwrapped(entry)
     if isinstance(entry, str | int) and not isinstance(entry, bool):
         return _id_of_text(str(entry))
     if isinstance(entry, tuple | list) and entry and not isinstance(entry[0], tuple | list):
@@ -145,7 +156,9 @@ def _with_items(lines: models.QuerySet[Any]) -> models.QuerySet[Any]:
     if lines._result_cache is not None or lines.query.values_select or _catalog_of_model(lines.model) is not None:
         return lines
     joins = ["__".join(path) for path in _paths(lines.model) if not _is_told_by_key(lines.model, path)]
-    return lines.select_related(*joins) if joins and lines.query.select_related is not True else lines
+    joined = lines.query.select_related
+    is_joined = joined is True or all(join.partition("__")[0] in (joined or {}) for join in joins)
+    return lines if is_joined else lines.select_related(*joins)
 
 
 def _is_told_by_key(model: type[models.Model], path: tuple[str, ...]) -> bool:

@@ -1,17 +1,20 @@
 """The pages of an Oscar shop with us: personal lists, in the place of what is kept by hand, and the search page."""
 
 import pytest
+from django.conf.urls.i18n import i18n_patterns
 from django.core.management import call_command
 from django.urls import include, path, reverse
+from django.utils.functional import SimpleLazyObject
 from myshop import urls
-from myshop.shopping import Shopper, titles_of
+from myshop.shopping import Shopper, item_id, titles_of
 from oscar.apps.search.signals import user_search
 from oscar.core.loading import get_model
 
-from recommender import statistics, tracking
+from recommender import doctor, statistics, tracking
 from recommender.checks import MIDDLEWARE
 from recommender.contrib.oscar import checks
 from recommender.models import Event
+from recommender.templatetags.carts import item_ids_of_cart
 
 SEARCH = path("search/", include("recommender.contrib.oscar.urls"))
 
@@ -22,6 +25,18 @@ class Replaced:
 
 class TooLate:
     urlpatterns = [*urls.urlpatterns, SEARCH]
+
+
+class Prefixed:
+    """An Oscar shop in several languages, our page at the top of them: docs/oscar.md."""
+
+    urlpatterns = [*i18n_patterns(SEARCH), urls.urlpatterns[0], *i18n_patterns(urls.urlpatterns[1])]
+
+
+class Unprefixed:
+    """The same shop, our page where nobody is led to."""
+
+    urlpatterns = [SEARCH, urls.urlpatterns[0], *i18n_patterns(urls.urlpatterns[1])]
 
 
 @pytest.fixture
@@ -119,6 +134,71 @@ def test_search_page_below_oscars_is_a_warning(settings):
     assert checks_of("check_search_page") == []
     settings.ROOT_URLCONF = TooLate
     assert checks_of("check_search_page") == ["recommender_oscar.W003"]
+
+
+@pytest.mark.usefixtures("live_shop")
+def test_search_page_is_replaced_under_the_prefix_of_a_language(settings):
+    settings.ROOT_URLCONF = Prefixed
+    settings.MIDDLEWARE = [
+        *settings.MIDDLEWARE[:3],
+        "django.middleware.locale.LocaleMiddleware",
+        *settings.MIDDLEWARE[3:],
+    ]
+    assert reverse("search:search") == "/en-gb/search/"
+    assert checks_of("check_search_page") == []
+    assert "Coffee pot" in titles_of(Shopper().search("coffe pot"), "search")
+
+
+def test_search_page_outside_of_the_prefix_is_a_warning_with_the_line_to_write(settings):
+    settings.ROOT_URLCONF = Unprefixed
+    (message,) = checks.check_search_page(None)
+    assert (message.id, "/en-gb/search/" in message.msg) == ("recommender_oscar.W003", True)
+    assert 'urlpatterns[:0] = i18n_patterns(path("search/", include("recommender.contrib.oscar.urls")))' in message.hint
+
+
+def test_doctor_knows_what_the_signals_tell():
+    findings = [finding for finding in doctor._pages() if finding.topic == "pages"]
+    assert {finding.level for finding in findings} == {"ok"}
+    told = " ".join(finding.message for finding in findings)
+    for name, event in (
+        ("catalogue:detail", "view_item"), ("search:search", "search"), ("basket:add", "add_to_cart"),
+        ("basket:summary", "remove_from_cart"),
+    ):  # fmt: skip
+        assert f"{name} is {event}" in told
+
+
+@pytest.mark.usefixtures("live_shop")
+def test_list_on_the_page_of_the_basket_goes_with_its_lines(product):
+    shopper = Shopper()
+    for _ in range(2):
+        buyer = Shopper()
+        buyer.add(product("Emma"))
+        buyer.add(product("Middlemarch"))
+        buyer.order()
+    statistics.refresh_statistics()
+    assert titles_of(shopper.client.get(reverse("basket:summary")), "cart") == []
+    shopper.add(product("Emma"))
+    assert titles_of(shopper.client.get(reverse("basket:summary")), "cart")[0] == "Middlemarch"
+
+
+@pytest.mark.usefixtures("live_shop")
+@pytest.mark.parametrize("form", ["basket", "basket.all_lines", "basket.lines", "list"])
+def test_basket_is_a_cart_in_every_form(product, form, django_assert_max_num_queries):
+    basket = get_model("basket", "Basket").objects.create()
+    apron = product("Apron, red")
+    for one in (apron, product("Emma")):
+        basket.lines.create(
+            product=one,
+            stockrecord=one.stockrecords.get(),
+            line_reference=str(one.pk),
+            quantity=1,
+            price_currency="GBP",
+        )
+    lazy = SimpleLazyObject(lambda: basket)
+    lines = list(basket.lines.all())
+    carts = {"basket": lazy, "basket.all_lines": basket.all_lines(), "basket.lines": basket.lines, "list": lines}
+    with django_assert_max_num_queries(4):
+        assert set(item_ids_of_cart(carts[form])) == {item_id(apron), item_id(product("Emma"))}
 
 
 def test_replacing_app_below_oscars_is_a_warning(monkeypatch):

@@ -8,7 +8,7 @@ from typing import Any
 from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks
-from django.urls import NoReverseMatch, Resolver404, resolve, reverse
+from django.urls import LocalePrefixPattern, NoReverseMatch, Resolver404, get_resolver, resolve, reverse
 from django.utils.module_loading import import_string
 
 OSCAR_APPS = ("catalogue", "partner", "basket", "order", "search")
@@ -74,18 +74,30 @@ def check_pages(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterator[c
 
 
 def check_search_page(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterator[checks.CheckMessage]:
-    """W003: the first URL that matches wins."""
+    """W003: the first URL that matches the address of Oscar's search wins, under the prefix of a language too."""
     try:
-        path = reverse("recommender_search:search")
-        winner = resolve(path).view_name
+        ours, oscars = reverse("recommender_search:search"), reverse("search:search")
+        winner = resolve(oscars).view_name
     except (NoReverseMatch, Resolver404):
         return
     if winner != "recommender_search:search":
         yield checks.Warning(
-            f"The recommender's search page is never shown: {winner!r} answers {path} before it.",
-            hint='Put path("search/", include("recommender.contrib.oscar.urls")) above Oscar\'s URLs.',
+            f"The recommender's search page is never shown: {winner!r} answers {oscars}, where the shop's forms lead.",
+            hint=f"Put ours there, at the top of urls.py: {_replacement(oscars)}"
+            if ours != oscars
+            else f"Put ours above Oscar's URLs: {_replacement(oscars)}",
             id="recommender_oscar.W003",
         )
+
+
+def _replacement(address: str) -> str:
+    """The line of urls.py that puts our page at this address."""
+    route = address.lstrip("/")
+    for pattern in get_resolver().url_patterns:
+        if isinstance(pattern.pattern, LocalePrefixPattern) and pattern.pattern.match(route):
+            route = route.removeprefix(pattern.pattern.language_prefix)
+            return f'urlpatterns[:0] = i18n_patterns(path("{route}", include("recommender.contrib.oscar.urls")))'
+    return f'urlpatterns.insert(0, path("{route}", include("recommender.contrib.oscar.urls")))'
 
 
 def check_recommended(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterator[checks.CheckMessage]:

@@ -15,7 +15,7 @@ from oscar.apps.search.signals import user_search
 
 from recommender import capture
 from recommender.catalog import item_id_of
-from recommender.tracking import ACTED, SHOWN, record_page, record_rows
+from recommender.tracking import ACTED, SHOWN, record_page, record_rows, tell_by_signals
 from recommender.types import EventType
 
 logger = logging.getLogger(__name__)
@@ -24,6 +24,13 @@ LINES = "order.Line"
 STATUS_CHANGE = "order.orderstatuschange"
 BASKET_LINE = "basket.line"
 BASKET_PAGE = "basket:summary"
+PAGES = {
+    "catalogue:detail": EventType.VIEW_ITEM,
+    "search:search": EventType.SEARCH,
+    "basket:add": EventType.ADD_TO_CART,
+    BASKET_PAGE: EventType.REMOVE_FROM_CART,
+}
+"""What the receivers below record, by the page that sends the signal."""
 
 Receiver = Callable[..., None]
 
@@ -43,6 +50,7 @@ def connect() -> None:
         (post_delete, on_removal),
     ):
         signal.connect(receiver, dispatch_uid=f"recommender_oscar.{receiver.__name__}")
+    tell_by_signals(**PAGES)
 
 
 def _harmless(receiver: Receiver) -> Receiver:

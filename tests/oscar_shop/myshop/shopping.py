@@ -99,7 +99,7 @@ def recorded(**which):
 def titles_of(response, slot):
     """Titles of the cards of one list of a page."""
     found = re.search(rf'data-slot="{slot}".*?</section>', response.content.decode(), re.DOTALL)
-    return re.findall(r'recommender-card__title">([^<]*)<', found[0]) if found else []
+    return re.findall(r'recommender-card__title"[^>]*>([^<]*)<', found[0]) if found else []
 
 
 def past_order():
