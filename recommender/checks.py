@@ -17,7 +17,7 @@ from recommender import conf, order_consent, tracking
 from recommender.catalog import Catalog, catalog_for_label, catalogs
 from recommender.exceptions import ConfigurationError
 from recommender.paths import path_fault
-from recommender.rules import last_word, may_name
+from recommender.rules import last_word, may_name, meant_by
 from recommender.types import EventType
 
 MIDDLEWARE = "recommender.middleware.RecommenderMiddleware"
@@ -331,7 +331,8 @@ def _fault_of_model(label: str, declared: str, field: str = "", *, converter: An
 
 def _fault_of_key(described: list[Catalog], declared: str, converter: Any) -> tuple[str, str]:
     """The same where the model is to be found by the name and the kind of the value."""
-    reached = [catalog for catalog in described if may_name(catalog, last_word(declared), converter)]
+    name = last_word(declared)
+    reached = [catalog for catalog in meant_by(name, described) if may_name(catalog, name, converter)]
     if described and not reached:
         repair = f'item_id=("{described[0].label}", "{declared}", "<field>")'
         return "but no item has such an id, and no object such a key.", (

@@ -214,6 +214,12 @@ def may_name(catalog: Catalog, name: str, converter: Any = None) -> bool:
     return True
 
 
+def meant_by(name: str, described: list[Catalog]) -> list[Catalog]:
+    """The Catalogs of the models that have a key of this name, such as "sku"; all where none has."""
+    having = [catalog for catalog in described if named_key(catalog.model, name) not in ("", "pk")]
+    return having or described
+
+
 def makes_id_of_key(catalog: Catalog) -> bool:
     """Does the Catalog call its items `product:<pk>`?"""
     is_plain = catalog.id is None and catalog.group is None and not hasattr(catalog, "prepare_id")
@@ -229,9 +235,10 @@ def _id_in_any_catalog(name: str, value: str) -> str:
     may_be_id = any(catalog.id is not None and not named_key(catalog.model, name) for catalog in described)
     if may_be_id and Item.objects.filter(item_id=value).exists():
         return value
-    if len(described) == 1:
-        return item_id_named(described[0], name, value)
-    named = {found for catalog in described if (found := _id_by_query(catalog, name, value))}
+    meant = meant_by(name, described)
+    if len(meant) == 1:
+        return item_id_named(meant[0], name, value)
+    named = {found for catalog in meant if (found := _id_by_query(catalog, name, value))}
     return named.pop() if len(named) == 1 else ""
 
 

@@ -273,6 +273,11 @@ class TestItemsOutOfReach:
         assert (code, "shop.Product and shop.Department" in message) == ("recommender.W011", True)
         assert '("shop.Product", "kwargs.pk")' in hint
 
+    def test_key_that_one_of_two_models_has_is_its_own(self) -> None:
+        register("shop.Department")(type("Departments", (Catalog,), {}))
+        assert self.warnings_of("by_text", "GET.stock_code") == []
+        assert self.warnings_of("by_slug", "kwargs.slug") == []
+
     @pytest.mark.parametrize(
         ("item_id", "word"),
         [(("shop.Produkt", "kwargs.pk"), "'shop.Product'"), (("shop.Product", "kwargs.pk", "titel"), "'title'")],
