@@ -5,6 +5,7 @@ A page never waits for it. Until the first pair is there, `current()` says so an
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 300.0
 """After a load that failed the next try waits this long, twice as long after each further failure, up to the second."""
+
+LONGEST_END_SECONDS = 10.0
+"""How long a process that ends waits for what it loads: less than the 30 that gunicorn leaves a worker."""
 
 counts: Counter[str] = Counter()
 """Of this process: `failed`, loads and looks that failed; `unloaded`, answers given before the first pair was there."""
@@ -279,11 +283,20 @@ def _refuse(bundle: str, why: str, error: Exception) -> None:
     _memory.bundle_failed_at = time.monotonic()
 
 
+def _wait_at_exit() -> None:
+    """Let the thread that loads come to its end, and let none begin.
+
+    Python takes daemon threads down with it; one that is in ONNX Runtime then aborts the process, whatever it had done.
+    """
+    _memory.lock.acquire(timeout=LONGEST_END_SECONDS)
+
+
 def _forget_after_fork() -> None:
     """A child has neither the thread that loads nor sessions that survive a fork: it loads for itself."""
     global _memory
     _memory = _Memory()
 
 
+atexit.register(_wait_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_after_fork)

@@ -323,3 +323,24 @@ class TestUnderGunicorn:
         assert rungs[0] == "words"
         assert set(rungs) == {"words", "lexical"}
         assert rungs[-1] == "lexical"
+
+
+def test_process_that_ends_while_it_loads_waits_for_the_thread() -> None:
+    """Native code in a thread that Python takes down with itself ends the process by an abort."""
+    ended = subprocess.run([sys.executable, "-c", ENDS_WHILE_LOADING], cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "asked\nloaded\n"), ended.stderr
+
+
+ENDS_WHILE_LOADING = """
+import os, time
+os.environ["DJANGO_SETTINGS_MODULE"] = "shopreco.settings"
+import django
+django.setup()
+from recommender import serving
+def look():
+    time.sleep(0.5)
+    print("loaded", flush=True)
+serving._look = look
+serving._look_aside()
+print("asked", flush=True)
+"""
