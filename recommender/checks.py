@@ -35,7 +35,7 @@ class Purchases(OrderRows):
     order_id = "order.number"
     occurred_at = "order.placed_at"
     user = "order.customer"
-"""
+with `from recommender.tracking import OrderRows, track_rows` above it."""
 
 
 @dataclass(frozen=True, slots=True)

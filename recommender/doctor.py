@@ -226,7 +226,7 @@ def _claimed_orders() -> Iterator[Finding]:
     purchases = Event.objects.filter(type=EventType.PURCHASE).exclude(source=ROWS_OF_THE_SHOP)
     if purchases.exists():
         message = "Purchases are claimed by pages or the API, and no order rows are declared: each counts as a cart."
-        repair = "Declare the rows of the shop's orders with @track_rows; see docs/tracking.md."
+        repair = f"Declare the rows of the shop's orders in a recommendations.py. {checks.ROWS_EXAMPLE}"
         yield Finding("orders", "warning", message, repair)
 
 
