@@ -12,7 +12,7 @@ from recommender.question import Listed, Question
 from recommender.relevance import search
 from recommender.retrieval import fusion
 from recommender.retrieval.base import Candidates, Wanted
-from recommender.retrieval.behaviour import NeighbourRetriever, OwnRetriever, neighbours_of
+from recommender.retrieval.behaviour import NeighbourRetriever, OwnRetriever, evidence, neighbours_of
 from recommender.retrieval.popular import PopularRetriever, popularity
 from recommender.retrieval.vector import LatestRetriever, VectorRetriever, nearest
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Rung, Slot
@@ -60,7 +60,7 @@ def cart(question: Question) -> Listed:
 
 
 def similar(question: Question) -> Listed:
-    """Items like the current one: near in text, and chosen by the same shoppers; else what sells."""
+    """Items like the current one: near in text; what the same shoppers chose as far as many did; else what sells."""
     shelf, here = question.served.shelf, question.here()
     if not len(here):
         return trending(question)
@@ -68,11 +68,11 @@ def similar(question: Question) -> Listed:
     alike = neighbours_of(shelf.state.visitor, here, _ones(here), limit=N_CANDIDATES, allowed=allowed)
     if shelf.vectors is not None:
         near = nearest(shelf.vectors, _direction(shelf.vectors[here]), limit=N_CANDIDATES, allowed=allowed)
-        return _listed(question, fusion.fuse_ranks([near, alike], limit=N_CANDIDATES, weights=[2, 1]))
-    words = shelf.lexical.search(shelf.titles[here[0]], N_CANDIDATES)
-    kept = allowed[words.rows]
-    worded = Candidates(words.rows[kept], words.scores[kept])
-    return _listed(question, fusion.fuse_ranks([worded, alike], limit=N_CANDIDATES, weights=[2, 1]))
+    else:
+        words = shelf.lexical.search(shelf.titles[here[0]], N_CANDIDATES)
+        near = Candidates(words.rows[allowed[words.rows]], words.scores[allowed[words.rows]])
+    believed = evidence(shelf.state, int(here[0]), alike)
+    return _listed(question, fusion.fuse_ranks([near, alike], limit=N_CANDIDATES, weights=[2, believed]))
 
 
 def bought_together(question: Question) -> Listed:

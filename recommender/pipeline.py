@@ -177,7 +177,7 @@ def rank(request: Request, *, served: Served) -> Ranking:
 
 
 def with_live(ranking: Ranking, *, served: Served, shopper: Asker | None = None, limit: int) -> Ranking:
-    """Add what the shop says now of each entry and drop what it hides; positions close up.
+    """Add what the shop says now of each entry and drop what it hides; what is sold out since goes behind the rest.
 
     One query per catalogue model, none where the page has asked for the items before. From the page's fourth block on
     the price in memory is shown, at most `REFRESH_SECONDS` old after the shop's save.
@@ -191,13 +191,20 @@ def with_live(ranking: Ranking, *, served: Served, shopper: Asker | None = None,
         memo.update({item_id: found.get(item_id) for item_id in unread})
         if shopper is not None:
             shopper.n_live_reads += 1
-    first = ranking.entries[0].position if ranking.entries else 1
-    shown: list[Entry] = []
+    shown: list[tuple[Entry, Live]] = []
     for entry in ranking.entries:
         live = memo[entry.item_id] if entry.item_id in memo else _remembered(shelf, entry.item_id)
-        if live is not None and len(shown) < limit:
-            shown.append(dataclasses.replace(entry, position=first + len(shown), live=live))
-    return dataclasses.replace(ranking, entries=tuple(shown))
+        if live is not None:
+            shown.append((entry, live))
+    if ranking.slot == Slot.SEARCH:  # what is beyond belongs to the next page
+        shown = shown[:limit]
+    shown.sort(key=lambda pair: not pair[1].available)
+    first = ranking.entries[0].position if ranking.entries else 1
+    entries = [
+        dataclasses.replace(entry, position=first + place, live=live)
+        for place, (entry, live) in enumerate(shown[:limit])
+    ]
+    return dataclasses.replace(ranking, entries=tuple(entries))
 
 
 def understood(query: str) -> str:

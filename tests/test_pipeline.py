@@ -119,6 +119,58 @@ def test_similar_without_vectors_goes_by_words():
     assert set(ids(ask("similar", served(["lamp"]), item_id="bag1"))[:2]) == {"bag2", "bag3"}
 
 
+FAMILIES, SIBLINGS = 6, 6
+
+
+def shop_of_families(*pairs):
+    """Six kinds of goods with six of each, alike in text within a kind, and orders of two items by their rows."""
+    n = FAMILIES * SIBLINGS
+    draw = np.random.default_rng(5)
+    vectors = np.repeat(np.eye(FAMILIES, 16), SIBLINGS, axis=0) + draw.normal(0, 0.15, (n, 16)) + 0.3
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    items = ItemTable(
+        ids=tuple(str(row) for row in range(n)),
+        texts=tuple(f"thing {row}" for row in range(n)),
+        price=np.full(n, 5, np.float32),
+        category=np.full(n, -1, np.int32),
+        category_names=(),
+        first_seen=np.zeros(n),
+        active=np.ones(n, bool),
+    )
+    row = np.array([row for pair in pairs for row in pair], np.int32)
+    visitor = np.repeat(np.arange(len(pairs), dtype=np.int32), 2)
+    bought = Interactions(
+        visitor=visitor,
+        item=row,
+        type=np.full(len(row), EVENT_CODES[EventType.PURCHASE], np.int8),
+        time=NOW.timestamp() - 86_400.0 - visitor[::-1],
+        quantity=np.ones(len(row), np.float32),
+        basket=visitor,
+        query=np.full(len(row), -1, np.int32),
+    )
+    return Served(build_shelf(items, state=build_state(bought, items, at=NOW.timestamp()), vectors=vectors))
+
+
+def share_of_siblings(shop):
+    """The share of the five places beside each item that its five siblings have."""
+    kind = [
+        {row // SIBLINGS for row in map(int, ids(ask("similar", shop, item_id=str(row), limit=5)))} for row in range(36)
+    ]
+    return np.mean([kinds == {row // SIBLINGS} for row, kinds in enumerate(kind)])
+
+
+def test_few_orders_leave_what_is_alike_in_its_place():
+    draw = np.random.default_rng(1)
+    few = [tuple(draw.choice(36, 2, replace=False).tolist()) for _ in range(60)]
+    assert share_of_siblings(shop_of_families()) == 1
+    assert share_of_siblings(shop_of_families(*few)) == 1
+
+
+def test_what_many_chose_together_is_similar():
+    shop = shop_of_families(*[(0, 35)] * 150)
+    assert "35" in ids(ask("similar", shop, item_id="0", limit=3))
+
+
 def test_current_item_is_never_recommended_beside_itself():
     shop = served(["bag1", "bag2"], ["bag1", "bag2"])
     for slot in ("similar", "bought_together"):

@@ -192,6 +192,19 @@ def test_what_cannot_be_bought_comes_behind_in_a_search():
     assert len(found) == found.n_found
 
 
+@pytest.mark.parametrize("ask", [lambda: pipeline.search("mug"), lambda: pipeline.recommend("trending")])
+def test_what_was_sold_out_since_the_last_look_comes_behind(db, ask):
+    for row, title in enumerate(["red mug", "blue mug", "green mug"]):
+        Product.objects.create(stock_code=f"P{row}", title=title, price=1, stock=1, is_visible=True)
+    sync.sync()
+    serving.reload()
+    leading = ask().entries[0].item_id
+    Product.objects.filter(stock_code=leading).update(stock=0)
+    found = ask()
+    assert (found.entries[-1].item_id, found.entries[-1].live.available) == (leading, False)
+    assert [entry.position for entry in found] == [1, 2, 3]
+
+
 def test_what_cannot_be_bought_comes_behind_where_nothing_was_found():
     counts = np.array([[9.0] * 4, [5.0] * 4, [1.0] * 4])
     shelf = shelf_of(["lamp", "chair", "desk"], available=[False, True, True], counts=counts)

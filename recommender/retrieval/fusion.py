@@ -13,13 +13,17 @@ RANK_CONSTANT = 60
 """Cormack, Clarke and Büttcher 2009, "Reciprocal rank fusion outperforms Condorcet", SIGIR: k = 60."""
 
 
-def fuse_ranks(lists: Sequence[Candidates], *, limit: int, weights: Sequence[float] | None = None) -> Candidates:
+Weight = float | FloatArray
+"""Of a whole list, or (n,) of each of its candidates."""
+
+
+def fuse_ranks(lists: Sequence[Candidates], *, limit: int, weights: Sequence[Weight] | None = None) -> Candidates:
     """Fuse by reciprocal rank: score = sum over lists of weight / (60 + rank), rank from 1; equal scores by row."""
     parts = [(1 / (RANK_CONSTANT + np.arange(1, len(found) + 1))).astype(np.float32) for found in lists]
     return _fuse(lists, parts, weights, limit)
 
 
-def fuse_scores(lists: Sequence[Candidates], *, limit: int, weights: Sequence[float] | None = None) -> Candidates:
+def fuse_scores(lists: Sequence[Candidates], *, limit: int, weights: Sequence[Weight] | None = None) -> Candidates:
     """Fuse by score, each list divided by its own best; a list whose best is not positive says nothing."""
     parts = [_relative(found.scores) for found in lists]
     return _fuse(lists, parts, weights, limit)
@@ -31,7 +35,7 @@ def _relative(scores: FloatArray) -> FloatArray:
 
 
 def _fuse(
-    lists: Sequence[Candidates], parts: Sequence[FloatArray], weights: Sequence[float] | None, limit: int
+    lists: Sequence[Candidates], parts: Sequence[FloatArray], weights: Sequence[Weight] | None, limit: int
 ) -> Candidates:
     if not lists:
         return Candidates.none()
