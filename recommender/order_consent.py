@@ -11,9 +11,13 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
+from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import BaseUserManager
 from django.db import transaction
 from django.db.models import Q
+from django.db.models.functions import Lower
 from django.utils.module_loading import import_string
 
 from recommender import conf
@@ -25,6 +29,7 @@ from recommender.types import EventType
 logger = logging.getLogger(__name__)
 
 REQUIRED, PSEUDONYMOUS = "required", "pseudonymous"
+ADDRESSES_PER_QUERY = 500
 CHUNK_SIZE = 1000
 """Rows of one statement: SQLite takes 32,766 parameters since 3.32, and a visitor has about ten."""
 
@@ -164,3 +169,20 @@ def who_bought(purchases: Iterable[tuple[str, str]]) -> dict[tuple[str, str], uu
     bought = Event.objects.filter(source="order", type=EventType.PURCHASE, visitor__isnull=False)
     found = bought.filter(item_id__in=items, order_id__in=orders).values_list("order_id", "item_id", "visitor__key")
     return {(order_id, item_id): key for order_id, item_id, key in found}
+
+
+def users_by_address(addresses: Iterable[Any]) -> dict[Any, Any]:
+    """The user's primary key of each address that has one, without regard to case. A query for each 500 addresses."""
+    written = list(dict.fromkeys(address for address in addresses if address))
+    user_model = get_user_model()
+    field = user_model.get_email_field_name()
+    found: dict[str, Any] = {}
+    exact: dict[str, Any] = {}
+    for start in range(0, len(written), ADDRESSES_PER_QUERY):
+        part = written[start : start + ADDRESSES_PER_QUERY]
+        users = user_model._default_manager.annotate(recommender_address=Lower(field))
+        same = Q(recommender_address__in=[address.lower() for address in part]) | Q(**{f"{field}__in": part})
+        for pk, address in users.filter(same).order_by("-pk").values_list("pk", field):
+            found[address.lower()] = exact[address] = pk
+    normalised = {address: BaseUserManager.normalize_email(address) for address in written}
+    return {address: exact.get(normalised[address], found.get(address.lower())) for address in written}

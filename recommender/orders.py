@@ -11,16 +11,15 @@ from functools import cached_property
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.contrib.auth.base_user import BaseUserManager
 from django.db import models
-from django.db.models import Q
-from django.db.models.functions import Lower
 from django.utils import timezone
 
 from recommender import capture, conf, values
 from recommender.capture import EventDraft
 from recommender.catalog import Catalog, catalogs_for, item_id_of
+from recommender.exceptions import ConfigurationError
 from recommender.identity import user_key_of, visitor_key_from, visitor_key_from_cookie
+from recommender.order_consent import users_by_address
 from recommender.paths import (
     Constant,
     column,
@@ -28,6 +27,7 @@ from recommender.paths import (
     last_field,
     model_of,
     models_on,
+    object_key,
     path_faults,
     paths_in,
     resolve,
@@ -42,7 +42,6 @@ ATTRIBUTES = (
 REQUIRED = ("item_id", "order_id", "occurred_at")
 
 USER_BY_EMAIL = "recommender_user_by_email"
-ADDRESSES_PER_QUERY = 500
 RETURNED = "returned:"
 """Begins the message id of the refund of a row that says itself that it came back."""
 
@@ -94,7 +93,10 @@ class OrderRows:
 
     def lookup_of(self, model: type[models.Model]) -> str:
         """The look-up from the rows to the objects whose saving may mean that they are paid or returned, or nothing."""
-        return self._followed.get(model._meta.concrete_model, "")
+        try:
+            return self._followed.get(model._meta.concrete_model, "")
+        except ConfigurationError:  # a label that names no model: a system check tells, the shop's save goes on
+            return ""
 
     @cached_property
     def _followed(self) -> dict[Any, str]:
@@ -127,7 +129,7 @@ class OrderRows:
 
     def message_id(self, pk: Any) -> str:
         """The id under which a row is recorded once, whoever tells of it."""
-        return f"{self.kind}:{self.label.lower()}:{pk}"
+        return f"{self.kind}:{self.label.lower()}:{object_key(pk)}"
 
     def drafts(self, row: models.Model) -> list[EventDraft]:
         """The events of one row object: its purchase or its refund, both where it came back; none before it is paid."""
@@ -191,9 +193,9 @@ class OrderRows:
         if isinstance(found[0], tuple):
             columns = list(self.columns() or {})
             place = 1 + columns.index("email")
-            users = _users_of(row[place] for row in found)
+            users = users_by_address(row[place] for row in found)
             return [(*row[:place], users.get(row[place]), *row[place + 1 :]) for row in found]
-        users = _users_of(self._value("email", row) for row in found)
+        users = users_by_address(self._value("email", row) for row in found)
         for row in found:
             setattr(row, USER_BY_EMAIL, users.get(self._value("email", row)))
         return found
@@ -352,23 +354,6 @@ def _belongings(model: type[models.Model], lookup: str) -> Iterator[tuple[Any, s
     for relation in model._meta.related_objects:
         if not relation.many_to_many and not relation.hidden:
             yield relation.related_model._meta.concrete_model, f"{lookup}__{relation.name}" if lookup else relation.name
-
-
-def _users_of(addresses: Iterable[Any]) -> dict[Any, Any]:
-    """The user's primary key of each address that has one."""
-    written = list(dict.fromkeys(address for address in addresses if address))
-    user_model = get_user_model()
-    field = user_model.get_email_field_name()
-    found: dict[str, Any] = {}
-    exact: dict[str, Any] = {}
-    for start in range(0, len(written), ADDRESSES_PER_QUERY):
-        part = written[start : start + ADDRESSES_PER_QUERY]
-        users = user_model._default_manager.annotate(recommender_address=Lower(field))
-        same = Q(recommender_address__in=[address.lower() for address in part]) | Q(**{f"{field}__in": part})
-        for pk, address in users.filter(same).order_by("-pk").values_list("pk", field):
-            found[address.lower()] = exact[address] = pk
-    normalised = {address: BaseUserManager.normalize_email(address) for address in written}
-    return {address: exact.get(normalised[address], found.get(address.lower())) for address in written}
 
 
 def _visitor_key(kept: Any) -> uuid.UUID | None:

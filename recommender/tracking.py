@@ -23,7 +23,7 @@ from recommender.exceptions import ConfigurationError
 from recommender.identity import Shopper
 from recommender.models import Event, UnpaidRow
 from recommender.orders import RETURNED, OrderRows
-from recommender.paths import concrete_label, foreign_keys
+from recommender.paths import concrete_label, foreign_keys, pk_of
 from recommender.rules import ACTED, SHOWN, PageRule, drafts_of, note_json, page
 from recommender.types import EventType
 
@@ -249,7 +249,7 @@ def nobodys_orders(*, limit: int = 200) -> NobodysOrders:
     for rows in _rows.values():
         prefix = rows.message_id("")
         message_ids = nobodys.filter(message_id__startswith=prefix).values_list("message_id", flat=True)[:limit]
-        pks = [message_id.removeprefix(prefix) for message_id in message_ids]
+        pks = [pk_of(rows.model, message_id.removeprefix(prefix)) for message_id in message_ids]
         source, draft, _ = rows.reader()
         for row in rows.with_users(source.filter(pk__in=pks)):
             n_rows += 1
@@ -326,7 +326,7 @@ def _saved(rows: OrderRows, saved: list[Saved], shopper: Shopper | None) -> list
     """The events of rows just saved; who refuses in this browser keeps them from becoming theirs later. One query, and
     two more for rows that may be paid or returned later."""
     groups = [(list(pks), are_new) for pks, are_new in saved]
-    found = rows.with_users(rows.objects().filter(pk__in={pk for pks, _ in groups for pk in pks}))
+    found = rows.with_users(rows.objects().filter(pk__in=list({pk for pks, _ in groups for pk in pks})))
     drafts = _completed(rows, [draft for row in found for draft in rows.drafts(row)])
     for reason in (reason for draft in drafts for reason in draft.emptied):
         logger.warning("a row of %s is recorded without a value: %s", rows.label, reason)

@@ -155,7 +155,7 @@ def test_order_of_a_child_by_its_parent_is_of_the_child_item(django_assert_max_n
     order = Order.objects.create(number="1", status="paid")
     for _ in range(10):
         Line.objects.create(order=order, good=Good.objects.get(pk=book.pk))
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(13):
         tracking.reconcile()
     assert set(Event.objects.values_list("item_id", flat=True)) == {f"book:{book.pk}"}
 

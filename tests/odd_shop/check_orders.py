@@ -10,7 +10,7 @@ from django.core import checks
 from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
-from wares.models import Good, Line, Order, Payment
+from wares.models import Booking, Good, Line, Order, Payment, Ticket
 from wares.recommendations import Lines
 
 from recommender import doctor, identity, privacy, tracking
@@ -223,6 +223,23 @@ def test_refund_of_a_guest_is_of_the_browser_that_bought(good):
     line.n_returned = 1
     line.save()
     assert Event.objects.get(type="refund").visitor.key == key_of(guest)
+
+
+def test_rows_keyed_by_two_columns_are_recorded_once_and_found_again():
+    ticket = Ticket.objects.create(name="Box")
+    Booking.objects.create(number="a,b", place=1, ticket=ticket)
+    Booking.objects.bulk_create([Booking(number="a,b", place=place, ticket=ticket) for place in (2, 3)])
+    assert tracking.reconcile(chunk_size=2).n_recorded == 2
+    ids = set(Event.objects.values_list("message_id", flat=True))
+    assert ids == {f"order:wares.booking:a%2Cb,{place}" for place in (1, 2, 3)}
+    assert tracking.nobodys_orders().n_rows == 3
+
+
+def test_rows_of_a_model_that_does_not_exist_break_no_save(monkeypatch):
+    tracked(monkeypatch, paid=by_method)
+    missing = Lines("wares.Lime")
+    monkeypatch.setitem(tracking._rows, ("wares.lime", "order"), missing)
+    assert Order.objects.create(number="1").pk
 
 
 def test_saved_proxy_of_a_row_is_recorded(good):

@@ -110,3 +110,14 @@ class FirstLine(Line):
 class Payment(models.Model):
     order = models.ForeignKey(Order, models.CASCADE, related_name="payments")
     ok = models.BooleanField(default=False)
+
+
+class Booking(models.Model):
+    """A row of an order that is keyed by two columns."""
+
+    pk = models.CompositePrimaryKey("number", "place")
+    number = models.CharField(max_length=20)
+    place = models.IntegerField()
+    ticket = models.ForeignKey(Ticket, models.CASCADE)
+    mail = models.CharField(max_length=80, blank=True)
+    booked_at = models.DateTimeField(default=timezone.now)

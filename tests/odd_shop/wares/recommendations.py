@@ -25,3 +25,8 @@ class Lines(OrderRows):
 
     def paid(self, line):
         return line.order.is_paid
+
+
+@track_rows("wares.Booking")
+class Bookings(OrderRows):
+    item_id, order_id, occurred_at, email = "ticket", "number", "booked_at", "mail"
