@@ -18,7 +18,7 @@ from typing import Any
 
 from django.core.files import File
 from django.core.files.storage import FileSystemStorage
-from django.db import models, transaction
+from django.db import models, router, transaction
 from django.utils import timezone
 
 from recommender import conf
@@ -135,7 +135,7 @@ def roll_back(*, user: Any = None) -> Bundle:
 
 def quarantine(name: str, reason: str) -> None:
     """Take a broken bundle out of service; where it was champion, the previous one serves."""
-    with transaction.atomic():
+    with transaction.atomic(using=router.db_for_write(Bundle)):
         bundle = Bundle.objects.select_for_update().filter(name=name).first()
         if bundle is None or bundle.state == Bundle.State.QUARANTINED:
             return
@@ -226,7 +226,7 @@ def _export_untrained() -> Bundle:
 
 
 def _flip(bundle: Bundle) -> None:
-    with transaction.atomic():
+    with transaction.atomic(using=router.db_for_write(Bundle)):
         list(Bundle.objects.select_for_update().filter(state__in=(Bundle.State.CHAMPION, Bundle.State.PREVIOUS)))
         if Bundle.objects.filter(pk=bundle.pk, state=Bundle.State.CHAMPION).exists():
             return
@@ -238,7 +238,8 @@ def _flip(bundle: Bundle) -> None:
 def _crown(bundle: Bundle) -> None:
     bundle.state, bundle.promoted_at = Bundle.State.CHAMPION, timezone.now()
     bundle.save(update_fields=["state", "promoted_at"])
-    transaction.on_commit(lambda: bundle_promoted.send(sender=Bundle, name=bundle.name), robust=True)
+    using = router.db_for_write(Bundle)
+    transaction.on_commit(lambda: bundle_promoted.send(sender=Bundle, name=bundle.name), using=using, robust=True)
 
 
 def _settle(source: Path, target: Path, manifest: dict[str, Any]) -> None:

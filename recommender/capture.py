@@ -23,6 +23,7 @@ from recommender.exceptions import InvalidEvent
 from recommender.identity import Shopper, mark_personal, shopper_of
 from recommender.models import Event
 from recommender.models.claims import message_id_of_client
+from recommender.models.connections import apart
 from recommender.signals import event_recorded
 from recommender.storage import EventRow, ImpressionRow, store
 from recommender.types import EventType, Ranking
@@ -211,7 +212,8 @@ def normalised(query: str) -> str:
 
 def _told(source: Source, shopper: Shopper) -> list[EventDraft]:
     try:
-        return list(source(shopper))
+        with apart():
+            return list(source(shopper))
     except Exception:
         counts["failed"] += 1
         logger.exception("a source of events failed; the others of its request are kept")

@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.core import signing
-from django.db import transaction
+from django.db import router, transaction
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
@@ -387,7 +387,7 @@ def _on_login(*, request: Any, user: Any, **_: Any) -> None:
         return
     shopper.visitor_key = key
     try:
-        with transaction.atomic():
+        with transaction.atomic(using=router.db_for_write(Visitor)):
             visitor = Visitor.objects.get_or_create(key=key, defaults={"user_key": user_key})[0]
             is_linked = visitor.user_key == user_key or link(visitor, user_key)
     except Exception:

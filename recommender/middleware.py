@@ -12,6 +12,7 @@ from django.utils.cache import patch_cache_control, patch_vary_headers
 
 from recommender import capture, conf, identity, serving, tracking
 from recommender.identity import Shopper, shopper_of
+from recommender.models.connections import apart
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +190,8 @@ class _Stored:
 
 def _store(request: HttpRequest) -> None:
     try:
-        capture.flush(request)
+        with apart():
+            capture.flush(request)
     except Exception:
         _complain("store", "what a page has seen was not stored")
 

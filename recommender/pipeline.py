@@ -19,6 +19,7 @@ from recommender.catalog import live_items
 from recommender.exceptions import ConfigurationError
 from recommender.explain import explain
 from recommender.lists import LISTS
+from recommender.models.connections import apart_once
 from recommender.offers import notice, offered_filters
 from recommender.question import Listed, Question
 from recommender.retrieval import stored
@@ -87,17 +88,18 @@ def search(
 
     At most one query for the history and one per catalogue model for live prices. An empty query lists nothing.
     """
-    request = _request(
-        Slot.SEARCH,
-        shopper,
-        at,
-        query=understood(query),
-        limit=_bounded(limit, MAX_LIMIT),
-        offset=max(0, min(offset, MAX_OFFSET)),
-        filters=dict(filters or {}),
-        cart_item_ids=tuple(cart_item_ids),
-    )
-    return _answer(request, shopper)
+    with apart_once():
+        request = _request(
+            Slot.SEARCH,
+            shopper,
+            at,
+            query=understood(query),
+            limit=_bounded(limit, MAX_LIMIT),
+            offset=max(0, min(offset, MAX_OFFSET)),
+            filters=dict(filters or {}),
+            cart_item_ids=tuple(cart_item_ids),
+        )
+        return _answer(request, shopper)
 
 
 def recommend(
@@ -110,15 +112,16 @@ def recommend(
     at: dt.datetime | None = None,
 ) -> Ranking:
     """The list of one slot. Queries as in `search`. Raises `ConfigurationError` for a slot that does not exist."""
-    request = _request(
-        slot_named(slot),
-        shopper,
-        at,
-        item_id=item_id,
-        limit=_bounded(limit, MAX_LIMIT),
-        cart_item_ids=tuple(cart_item_ids),
-    )
-    return _answer(request, shopper)
+    with apart_once():
+        request = _request(
+            slot_named(slot),
+            shopper,
+            at,
+            item_id=item_id,
+            limit=_bounded(limit, MAX_LIMIT),
+            cart_item_ids=tuple(cart_item_ids),
+        )
+        return _answer(request, shopper)
 
 
 def suggest(prefix: str, *, limit: int = 8) -> list[Suggestion]:

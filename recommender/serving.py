@@ -179,7 +179,7 @@ def _is_database_in_memory() -> bool:
 
 
 def _look_here() -> None:
-    with _memory.lock, apart(Item):
+    with _memory.lock, apart():
         _look()
 
 

@@ -12,13 +12,14 @@ from itertools import count, islice
 from typing import Any
 
 from django.core.cache import cache
-from django.db import models, transaction
+from django.db import models, router, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.utils import timezone
 
 from recommender.catalog import Catalog, catalog_for_label, catalog_of, catalogs
 from recommender.exceptions import ConfigurationError
 from recommender.models import Item
+from recommender.models.connections import apart
 from recommender.paths import concrete_label, object_key
 from recommender.signals import items_changed
 from recommender.values import ItemFacts, text_hash
@@ -271,7 +272,8 @@ def _deactivate(item_ids: Sequence[str]) -> int:
 
 def _announce(item_ids: list[str]) -> None:
     if item_ids:
-        transaction.on_commit(lambda: items_changed.send(sender=Item, item_ids=item_ids), robust=True)
+        using = router.db_for_write(Item)
+        transaction.on_commit(lambda: items_changed.send(sender=Item, item_ids=item_ids), using=using, robust=True)
 
 
 def connect() -> None:
@@ -281,28 +283,37 @@ def connect() -> None:
     m2m_changed.connect(_categorised, dispatch_uid="recommender_categorised")
 
 
-def _saved(sender: type[models.Model], instance: models.Model, raw: bool = False, **_: Any) -> None:
+def _saved(
+    sender: type[models.Model], instance: models.Model, using: str | None = None, raw: bool = False, **_: Any
+) -> None:
     if raw:
         return
     catalog = catalog_of(instance)
     if catalog is not None:
-        transaction.on_commit(lambda: _follow_save(catalog, instance))
+        transaction.on_commit(lambda: _follow_save(catalog, instance), using=using)
     for other in catalogs():
         for lookup in _lookups(other, sender):
-            transaction.on_commit(partial(_follow_related, other, lookup, instance.pk))
+            transaction.on_commit(partial(_follow_related, other, lookup, instance.pk), using=using)
 
 
 def _categorised(
-    sender: Any, instance: models.Model, action: str, reverse: bool, model: Any, pk_set: Any, **_: Any
+    sender: Any,
+    instance: models.Model,
+    action: str,
+    reverse: bool,
+    model: Any,
+    pk_set: Any,
+    using: str | None = None,
+    **_: Any,
 ) -> None:
     """Follow `product.categories.add(...)` and its like, from either side."""
     if not action.startswith("post_"):
         return
     catalog = catalog_of(instance)
     if catalog is not None and not reverse:
-        transaction.on_commit(lambda: _follow_save(catalog, instance))
+        transaction.on_commit(lambda: _follow_save(catalog, instance), using=using)
     elif reverse and pk_set and (other := catalog_for_label(model._meta.label)) is not None:
-        transaction.on_commit(lambda: _follow_related(other, "pk__in", list(pk_set)))
+        transaction.on_commit(lambda: _follow_related(other, "pk__in", list(pk_set)), using=using)
 
 
 def _lookups(catalog: Catalog, sender: type[models.Model]) -> list[str]:
@@ -312,38 +323,40 @@ def _lookups(catalog: Catalog, sender: type[models.Model]) -> list[str]:
         return []
 
 
-def _deleted(sender: type[models.Model], instance: models.Model, **_: Any) -> None:
+def _deleted(sender: type[models.Model], instance: models.Model, using: str | None = None, **_: Any) -> None:
     catalog = catalog_of(instance)
     if catalog is not None:
         object_id = object_key(instance.pk)
-        transaction.on_commit(lambda: _follow_deletion(catalog, object_id))
+        transaction.on_commit(lambda: _follow_deletion(catalog, object_id), using=using)
         if catalog.group is not None:
-            transaction.on_commit(lambda: _follow_save(catalog, instance))
+            transaction.on_commit(lambda: _follow_save(catalog, instance), using=using)
 
 
 def _follow_save(catalog: Catalog, instance: models.Model) -> None:
     try:
-        catalog, instance = catalog.owning_catalog(instance)
-        objects = list(catalog.items_about(instance)[:MAX_FOLLOWED])
-        sync_objects(catalog, objects)
-        if instance.pk not in {obj.pk for obj in objects}:
-            _follow_deletion(catalog, object_key(instance.pk))
+        with apart():
+            catalog, instance = catalog.owning_catalog(instance)
+            objects = list(catalog.items_about(instance)[:MAX_FOLLOWED])
+            sync_objects(catalog, objects)
+            if instance.pk not in {obj.pk for obj in objects}:
+                _follow_deletion(catalog, object_key(instance.pk))
     except Exception:  # the shop's save has succeeded and must stay so; the next sync repairs the item
         logger.exception("item of %s %s was not updated; run recommender_sync", catalog.label, instance.pk)
 
 
 def _follow_related(catalog: Catalog, lookup: str, value: Any) -> None:
     try:
-        objects = list(
-            catalog.own_objects(catalog.queryset())
-            .filter(**{lookup: value})
-            .order_by("pk")
-            .distinct()[: MAX_FOLLOWED + 1]
-        )
-        sync_objects(catalog, objects[:MAX_FOLLOWED])
-        if len(objects) > MAX_FOLLOWED:
-            message = "a change of %s=%s concerns more than %d objects of %s; run recommender_sync"
-            logger.warning(message, lookup, value, MAX_FOLLOWED, catalog.label)
+        with apart():
+            objects = list(
+                catalog.own_objects(catalog.queryset())
+                .filter(**{lookup: value})
+                .order_by("pk")
+                .distinct()[: MAX_FOLLOWED + 1]
+            )
+            sync_objects(catalog, objects[:MAX_FOLLOWED])
+            if len(objects) > MAX_FOLLOWED:
+                message = "a change of %s=%s concerns more than %d objects of %s; run recommender_sync"
+                logger.warning(message, lookup, value, MAX_FOLLOWED, catalog.label)
     except Exception:  # as above
         logger.exception(
             "items of %s were not updated after a change of %s; run recommender_sync", catalog.label, lookup
@@ -352,7 +365,8 @@ def _follow_related(catalog: Catalog, lookup: str, value: Any) -> None:
 
 def _follow_deletion(catalog: Catalog, object_id: str) -> None:
     try:
-        items = Item.objects.filter(label=catalog.label, object_id=object_id)
-        _deactivate(list(items.values_list("item_id", flat=True)))
+        with apart():
+            items = Item.objects.filter(label=catalog.label, object_id=object_id)
+            _deactivate(list(items.values_list("item_id", flat=True)))
     except Exception:  # as above
         logger.exception("item of %s %s was not deactivated; run recommender_sync", catalog.label, object_id)

@@ -225,9 +225,9 @@ def _follow_wanted(sender: Any, name: str, **_: Any) -> None:
         publish({jobs.ENCODE: encode_items}[name], countdown=SETTLE_SECONDS)
 
 
-def _follow_run(sender: Any, instance: Run, created: bool, **_: Any) -> None:
+def _follow_run(sender: Any, instance: Run, created: bool, using: str | None = None, **_: Any) -> None:
     if created and instance.trigger != supervision.HERE:
-        transaction.on_commit(lambda: _ask_for(instance), robust=True)
+        transaction.on_commit(lambda: _ask_for(instance), using=using, robust=True)
 
 
 def _ask_for(run: Run) -> None:

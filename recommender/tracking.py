@@ -22,6 +22,7 @@ from recommender.catalog import Constant
 from recommender.exceptions import ConfigurationError
 from recommender.identity import Shopper
 from recommender.models import Event, UnpaidRow
+from recommender.models.connections import apart
 from recommender.orders import RETURNED, OrderRows
 from recommender.paths import concrete_label, foreign_keys, pk_of
 from recommender.rules import ACTED, SHOWN, PageRule, drafts_of, note_json, page
@@ -316,7 +317,8 @@ def _on_commit(rows: OrderRows, pks: Iterable[Any], request: HttpRequest | None,
         pending[rows].append((pks, are_new))
         return
     try:
-        capture.ingest(_saved(rows, [(pks, are_new)], None))
+        with apart():
+            capture.ingest(_saved(rows, [(pks, are_new)], None))
     except Exception:  # the shop's order is placed and must stay so
         capture.counts["failed"] += 1
         logger.exception("rows of %s were not recorded; recommender_reconcile will find them", rows.label)

@@ -20,6 +20,7 @@ from django.conf import settings as django_settings
 from django.core.cache import cache
 from django.core.management.color import no_style
 from django.db import connection, models, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests import environment, shops
@@ -191,6 +192,16 @@ def request_of(user: Any = None, path: str = "/") -> Any:
     request.COOKIES["recommender_consent"] = "granted"
     request.user = user or AnonymousUser()
     return request
+
+
+@contextmanager
+def assert_queries(at_most: int, *, at_least: int = 0) -> Iterator[None]:
+    """Count queries without savepoints: on PostgreSQL we make some inside a transaction, and a test stands in one."""
+    with CaptureQueriesContext(connection) as context:
+        yield
+    frames = ("SAVEPOINT", "RELEASE SAVEPOINT", "ROLLBACK TO SAVEPOINT")
+    queries = [query["sql"] for query in context.captured_queries if not query["sql"].startswith(frames)]
+    assert at_least <= len(queries) <= at_most, "\n".join(queries)
 
 
 class DemoShop:

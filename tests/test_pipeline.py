@@ -29,6 +29,7 @@ from recommender.types import (
     Slot,
 )  # fmt: skip
 from shopreco.shop.models import Product
+from tests.conftest import assert_queries
 
 NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 TITLES = {
@@ -306,9 +307,9 @@ def test_item_hidden_a_moment_ago_is_dropped_and_the_rest_closes_up(stocked):
     assert [(entry.item_id, entry.position) for entry in ranking] == [("B", 1)]
 
 
-def test_page_of_many_blocks_reads_at_most_three_times(stocked, django_assert_max_num_queries):
+def test_page_of_many_blocks_reads_at_most_three_times(stocked):
     shopper = Asker()
-    with django_assert_max_num_queries(3):
+    with assert_queries(3):
         for slot in ("home", "trending", "similar", "recently_viewed", "cart", "buy_again"):
             pipeline.recommend(slot, shopper=shopper, item_id="A")
 

@@ -18,6 +18,7 @@ from shopreco.shop.cart import MAX_LINES, Cart
 from shopreco.shop.context import shop
 from shopreco.shop.models import Customer, Department, Order, OrderLine, Product
 from shopreco.shop.ordering import SoldOut, place_order
+from tests.conftest import assert_queries
 
 pytestmark = pytest.mark.django_db
 
@@ -403,11 +404,11 @@ def test_sign_in_is_for_customers_never_for_staff(browser: Client) -> None:
     assert browser.post("/sign-in/", {"code": "root"}).status_code == 404
 
 
-def test_page_costs_the_shop_few_queries(demo_shop: Any, browser: Client, django_assert_max_num_queries: Any) -> None:
+def test_page_costs_the_shop_few_queries(demo_shop: Any, browser: Client) -> None:
     browser.get("/")
-    with django_assert_max_num_queries(12):
+    with assert_queries(12):
         browser.get("/")
-    with django_assert_max_num_queries(12):
+    with assert_queries(12):
         browser.get(demo_shop.product().get_absolute_url())
 
 

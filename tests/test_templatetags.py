@@ -23,7 +23,7 @@ from recommender.identity import cookie_for
 from recommender.models import Impression, Item, Visitor
 from recommender.templatetags.recommender import TITLES, item_link, money
 from recommender.types import Entry, Live, OfferedFilter, Ranking, Rung, Slot
-from tests.conftest import DemoShop, request_of
+from tests.conftest import DemoShop, assert_queries, request_of
 
 pytestmark = pytest.mark.django_db
 
@@ -303,14 +303,12 @@ class TestNeverRaises:
 
 
 class TestCost:
-    def test_all_blocks_of_a_page_cost_at_most_four_queries(
-        self, demo_shop: DemoShop, item_id: str, django_assert_max_num_queries: Any
-    ) -> None:
+    def test_all_blocks_of_a_page_cost_at_most_four_queries(self, demo_shop: DemoShop, item_id: str) -> None:
         visitor = Visitor.objects.create()
         request: Any = request_of()
         request.COOKIES["recommender_visitor"] = cookie_for(visitor.key)
         serving.reload()
-        with django_assert_max_num_queries(4):
+        with assert_queries(4):
             html = drawn(
                 '{% recommendations "home" %}{% recommendations "trending" %}{% recommendations "recently_viewed" %}'
                 '{% recommendations "similar" item=item_id %}{% recommendations "bought_together" item=item_id %}'

@@ -9,9 +9,10 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from typing import TypeVar
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections, models, router, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ PATIENCE_SECONDS = 90.0
 """A database that restarts is waited for this long: less than a run may be silent (`runs.STALE_SECONDS`)."""
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 3.0
+_depth: ContextVar[int] = ContextVar("recommender_savepoints", default=0)
+
 LOST = (OperationalError, InterfaceError)
 
 
@@ -70,15 +73,29 @@ def _open(connection: BaseDatabaseWrapper) -> None:
 
 
 @contextmanager
-def apart(*rows: type[models.Model]) -> Iterator[None]:
-    """In a savepoint of the transaction that a host has opened around us, where it has: none and no query elsewhere.
+def apart() -> Iterator[None]:
+    """In a savepoint of every transaction that a host has opened around us: none, and no query, where it has not.
 
-    PostgreSQL refuses all that follows a statement that failed; with the savepoint only ours is undone.
+    PostgreSQL refuses all that follows a statement that failed; with the savepoint only ours is undone. What is raised
+    goes on to the caller.
     """
-    aliases = {choose(model) for model in rows for choose in (router.db_for_read, router.db_for_write)}
     with ExitStack() as stack:
-        for alias in sorted(aliases):
-            connection = connections[alias]
-            if connection.in_atomic_block and connection.features.uses_savepoints and not connection.needs_rollback:
-                stack.enter_context(transaction.atomic(using=alias))
+        for connection in connections.all(initialized_only=True):
+            is_refusing = connection.vendor == "postgresql" and connection.in_atomic_block
+            if is_refusing and not connection.needs_rollback:
+                stack.enter_context(transaction.atomic(using=connection.alias))
+        depth = _depth.set(_depth.get() + 1)
+        try:
+            yield
+        finally:
+            _depth.reset(depth)
+
+
+@contextmanager
+def apart_once() -> Iterator[None]:
+    """As `apart`, without a savepoint inside another one of ours: who opened that one catches what is raised here."""
+    if _depth.get():
+        yield
+        return
+    with apart():
         yield

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from django import template
 from django.conf import settings
-from django.db import connections, router, transaction
 from django.http import HttpRequest, QueryDict
 from django.template.base import Node, Parser, Token
 from django.template.context import Context
@@ -25,7 +23,7 @@ from recommender.blocks import NO_CART
 from recommender.catalog import item_id_of
 from recommender.identity import Shopper, mark_personal, shopper_of
 from recommender.lookup import FILTERS
-from recommender.models import Event
+from recommender.models.connections import apart
 from recommender.templatetags.carts import item_ids_of_cart
 from recommender.types import Entry, Live, OfferedFilter, Ranking, Rung, Slot
 
@@ -268,21 +266,9 @@ def _rendered(context: Context, names: list[str], values: dict[str, Any]) -> Saf
     return rendered
 
 
-@contextmanager
-def _apart() -> Iterator[None]:
-    """In a savepoint of a request's own transaction: PostgreSQL would refuse all that follows a query that failed."""
-    connection = connections[router.db_for_read(Event)]
-    is_shared = connection.in_atomic_block and connection.settings_dict["ATOMIC_REQUESTS"]
-    if not is_shared or connection.vendor != "postgresql":
-        yield
-        return
-    with transaction.atomic(using=connection.alias):
-        yield
-
-
 def _or_empty(slot: str, make: Callable[[], Ranking]) -> Ranking:
     try:
-        with _apart():
+        with apart():
             return make()
     except Exception as error:  # the edge: a list that fails must not take the page with it
         _complain(slot, error)
@@ -292,7 +278,7 @@ def _or_empty(slot: str, make: Callable[[], Ranking]) -> Ranking:
 
 def _or_nothing(slot: str, render: Callable[[], SafeString]) -> SafeString:
     try:
-        with _apart():
+        with apart():
             return render()
     except Exception as error:  # the edge, as above
         _complain(slot, error)
