@@ -19,6 +19,7 @@ from scipy import sparse
 from recommender.cleaning import CLOCK_SKEW_SECONDS, MAX_VIEWS_PER_DAY, CleaningReport, Recorded, clean
 from recommender.models import Event, Impression, Item, Judgement, Visitor
 from recommender.models.claims import ROWS_OF_THE_SHOP, counted_as, counted_at, order_of
+from recommender.models.staff import visitors_of_staff
 from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, existing_since, first_events
 from recommender.types import (
     EVENT_CODES,
@@ -145,7 +146,7 @@ def _recorded(items: ItemTable, events: models.QuerySet[Event], visitors: People
     item_row = {item_id: row for row, item_id in enumerate(items.ids)} | {"": Recorded.NO_ITEM}
     query_row, order_row, device_row, region_row = map(_codes, (queries, orders, devices, regions))
     n = len(rows)
-    known = [visitors.get(key, (-1, False)) for key in visitor_ids]
+    known, staff = [visitors.get(key, (-1, False)) for key in visitor_ids], visitors_of_staff()
     recorded = Recorded(
         Interactions(
             visitor=np.fromiter((row for row, _ in known), np.int32, n),
@@ -162,7 +163,14 @@ def _recorded(items: ItemTable, events: models.QuerySet[Event], visitors: People
             regions=tuple(filter(None, region_row)),
             claim=_claims(visitor_ids, received, sources, visitors),
         ),
-        is_bot=np.fromiter((bot or of_bot for bot, (_, of_bot) in zip(bots, known, strict=True)), bool, n),
+        is_bot=np.fromiter(
+            (
+                bot or of_bot or (key in staff and source != ROWS_OF_THE_SHOP)  # what is bought counts, whoever buys
+                for bot, (_, of_bot), key, source in zip(bots, known, visitor_ids, sources, strict=True)
+            ),
+            bool,
+            n,
+        ),
     )
     return recorded.take(np.argsort(recorded.interactions.time, kind="stable"))
 
@@ -186,12 +194,13 @@ def read_impressions(
 ) -> Impressions:
     """Every list that a known person was shown and what followed from it within `OUTCOME_SECONDS`, ascending by time.
 
-    Left out: lists and events of bots, of nobody, of whoever has not consented or has switched profiling off, and all
-    lists of a person on a day with more than `MAX_VIEWS_PER_DAY`. An event counts where the same person caused it
-    through the list's token; a cart and an order imply the click. One query per 20,000 lists and per 20,000 events.
+    Left out: lists and events of bots, of the shop's staff, of nobody, of whoever has not consented or has switched
+    profiling off, and all lists of a person on a day with more than `MAX_VIEWS_PER_DAY`. An event counts where the
+    same person caused it through the list's token; a cart and an order imply the click. One query per 20,000 lists
+    and per 20,000 events.
     """
     people = read_people() if people is None else people
-    known = {pk for pk, (row, is_bot) in people.items() if row >= 0 and not is_bot}
+    known = {pk for pk, (row, is_bot) in people.items() if row >= 0 and not is_bot} - visitors_of_staff()
     lists = Impression.objects.filter(is_bot=False, visitor__isnull=False)
     if until is not None:
         lists = lists.filter(occurred_at__lt=until)

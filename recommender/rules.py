@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib import messages
 from django.core.exceptions import RequestDataTooBig, ValidationError
 from django.db import models
 from django.http import HttpRequest, HttpResponseBase
@@ -25,7 +26,7 @@ from recommender.catalog import Catalog, Constant, catalog_for_label, catalogs, 
 from recommender.exceptions import ConfigurationError
 from recommender.guesses import key_fields, named_key
 from recommender.identity import Shopper
-from recommender.models import Item
+from recommender.models import Event, Item
 from recommender.types import EventType
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,13 @@ logger = logging.getLogger(__name__)
 PLACES = ("kwargs", "GET", "POST", "JSON")
 SHOWN = frozenset({200, 304})
 ACTED = frozenset({200, 201, 202, 204, 302, 303})
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
+"""How a browser sends a form by itself. Source: HTML Living Standard, section 4.10.21.5."""
+
+EMPTYING = (EventType.REMOVE_FROM_CART, EventType.PURCHASE)
+REPEAT_SECONDS = 5
+"""The same item in the same quantity put into one cart again so soon is a double click or a reload."""
+
 SAMPLES = {SlugConverter: "red-mug", IntConverter: "1", UUIDConverter: str(uuid.UUID(int=1))}
 """What the converters of Django's URLs let through; those of text let through anything."""
 
@@ -118,6 +126,26 @@ def note_json(rules: list[PageRule], request: HttpRequest, response: HttpRespons
         request.recommender_json = _sent_json(request, response)  # type: ignore[attr-defined]
 
 
+def is_refused(rule: PageRule, request: HttpRequest, response: HttpResponseBase) -> bool:
+    """Did the shop say no, with a status that also says yes: by an error message of Django's, or by showing the form
+    again instead of a redirect? A page that answers a form with itself says so by `statuses`. No query."""
+    if rule.event not in ACTS or not rule.view_name:  # the shop's own signals know what happened
+        return False
+    queued = getattr(getattr(request, "_messages", None), "_queued_messages", ())
+    if any(message.level >= messages.ERROR for message in queued):
+        return True
+    is_page = response.status_code == 200 and response.get("Content-Type", "").startswith("text/html")
+    return request.method == "POST" and is_page and rule.statuses == ACTED and not _is_by_script(request)
+
+
+def _is_by_script(request: HttpRequest) -> bool:
+    """Did a script ask for a part of a page? Sources: Fetch Metadata, htmx, and the header of old libraries."""
+    mode = request.headers.get("Sec-Fetch-Mode", "")
+    if request.content_type not in FORMS:
+        return True
+    return mode not in ("", "navigate") or any(name in request.headers for name in ("HX-Request", "X-Requested-With"))
+
+
 def drafts_of(rule: PageRule, request: HttpRequest, shopper: Shopper, at: dt.datetime) -> Iterator[EventDraft]:
     """The event of a page; before a view that came out of a list, the click. At most two queries."""
     item_id = _item_id(rule, request) if shopper.has_consented else _value(rule, request)
@@ -137,7 +165,29 @@ def drafts_of(rule: PageRule, request: HttpRequest, shopper: Shopper, at: dt.dat
     )
     if rule.event == EventType.VIEW_ITEM and ranking_id is not None:
         yield _selection(draft, ranking_id, shopper)
+    if rule.event == EventType.ADD_TO_CART and shopper.has_consented and shopper.visitor_key is not None:
+        draft = dataclasses.replace(draft, message_id=_addition_id(draft, request, shopper.visitor_key))
     yield draft
+
+
+def _addition_id(draft: EventDraft, request: HttpRequest, visitor_key: uuid.UUID) -> str:
+    """The id of an addition: that of the same request some seconds ago, if there was one, so that a double click and a
+    reload count once, in parallel processes too; what was bought or removed in between makes it another. Two queries.
+    """
+    since = draft.occurred_at - dt.timedelta(seconds=REPEAT_SECONDS)
+    emptied = Event.objects.filter(visitor__key=visitor_key, type__in=EMPTYING, occurred_at__gt=since)
+    last_emptied = emptied.order_by("-occurred_at").values_list("message_id", flat=True).first() or ""
+    same = uuid.uuid5(visitor_key, f"{draft.item_id}|{draft.quantity}|{_sent(request)}|{last_emptied}").hex
+    window = int(draft.occurred_at.timestamp() // REPEAT_SECONDS)
+    earlier = f"add:{same}:{window - 1}"
+    is_repeated = Event.objects.filter(message_id=earlier, occurred_at__gt=since).exists()
+    return earlier if is_repeated else f"add:{same}:{window}"
+
+
+def _sent(request: HttpRequest) -> str:
+    """The address and the form of a request, without its token; the choice of a variant is a part of it."""
+    fields = sorted((name, values) for name, values in request.POST.lists() if name != "csrfmiddlewaretoken")
+    return f"{request.get_full_path()}|{fields}|{getattr(request, 'recommender_json', None)}"
 
 
 def _selection(view: EventDraft, ranking_id: uuid.UUID, shopper: Shopper) -> EventDraft:

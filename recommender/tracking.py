@@ -25,7 +25,7 @@ from recommender.models import Event, UnpaidRow
 from recommender.models.connections import apart
 from recommender.orders import RETURNED, OrderRows
 from recommender.paths import concrete_label, foreign_keys, pk_of
-from recommender.rules import ACTED, SHOWN, PageRule, drafts_of, note_json, page
+from recommender.rules import ACTED, SHOWN, PageRule, drafts_of, is_refused, note_json, page
 from recommender.types import EventType
 
 __all__ = [
@@ -184,6 +184,7 @@ def page_source(request: HttpRequest, response: HttpResponseBase) -> Source | No
         rule
         for rule in rules
         if rule.method == request.method and response.status_code in rule.statuses and not rule.beacon
+        if not is_refused(rule, request, response)
     ]
     if not applying:
         return None

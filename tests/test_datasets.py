@@ -65,7 +65,7 @@ def test_events_come_ascending_by_time_however_they_were_stored(items, visitor):
 def test_reading_takes_few_queries(items, visitor, django_assert_num_queries):
     for minutes in range(10):
         record(visitor=visitor, minutes_ago=minutes)
-    with django_assert_num_queries(4):  # a page and the empty page behind it, of events and of visitors
+    with django_assert_num_queries(5):  # a page and the empty page behind it, of events and of visitors; the staff
         datasets.read_interactions(items)
 
 
@@ -310,3 +310,22 @@ def test_past_is_read_without_later_judgements_and_they_count_for_the_hash(items
         for judged in (None, before.judgements, now.judgements)
     }
     assert len(hashes) == 3
+
+
+@pytest.mark.django_db
+def test_staff_browses_for_nobody_and_its_orders_are_orders(django_user_model):
+    clerk = django_user_model.objects.create(username="clerk", is_staff=True)
+    buyer = django_user_model.objects.create(username="buyer")
+    at = timezone.now() - dt.timedelta(days=1)
+    Item.objects.create(item_id="A", label="shop.Product", object_id="1", title="A", text="A", text_hash="x")
+    for user in (clerk, buyer):
+        visitor = Visitor.objects.create(user_key=str(user.pk), has_consented=True)
+        for kind, source in (("view_item", "page"), ("purchase", "order")):
+            Event.objects.create(
+                message_id=f"{user.pk}{kind}", visitor=visitor, type=kind, item_id="A", occurred_at=at, source=source
+            )
+    recorded = datasets.read_dataset().recorded
+    kinds = [(EVENT_CODES[EventType.VIEW_ITEM], True), (EVENT_CODES[EventType.VIEW_ITEM], False)]
+    kinds += [(EVENT_CODES[EventType.PURCHASE], False)] * 2
+    pairs = zip(recorded.interactions.type.tolist(), recorded.is_bot.tolist(), strict=True)
+    assert sorted(pairs) == sorted(kinds)

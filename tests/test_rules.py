@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
 import json
 from typing import Any
 
 import pytest
+from django.contrib import messages
+from django.contrib.messages.storage.cookie import CookieStorage
 from django.http import HttpResponse
 from django.test import RequestFactory
 from django.urls import resolve
 
-from recommender import capture, catalog, conf, tracking
+from recommender import capture, catalog, conf, rules, tracking
 from recommender.catalog import Catalog
-from recommender.identity import shopper_of
-from recommender.models import Item
+from recommender.identity import cookie_for, shopper_of
+from recommender.models import Event, Item, Visitor
 from recommender.tracking import page, track_pages
 from shopreco.shop.models import Department, Product
 
@@ -152,3 +156,74 @@ class TestItemNamedByItsKey:
         track_pages(page("shop:product", "view_item", item_id="kwargs.stock_code"))
         with django_assert_num_queries(0):
             assert [draft.item_id for draft in told("/item/red-mug/")] == ["red-mug"]
+
+
+class TestRefusedAndRepeated:
+    """What fills a cart counts when the shop let it, and once."""
+
+    def added(self, *, status: int = 302, error: str = "", statuses: tuple[int, ...] = (), **headers: str) -> int:
+        """How many events a form that was sent makes."""
+        rule = page("shop:cart_add", "add_to_cart", item_id="kwargs.stock_code", method="POST", statuses=statuses)
+        track_pages(rule)
+        request: Any = RequestFactory().post("/cart/add/22423/", headers=headers)
+        request.resolver_match = resolve("/cart/add/22423/")
+        request.COOKIES["recommender_consent"] = "granted"
+        request._messages = CookieStorage(request)
+        messages.success(request, "Thank you")
+        if error:
+            getattr(messages, error)(request, "Only three are left")
+        source = tracking.page_source(request, HttpResponse("<form>", status=status))
+        return len(list(source(shopper_of(request)))) if source is not None else 0
+
+    def test_redirect_is_an_addition(self) -> None:
+        assert self.added() == 1
+
+    def test_redirect_with_an_error_message_is_none(self) -> None:
+        assert self.added(error="error") == 0
+
+    def test_redirect_with_a_warning_is_one(self) -> None:
+        assert self.added(error="warning") == 1
+
+    @pytest.mark.parametrize("headers", [{}, {"sec-fetch-mode": "navigate"}])
+    def test_form_that_is_shown_again_is_none(self, headers: dict[str, str]) -> None:
+        assert self.added(status=200, **headers) == 0
+
+    @pytest.mark.parametrize("headers", [{"sec-fetch-mode": "cors"}, {"hx-request": "true"}, {"x-requested-with": "x"}])
+    def test_part_of_a_page_for_a_script_is_one(self, headers: dict[str, str]) -> None:
+        assert self.added(status=200, **headers) == 1
+
+    def test_page_that_says_so_by_its_statuses_is_one(self) -> None:
+        assert self.added(status=200, statuses=(200,)) == 1
+
+    @pytest.mark.parametrize(("seconds", "n_events"), [(0, 1), (0.5, 1), (4.9, 1), (6, 2), (60, 2)])
+    @pytest.mark.parametrize("begin", [0.0, 2.3, 4.8])
+    def test_same_addition_within_seconds_counts_once(self, begin: float, seconds: float, n_events: int) -> None:
+        visitor = Visitor.objects.create(has_consented=True)
+        rule = page("shop:cart_add", "add_to_cart", item_id="kwargs.stock_code")
+        request: Any = RequestFactory().get("/cart/add/22423/")
+        request.resolver_match = resolve("/cart/add/22423/")
+        request.COOKIES |= {"recommender_consent": "granted", "recommender_visitor": cookie_for(visitor.key)}
+        first = dt.datetime.fromtimestamp(1_750_000_000 + begin, dt.UTC)
+        for at in (first, first + dt.timedelta(seconds=seconds)):
+            shopper = shopper_of(request)
+            drafts = list(rules.drafts_of(rule, request, shopper, at))
+            capture.ingest([dataclasses.replace(draft, visitor_key=visitor.key) for draft in drafts])
+        assert Event.objects.filter(type="add_to_cart").count() == n_events
+
+    def test_addition_after_an_order_is_another(self) -> None:
+        visitor = Visitor.objects.create(has_consented=True)
+        at = dt.datetime.fromtimestamp(1_750_000_000, dt.UTC)
+        rule = page("shop:cart_add", "add_to_cart", item_id="kwargs.stock_code")
+        request: Any = RequestFactory().get("/cart/add/22423/")
+        request.resolver_match = resolve("/cart/add/22423/")
+        request.COOKIES |= {"recommender_consent": "granted", "recommender_visitor": cookie_for(visitor.key)}
+        (first,) = rules.drafts_of(rule, request, shopper_of(request), at)
+        bought = {"message_id": "order:1", "type": "purchase", "item_id": "22423", "occurred_at": at}
+        Event.objects.create(visitor=visitor, **bought)
+        (second,) = rules.drafts_of(rule, request, shopper_of(request), at + dt.timedelta(seconds=1))
+        assert first.message_id != second.message_id
+
+    def test_other_item_and_other_quantity_are_others(self) -> None:
+        track_pages(page("shop:cart", "add_to_cart", item_id="JSON.sku", quantity="JSON.n", method="POST"))
+        sent = [{"sku": "A", "n": 1}, {"sku": "A", "n": 2}, {"sku": "B", "n": 1}]
+        assert len({draft.message_id for body in sent for draft in told("/cart/", body=body, status=201)}) == 3
