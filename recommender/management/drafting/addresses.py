@@ -12,7 +12,7 @@ from django.db import DatabaseError, models
 from django.urls import Resolver404, resolve
 
 from recommender.guesses import texts_apart
-from recommender.management.drafting.reading import Lookup, Path
+from recommender.management.drafting.lookups import Lookup, Path
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from recommender.guesses import named_key
 from recommender.management.drafting import reading, words
 from recommender.management.drafting.facts import Line
-from recommender.management.drafting.lookups import Items, item_of, of_each_item
-from recommender.management.drafting.reading import Lookup, Path, Reading
+from recommender.management.drafting.lookups import Items, Lookup, Path, Reading, item_of, of_each_item
 from recommender.management.drafting.views import View
 
 GET_KINDS = ("kwargs", "GET")
@@ -18,7 +17,8 @@ KEYS = ("pk", "id", "uuid", "slug", "sku", "code")
 
 def rules(view: View, items: Items) -> list[Line]:
     """The rules of a view that changes the cart; none for another view."""
-    if words.has(view.words, words.NO_CART):
+    changes = words.has(view.words, words.CHANGES) and not words.has(view.words, ("add",))
+    if changes or words.has(view.words, words.NO_CART):
         return []
     lines: list[Line] = []
     for method, read in _parts_of(view):

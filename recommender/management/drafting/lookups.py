@@ -1,22 +1,80 @@
-"""How a view finds an item, and how a rule of a page says the same: `("shop.Product", "kwargs.slug")`."""
+"""What a view takes from a request, how it finds an item by it, and how a rule says the same."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from django.db import models
 
 from recommender.guesses import named_key, texts_apart
-from recommender.management.drafting.reading import Lookup
+from recommender.management.drafting import words
 
 Model = type[models.Model]
+KEYS = ("slug", "sku", "code", "number", "upc", "ean", "isbn", "handle", "key")
+
 Items = Mapping[Model, Sequence[tuple[Model, str]]]
 """Each model of items, with the `(model, look-up)` pairs of its variants that are models of their own."""
 
 
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Where a value of the request stands, such as `GET.q` or `JSON.line.sku`; `kind` is its first word."""
+
+    kind: str
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return ".".join((self.kind, *self.names))
+
+    def inside(self, name: Any) -> Path:
+        return Path(self.kind, (*self.names, str(name)))
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """`field` of `model` was compared with the value at `path`; `is_single` where one object was asked for."""
+
+    model: type[models.Model]
+    field: str
+    path: Path
+    is_single: bool = True
+
+
+@dataclass(slots=True)
+class Reading:
+    """What the source of a view tells."""
+
+    lookups: list[Lookup] = field(default_factory=list)
+    fixed: list[tuple[type[models.Model], str, Any]] = field(default_factory=list)
+    reads: dict[Path, set[str]] = field(default_factory=dict)
+    created: set[type[models.Model]] = field(default_factory=set)
+    writes_session: bool = False
+    is_read: bool = False
+
+    def note(self, path: Path, name: str = "") -> None:
+        """A value was read, and given to a variable or an argument of this name."""
+        if path.names:
+            self.reads.setdefault(path, set()).update({name} - {""})
+
+    def paths_named(self, wanted: tuple[str, ...], kinds: tuple[str, ...]) -> list[Path]:
+        """The paths whose last name, or whose variable's, is one of the words; exact names first."""
+        fitting = [
+            path
+            for path, names in self.reads.items()
+            if path.kind in kinds and any(words.has(name, wanted) for name in (path.names[-1], *names))
+        ]
+        return sorted(fitting, key=lambda path: (path.names[-1] not in wanted, str(path)))
+
+
 def surest(lookups: Sequence[Lookup], items: Items | None) -> Lookup | None:
     """The look-up of an item, by key before by slug before by anything else; of any object where `items` is None."""
-    fitting = [lookup for lookup in lookups if items is None or head_of(lookup.model, items) is not None]
+    fitting = [
+        lookup
+        for lookup in lookups
+        if _names_one(lookup) and (items is None or head_of(lookup.model, items) is not None)
+    ]
     return min(fitting, key=_rank, default=None)
 
 
@@ -57,6 +115,17 @@ def column_of(model: Model, name: str) -> str:
     if name in own or "__" in name:
         return name
     return next((f"{rows}__{name}" for rows in texts_apart(model)), name)
+
+
+def _names_one(lookup: Lookup) -> bool:
+    """Does it find one object, and not all of a category? By a key, or by a column where one object was asked for."""
+    field, model = lookup.field, lookup.model
+    if field == "pk" or named_key(model, field) in (field, "pk") or field in KEYS:
+        return True
+    if any(field.startswith(f"{rows}__") for rows in texts_apart(model)):
+        return True
+    columns = {column.name for column in model._meta.concrete_fields if not column.is_relation}
+    return lookup.is_single and field in columns
 
 
 def _rank(lookup: Lookup) -> tuple[int, int]:

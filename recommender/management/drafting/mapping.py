@@ -40,8 +40,8 @@ class CatalogLines:
     def lines(self) -> list[Line]:
         """All of them, in the order in which they are read."""
         parts = (
-            self._id, self._title, self._category, self._brand, self._price, self._image, self._available, self._active,
-            self._first_seen, self._group, self._languages, self._sites, self._attributes, self._related,
+            self._id, self._title, self._text, self._category, self._brand, self._price, self._image, self._available,
+            self._active, self._first_seen, self._group, self._languages, self._sites, self._attributes, self._related,
             self._queryset,
         )  # fmt: skip
         return [line for part in parts for line in part()]
@@ -66,6 +66,15 @@ class CatalogLines:
         title = facts.title_of(self.model)
         if self.guessed["title"] is str and title:
             yield Line(f'title = "{title}"', "the text that names it")
+
+    def _text(self) -> Iterator[Line]:
+        told = next((name for name in words.DESCRIPTION if hasattr(self.model, name)), "")
+        title = self.guessed["title"] if isinstance(self.guessed["title"], str) else facts.title_of(self.model)
+        if told and title:
+            known = [self._link_named(words.BRAND), self._link_named(words.CATEGORY, trees=True)]
+            parts = [title, *(link[0] for link in known if link is not None), told]
+            reason = "title, brand and category are read; this also"
+            yield Line(f"text = {tuple(parts)!r}".replace("'", '"'), reason, is_hint=True)
 
     def _category(self) -> Iterator[Line]:
         name, reason = (

@@ -11,8 +11,7 @@ from django.views.generic.edit import FormMixin, ModelFormMixin
 from recommender.management.drafting import carts, facts, reading, words
 from recommender.management.drafting.addresses import page_of
 from recommender.management.drafting.facts import Line
-from recommender.management.drafting.lookups import Items, Model, column_of, item_of, surest
-from recommender.management.drafting.reading import Lookup, Path
+from recommender.management.drafting.lookups import Items, Lookup, Model, Path, column_of, item_of, surest
 from recommender.management.drafting.views import View
 
 

@@ -7,12 +7,13 @@ import inspect
 import textwrap
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import models
 
-from recommender.management.drafting import facts, words
+from recommender.management.drafting import facts
+from recommender.management.drafting.lookups import Lookup, Path, Reading
 
 MAX_DEPTH = 3
 PLACES = {"GET": "GET", "POST": "POST", "query_params": "GET", "data": "JSON", "kwargs": "kwargs"}
@@ -38,55 +39,6 @@ HOST_HOOKS = (
     "retrieve", "list", "create", "get_form_kwargs", "get_results", "get_form",
 )  # fmt: skip
 FRAMEWORKS = ("django", "rest_framework", "parler", "mptt", "haystack")
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """Where a value of the request stands, such as `GET.q` or `JSON.line.sku`; `kind` is its first word."""
-
-    kind: str
-    names: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return ".".join((self.kind, *self.names))
-
-    def inside(self, name: Any) -> Path:
-        return Path(self.kind, (*self.names, str(name)))
-
-
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """An object was looked up: `field` of `model` by the value at `path`."""
-
-    model: type[models.Model]
-    field: str
-    path: Path
-
-
-@dataclass(slots=True)
-class Reading:
-    """What the source of a view tells."""
-
-    lookups: list[Lookup] = field(default_factory=list)
-    fixed: list[tuple[type[models.Model], str, Any]] = field(default_factory=list)
-    reads: dict[Path, set[str]] = field(default_factory=dict)
-    created: set[type[models.Model]] = field(default_factory=set)
-    writes_session: bool = False
-    is_read: bool = False
-
-    def note(self, path: Path, name: str = "") -> None:
-        """A value was read, and given to a variable or an argument of this name."""
-        if path.names:
-            self.reads.setdefault(path, set()).update({name} - {""})
-
-    def paths_named(self, wanted: tuple[str, ...], kinds: tuple[str, ...]) -> list[Path]:
-        """The paths whose last name, or whose variable's, is one of the words; exact names first."""
-        fitting = [
-            path
-            for path, names in self.reads.items()
-            if path.kind in kinds and any(words.has(name, wanted) for name in (path.names[-1], *names))
-        ]
-        return sorted(fitting, key=lambda path: (path.names[-1] not in wanted, str(path)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +117,7 @@ class _Reader:
     def __init__(self, reading: Reading, function: Any, *, cls: type | None = None, depth: int = 0) -> None:
         self.reading, self.function, self.cls, self.depth = reading, inspect.unwrap(function), cls, depth
         self.names: dict[str, Any] = {}
+        self.answer: Any = UNKNOWN
         self.scope = getattr(self.function, "__globals__", {})
 
     def call(self, given: dict[str, Any], *, positional: tuple[Any, ...] = (), is_view: bool = False) -> Any:
@@ -182,13 +135,9 @@ class _Reader:
             self.names[name] = value
             if isinstance(value, Path):
                 self.reading.note(value, name)
-        answer = UNKNOWN
         for statement in node.body:
             self._statement(statement)
-        for inner in ast.walk(node):
-            if isinstance(inner, ast.Return) and inner.value is not None:
-                answer = self._value(inner.value)
-        return answer
+        return self.answer
 
     def _entry(self, arguments: list[str], node: Any) -> Iterator[tuple[str, Any]]:
         for name in arguments:
@@ -216,6 +165,9 @@ class _Reader:
             value = self._value(node.value)
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 self._assign(target, value)
+            return
+        if isinstance(node, ast.Return):
+            self.answer = self._value(node.value)
             return
         if isinstance(node, ast.AugAssign):
             self._value(node.value)
@@ -350,15 +302,15 @@ class _Reader:
         self, model: type[models.Model], name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> Any:
         if name in FETCHES:
-            self._note_lookups(model, keywords)
+            self._note_lookups(model, keywords, is_single=name not in ("filter", "exclude"))
         if name in CREATES:
             self.reading.created.add(model)
         return model
 
-    def _note_lookups(self, model: type[models.Model], keywords: dict[str, Any]) -> None:
+    def _note_lookups(self, model: type[models.Model], keywords: dict[str, Any], *, is_single: bool = True) -> None:
         for name, value in keywords.items():
             if isinstance(value, Path) and value.names:
-                self.reading.lookups.append(Lookup(model, name, value))
+                self.reading.lookups.append(Lookup(model, name, value, is_single))
             elif isinstance(value, bool | str) and value is not UNKNOWN:
                 self.reading.fixed.append((model, name, value))
 

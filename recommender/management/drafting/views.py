@@ -11,7 +11,7 @@ from typing import Any
 from recommender import checks
 from recommender.management.drafting import reading
 from recommender.management.drafting.facts import FOREIGN
-from recommender.management.drafting.reading import Reading
+from recommender.management.drafting.lookups import Reading
 
 POSTS = ("post", "form_valid", "perform_create", "create")
 

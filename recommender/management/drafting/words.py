@@ -48,6 +48,9 @@ IMAGE = _listed("image images photo photos picture pictures thumbnail cover orig
 
 TITLE = _listed("title name headline titel titre titolo titulo nombre nom bezeichnung label")
 
+DESCRIPTION = _listed("description blurb summary body details long_description short_description content")
+"""Whole names."""
+
 PRODUCT = _listed("product products article item book good goods sku variant produkt artikel producto")
 
 NO_PRODUCT = _listed(
@@ -71,7 +74,7 @@ CART = _listed("cart basket bag trolley warenkorb wish wishlist favorite favouri
 CARTS_OF_VIEWS = _listed("cart basket bag trolley warenkorb carrito panier")
 """Of URLs, views and models: a cart, and no wish list."""
 
-ADDS = _listed("add put create buy append update increase set plus")
+ADDS = _listed("add put create buy append increase plus")
 
 REMOVES = _listed("remove delete del drop clear empty discard minus decrease")
 
@@ -84,6 +87,7 @@ NO_VIEW = _listed(
 """Pages about a product that are not its own."""
 
 NO_CART = _listed("checkout voucher vouchers coupon promo saved wishlist wishlists dashboard")
+CHANGES = _listed("update set edit change quantity")
 """Pages about a cart that put no item into it."""
 
 QUERY = _listed("q query search s term terms words keyword keywords text find phrase suche")
@@ -115,7 +119,9 @@ GROUPS = _listed("parent master main base variant_of parent_product main_product
 
 GROUP_COLUMNS = _listed("group_code style_number style parent_sku model_number group_id variant_group family")
 
-CREATED = _listed("created_at date_created created created_on added_at date_added published_at available_from")
+CREATED = _listed(
+    "first_seen created_at date_created created created_on added_at date_added published_at available_from"
+)
 
 BOUGHT_STATES = _listed(
     """
