@@ -43,8 +43,8 @@ def test_shop_works_after_the_app_was_taken_out(tmp_path: Path) -> None:
     checked("manage.py", "makemigrations", "--check", "--dry-run", **without)
     output = checked("manage.py", "shell", "--no-imports", "-c", WALK, **without)
     assert "recommender" not in output
-    assert output.count(" 200") == 6
-    assert output.count(" 302") == 2
+    assert output.count(" 200\n") == 6
+    assert output.count(" 302\n") == 2
 
 
 def test_no_migration_is_missing_under_odd_settings(tmp_path: Path) -> None:
@@ -77,8 +77,8 @@ def test_shop_works_before_our_tables_are_there(tmp_path: Path) -> None:
     checked("manage.py", "migrate", "--verbosity", "0", KIOSK_WITHOUT="1", **database)
     checked("manage.py", "shell", "--no-imports", "-c", FILL, **database)
     output = checked("manage.py", "shell", "--no-imports", "-c", WALK, **database)
-    assert output.count(" 200") == 6
-    assert output.count(" 302") == 2
+    assert output.count(" 200\n") == 6
+    assert output.count(" 302\n") == 2
     examined = drive("manage.py", "recommender_doctor", **database)
     assert examined.returncode == 2
     assert "python manage.py migrate recommender" in examined.stdout

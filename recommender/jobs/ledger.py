@@ -16,10 +16,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from django.db import DatabaseError, close_old_connections, connection, models
+from django.db import DatabaseError, connection, models
 from django.utils import timezone
 
 from recommender.models import Job
+from recommender.models.connections import persistently, was_lost
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,9 @@ COALESCE_SECONDS = 2.0
 
 HOLD_SECONDS = 120.0
 RENEW_SECONDS = 30.0
+PATIENCE_SECONDS = 10.0
+"""So long a database that went away is waited for, to say that work has ended."""
+
 MAX_ERROR_LENGTH = 500
 
 _marked: dict[str, float] = {}
@@ -104,8 +108,9 @@ def _take(name: str, holder: str, unless_since: dt.datetime | None) -> bool:
 
 
 def _give_back(name: str, holder: str, ended: dict[str, object]) -> None:
+    columns = {"held_by": "", "held_until": None, "finished_at": timezone.now(), **ended}
     try:
-        _rows(name).filter(held_by=holder).update(held_by="", held_until=None, finished_at=timezone.now(), **ended)
+        persistently(lambda: _rows(name).filter(held_by=holder).update(**columns), patience_seconds=PATIENCE_SECONDS)
     except DatabaseError:  # the connection broke: the hold runs out by itself
         logger.exception("job %s cannot be given back; it is free again in %.0f s", name, HOLD_SECONDS)
 
@@ -118,7 +123,7 @@ def _renewed(name: str, holder: str) -> Iterator[None]:
     def renew() -> None:
         try:
             while not is_done.wait(RENEW_SECONDS):
-                close_old_connections()
+                was_lost()
                 try:
                     until = timezone.now() + dt.timedelta(seconds=HOLD_SECONDS)
                     _rows(name).filter(held_by=holder).update(held_until=until)

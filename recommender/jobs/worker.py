@@ -7,6 +7,7 @@ connection to the database where the old one broke.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
 import os
@@ -15,12 +16,13 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from django.db import close_old_connections, connection, models
+from django.db import DatabaseError, close_old_connections, connection, models
 from django.utils import timezone
 
 from recommender import supervision
 from recommender.jobs import ledger, timing, work
 from recommender.models import Job, Run, Worker
+from recommender.models.connections import persistently, was_lost
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class Loop:
             self.stop.set()
             for thread in threads:
                 thread.join(PARTING_SECONDS)
-            Worker.objects.filter(name=self.name).delete()
+            self._leave()
 
     def run_once(self) -> None:
         """Do what is due now, train what is queued, and return."""
@@ -74,6 +76,11 @@ class Loop:
             self._work()
         if TRAINING in self.does:
             self._train()
+
+    def _leave(self) -> None:
+        """A worker that cannot say that it leaves is gone once it does not beat."""
+        with contextlib.suppress(DatabaseError):
+            persistently(Worker.objects.filter(name=self.name).delete, patience_seconds=ledger.PATIENCE_SECONDS)
 
     def _repeat_apart(self, turn: Callable[[], None]) -> None:
         try:
@@ -90,6 +97,7 @@ class Loop:
                 pause = seconds
             except Exception:  # the edge of the loop: a worker outlives its database, and every fault of one turn
                 logger.exception("a turn of %s failed; it is tried again", self.name)
+                was_lost()
                 pause = PAUSE_SECONDS
             self.stop.wait(pause)
 
@@ -111,6 +119,7 @@ class Loop:
         except Exception as error:  # one kind of work that fails must not keep the others from theirs
             logger.exception("%s failed; it is tried again when it is due", name)
             self.say(f"{name} failed: {type(error).__name__}: {error}")
+            was_lost()
 
     def _train(self) -> None:
         """Every run that waits, one after the other."""
