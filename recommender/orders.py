@@ -22,6 +22,7 @@ from recommender.identity import user_key_of, visitor_key_from, visitor_key_from
 from recommender.order_consent import users_by_address
 from recommender.paths import (
     Constant,
+    belongings,
     column,
     foreign_keys,
     last_field,
@@ -91,6 +92,11 @@ class OrderRows:
         """May a saved row become a purchase or come back later?"""
         return not (isinstance(self.paid, Constant) and isinstance(self.returned, Constant))
 
+    @property
+    def makes_own_drafts(self) -> bool:
+        """Does the shop's class replace `drafts`, as for orders that keep their lines in JSON?"""
+        return type(self).drafts is not OrderRows.drafts
+
     def lookup_of(self, model: type[models.Model]) -> str:
         """The look-up from the rows to the objects whose saving may mean that they are paid or returned, or nothing."""
         try:
@@ -112,7 +118,7 @@ class OrderRows:
         found: dict[Any, str] = {model._meta.concrete_model: lookup for lookup, model in reversed(links)}
         if not is_open:
             return found
-        parts = [part for model, lookup in [*found.items(), (self.model, "")] for part in _belongings(model, lookup)]
+        parts = [part for model, lookup in [*found.items(), (self.model, "")] for part in belongings(model, lookup)]
         return {**{model: lookup for model, lookup in parts if model is not self.model}, **found}
 
     def _parents(self) -> list[str]:
@@ -136,6 +142,8 @@ class OrderRows:
         told = {name: self._value(name, row) for name in ATTRIBUTES if name != "email"}
         if isinstance(told["item_id"], models.Model):
             told["item_id"] = item_id_of(told["item_id"])
+        if told["user"] is None and self.email is not None and not hasattr(row, USER_BY_EMAIL):
+            self.with_users([row])
         if told["user"] is None:
             told["user"] = getattr(row, USER_BY_EMAIL, None)
         if isinstance(told["user"], models.Model):
@@ -145,7 +153,7 @@ class OrderRows:
     def reader(self) -> Read:
         """How to read many rows: what to take chunks of, what makes drafts of one, what tells its primary key."""
         columns = self.columns()
-        if columns is None:
+        if columns is None or self.makes_own_drafts:
             return self.objects(), self.drafts, lambda row: row.pk
         fixed = {name: self._value(name, None) for name in ATTRIBUTES if name not in columns}
         prefix = self._item_prefix() if "item_id" in columns else ""
@@ -287,22 +295,20 @@ class OrderRows:
         refunded: Any,
         visitor: Any,
     ) -> EventDraft:
-        units, odd_quantity = _units(quantity)
-        amount, code, odd_price = _price(price, currency, is_refund=bool(refunded) or units < 0)
-        return EventDraft(
+        draft = EventDraft(
             message_id=self.message_id(pk),
-            type=EventType.REFUND if bool(refunded) or units < 0 else EventType.PURCHASE,
+            type=EventType.REFUND if refunded else EventType.PURCHASE,
             occurred_at=moment(occurred_at) or timezone.now(),
             item_id="" if item_id is None else str(item_id),
-            quantity=abs(units),
-            price=amount,
-            currency=code,
+            quantity=quantity,
+            price=price,
+            currency=currency,
             order_id="" if order_id is None else str(order_id),
             source="order",
             visitor_key=_visitor_key(visitor),
             user_key=None if user is None else str(user),
-            emptied=(*odd_quantity, *odd_price),
         )
+        return sound(draft)
 
     def _item_prefix(self) -> str:
         """What a Catalog without ids of its own writes before the primary key; nothing where the path ends in an id."""
@@ -323,6 +329,22 @@ class OrderRows:
         model = models_on(self.model, self.item_id).get(join)
         catalogs = catalogs_for(model) if model is not None else []
         return {f"{join}__{heir}" for catalog in catalogs for _, heir in catalog.inheriting_catalogs() if heir}
+
+
+def sound(draft: EventDraft) -> EventDraft:
+    """A draft of a row with values that can be stored: what makes no sense is left out, and `emptied` says why. A
+    quantity below 0 is a refund. Done twice it changes nothing."""
+    units, odd_quantity = _units(draft.quantity)
+    is_refund = draft.type == EventType.REFUND or units < 0
+    amount, code, odd_price = _price(draft.price, draft.currency, is_refund=is_refund)
+    return dataclasses.replace(
+        draft,
+        type=EventType.REFUND if is_refund else draft.type,
+        quantity=abs(units),
+        price=amount,
+        currency=code,
+        emptied=(*draft.emptied, *odd_quantity, *odd_price),
+    )
 
 
 def _units(quantity: Any) -> tuple[float, list[str]]:
@@ -347,13 +369,6 @@ def _price(price: Any, currency: Any, *, is_refund: bool) -> tuple[Decimal | Non
             reasons.append(f"price {str(price)[:40]!r} is no price of a unit: left out")
         return None, code, reasons
     return amount, code, reasons
-
-
-def _belongings(model: type[models.Model], lookup: str) -> Iterator[tuple[Any, str]]:
-    """The models whose rows point to one of a model, such as the payments of an order, with the look-up to them."""
-    for relation in model._meta.related_objects:
-        if not relation.many_to_many and not relation.hidden:
-            yield relation.related_model._meta.concrete_model, f"{lookup}__{relation.name}" if lookup else relation.name
 
 
 def _visitor_key(kept: Any) -> uuid.UUID | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
@@ -147,6 +147,13 @@ def own_columns(model: type[models.Model], declared: Iterable[str], *, but: str 
     beyond = [end for path in declared if foreign_keys(model, path) for end in (path, f"{path}.name", f"{path}.title")]
     columns = [found for end in beyond if (found := column(model, end)) and "__" in found]
     return list(dict.fromkeys([*(field.attname for field in fields if field.name != but), *columns]))
+
+
+def belongings(model: type[models.Model], lookup: str) -> Iterator[tuple[Any, str]]:
+    """The models whose rows point to one of a model, such as the payments of an order, with the look-up to them."""
+    for relation in model._meta.related_objects:
+        if not relation.many_to_many and not relation.hidden:
+            yield relation.related_model._meta.concrete_model, f"{lookup}__{relation.name}" if lookup else relation.name
 
 
 def child_lookup(model: type[models.Model], child: type[models.Model]) -> str:

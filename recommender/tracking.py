@@ -23,7 +23,7 @@ from recommender.exceptions import ConfigurationError
 from recommender.identity import Shopper
 from recommender.models import Event, UnpaidRow
 from recommender.models.connections import apart
-from recommender.orders import RETURNED, OrderRows
+from recommender.orders import RETURNED, OrderRows, sound
 from recommender.paths import concrete_label, foreign_keys, pk_of
 from recommender.rules import ACTED, SHOWN, PageRule, drafts_of, is_refused, note_json, page
 from recommender.types import EventType
@@ -337,7 +337,7 @@ def _saved(rows: OrderRows, saved: list[Saved], shopper: Shopper | None) -> list
         return drafts
     new = [rows.message_id(pk) for pks, are_new in groups if are_new for pk in pks]
     if rows.may_change and shopper.user_key is None and shopper.has_consented:  # users are found by the order itself
-        UnpaidRow.remember(set(new) - {draft.message_id for draft in drafts}, shopper)
+        UnpaidRow.remember(set(new) - {row_id for draft in drafts for row_id in _row_ids(draft)}, shopper)
     if shopper.refuses and shopper.user_key in {draft.user_key for draft in drafts if draft.user_key}:
         order_consent.remember_objection(shopper.user_key or "")
     return [_of_visitor(draft, shopper) for draft in drafts]
@@ -367,16 +367,24 @@ def _of_visitor(draft: EventDraft, shopper: Shopper) -> EventDraft:
 def _completed(rows: OrderRows, drafts: list[EventDraft]) -> list[EventDraft]:
     """Drafts of guests under the browser that ordered, refunds under that of their purchase; refunds that have grown
     since they were recorded are corrected. At most three queries, none for rows that never change."""
+    if rows.makes_own_drafts:
+        drafts = [sound(draft) for draft in drafts]
     if not rows.may_change and all(draft.type != EventType.REFUND for draft in drafts):
         return drafts
     returned = {draft.message_id: draft.quantity for draft in drafts if draft.message_id.startswith(RETURNED)}
     storage.correct_quantities(returned)
     guests = [draft for draft in drafts if draft.visitor_key is None and draft.user_key is None]
-    wanted = {draft.message_id.removeprefix(RETURNED) for draft in guests}
+    wanted = {row_id for draft in guests for row_id in _row_ids(draft)}
     unpaid = {row.message_id: row for row in UnpaidRow.objects.filter(message_id__in=wanted)} if wanted else {}
     refunds = [(draft.order_id, draft.item_id) for draft in guests if draft.type == EventType.REFUND]
     buyers = order_consent.who_bought(refunds)
     return [_under_buyer(draft, unpaid, buyers) for draft in drafts]
+
+
+def _row_ids(draft: EventDraft) -> tuple[str, str]:
+    """The id of the row that a draft is of; the second where a class of the shop's makes several of one row."""
+    row_id = draft.message_id.removeprefix(RETURNED)
+    return row_id, row_id.rpartition(":")[0]
 
 
 def _under_buyer(
@@ -384,7 +392,8 @@ def _under_buyer(
 ) -> EventDraft:
     if draft.visitor_key is not None or draft.user_key is not None:
         return draft
-    if (row := unpaid.get(draft.message_id.removeprefix(RETURNED))) is not None:
+    row = next((unpaid[row_id] for row_id in _row_ids(draft) if row_id in unpaid), None)
+    if row is not None:
         names = ("visitor_key", "device", "region", "is_bot", "is_profiled")
         return dataclasses.replace(draft, **{name: getattr(row, name) for name in names})
     buyer = buyers.get((draft.order_id, draft.item_id)) if draft.type == EventType.REFUND else None

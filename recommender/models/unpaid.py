@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db import models
+from django.db.models.functions import Concat
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -42,5 +43,6 @@ class UnpaidRow(models.Model):
     @classmethod
     def forget_recorded(cls) -> None:
         """Delete the buyers of rows that are recorded. One statement."""
-        recorded = Event.objects.filter(message_id=models.OuterRef("message_id"))
+        first_of_several = Concat(models.OuterRef("message_id"), models.Value(":0"))
+        recorded = Event.objects.filter(message_id__in=[models.OuterRef("message_id"), first_of_several])
         cls._default_manager.filter(models.Exists(recorded)).delete()

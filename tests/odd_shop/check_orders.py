@@ -1,5 +1,6 @@
 """Driven in a process of its own: orders that are paid later, in odd values, returned in part."""
 
+import dataclasses
 import datetime as dt
 from decimal import Decimal
 from io import StringIO
@@ -240,6 +241,32 @@ def test_rows_of_a_model_that_does_not_exist_break_no_save(monkeypatch):
     missing = Lines("wares.Lime")
     monkeypatch.setitem(tracking._rows, ("wares.lime", "order"), missing)
     assert Order.objects.create(number="1").pk
+
+
+def split(self, row):
+    """As `recommender_init` drafts it for an order that keeps its lines in JSON."""
+    drafts = super(Lines, self).drafts(row)
+    return [
+        dataclasses.replace(draft, message_id=f"{draft.message_id}:{n}", quantity=quantity, price=price)
+        for n, (quantity, price) in enumerate([("2", "12,50"), (0, "cheap")])
+        for draft in drafts
+    ]
+
+
+@pytest.mark.parametrize("paid", [by_method, "order.paid_at"], ids=["objects", "columns"])
+def test_drafts_that_a_shop_makes_itself_lose_no_purchase_and_no_guest(good, monkeypatch, paid):
+    tracked(monkeypatch, paid=paid, drafts=split)
+    guest = browser()
+    order(guest, good)
+    assert UnpaidRow.objects.count() == 1
+    Order.objects.update(status="paid", paid_at=timezone.now())
+    report = tracking.reconcile()
+    assert (report.n_recorded, report.n_rejected, report.n_emptied) == (2, 0, 1)
+    bought = Event.objects.filter(type="purchase").order_by("message_id")
+    assert list(bought.values_list("quantity", "price")) == [(2.0, Decimal("12.5")), (1.0, None)]
+    assert {event.visitor.key for event in bought} == {key_of(guest)}
+    tracking.reconcile()
+    assert not UnpaidRow.objects.exists()
 
 
 def test_saved_proxy_of_a_row_is_recorded(good):

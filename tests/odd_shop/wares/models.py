@@ -84,6 +84,7 @@ class Order(models.Model):
     mail = models.CharField(max_length=80, blank=True)
     placed_at = models.DateTimeField(default=timezone.now)
     changed_at = models.DateTimeField(default=timezone.now)
+    paid_at = models.DateTimeField(null=True)
 
     @property
     def is_paid(self):
