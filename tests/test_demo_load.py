@@ -274,6 +274,46 @@ def test_children_end_with_their_block_even_those_that_ignore_the_first_signal(t
     _wait_for(lambda: not _is_alive(group_id))
 
 
+SLOW_START = """
+import sys, time
+for step in range(6):
+    {sign}
+    time.sleep(0.2)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    "sign", ["print(step, flush=True)", "end = time.process_time() + 1.2\n    while time.process_time() < end: pass"]
+)
+def test_slow_start_is_waited_for_while_it_makes_progress(
+    sign: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "STALL_SECONDS", 20.0 if "process_time" in sign else 3.0)
+    monkeypatch.setattr(demo, "WORD_SECONDS", 0.3)
+    said: list[str] = []
+    with Children(tmp_path, grace_seconds=1) as children:
+        child = children.start("slow", [sys.executable, "-c", SLOW_START.format(sign=sign)])
+        before = child.progress()
+        demo._wait_until(lambda: "ready" in child.log.read_text(), child, said.append)
+        assert child.progress() > before
+    assert "waiting for slow to start" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("import time; time.sleep(60)", "neither computed nor written"),
+        ("raise SystemExit('no port')", "code 1: no port"),
+    ],
+)
+def test_start_that_hangs_or_ends_is_told(code: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "STALL_SECONDS", 3.0)
+    with Children(tmp_path, grace_seconds=1) as children, pytest.raises(CommandError, match=why):
+        demo._wait_until(lambda: False, children.start("web", [sys.executable, "-c", code]), print)
+
+
 def test_children_end_when_the_parent_is_terminated(tmp_path: Path) -> None:
     script = (
         "import sys, time\n"

@@ -9,6 +9,7 @@ from django.utils import timezone
 from recommender import sync
 from recommender.catalog import Catalog, register, unregister
 from recommender.catalog import catalogs as registered
+from recommender.management.progress import bar
 from recommender.models import Item
 from recommender.signals import items_changed
 from shopreco.shop.models import Department, Product
@@ -182,3 +183,10 @@ def test_catalog_may_say_itself_what_changed():
     finally:
         register("shop.Product")(Products)
     assert not Item.objects.get(item_id="OLD").is_available
+
+
+def test_no_progress_bar_is_drawn_into_a_pipe(capfd: pytest.CaptureFixture[str]) -> None:
+    with bar("items") as progress:
+        progress(1, 2)
+        progress(2, 2)
+    assert capfd.readouterr().err == ""

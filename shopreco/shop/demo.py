@@ -25,7 +25,12 @@ from shopreco.shop.models import Department, OrderLine, Product
 from shopreco.shop.processes import Child, Children
 
 HOST = "127.0.0.1"
-START_SECONDS = 60.0
+STALL_SECONDS = 120.0
+"""A process that starts is waited for while its log grows or it computes; after this long without either it hangs."""
+
+WORD_SECONDS = 15.0
+"""How often the demo says what it waits for."""
+
 LOOK_SECONDS = 0.2
 ADMIN = "admin"
 
@@ -58,7 +63,7 @@ def run_step(step: Step, say: Say) -> None:
     say(f"  {time.monotonic() - started:.1f} s")
 
 
-def start_workers(children: Children) -> None:
+def start_workers(children: Children, say: Say) -> None:
     """Start a Celery worker for each queue, and beat; wait for the one that trains."""
     (Path(settings.VAR_DIR) / "broker" / "control").mkdir(parents=True, exist_ok=True)
     celery = [sys.executable, "-m", "celery", "-A", "shopreco"]
@@ -70,7 +75,7 @@ def start_workers(children: Children) -> None:
     children.start(
         "beat", [*celery, "beat", "--loglevel", "INFO", "--schedule", str(folder / "beat-schedule"), "--pidfile", ""]
     )
-    _wait_until(lambda: " ready." in trainer.log.read_text(errors="replace"), trainer)
+    _wait_until(lambda: " ready." in trainer.log.read_text(errors="replace"), trainer, say)
 
 
 def train(say: Say) -> None:
@@ -87,10 +92,10 @@ def train(say: Say) -> None:
     say(f"  {time.monotonic() - started:.1f} s")
 
 
-def serve(children: Children, *, port: int) -> Child:
+def serve(children: Children, say: Say, *, port: int) -> Child:
     """Start the web server and wait until it answers. Raises `CommandError`."""
     child = children.start("web", _web_command(port))
-    _wait_until(lambda: _answers(port), child)
+    _wait_until(lambda: _answers(port), child, say)
     return child
 
 
@@ -159,12 +164,27 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _wait_until(is_up: Callable[[], bool], child: Child) -> None:
-    deadline = time.monotonic() + START_SECONDS
+def _wait_until(is_up: Callable[[], bool], child: Child, say: Say) -> None:
+    """Wait as long as the process makes progress, and say so. Raises `CommandError` where it has ended or hangs."""
+    started = moved_at = said_at = time.monotonic()
+    progress = child.progress()
     while not is_up():
-        if child.process.poll() is not None or time.monotonic() > deadline:
-            last = child.log.read_text(errors="replace").strip().splitlines()[-1:]
-            raise CommandError(f"{child.name} did not start: {' '.join(last)[:300]} See {child.log}.")
+        now = time.monotonic()
+        if child.process.poll() is not None:
+            raise CommandError(
+                f"{child.name} did not start, it ended with code {child.process.returncode}: {child.last_line()} "
+                f"See {child.log}."
+            )
+        if (seen := child.progress()) != progress:
+            progress, moved_at = seen, now
+        if now - moved_at > STALL_SECONDS:
+            raise CommandError(
+                f"{child.name} did not start: for {STALL_SECONDS:.0f} s it has neither computed nor written a line. "
+                f"{child.last_line()} See {child.log}."
+            )
+        if now - said_at > WORD_SECONDS:
+            said_at = now
+            say(f"  waiting for {child.name} to start, {now - started:.0f} s so far. {child.last_line()}")
         time.sleep(LOOK_SECONDS)
 
 

@@ -29,13 +29,13 @@ class Command(BaseCommand):
         if not options["exit_after_train"]:
             demo.check_port(options["port"])
         demo.prepare(self.stdout.write)
-        demo.start_workers(children)
+        demo.start_workers(children, self.stdout.write)
         if not options["no_train"]:
             demo.train(self.stdout.write)
         if options["exit_after_train"]:
             self.stdout.write(f"Ready after {time.monotonic() - started:.0f} s.")
             return
-        web = demo.serve(children, port=options["port"])
+        web = demo.serve(children, self.stdout.write, port=options["port"])
         self._welcome(options["port"], time.monotonic() - started)
         demo.watch(children, web, self.stdout.write)
 
