@@ -57,9 +57,11 @@ openapi: $(STAMP) ## Write docs/openapi.yaml from the API
 	$(EMBEDDED) $(MANAGE) spectacular --urlconf recommender.urls --custom-settings recommender.api.schema.SETTINGS \
 		--file docs/openapi.yaml --validate --fail-on-warn
 
-messages: $(STAMP) ## Collect the app's translatable texts; needs GNU gettext
+messages: $(STAMP) ## Collect and compile the app's translatable texts; needs GNU gettext
 	$(EMBEDDED) $(MANAGE) makemessages -a --no-obsolete --add-location file \
 		$(foreach folder,shopreco templates tests benchmarks $(VENV),-i '$(folder)/*')
+	for source in recommender/locale/*/LC_MESSAGES/django.po; do \
+		case $$source in */en/*) ;; *) msgfmt --check-format -o $${source%.po}.mo $$source || exit 1;; esac; done
 
 clean: ## Remove what was built and the demo's data; the virtual environment stays
 	rm -rf build dist var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
