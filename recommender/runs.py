@@ -106,6 +106,7 @@ def lease(run_id: int, *, worker: str, key: str = "") -> int | None:
     now = timezone.now()
     queued = Run.objects.filter(pk=run_id, state=Run.State.QUEUED, **({"key": key} if key else {}))
     with transaction.atomic():
+        resumed = queued.filter(fencing_token__gt=0).first()
         taken = queued.update(
             state=Run.State.RUNNING,
             fencing_token=F("fencing_token") + 1,
@@ -113,6 +114,7 @@ def lease(run_id: int, *, worker: str, key: str = "") -> int | None:
             started_at=now,
             heartbeat_at=now,
             reason="",
+            **({"provenance": _with_attempt(resumed)} if resumed else {}),
         )
         return Run.objects.values_list("fencing_token", flat=True).get(pk=run_id) if taken else None
 
@@ -225,6 +227,19 @@ def _settings(kind: Run.Kind, given: dict[str, Any]) -> dict[str, Any]:
         told.setdefault("trial_minutes", tunings.trial_minutes(float(told["minutes"])))
         told.setdefault("study", uuid.uuid4().hex)  # names its file: numbers of runs begin again with a new database
     return told
+
+
+def _with_attempt(run: Run) -> dict[str, Any]:
+    """How a run was made, and beside it the attempt that ended before the run did."""
+    attempt = {
+        "worker": run.worker,
+        "started_at": run.started_at.timestamp() if run.started_at else None,
+        "until": run.heartbeat_at.timestamp() if run.heartbeat_at else None,
+        "stage": run.stage,
+        "seconds": run.seconds,
+        "reason": run.reason,
+    }
+    return {**run.provenance, "attempts": [*run.provenance.get("attempts", []), attempt]}
 
 
 def _held(run_id: int, token: int) -> models.QuerySet[Run]:

@@ -7,6 +7,7 @@ from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from recommender import runs
+from recommender.admin.trials import provenance_rows
 from recommender.exceptions import LeaseLost, RunError
 from recommender.models import Bundle, Run
 
@@ -235,3 +236,19 @@ def test_loss_curve_is_thinned_and_keeps_its_ends(n):
     assert len(kept) == min(n, runs.MAX_LOSSES)
     assert kept[:1] + kept[-1:] == points[:1] + points[-1:]
     assert [point["step"] for point in kept] == sorted({point["step"] for point in kept})
+
+
+def test_resumed_run_shows_both_attempts(run):
+    first = runs.lease(run.pk, worker="alpha")
+    figures = runs.Figures(seconds={"dataset": 1.0, "encoder": 30.0}, provenance={"seed": 3})
+    runs.heartbeat(run.pk, first, stage="encoder", figures=figures)
+    runs.release(run.pk, first, reason="Its worker was stopped.")
+    runs.lease(run.pk, worker="beta")
+    run.refresh_from_db()
+    assert run.worker == "beta"
+    (attempt,) = run.provenance["attempts"]
+    assert (attempt["worker"], attempt["stage"], attempt["seconds"]["encoder"]) == ("alpha", "encoder", 30.0)
+    rows = dict(provenance_rows(run.provenance))
+    shown = rows["Attempt before this one"]
+    assert "on alpha, until encoder (dataset 1 s, encoder 30 s). Its worker was stopped." in shown
+    assert rows["Seed"] == "3"

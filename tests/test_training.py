@@ -198,6 +198,9 @@ def test_interrupted_run_is_queued_again_and_resumes_from_its_files(live_demo_sh
     asked.refresh_from_db()
     assert asked.state == Run.State.SUCCEEDED, asked.reason
     assert asked.metrics["lists"]["all"]["ranker"]
+    (before,) = asked.provenance["attempts"]
+    assert before["seconds"]["encoder"] > 0
+    assert asked.provenance["data_hash"]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils import formats, timezone
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext
@@ -88,7 +90,30 @@ def provenance_rows(made: Any) -> list[tuple[str, str]]:
         (gettext("Paced by the clock"), ", ".join(provenance.clocked(made))),
         (gettext("Curves"), (made.get("tracking") or {}).get("folder")),
     ]
+    rows += [(gettext("Attempt before this one"), _attempt_in_words(attempt)) for attempt in made.get("attempts") or ()]
     return [(label, str(value)) for label, value in rows if value not in (None, "")]
+
+
+def _attempt_in_words(attempt: Mapping[str, Any]) -> str:
+    """When and where an attempt of a resumed run went on, how far it came, what its stages took, why it ended."""
+    begun, ended = (_clock(attempt.get(name)) for name in ("started_at", "until"))
+    stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in (attempt.get("seconds") or {}).items())
+    words = gettext("%(begun)s to %(ended)s on %(worker)s, until %(stage)s (%(stages)s). %(reason)s") % {
+        "begun": begun,
+        "ended": ended,
+        "worker": attempt.get("worker") or "-",
+        "stage": attempt.get("stage") or "-",
+        "stages": stages or "-",
+        "reason": attempt.get("reason") or "",
+    }
+    return words.strip()
+
+
+def _clock(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
+    return formats.date_format(timezone.localtime(moment), "SHORT_DATETIME_FORMAT")
 
 
 def context_rows(metrics: Any) -> list[tuple[str, str]]:

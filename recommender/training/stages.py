@@ -76,6 +76,8 @@ def _ending(run_id: int, watch: Watch) -> Any:
     """Train; return what is to be written down once the heartbeat has stopped."""
     try:
         asked = persistently(lambda: Run.objects.get(pk=run_id))
+        if attempts := asked.provenance.get("attempts"):
+            _note(watch, attempts=attempts)
         with tracked(asked, watch):
             ended = tuning.tune(asked, watch) if asked.kind == Run.Kind.TUNING else _train(asked, watch)
         return lambda w: _finish(w, Run.State.SUCCEEDED, ended.reason, ended.verdict, ended.bundle)

@@ -28,7 +28,10 @@ def tracked(run: Run, watch: Watch) -> Iterator[None]:
     careful = Careful(run.pk, lambda: open_tracker(kind, folder, name=f"run {run.pk}"))
     watch.listener = careful
     if careful.is_working:
-        watch.figures.provenance = {"tracking": {"tool": kind, "folder": str(folder)}}
+        watch.figures.provenance = {
+            **(watch.figures.provenance or {}),
+            "tracking": {"tool": kind, "folder": str(folder)},
+        }
     try:
         yield
     finally:

@@ -62,7 +62,7 @@ class Watch:
 
     def __init__(self, run_id: int, token: int) -> None:
         self.run_id, self.token = run_id, token
-        self.figures = runs.Figures(metrics={}, losses=[], seconds={}, provenance={})
+        self.figures = runs.Figures(metrics={}, losses=[], seconds={})
         self.shares: Mapping[str, float] = SHARES
         self.listener: Listener | None = None
         self._stage, self._share, self._started = "", 0.0, time.monotonic()
@@ -155,7 +155,7 @@ class Watch:
                 dict(self.figures.metrics or {}),
                 runs.thinned(self.figures.losses or []),
                 dict(self.figures.seconds or {}),
-                dict(self.figures.provenance or {}),
+                None if self.figures.provenance is None else dict(self.figures.provenance),
             )
             progress, stage = self.progress, self._stage
         try:
