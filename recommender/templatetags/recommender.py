@@ -52,6 +52,10 @@ def recommend(
 ) -> Ranking:
     """`{% recommend "home" limit=8 as ranking %}`: the list of a slot, empty where it cannot be made."""
 
+    if slot == Slot.CART and _is_plainly_empty(cart):
+        _mark(context)
+        return _empty(Slot.CART)
+
     def make() -> Ranking:
         in_cart = _cart_ids(cart)
         if _is_empty_cart(slot, cart, in_cart):
@@ -74,6 +78,10 @@ def recommendations(
     title: str | None = None,
 ) -> SafeString:
     """`{% recommendations "similar" item=product limit=8 %}`, by `recommender/slots/<slot>.html` or the common one."""
+
+    if slot == Slot.CART and _is_plainly_empty(cart):
+        _mark(context)
+        return SafeString("")
 
     def render() -> SafeString:
         in_cart = _cart_ids(cart)
@@ -188,6 +196,11 @@ def _recommend(context: Context, slot: str, limit: int, item: Any, in_cart: tupl
 def _is_empty_cart(slot: str, cart: Any, in_cart: tuple[str, ...]) -> bool:
     """Does nothing go with the cart, because nothing is in it? Then nothing is computed, read or drawn."""
     return slot == Slot.CART and cart is not NO_CART and not in_cart
+
+
+def _is_plainly_empty(cart: Any) -> bool:
+    """Is it empty at first sight? Then not even a savepoint is needed; other carts may have to read rows."""
+    return cart is None or (isinstance(cart, str | list | tuple | dict) and not cart)
 
 
 def _search(context: Context, query: str | None, limit: int, offset: int | None, cart: Any, page_param: str) -> Ranking:
