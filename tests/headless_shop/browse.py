@@ -5,6 +5,7 @@ import json
 import os
 import random
 import sys
+import time
 import uuid
 
 import django
@@ -36,7 +37,7 @@ class App:
             self.visitor = self.addon("visitors", body={"consent": consent}, status=201)
 
     def shop(self, path, *, body=None, method="", status=200):
-        """A call of the shop's own API, as its user; the visitor is named beside."""
+        """A call of the shop's own API, as its user; the visitor is named beside, so that the shop's rules tell."""
         headers = {"authorization": self.shop_key}
         if self.visitor:
             headers["recommender-visitor"] = self.visitor["token"]
@@ -55,7 +56,7 @@ class App:
         return answer.json() if answer.content else None
 
     def tell(self, kind, **event):
-        """Send one event, twice as an app does whose first answer was lost."""
+        """Send an event that only the app knows of; twice, as an app does whose first answer was lost."""
         if not self.visitor:
             return
         event = {"message_id": str(uuid.uuid4()), "type": kind, **event}
@@ -67,6 +68,13 @@ class App:
     def home(self):
         shown = self.addon("recommendations/home", query={"limit": 8})
         self.homes.append([item["item_id"] for item in shown["items"]])
+        return shown
+
+    def tap(self, shown, place):
+        """Choose one of a list that was shown; the last of it is not wanted again."""
+        ranking_id, items = shown["ranking_id"], shown["items"]
+        self.tell("select_item", item_id=items[place]["item_id"], ranking_id=ranking_id, position=place + 1)
+        self.tell("dismiss_item", item_id=items[-1]["item_id"])
 
     def search(self, words):
         self.tell("search", query=words)
@@ -74,23 +82,23 @@ class App:
 
     def look_at(self, product):
         self.shop(f"products/{product.pk}/")
-        self.tell("view_item", item_id=f"product:{product.pk}")
+        self.deeds.append(["view_item", f"product:{product.pk}"])
 
     def put(self, product, quantity=1):
         variant = product.variants.first()
         self.shop("cart/", body={"sku": variant.sku, "quantity": quantity}, status=201)
-        self.tell("add_to_cart", item_id=f"product:{product.pk}", quantity=quantity)
+        self.deeds.append(["add_to_cart", f"product:{product.pk}"])
 
     def put_card(self, card):
         self.shop("cart/", body={"gift_card": str(card.pk)}, status=201)
-        self.tell("add_to_cart", item_id=f"giftcard:{card.pk}")
+        self.deeds.append(["add_to_cart", f"giftcard:{card.pk}"])
 
     def take_out(self, product):
         self.shop("cart/", body={"sku": product.variants.first().sku}, method="delete", status=204)
-        self.tell("remove_from_cart", item_id=f"product:{product.pk}")
+        self.deeds.append(["remove_from_cart", f"product:{product.pk}"])
 
     def order(self, *items, is_paid=True):
-        """Order what is in the cart; the purchase itself is the shop's own row."""
+        """Order what is in the cart, and pay it."""
         order = self.shop("orders/", body={}, status=201)
         if is_paid:
             self.shop(f"orders/{order['id']}/pay/", body={})
@@ -112,7 +120,7 @@ def visit(app, chance, *, is_plain):
     first, second, third = chance.sample(app.goods, 3)
     app.shop("products/?page=2")
     if not is_plain:
-        app.home()
+        app.tap(app.home(), chance.randrange(4))
         app.search(first.label.lower())
     for product in (first, second, third):
         app.look_at(product)
@@ -129,12 +137,22 @@ def visit(app, chance, *, is_plain):
         app.home()
 
 
+def wait_for_lists(seconds=120):
+    """A server that has just begun to serve loads its lists aside; the apps come when it has."""
+    deadline = time.monotonic() + seconds
+    while not Client().get(f"{ADDON}recommendations/home").json()["bundle"]:
+        assert time.monotonic() < deadline, f"no list was loaded within {seconds} seconds"
+        time.sleep(0.2)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--apps", type=int, default=9)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plain", action="store_true", help="without the recommender")
     options = parser.parse_args()
+    if not options.plain:
+        wait_for_lists()
     chance = random.Random(options.seed)
     departments = ["Climbing", "Shoes", "Sleeping", "Cooking", "Packs"]
     stories = []
@@ -142,7 +160,8 @@ def main():
         consent = None if options.plain or number % 4 == 3 else number % 4 != 2
         department = departments[number % len(departments)]
         app = App(f"customer{number:03}", consent=consent, department=department, agent=AGENTS[number % 2])
-        visit(app, chance, is_plain=options.plain)
+        for _ in range(2):
+            visit(app, chance, is_plain=options.plain)
         stories.append(app.story())
     json.dump(stories, sys.stdout)
 

@@ -1,10 +1,14 @@
 """Guests in the bazaar, as browsers send them: prints as JSON what each of them did and which cookies they hold."""
 
 import argparse
+import contextlib
+import datetime as dt
 import json
 import os
 import random
+import re
 import sys
+from unittest import mock
 
 import django
 
@@ -12,6 +16,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "bazaar.settings")
 django.setup()
 
 from django.test import Client  # noqa: E402
+from django.utils import timezone  # noqa: E402
 from store.models import Order, Product  # noqa: E402
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
@@ -19,13 +24,17 @@ WORDS = {"rugs": "فرش", "tea": "چای", "spices": "زعفران", "nuts": "�
 
 
 class Guest:
-    """One browser: `choice` is the answer to the banner, `all`, `needed` or none; `deeds` are what really happened."""
+    """One browser: `choice` is the answer to the banner, `all`, `needed` or none.
 
-    def __init__(self, name, *, choice, language="fa", gateway=None):
-        self.name, self.choice, self.language = name, choice, language
+    `deeds` are what really happened; `homes` the first products that each visit of the home page showed, `hits` the
+    first that each search did.
+    """
+
+    def __init__(self, name, *, choice, taste, language="fa"):
+        self.name, self.choice, self.taste, self.language = name, choice, taste, language
         self.client = Client(headers={"user-agent": FIREFOX, "accept-language": language})
-        self.gateway = gateway or Client(headers={"user-agent": "PayGateway/2"})
-        self.deeds = []
+        self.gateway = Client(headers={"user-agent": "PayGateway/2"})
+        self.deeds, self.homes, self.hits = [], [], []
         if choice:
             self.send("cookies/", choice=choice)
 
@@ -39,12 +48,15 @@ class Guest:
         assert answer.status_code == 302, (path, answer.status_code, answer.content[:500])
         return answer
 
+    def come_home(self):
+        self.homes.append(products_on(self.see("")))
+
     def look_at(self, product):
         self.see(f"product/{product.slug}/")
         self.deeds.append(["view_item", product.pk])
 
     def search(self, words):
-        self.see("search/", s=words)
+        self.hits.append(products_on(self.see("search/", s=words)))
         self.deeds.append(["search", words])
 
     def put(self, product, quantity=1):
@@ -69,15 +81,25 @@ class Guest:
 
     def story(self):
         cookies = {name: morsel.value for name, morsel in self.client.cookies.items()}
-        return {"name": self.name, "choice": self.choice, "deeds": self.deeds, "cookies": cookies}
+        told = {name: getattr(self, name) for name in ("name", "choice", "taste", "deeds", "homes", "hits")}
+        return {**told, "cookies": cookies}
 
 
-def visit(guest, category, chance):
+def products_on(page, most=8):
+    slugs = re.findall(r"/product/([\w-]+)/", page.content.decode())
+    return list(dict.fromkeys(slugs))[:most]
+
+
+def goods_of(category):
+    return list(Product.objects.filter(category__slug=category).order_by("pk"))
+
+
+def visit(guest, chance):
     """An ordinary visit: a look around, a search, some products, a cart with a change of mind, an order."""
-    goods = list(Product.objects.filter(category__slug=category).order_by("pk"))
-    guest.see("")
-    guest.see(f"category/{category}/")
-    guest.search(WORDS.get(category, "چرم"))
+    goods = goods_of(guest.taste)
+    guest.come_home()
+    guest.see(f"category/{guest.taste}/")
+    guest.search(WORDS[guest.taste])
     first, second, third = chance.sample(goods, 3)
     for product in (first, second, third):
         guest.look_at(product)
@@ -86,20 +108,60 @@ def visit(guest, category, chance):
     guest.take_out(second)
     guest.see("cart/")
     guest.order(result="NOK" if chance.random() < 0.2 else "OK")
+    guest.come_home()
+
+
+def come_back(guest, staple, chance):
+    """A regular's visit: something of the taste, more often than not what has run out, one order."""
+    goods = goods_of(guest.taste)
+    liked = goods[min(int(chance.expovariate(0.3)), len(goods) - 1)]
+    guest.look_at(liked)
+    wanted = [liked] if chance.random() < 0.7 else []
+    if chance.random() < 0.6 or not wanted:
+        wanted.append(staple)
+    for product in dict.fromkeys(wanted):
+        guest.put(product)
+    guest.order()
+
+
+@contextlib.contextmanager
+def as_of(days_ago):
+    """The shop's clock goes as it went then."""
+    now, past = timezone.now, dt.timedelta(days=days_ago)
+    with mock.patch("django.utils.timezone.now", side_effect=lambda: now() - past):
+        yield
+
+
+def weeks_of_regulars(n_weeks, n_regulars, chance):
+    """Guests who accept the banner and come back for weeks, each with a taste and something to buy again."""
+    tastes, staples = list(WORDS), list(Product.objects.filter(slug__in=("tea-1", "nuts-1", "spices-12")))
+    regulars = [Guest(f"regular{n}", choice="all", taste=tastes[n % len(tastes)]) for n in range(n_regulars)]
+    for week in range(n_weeks, 0, -1):
+        for number, guest in enumerate(regulars):
+            if chance.random() < 0.8:
+                with as_of(7 * week - chance.random() * 6):
+                    come_back(guest, staples[number % len(staples)], chance)
+    for guest in regulars:
+        guest.come_home()
+    return regulars
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--guests", type=int, default=9)
+    parser.add_argument("--weeks", type=int, default=0, help="of regulars before the guests")
+    parser.add_argument("--regulars", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     chance = random.Random(options.seed)
-    stories = []
+    regulars = weeks_of_regulars(options.weeks, options.regulars, chance) if options.weeks else []
+    stories = [guest.story() for guest in regulars]
     for number in range(options.guests):
         choice = "needed" if number % 4 == 2 else None if number % 4 == 3 else "all"
         language = "en" if number % 5 == 4 else "fa"
-        guest = Guest(f"guest{options.seed}-{number}", choice=choice, language=language)
-        visit(guest, list(WORDS)[number % len(WORDS)], chance)
+        taste = list(WORDS)[number % len(WORDS)]
+        guest = Guest(f"guest{options.seed}-{number}", choice=choice, taste=taste, language=language)
+        visit(guest, chance)
         stories.append(guest.story())
     json.dump(stories, sys.stdout, ensure_ascii=False)
 

@@ -2,7 +2,6 @@ import secrets
 
 from django.db import models
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from parler.models import TranslatableModel, TranslatedFields
 
@@ -60,7 +59,7 @@ class Order(models.Model):
     address = models.TextField(blank=True)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
     authority = models.CharField(max_length=40, unique=True, default=new_authority)
-    created_at = models.DateTimeField(default=timezone.now)
+    created_at = models.DateTimeField()
 
     def __str__(self):
         return self.number

@@ -4,6 +4,7 @@ from django import forms
 from django.db import transaction
 from django.db.models import Q
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 from django.views.generic import DetailView
@@ -94,7 +95,7 @@ def checkout(request):
         return render(request, "store/checkout.html", {"form": form})
     with transaction.atomic():
         order = form.save(commit=False)
-        order.number = f"B{secrets.randbelow(10**12):012}"
+        order.number, order.created_at = f"B{secrets.randbelow(10**12):012}", timezone.now()
         order.save()
         OrderLine.objects.bulk_create(
             OrderLine(order=order, product=line["product"], quantity=line["quantity"], unit_price=line["product"].price)
