@@ -257,7 +257,9 @@ def test_app_is_known_beside_the_shops_own_authorization(user: Any) -> None:
     assert own.visitor_key != app.key, "the token of the API's own scheme counts first"
 
 
-@pytest.mark.parametrize("token", ["", "forged", "\x00", cookie_for(uuid.uuid4())])
+@pytest.mark.parametrize(
+    "token", ["", "forged", "\x00", cookie_for(uuid.UUID(int=7))], ids=["empty", "forged", "NUL", "cookie"]
+)
 def test_forged_token_beside_an_authorization_is_as_none(token: str) -> None:
     cookie = uuid.uuid4()
     shopper = shopper_of(asking(key=cookie, HTTP_RECOMMENDER_VISITOR=token))
