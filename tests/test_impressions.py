@@ -446,7 +446,7 @@ def test_flood_of_lists_is_no_shoppers(items, visitor, monkeypatch):
 def test_lists_are_read_in_chunks(items, visitor, monkeypatch, django_assert_num_queries):
     for minutes in range(5):
         follow(show(visitor, "mug", minutes_ago=minutes + 60), "select_item", "mug")
-    with django_assert_num_queries(6):  # a page and the empty page behind it, of visitors, lists and events
+    with django_assert_num_queries(7):  # a page and the empty page behind it, of visitors, lists and events; the staff
         datasets.read_impressions(items)
     monkeypatch.setattr(datasets, "CHUNK_SIZE", 2)
     lists = datasets.read_impressions(items)
