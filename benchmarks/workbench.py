@@ -111,8 +111,8 @@ def load_items(rows: Iterable[dict[str, str]], id_column: str, *, first_seen: di
     """Put a catalogue into the tables; of rows with one id the last counts. Return how many items there are."""
     from django.utils import timezone
 
-    from recommender.catalog import text_hash
     from recommender.models import Item
+    from recommender.values import text_hash
 
     now = timezone.now()
     found: dict[str, Item] = {}

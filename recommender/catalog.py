@@ -16,10 +16,8 @@ from django.db import models
 from recommender import conf, guesses, paths, values
 from recommender.exceptions import ConfigurationError
 from recommender.paths import Constant as Constant
-from recommender.paths import object_key, resolve
 from recommender.types import Live
 from recommender.values import ItemFacts as ItemFacts
-from recommender.values import moment, text_hash
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +119,7 @@ class Catalog:
     def value(self, name: str, obj: Any) -> Any:
         """One attribute of one object."""
         prepare = getattr(self, f"prepare_{name}", None)
-        return resolve(self.declared(name), obj) if prepare is None else prepare(obj)
+        return paths.resolve(self.declared(name), obj) if prepare is None else prepare(obj)
 
     def item_id(self, obj: Any) -> str:
         """The opaque id of an object: `product:12` unless `id` says otherwise; of a variant that of its group."""
@@ -134,7 +132,7 @@ class Catalog:
         if self.id is not None:
             return str(self.value("id", obj))
         is_group = head not in (None, "") and not isinstance(head, models.Model)
-        return f"{self.model._meta.model_name}:{head if is_group else object_key(obj.pk)}"
+        return f"{self.model._meta.model_name}:{head if is_group else paths.object_key(obj.pk)}"
 
     def items_about(self, obj: Any) -> models.QuerySet[Any]:
         """The objects to read again when this one was saved: itself, or the one that stands for its group."""
@@ -192,7 +190,7 @@ class Catalog:
 
     def _facts(self, obj: Any) -> ItemFacts:
         item_id = self.item_id(obj)
-        object_id = object_key(obj.pk)
+        object_id = paths.object_key(obj.pk)
         for key in (item_id, object_id):
             if not key or len(key) > MAX_ID_LENGTH or "\x00" in key:
                 raise ConfigurationError(
@@ -212,11 +210,11 @@ class Catalog:
             currency=currency,
             url=values.link(self.value("url", obj)),
             image=values.link(self.value("image", obj)),
-            attributes={name: values.plain(resolve(path, obj), 255) for name, path in self.attributes.items()},
+            attributes={name: values.plain(paths.resolve(path, obj), 255) for name, path in self.attributes.items()},
             is_available=bool(self.value("available", obj)),
             is_active=bool(self.value("active", obj)),
-            text_hash=text_hash(text),
-            first_seen_at=moment(self.value("first_seen", obj)),
+            text_hash=values.text_hash(text),
+            first_seen_at=values.moment(self.value("first_seen", obj)),
         )
 
     def live(self, obj: Any) -> Live | None:
@@ -283,7 +281,7 @@ class Catalog:
 
     def _head(self, obj: Any) -> Any:
         """What the variants of one item have in common: the object of the item, or the value of a column."""
-        return None if self.group is None else resolve(self.group, obj)
+        return None if self.group is None else paths.resolve(self.group, obj)
 
     @cached_property
     def _groups_by_column(self) -> bool:
@@ -376,7 +374,7 @@ def live_items(refs: Mapping[str, tuple[str, str]]) -> dict[str, Live]:
                 unreadable.append(f"{obj.pk} ({type(error).__name__}: {error})")
                 continue
             if live is not None:
-                found[wanted[object_key(obj.pk)]] = live
+                found[wanted[paths.object_key(obj.pk)]] = live
         if unreadable:
             logger.error(
                 "%s: %d objects cannot be read and are left out of lists, the first is %s",
