@@ -80,9 +80,9 @@ def test_every_command_of_the_tutorial_works(project: Path) -> None:
     assert "0 created, 0 changed, 3 unchanged" in log, "a saved product is an item at once"
     assert "product:1 · Blue mug · no category · 9.00 EUR · /p/blue-mug/" in log
     assert re.findall(r"^(warning|error  ) (.*)$", log, re.MULTILINE) == [
+        ("warning", "arrivals: No event has ever arrived."),
         ("warning", "background: No worker does the short work: encoding, statistics, late orders."),
         ("warning", "background: No worker trains: a run that is asked for waits."),
-        ("warning", "arrivals: No event has ever arrived."),
     ]
 
 

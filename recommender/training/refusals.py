@@ -41,9 +41,9 @@ def _nobodys(split: Split) -> str:
     sample = tracking.nobodys_orders()
     if sample.n_rows and not sample.n_named:
         return f"{counted} " + gettext(
-            "the order rows name no customer. Where there are only guests, name what the shop keeps of them in the "
-            "OrderRows (`email` of customers, `visitor` of the browser); what shoppers do from now on counts once they "
-            "have consented."
+            "the order rows name no customer, or addresses that no account has. Guests are known by their browser "
+            "only: name what the shop keeps of it as `visitor` in the OrderRows; what shoppers do from now on counts "
+            "once they have consented."
         )
     if sample.n_named and not order_consent.is_open():
         return f"{counted} " + gettext(

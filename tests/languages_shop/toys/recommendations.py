@@ -4,7 +4,7 @@ from recommender.catalog import Catalog, register
 @register("toys.Toy")
 class Toys(Catalog):
     category, languages = "shelves", ("de", "en")
-    related = {"toys.ToyTranslation": "master"}
+    related = {"toys.ToyTranslation": "translations"}
 
 
 @register("toys.Tool")
