@@ -86,11 +86,8 @@ class Shopper:
     def has_consented(self) -> bool:
         """May behaviour be recorded? At most one query: a token's row, or the signed-in user's rows."""
         if self.token is not None:
-            row = self._token_row
-            return row is not None and row.has_consented
-        if self.gives_consent:
-            return True
-        return self._account_key is not None
+            return self._token_row is not None and self._token_row.has_consented
+        return self.gives_consent or self._account_key is not None
 
     @cached_property
     def gives_consent(self) -> bool:
