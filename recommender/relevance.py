@@ -24,6 +24,9 @@ LEAST_SHARE, LEAST_SHARE_WITHOUT_MEANING = 0.5, 0.3
 """Share of the query's words, by weight, from which an item matches that lacks some of them and is not related either;
 less where nothing is known of meaning. See `retrieval.floors` for what was measured."""
 
+LEAST_SHARE_RELATED = 0.4
+"""The same for one that is related: more than by chance, though not near. Where no item has all words, any share."""
+
 BAND = 0.04
 """A grade within this of the best is as good as the best: there the shopper's likings decide."""
 
@@ -148,9 +151,9 @@ def _matches(sought: Sought, rows: IntArray, found: FloatArray, floors: Floors) 
     is_whole = np.isin(rows, sought.hits.rows[sought.hits.matched > 0])
     is_worded = np.isin(rows, sought.hits.rows)
     is_near = meaning > _least_cosine(sought, floors)
-    if sought.relaxed is Relaxation.WORDS:  # nothing has them all, so less is enough
-        is_near |= is_worded & (meaning > floors.related)
-    return is_whole | is_near | (is_worded & (share >= least))
+    related_share = 0.0 if sought.relaxed is Relaxation.WORDS else LEAST_SHARE_RELATED  # nothing has them all then
+    is_related = is_worded & (share >= related_share) & (meaning > floors.related)
+    return is_whole | is_near | is_related | (is_worded & (share >= least))
 
 
 def _worded(rows: IntArray, sought: Sought) -> FloatArray:
