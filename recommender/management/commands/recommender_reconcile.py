@@ -9,6 +9,7 @@ from django.utils.translation import ngettext
 
 from recommender import statistics, tracking
 from recommender.management.progress import bar
+from recommender.models import Item
 
 
 class Command(BaseCommand):
@@ -39,5 +40,5 @@ class Command(BaseCommand):
             self.stderr.write(message)
         for message in report.rejections:
             self.stderr.write(f"rejected: {message}")
-        if report.n_recorded:
+        if report.n_recorded and Item.objects.exists():  # else the first sync counts them
             self.stdout.write(f"{statistics.refresh_statistics()} items have statistics")
