@@ -189,7 +189,7 @@ class TestWordsFromSql:
         assert ids(pipeline.search("lunch bag")) == ["A", "B"]
         monkeypatch.setattr(stored, "LONGEST_SECONDS", 0.0)
         newest = Item.objects.order_by("-pk").values_list("item_id", flat=True)[0]
-        with django_assert_max_num_queries(3):  # the newest key, one span, the live prices
+        with django_assert_max_num_queries(4):  # the newest key, one span, the live prices; a spare on PostgreSQL
             assert set(ids(pipeline.search("lunch bag"))) <= {newest}
 
 

@@ -111,6 +111,9 @@ def past_order():
 
 def walk():
     """From home to order as one script; what a shopper with consent does is recorded once each."""
+    from recommender import serving
+
+    serving.loaded()  # as in a server that has been up for a moment
     from recommender.models import Event
     from recommender.tracking import reconcile
 
