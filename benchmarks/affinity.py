@@ -14,9 +14,9 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks import simulator
-from recommender.affinity import item_terms, persona_features
-from recommender.ml.examples import Histories
-from recommender.segments import build_segments
+from recommender.features.persona import item_terms, persona_features
+from recommender.ml.head.examples import Histories
+from recommender.personas.segments import build_segments
 
 LIST_LIMIT_MS, PAGE_LIMIT_MS = 0.5, 1.0
 N_CANDIDATES = 300

@@ -24,17 +24,17 @@ import numpy as np
 from benchmarks import simulator
 from benchmarks.ranker_online_retail import _seconds, read_events, read_items
 from recommender.features import features
-from recommender.head import Head
+from recommender.features.head import Head
+from recommender.features.state import DAY_SECONDS, EVENT_WEIGHTS, State, build_state
 from recommender.ml import metrics, threads
 from recommender.ml.artifacts import moved
-from recommender.ml.context import Context, ContextSettings, context_vector
-from recommender.ml.context_training import train_context
-from recommender.ml.encoder import load_encoder
-from recommender.ml.examples import Histories, Vectors, joined, lists_at
-from recommender.ml.head import fit_head
+from recommender.ml.context.model import Context, ContextSettings, context_vector
+from recommender.ml.context.training import train_context
+from recommender.ml.context.visits import examples
+from recommender.ml.encoder.model import load_encoder
+from recommender.ml.head.additive import fit_head
+from recommender.ml.head.examples import Histories, Vectors, joined, lists_at
 from recommender.ml.plan import until
-from recommender.ml.visits import examples
-from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, State, build_state
 from recommender.types import FloatArray, IntArray, Interactions, ItemTable, Profile
 
 CHOSEN = "chosen"

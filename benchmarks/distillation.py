@@ -20,12 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.workbench import number, read
-from recommender.ml import distillation, threads
-from recommender.ml.distillation import Lesson, student_accuracy
-from recommender.ml.encoder import Encoder, load_encoder
-from recommender.ml.graded import GradedSettings, tune_on_grades
+from recommender.ml import threads
+from recommender.ml.encoder import distillation
+from recommender.ml.encoder.distillation import Lesson, student_accuracy
+from recommender.ml.encoder.graded import GradedSettings, tune_on_grades
+from recommender.ml.encoder.model import Encoder, load_encoder
+from recommender.ml.encoder.teacher import TeacherSettings
 from recommender.ml.loop import Box
-from recommender.ml.teacher import TeacherSettings
 from recommender.types import Judgements
 
 TEST_SHARE = 0.2

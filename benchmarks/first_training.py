@@ -36,7 +36,8 @@ def main() -> None:
 def _fill() -> None:
     from django.utils import timezone
 
-    from recommender import sync, tracking
+    from recommender import tracking
+    from recommender.catalog import sync
     from shopreco.shop import loading
     from shopreco.shop.models import Customer, Order
 
@@ -82,7 +83,7 @@ def _let_orders_teach() -> None:
 def _cases(name: str, *, peer: int = 0) -> int:
     """Print how many visitors a training could be judged by, beside the peer."""
     from recommender import datasets
-    from recommender.training import evaluation
+    from recommender.training.judging import evaluation
     from recommender.training.refusals import too_few_cases
     from recommender.training.split import split_in_time
 

@@ -24,11 +24,11 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.figures import Figure, show
-from recommender.intent import INTENT_FEATURE_NAMES, Catalogue, IntentModel, fit, intent_features
-from recommender.intent.model import labelled, pseudo_queries
-from recommender.intent.tagger import Example
-from recommender.intent.titles import ROLES, tokens
-from recommender.searches import AskedQuery
+from recommender.text.intent import INTENT_FEATURE_NAMES, Catalogue, IntentModel, fit, intent_features
+from recommender.text.intent.model import labelled, pseudo_queries
+from recommender.text.intent.tagger import Example
+from recommender.text.intent.titles import ROLES, tokens
+from recommender.text.past_queries import AskedQuery
 
 LIMIT_US = 300
 FIT_LIMIT_S = 15
@@ -124,8 +124,8 @@ def judge_features(
     catalogue: Catalogue, price: npt.NDArray[np.float32], queries: dict[str, str], graded: Graded
 ) -> None:
     """How often each feature alone puts the better graded product of a held-out query first; a tie is half."""
-    from recommender.retrieval.shelf import build_shelf
-    from recommender.state import Neighbours, State
+    from recommender.features.state import Neighbours, State
+    from recommender.serving.shelf import build_shelf
     from recommender.types import ItemTable
 
     n = len(catalogue.titles)

@@ -21,15 +21,16 @@ from pathlib import Path
 
 import numpy as np
 
-from recommender.head import Head
-from recommender.ml import baselines, metrics
-from recommender.ml.encoding import search_quality
-from recommender.ml.examples import Histories
+from recommender.features.head import Head
+from recommender.features.state import State, build_state
+from recommender.ml import metrics
+from recommender.ml.encoder.stage import search_quality
 from recommender.ml.export import export_untrained, write
+from recommender.ml.head.examples import Histories
 from recommender.ml.plan import Silent, TrainingData, TrainingSettings
+from recommender.ml.rivals import baselines
 from recommender.ml.train import fit
-from recommender.ranking import Ranker
-from recommender.state import State, build_state
+from recommender.serving.ranker import Ranker
 from recommender.types import EVENT_CODES, EventType, IntArray, Interactions, ItemTable, Profile
 
 FULL = "full head"

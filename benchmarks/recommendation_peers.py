@@ -26,7 +26,8 @@ from benchmarks.judging import Figure
 from benchmarks.recommendation_rivals import Past, read_past, simple_scorers
 from benchmarks.sequence_rivals import sequence_lists
 from benchmarks.workbench import InputError, read
-from recommender.ml import baselines, competitors, threads
+from recommender.ml import threads
+from recommender.ml.rivals import baselines, competitors
 
 N_LISTED = 100
 COLUMNS = ("NDCG@10", "HR@10", "unseen NDCG@10", "new NDCG@10", "new HR@10")

@@ -16,9 +16,10 @@ from scipy import sparse
 from benchmarks.events import Told, first_seen
 from benchmarks.workbench import InputError, read
 from recommender.features import purchases
-from recommender.ml import baselines, competitors, metrics
-from recommender.ml.examples import Histories
-from recommender.state import DAY_SECONDS, State, build_state
+from recommender.features.state import DAY_SECONDS, State, build_state
+from recommender.ml import metrics
+from recommender.ml.head.examples import Histories
+from recommender.ml.rivals import baselines, competitors
 from recommender.types import EVENT_CODES, EventType, FloatArray, Interactions, ItemTable, Profile
 
 TIE_BREAK = 1e-4
@@ -143,7 +144,7 @@ def next_orders(profile: Profile, state: State, items: ItemTable) -> FloatArray:
 
 def text_neighbours(texts: Sequence[str]) -> baselines.Scorer:
     """Cosine of untuned MiniLM with the mean of the last order, then popularity."""
-    from recommender.ml.encoder import load_encoder
+    from recommender.ml.encoder.model import load_encoder
 
     vectors = load_encoder("").encode(texts, batch_texts=16)
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from recommender.retrieval.lexical import LexicalIndex
+from recommender.retrieval.lexical.index import LexicalIndex
 from recommender.retrieval.vector import nearest
 
 ITEMS = Path(__file__).resolve().parent.parent / "shopreco" / "shop" / "data" / "items.csv.gz"

@@ -15,7 +15,7 @@ import snowballstemmer
 from scipy.stats import rankdata
 
 from benchmarks.search_tuning import Graded, tuned_cross_encoder, tuned_encoder, untuned_encoder
-from recommender.ml import trees
+from recommender.ml.head import trees
 from recommender.retrieval.base import Candidates
 from recommender.retrieval.fusion import RANK_CONSTANT, fuse_ranks
 from recommender.types import FloatArray

@@ -26,15 +26,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.figures import Figure, show
+from recommender.features.state import DAY_SECONDS, build_state
 from recommender.ml import export, threads
-from recommender.ml.contrastive import TuneSettings, fine_tune
-from recommender.ml.encoder import load_encoder, low_precision
+from recommender.ml.encoder.contrastive import TuneSettings, fine_tune
+from recommender.ml.encoder.model import load_encoder, low_precision
+from recommender.ml.encoder.pairs import Pairs, build_pairs
 from recommender.ml.hardware import device, hardware
 from recommender.ml.loop import Box
-from recommender.ml.pairs import Pairs, build_pairs
 from recommender.ml.plan import TrainingData, TrainingSettings
 from recommender.ml.train import fit
-from recommender.state import DAY_SECONDS, build_state
 from recommender.types import EVENT_CODES, EventType, Interactions, ItemTable
 
 KINDS = (

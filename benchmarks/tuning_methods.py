@@ -25,14 +25,15 @@ import numpy as np
 from benchmarks.ranker_online_retail import _seconds as seconds_of
 from benchmarks.ranker_online_retail import read_events, read_items
 from recommender.choices import Adaptation, Tuning
-from recommender.ml import adapters, mlm, threads
-from recommender.ml.contrastive import TuneSettings
-from recommender.ml.encoder import Encoder, load_encoder
-from recommender.ml.encoding import search_quality
+from recommender.features.state import Neighbours, build_state
+from recommender.ml import threads
+from recommender.ml.encoder import adapters, mlm
+from recommender.ml.encoder.contrastive import TuneSettings
+from recommender.ml.encoder.model import Encoder, load_encoder
+from recommender.ml.encoder.pairs import build_pairs
+from recommender.ml.encoder.stage import search_quality
 from recommender.ml.loop import Box
-from recommender.ml.pairs import build_pairs
 from recommender.ml.plan import until
-from recommender.state import Neighbours, build_state
 from recommender.types import FloatArray, Interactions, ItemTable
 
 N_NEAREST = 20

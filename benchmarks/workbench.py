@@ -111,8 +111,8 @@ def load_items(rows: Iterable[dict[str, str]], id_column: str, *, first_seen: di
     """Put a catalogue into the tables; of rows with one id the last counts. Return how many items there are."""
     from django.utils import timezone
 
+    from recommender.catalog.values import text_hash
     from recommender.models import Item
-    from recommender.values import text_hash
 
     now = timezone.now()
     found: dict[str, Item] = {}
@@ -147,7 +147,9 @@ def adopt(folder: Path, *, at: float | None = None) -> None:
     """Let a bundle that `keep` wrote serve this catalogue. Raises InputError for a folder that holds none."""
     import json
 
-    from recommender import bundles, statistics, vectors
+    from recommender import bundles
+    from recommender.datasets import statistics
+    from recommender.serving import vectors
 
     if not (folder / "encoder.json").is_file():
         raise InputError(f"{folder} holds no bundle: give the folder that --save wrote.")
@@ -171,7 +173,9 @@ def keep(folder: Path) -> None:
 
 def start_untrained() -> None:
     """Let the encoder as it came serve: bundle 0."""
-    from recommender import bundles, statistics, vectors
+    from recommender import bundles
+    from recommender.datasets import statistics
+    from recommender.serving import vectors
 
     bundle = bundles.ensure_untrained()
     vectors.encode_missing(bundle.name)

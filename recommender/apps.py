@@ -13,7 +13,8 @@ class RecommenderConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from recommender import checks, identity, jobs, sync
+        from recommender import checks, identity, jobs
+        from recommender.catalog import sync
 
         checks.register()
         sync.connect()

@@ -13,11 +13,12 @@ from django.core import checks
 from django.core.files.storage import InvalidStorageError, storages
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from recommender import conf, order_consent, tracking
+from recommender import conf, tracking
+from recommender.capture import order_consent
 from recommender.catalog import Catalog, catalog_for_label, catalogs
+from recommender.catalog.paths import path_fault
 from recommender.exceptions import ConfigurationError
-from recommender.paths import path_fault
-from recommender.rules import last_word, may_name, meant_by
+from recommender.tracking.pages import last_word, may_name, meant_by
 from recommender.types import EventType
 
 MIDDLEWARE = "recommender.middleware.RecommenderMiddleware"

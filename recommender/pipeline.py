@@ -17,14 +17,14 @@ from django.utils import timezone
 from recommender import conf, serving
 from recommender.catalog import live_items
 from recommender.exceptions import ConfigurationError
-from recommender.explain import explain
-from recommender.lists import LISTS
 from recommender.models.connections import apart_once
-from recommender.offers import notice, offered_filters
-from recommender.question import Listed, Question
-from recommender.retrieval import stored
-from recommender.retrieval.shelf import Shelf
-from recommender.serving import Served
+from recommender.serving import Served, stored
+from recommender.serving.explain import explain
+from recommender.serving.lists import LISTS
+from recommender.serving.offers import notice, offered_filters
+from recommender.serving.question import Listed, Question
+from recommender.serving.shelf import Shelf
+from recommender.text.words import fold
 from recommender.types import (
     Context,
     Entry,
@@ -36,7 +36,6 @@ from recommender.types import (
     Request,
     Slot,
 )  # fmt: skip
-from recommender.words import fold
 
 logger = logging.getLogger(__name__)
 

@@ -29,10 +29,12 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.signals import post_save
 
-from recommender import conf, jobs, runs, segmentation, supervision
+from recommender import conf, jobs, runs
 from recommender.jobs import Crontab, work, worker
 from recommender.jobs.ledger import COALESCE_SECONDS
 from recommender.models import Run
+from recommender.personas import segmentation
+from recommender.runs import supervision
 
 logger = logging.getLogger(__name__)
 

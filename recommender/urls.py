@@ -2,7 +2,8 @@
 
 from django.urls import include, path
 
-from recommender import beacon, blocks
+from recommender import blocks
+from recommender.api import beacon
 
 app_name = "recommender"
 

@@ -235,7 +235,9 @@ def _fill_shop() -> DemoShop:
 
 
 def _load() -> None:
-    from recommender import statistics, sync, tracking
+    from recommender import tracking
+    from recommender.catalog import sync
+    from recommender.datasets import statistics
     from shopreco.shop import loading
 
     loading.load(n_customers=N_CUSTOMERS, n_products=60, now=timezone.now())

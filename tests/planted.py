@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from recommender.cleaning import Recorded
 from recommender.datasets import Dataset
+from recommender.datasets.cleaning import Recorded
 from recommender.types import EVENT_CODES, EventType, Interactions, ItemTable
 from tests.behaviour import DAY
 

@@ -11,7 +11,7 @@ from django.core.wsgi import get_wsgi_application
 
 application = get_wsgi_application()
 
-from recommender.retrieval import records  # noqa: E402 - the models need the applications
+from recommender.serving import records  # noqa: E402 - the models need the applications
 
 SLOW_SECONDS = float(os.environ["SLOW_SECONDS"])
 _at_full_speed = records.Table.all

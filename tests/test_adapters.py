@@ -7,23 +7,24 @@ import numpy as np
 import pytest
 import torch
 
+from recommender.bundles.manifest import manifest_of
 from recommender.choices import Adaptation, Tuning
 from recommender.exceptions import BundleError, RunError
-from recommender.manifest import manifest_of
-from recommender.ml import adapters, pairs, threads
-from recommender.ml import encoder as encoders
-from recommender.ml.adapters import Adapter, AdapterSettings, AdapterWeights, put_on, settings_for, tune
-from recommender.ml.context import ContextSettings
-from recommender.ml.contrastive import TuneSettings, fine_tune, hold_out
-from recommender.ml.encoder import MAX_TOKENS, SCRATCH, ScratchSize, build_scratch
+from recommender.features.state import build_state
+from recommender.ml import threads
+from recommender.ml.context.model import ContextSettings
+from recommender.ml.encoder import adapters, pairs
+from recommender.ml.encoder import model as encoders
+from recommender.ml.encoder.adapters import Adapter, AdapterSettings, AdapterWeights, put_on, settings_for, tune
+from recommender.ml.encoder.contrastive import TuneSettings, fine_tune, hold_out
+from recommender.ml.encoder.model import MAX_TOKENS, SCRATCH, ScratchSize, build_scratch
 from recommender.ml.export import write
-from recommender.ml.head import HeadSettings
+from recommender.ml.head.additive import HeadSettings
 from recommender.ml.loop import Box, count_trained
 from recommender.ml.pace import PATIENCE
 from recommender.ml.plan import TrainingData, TrainingSettings
 from recommender.ml.train import fit
-from recommender.ranking import Ranker
-from recommender.state import build_state
+from recommender.serving.ranker import Ranker
 from tests import behaviour
 
 ITEMS = behaviour.table()
@@ -274,7 +275,9 @@ def test_weight_decay_and_dropout_reach_the_loop(method):
 
 
 def test_chunks_give_the_gradient_of_the_whole_batch(monkeypatch):
-    monkeypatch.setattr("recommender.ml.contrastive.low_precision", lambda device: torch.autocast("cpu", enabled=False))
+    monkeypatch.setattr(
+        "recommender.ml.encoder.contrastive.low_precision", lambda device: torch.autocast("cpu", enabled=False)
+    )
     gradients = []
     for n_chunks in (1, 4):
         encoder = small()

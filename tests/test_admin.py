@@ -199,7 +199,7 @@ def test_run_shows_each_guardrail_with_its_bound_and_what_is_allowed(admin_clien
 
 def test_every_guardrail_has_words() -> None:
     from recommender.admin.guardrails import GUARDRAILS
-    from recommender.training import gate
+    from recommender.training.judging import gate
 
     assert set(GUARDRAILS) == set(gate.GUARDRAILS)
     assert set(figures.NAMES) == {*gate.SIMPLE, gate.CHAMPION, gate.RANKER}

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender import affinity
-from recommender.affinity import (
+from recommender.features import persona as affinity
+from recommender.features.persona import (
     MOST_ITEMS,
     PERSONA_FEATURES,
     ItemTerms,
@@ -19,12 +19,9 @@ from recommender.affinity import (
     known_terms,
     persona_features,
 )
-from recommender.segments import build_segments
+from recommender.text.vocabulary import terms
 from recommender.types import EVENT_CODES, EventType, FloatArray, Profile
-from recommender.vocabulary import terms
 from tests import behaviour
-from tests.test_segments import CHRISTMAS, END, EVENTS
-from tests.test_segments import ITEMS as TASTES
 
 ITEMS = behaviour.table()
 TERMS = item_terms(ITEMS)
@@ -104,19 +101,6 @@ def test_refunded_goods_speak_for_nothing() -> None:
     returned = did((0, EventType.PURCHASE, 1), (0, EventType.REFUND, 0))
     assert len(evidence(returned)[0]) == 0
     np.testing.assert_allclose(persona_features(returned, EVERYTHING, ITEMS, TERMS), 0, atol=1e-6)
-
-
-def test_segment_lifts_what_its_members_buy() -> None:
-    segments, _ = build_segments(EVENTS, TASTES, at=END)
-    everything = np.arange(len(TASTES), dtype=np.int32)
-    profile = dataclasses.replace(did((0, EventType.VIEW_ITEM, 0)), now=END)
-    lift = persona_features(profile, everything, TASTES, item_terms(TASTES), segments)[:, PLACE["segment_lift"]]
-    rest = [row for row in range(len(TASTES)) if row not in CHRISTMAS]
-    assert lift[list(CHRISTMAS)].min() > lift[rest].max()
-    given = persona_features(profile, everything, TASTES, item_terms(TASTES), segments, segment=segments.of(profile))
-    np.testing.assert_array_equal(given[:, PLACE["segment_lift"]], lift)
-    none = persona_features(profile, everything, TASTES, item_terms(TASTES), segments, segment=-1)
-    assert not none[:, PLACE["segment_lift"]].any()
 
 
 def test_candidates_may_come_in_any_order() -> None:

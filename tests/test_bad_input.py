@@ -12,11 +12,11 @@ import pytest
 from django.core.management import call_command
 from django.db import models
 
-from recommender import catalog, sync
-from recommender.catalog import Catalog, Constant, live_items
-from recommender.intent.categories import fit_categorizer
+from recommender import catalog
+from recommender.catalog import Catalog, Constant, live_items, sync
+from recommender.catalog.values import currency, link, money, name, plain, price
 from recommender.models import Item
-from recommender.values import currency, link, money, name, plain, price
+from recommender.text.intent.categories import fit_categorizer
 from shopreco.shop.models import Department, Product
 
 pytestmark = pytest.mark.django_db

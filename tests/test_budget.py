@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from recommender.choices import Tuning
-from recommender.ml import encoder as encoders
+from recommender.features.state import build_state
 from recommender.ml.budget import EXPORT_TEXTS, JUDGED_READING, LEAST_LEARNING, Budget, seconds_per_text
-from recommender.ml.encoder import ScratchSize, build_scratch
-from recommender.ml.examples import Histories, Vectors, lists_at
+from recommender.ml.encoder import model as encoders
+from recommender.ml.encoder.model import ScratchSize, build_scratch
+from recommender.ml.head.examples import Histories, Vectors, lists_at
 from recommender.ml.plan import TrainingData, TrainingSettings, until
-from recommender.state import build_state
 from recommender.types import Judgements
 from tests import behaviour, planted
 

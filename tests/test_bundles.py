@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from django.core.files.storage import FileSystemStorage
 
-from recommender import bundles, conf, manifest, vectors
+from recommender import bundles, conf
+from recommender.bundles import manifest
 from recommender.exceptions import BundleError, BundleUnreachable, MissingDependency, RunError
 from recommender.models import Bundle, Item, ItemVector
+from recommender.serving import vectors
 from recommender.signals import bundle_promoted
 
 pytestmark = pytest.mark.django_db

@@ -16,7 +16,8 @@ from django.test import Client
 from django.urls import include, path
 from django.views.decorators.cache import cache_control, cache_page
 
-from recommender import capture, identity, storage
+from recommender import capture, identity
+from recommender.capture import storage
 from recommender.checks import check_middleware
 from recommender.identity import shopper_of
 from recommender.models import Event

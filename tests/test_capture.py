@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from recommender import capture, identity, storage
-from recommender.capture import EventDraft, ImpressionDraft, IngestResult, ingest, normalised
+from recommender import capture, identity
+from recommender.capture import EventDraft, ImpressionDraft, IngestResult, ingest, normalised, storage
 from recommender.models import Event, Impression, Visitor
 from recommender.models.claims import message_id_as_sent
 from recommender.signals import event_recorded

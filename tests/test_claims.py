@@ -13,10 +13,12 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from recommender import capture, cleaning, datasets, identity, pipeline, serving, statistics, storage, tracking
+from recommender import capture, datasets, identity, pipeline, serving, tracking
+from recommender.capture import storage
+from recommender.datasets import cleaning, statistics
+from recommender.features.state import build_state
 from recommender.identity import cookie_for, token_for
 from recommender.models import Event, Item, ItemStatistics, Visitor
-from recommender.state import build_state
 from recommender.types import EVENT_CODES, EventType, Interactions
 from shopreco.shop.models import OrderLine
 from tests import behaviour, planted
@@ -258,7 +260,7 @@ def test_what_an_ordinary_shopper_does_is_kept_whole() -> None:
 
 
 def test_claims_of_a_dataset_survive_the_file(tmp_path: Any) -> None:
-    from recommender import dataset_files
+    from recommender.datasets import files as dataset_files
 
     Item.objects.create(item_id="mug", label="", object_id="mug", title="Mug", text="mug", text_hash="mug")
     App().send(*(event(str(n), "mug") for n in range(9)))

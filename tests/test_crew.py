@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from recommender.exceptions import RunError
-from recommender.ml import crew
-from recommender.ml.contrastive import TuneSettings, _Duty, fine_tune, freeze
-from recommender.ml.encoder import Encoder, ScratchSize, build_scratch
+from recommender.features.state import build_state
+from recommender.ml.encoder import crew
+from recommender.ml.encoder.contrastive import TuneSettings, _Duty, fine_tune, freeze
+from recommender.ml.encoder.model import Encoder, ScratchSize, build_scratch
+from recommender.ml.encoder.pairs import build_pairs
 from recommender.ml.loop import Box, optimizer_of
-from recommender.ml.pairs import build_pairs
-from recommender.state import build_state
 from tests import behaviour
 
 ITEMS = behaviour.table()

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
-from recommender import cleaning, dataset_files, datasets
+from recommender import datasets
+from recommender.datasets import cleaning
+from recommender.datasets import files as dataset_files
 from recommender.models import Event, Item, Judgement, Visitor
 from recommender.types import EVENT_CODES, EventType
 

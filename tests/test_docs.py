@@ -110,7 +110,7 @@ def test_every_attribute_of_a_catalog_is_documented_and_none_else() -> None:
 
 
 def test_every_attribute_of_order_rows_is_documented_and_none_else() -> None:
-    from recommender.orders import ATTRIBUTES
+    from recommender.tracking.orders import ATTRIBUTES
 
     text = (ROOT / "docs" / "tracking.md").read_text().split("## Order rows")[1]
     table = text.split("\n| attribute |", 1)[1].split("\n\n")[0]

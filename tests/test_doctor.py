@@ -11,9 +11,10 @@ from django.core.management import call_command
 from django.db import OperationalError
 from django.utils import timezone
 
-from recommender import capture, catalog, doctor, jobs, tracking
+from recommender import capture, catalog, jobs, tracking
 from recommender.catalog import Catalog, Constant
-from recommender.doctor import Finding, examine, exit_code
+from recommender.management import doctor
+from recommender.management.doctor import Finding, examine, exit_code
 from recommender.models import Event, Item, Job, Visitor, Worker
 from recommender.tracking import page, track_pages
 from shopreco.shop.models import Product

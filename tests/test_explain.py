@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.explain import Anchors, _strongest_neighbour
-from recommender.neighbours import Neighbours
+from recommender.features.neighbours import Neighbours
+from recommender.serving.explain import Anchors, _strongest_neighbour
 
 N_ITEMS = 6
 ROW = st.lists(st.integers(0, 4), min_size=N_ITEMS, max_size=N_ITEMS)

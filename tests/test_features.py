@@ -8,11 +8,11 @@ import pytest
 
 from recommender import identity
 from recommender.features import BERT_FEATURES, FEATURE_NAMES, HISTORY_LIMIT, QUERY_FEATURES, features, purchases
-from recommender.ml.examples import COLD_SHARE, Histories, Vectors, lists_at
-from recommender.neighbours import SHRINKAGE, Neighbours
-from recommender.sequence import LENGTH, decayed_mean, sequence
-from recommender.state import NEIGHBOURS, State, build_state
-from recommender.training import evaluation
+from recommender.features.neighbours import SHRINKAGE, Neighbours
+from recommender.features.sequence import LENGTH, decayed_mean, sequence
+from recommender.features.state import NEIGHBOURS, State, build_state
+from recommender.ml.head.examples import COLD_SHARE, Histories, Vectors, lists_at
+from recommender.training.judging import evaluation
 from recommender.types import EVENT_CODES, EventType
 from tests import behaviour
 

@@ -5,7 +5,16 @@ import pytest
 
 from recommender.ml.metrics import paired_bootstrap
 from recommender.models import Run
-from recommender.training.gate import CHAMPION, SIMPLE, TOLERANCE, Evidence, Gain, Guardrail, best_competitor, decide
+from recommender.training.judging.gate import (
+    CHAMPION,
+    SIMPLE,
+    TOLERANCE,
+    Evidence,
+    Gain,
+    Guardrail,
+    best_competitor,
+    decide,
+)
 
 BETTER = Gain(0.01, 0.02, 0.03)
 EVEN = Gain(-0.004, 0.001, 0.006)

@@ -5,17 +5,17 @@ import pytest
 import torch
 
 from recommender.choices import Tuning
-from recommender.ml import encoder as encoders
-from recommender.ml.adapters import AdapterSettings, tune
-from recommender.ml.contrastive import TuneSettings
-from recommender.ml.encoder import build_scratch, on_processor
+from recommender.features.state import build_state
+from recommender.ml.encoder import model as encoders
+from recommender.ml.encoder.adapters import AdapterSettings, tune
+from recommender.ml.encoder.contrastive import TuneSettings
+from recommender.ml.encoder.model import build_scratch, on_processor
+from recommender.ml.encoder.pairs import build_pairs
 from recommender.ml.export import write
 from recommender.ml.hardware import device, hardware
 from recommender.ml.loop import Box
-from recommender.ml.pairs import build_pairs
 from recommender.ml.train import fit
-from recommender.ranking import Ranker
-from recommender.state import build_state
+from recommender.serving.ranker import Ranker
 from tests.test_ml_training import DATA, END, EVENTS, ITEMS, SETTINGS
 
 pytestmark = [

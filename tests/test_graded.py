@@ -8,15 +8,16 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from recommender import dataset_files, datasets
-from recommender.ml.encoder import ScratchSize, build_scratch
-from recommender.ml.graded import GradedSettings, tune_in_two, tune_on_grades
+from recommender import datasets
+from recommender.datasets import files as dataset_files
+from recommender.features.state import State
+from recommender.ml.encoder.graded import GradedSettings, tune_in_two, tune_on_grades
+from recommender.ml.encoder.model import ScratchSize, build_scratch
 from recommender.ml.loop import Box
 from recommender.models import Item, Judgement
-from recommender.ranking import FALLBACK_GRADE, formula_grade
 from recommender.retrieval.matching import MATCH_FEATURES, match_features
-from recommender.retrieval.shelf import build_shelf
-from recommender.state import State
+from recommender.serving.ranker import FALLBACK_GRADE, formula_grade
+from recommender.serving.shelf import build_shelf
 from recommender.training.matcher import fit_matcher
 from recommender.types import Judgements
 from tests import behaviour

@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from recommender.retrieval.shelf import build_shelf
+from recommender.features.state import build_state
 from recommender.serving import Served
-from recommender.state import build_state
-from recommender.training import attack, evaluation, guardrails, slices
-from recommender.training.evaluation import Piped, Results
-from recommender.training.gate import CHAMPION, RANKER
-from recommender.training.guardrails import Judged
+from recommender.serving.shelf import build_shelf
+from recommender.training.judging import attack, evaluation, guardrails, slices
+from recommender.training.judging.evaluation import Piped, Results
+from recommender.training.judging.gate import CHAMPION, RANKER
+from recommender.training.judging.guardrails import Judged
 from recommender.training.split import split_in_time
 from recommender.types import Slot
 from tests import planted

@@ -9,20 +9,24 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recommender import dataset_files, datasets
+from recommender import datasets
+from recommender.datasets import files as dataset_files
 from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES
-from recommender.head import NEWCOMERS
-from recommender.heads import Heads
-from recommender.ml import context, head, multitask, position, shown, threads
-from recommender.ml.encoder import SCRATCH
-from recommender.ml.examples import Histories, Vectors
+from recommender.features.head import NEWCOMERS
+from recommender.features.heads import Heads
+from recommender.ml import threads
+from recommender.ml.context import model as context
+from recommender.ml.encoder.model import SCRATCH
 from recommender.ml.export import write
+from recommender.ml.head import additive as head
+from recommender.ml.head import multitask, position, shown
+from recommender.ml.head.examples import Histories, Vectors
+from recommender.ml.head.shown import Places
 from recommender.ml.plan import TrainingData, TrainingSettings, until
-from recommender.ml.shown import Places
 from recommender.ml.train import fit
 from recommender.models import Event, Impression, Item, Visitor
-from recommender.ranking import Ranker
+from recommender.serving.ranker import Ranker
 from recommender.training.fitting import head_figures
 from recommender.types import OUTCOME_SECONDS, SLOT_CODES, Impressions, Slot
 from tests import behaviour

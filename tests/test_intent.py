@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.intent import INTENT_FEATURE_NAMES, Catalogue, fit, intent_features, known_words
-from recommender.intent.model import labelled
-from recommender.intent.prices import price_in
-from recommender.intent.quantities import measures_of
-from recommender.intent.titles import ROLES, leading_brands, roles_of, tokens, varied_words
-from recommender.retrieval.shelf import build_shelf
-from recommender.searches import AskedQuery
-from recommender.state import Neighbours, State
+from recommender.features.state import Neighbours, State
+from recommender.serving.shelf import build_shelf
+from recommender.text.intent import INTENT_FEATURE_NAMES, Catalogue, fit, intent_features, known_words
+from recommender.text.intent.model import labelled
+from recommender.text.intent.prices import price_in
+from recommender.text.intent.quantities import measures_of
+from recommender.text.intent.titles import ROLES, leading_brands, roles_of, tokens, varied_words
+from recommender.text.past_queries import AskedQuery
 from recommender.types import ItemTable, Role
 
 BRANDS = ("Delta", "Kohler", "Glacier Bay")

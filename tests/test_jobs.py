@@ -20,10 +20,11 @@ from django.utils import timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender import jobs, runs, supervision
+from recommender import jobs, runs
 from recommender.exceptions import ConfigurationError
 from recommender.jobs import Crontab, ledger, timing, work, worker
 from recommender.models import Item, ItemVector, Job, Run, Worker
+from recommender.runs import supervision
 from tests.conftest import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent

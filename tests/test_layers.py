@@ -38,7 +38,7 @@ class Refuse:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 # `ranking` is loaded where a bundle serves; `schema` and `examples` where drf-spectacular is installed.
-NEED_AN_EXTRA = ("recommender.ml", "recommender.training", "recommender.contrib.", "recommender.ranking",
+NEED_AN_EXTRA = ("recommender.ml", "recommender.training", "recommender.contrib.", "recommender.serving.ranker",
                  "recommender.api.schema", "recommender.api.examples")
 sys.meta_path.insert(0, Refuse())
 import django

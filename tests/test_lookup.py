@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from django.test import Client
 
-from recommender import pipeline, serving, sync
-from recommender.ranking import formula_grade
-from recommender.retrieval.shelf import build_shelf
+from recommender import pipeline, serving
+from recommender.catalog import sync
+from recommender.features.state import Neighbours, State
 from recommender.serving import Served
-from recommender.state import Neighbours, State
+from recommender.serving.ranker import formula_grade
+from recommender.serving.shelf import build_shelf
 from recommender.types import Context, ItemTable, Relaxation, Request, Rung, Slot
 from shopreco.shop.models import Department, Product
 

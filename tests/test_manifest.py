@@ -7,17 +7,20 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from recommender import bundles, provenance, runs
+from recommender import bundles, runs
 from recommender.management import repetition
-from recommender.ml import context, head, threads
-from recommender.ml.contrastive import TuneSettings
-from recommender.ml.encoder import SCRATCH, build_scratch, fingerprint
+from recommender.ml import threads
+from recommender.ml.context import model as context
+from recommender.ml.encoder.contrastive import TuneSettings
+from recommender.ml.encoder.model import SCRATCH, build_scratch, fingerprint
 from recommender.ml.export import write
+from recommender.ml.head import additive as head
 from recommender.ml.pace import CLOCK, EVIDENCE, PATIENCE, STEPS, Pace
 from recommender.ml.plan import Silent, TrainingData, TrainingSettings
 from recommender.ml.reuse import Reusing
 from recommender.ml.train import fit
 from recommender.models import Event, Item, Run
+from recommender.runs import provenance
 from recommender.training import fitting, stages
 from recommender.training import run as carry
 from tests import behaviour

@@ -18,7 +18,8 @@ from django.urls import path
 from django.utils.cache import patch_cache_control
 from django.views.decorators.cache import cache_page
 
-from recommender import capture, catalog, identity, middleware, storage
+from recommender import capture, catalog, identity, middleware
+from recommender.capture import storage
 from recommender.catalog import Catalog
 from recommender.identity import shopper_of
 from recommender.middleware import RecommenderMiddleware

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from recommender import regression
-from recommender.ml import competitors
-from recommender.ml.competitors import Basis, BlendWeights, TifuSettings
-from recommender.state import build_state
+from recommender.features import regression
+from recommender.features.state import build_state
+from recommender.ml.rivals import competitors
+from recommender.ml.rivals.competitors import Basis, BlendWeights, TifuSettings
 from tests import behaviour
 
 ITEMS = behaviour.table()

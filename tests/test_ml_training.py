@@ -9,25 +9,29 @@ import torch
 
 from recommender import pipeline
 from recommender.exceptions import RunError
-from recommender.head import NEWCOMERS
-from recommender.ml import baselines, context, head, pairs, threads
-from recommender.ml import encoder as encoders
+from recommender.features.head import NEWCOMERS
+from recommender.features.neighbours import Neighbours
+from recommender.features.state import build_state
+from recommender.ml import threads
 from recommender.ml import train as training
-from recommender.ml.context_training import Trained, Worth
-from recommender.ml.contrastive import TuneSettings, fine_tune
-from recommender.ml.encoder import SCRATCH, _half_pays, build_scratch, load_encoder, low_precision
-from recommender.ml.examples import Histories, candidates
+from recommender.ml.context import model as context
+from recommender.ml.context.training import Trained, Worth
+from recommender.ml.encoder import model as encoders
+from recommender.ml.encoder import pairs
+from recommender.ml.encoder.contrastive import TuneSettings, fine_tune
+from recommender.ml.encoder.model import SCRATCH, _half_pays, build_scratch, load_encoder, low_precision
 from recommender.ml.export import export_untrained, write
 from recommender.ml.hardware import device
+from recommender.ml.head import additive as head
+from recommender.ml.head.examples import Histories, candidates
+from recommender.ml.head.newcomers import COLD, newcomer_gain
 from recommender.ml.loop import Box
-from recommender.ml.newcomers import COLD, newcomer_gain
 from recommender.ml.plan import Silent, TrainingData, TrainingSettings, plan, until
+from recommender.ml.rivals import baselines
 from recommender.ml.train import fit, fit_context
-from recommender.neighbours import Neighbours
-from recommender.ranking import Ranker
-from recommender.retrieval.shelf import build_shelf
 from recommender.serving import Served
-from recommender.state import build_state
+from recommender.serving.ranker import Ranker
+from recommender.serving.shelf import build_shelf
 from recommender.training.fitting import context_figures
 from recommender.types import EVENT_CODES, Context, EventType, PastEvent, Request, Rung, Slot
 from tests import behaviour

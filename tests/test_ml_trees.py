@@ -6,12 +6,12 @@ import pytest
 
 from recommender.exceptions import RunError
 from recommender.features import FEATURE_NAMES
-from recommender.head import Mixture
-from recommender.ml import trees
-from recommender.ml.examples import Lists
-from recommender.ml.forest import ForestSettings, fit_forest, mean_ndcg
-from recommender.ml.head import HeadSettings, fit_head
-from recommender.ml.trees import TreeSettings
+from recommender.features.head import Mixture
+from recommender.ml.head import trees
+from recommender.ml.head.additive import HeadSettings, fit_head
+from recommender.ml.head.examples import Lists
+from recommender.ml.head.forest import ForestSettings, fit_forest, mean_ndcg
+from recommender.ml.head.trees import TreeSettings
 
 SETTINGS = TreeSettings(n_trees=40, learning_rate=0.1, n_leaves=7, least_in_leaf=10)
 

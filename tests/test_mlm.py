@@ -11,11 +11,12 @@ from transformers import BertForMaskedLM, DistilBertConfig
 
 from recommender.choices import Adaptation, Tuning
 from recommender.exceptions import RunError
-from recommender.ml import mlm, threads
-from recommender.ml.context import ContextSettings
-from recommender.ml.contrastive import TuneSettings
-from recommender.ml.encoder import PACKAGE, SCRATCH, ScratchSize, build_scratch, load_encoder
-from recommender.ml.head import HeadSettings
+from recommender.ml import threads
+from recommender.ml.context.model import ContextSettings
+from recommender.ml.encoder import mlm
+from recommender.ml.encoder.contrastive import TuneSettings
+from recommender.ml.encoder.model import PACKAGE, SCRATCH, ScratchSize, build_scratch, load_encoder
+from recommender.ml.head.additive import HeadSettings
 from recommender.ml.loop import Box
 from recommender.ml.pace import CLOCK
 from recommender.ml.plan import Silent, TrainingData, TrainingSettings

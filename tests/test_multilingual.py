@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from recommender import pipeline, serving, sync
+from recommender import pipeline, serving
+from recommender.catalog import sync
 from recommender.models import Synonym
 from recommender.types import Relaxation
 from shopreco.shop.models import Department, Product

@@ -10,10 +10,12 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from recommender import capture, checks, datasets, identity, order_consent, privacy, segmentation, storage, tracking
+from recommender import capture, checks, datasets, identity, tracking
+from recommender.capture import order_consent, privacy, storage
 from recommender.jobs import work
 from recommender.models import Event, Item, Visitor
-from recommender.training import evaluation
+from recommender.personas import segmentation
+from recommender.training.judging import evaluation
 from recommender.training.split import split_in_time
 from shopreco.shop.models import Customer, Order, OrderLine, Product
 from tests.conftest import request_of

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
-from recommender import datasets, doctor, serving, statistics, sync
+from recommender import datasets, serving
+from recommender.catalog import sync
+from recommender.datasets import statistics
+from recommender.management import doctor
 from recommender.models import Event, Item
-from recommender.retrieval.shelf import load_shelf, refresh_shelf
-from recommender.training import evaluation
-from recommender.training.bench import tuned_blend
+from recommender.serving.shelf import load_shelf, refresh_shelf
+from recommender.training.judging import evaluation
+from recommender.training.judging.bench import tuned_blend
+from recommender.training.judging.windows import _earlier
 from recommender.training.refusals import too_few_cases
 from recommender.training.split import Split, split_in_time
-from recommender.training.windows import _earlier
 from shopreco.shop.models import Order, Product
 
 pytestmark = pytest.mark.django_db

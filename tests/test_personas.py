@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommender.personas import HALF_LIFE_DAYS, PersonaDescription, ago, describe
+from recommender.text.vocabulary import terms, vocabulary_of
 from recommender.types import EventType, ItemTable, PastEvent
-from recommender.vocabulary import terms, vocabulary_of
 
 NOW = dt.datetime(2024, 5, 17, 12, 0, tzinfo=dt.UTC)
 TITLES = (

@@ -8,14 +8,15 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from recommender import pipeline, serving, sync
+from recommender import pipeline, serving
+from recommender.catalog import sync
 from recommender.exceptions import BundleUnreachable, ConfigurationError
-from recommender.lists import session_candidates
+from recommender.features.state import build_state
 from recommender.models import Bundle
-from recommender.question import Question
-from recommender.retrieval.shelf import build_shelf
 from recommender.serving import Served
-from recommender.state import build_state
+from recommender.serving.lists import session_candidates
+from recommender.serving.question import Question
+from recommender.serving.shelf import build_shelf
 from recommender.types import (
     EVENT_CODES,
     Context,

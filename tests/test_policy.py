@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender import policy
+from recommender.serving import policy
 from tests.test_retrieval_vector import circle
 
 

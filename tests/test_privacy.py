@@ -10,8 +10,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from recommender import capture, identity, privacy, storage, tracking
-from recommender.capture import EventDraft, ImpressionDraft
+from recommender import capture, identity, tracking
+from recommender.capture import EventDraft, ImpressionDraft, privacy, storage
 from recommender.exceptions import ConfigurationError
 from recommender.models import Event, Impression, UnpaidRow, Visitor
 from recommender.types import Entry, Ranking, Rung, Slot

@@ -11,9 +11,11 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
-from recommender import pipeline, queries, serving, sync, tasks
+from recommender import pipeline, serving, tasks
+from recommender.catalog import sync
+from recommender.datasets import queries
 from recommender.models import Event, QueryStatistics, Synonym, Visitor
-from recommender.retrieval.shelf import load_shelf, refresh_shelf
+from recommender.serving.shelf import load_shelf, refresh_shelf
 from recommender.types import EventType
 from shopreco.shop.models import Product
 from tests.conftest import assert_queries

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,10 +12,10 @@ import pytest
 
 from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES
-from recommender.ml.encoder import SCRATCH
+from recommender.features.state import build_state
+from recommender.ml.encoder.model import SCRATCH
 from recommender.ml.export import export_untrained
-from recommender.ranking import Ranker, fallback_logits
-from recommender.state import build_state
+from recommender.serving.ranker import Ranker, fallback_logits
 from tests import behaviour
 
 ITEMS = behaviour.table()
@@ -120,5 +121,9 @@ def test_a_wrong_golden_answer_is_refused(folder, tmp_path):
 
 
 def test_serving_never_loads_torch():
-    code = "import sys, recommender.ranking; sys.exit('torch' in sys.modules or 'recommender.ml' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    code = (
+        "import sys, django; django.setup(); import recommender.serving.ranker; "
+        "sys.exit('torch' in sys.modules or 'recommender.ml' in sys.modules)"
+    )
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "shopreco.settings"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0

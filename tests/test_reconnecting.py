@@ -14,10 +14,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, OperationalError, connection, transaction
 
-from recommender import bundles, runs, supervision
+from recommender import bundles, runs
 from recommender.management import following
 from recommender.models import Item, Run
 from recommender.models.connections import persistently, was_lost
+from recommender.runs import supervision
 from recommender.training import run as train
 from recommender.training.watch import Watch
 from tests.conftest import DemoShop, wait_for

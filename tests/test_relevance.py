@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recommender import bundles, pipeline, serving, sync, vectors
+from recommender import bundles, pipeline, serving
+from recommender.catalog import sync
+from recommender.features.state import State
 from recommender.ml.export import export_untrained
-from recommender.ranking import Ranker, formula_grade
 from recommender.retrieval.floors import Floors, measure
-from recommender.retrieval.shelf import build_shelf
-from recommender.serving import Served
-from recommender.state import State
+from recommender.serving import Served, vectors
+from recommender.serving.ranker import Ranker, formula_grade
+from recommender.serving.shelf import build_shelf
 from recommender.types import Context, ItemTable, Relaxation, Request, Slot
 from shopreco.shop.models import Product
 

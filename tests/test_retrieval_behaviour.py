@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 
-from recommender.neighbours import Neighbours
+from recommender.features.neighbours import Neighbours
 from recommender.retrieval.base import Wanted
 from recommender.retrieval.behaviour import NeighbourRetriever, OwnRetriever, neighbours_of, seeds
 from recommender.types import EventType

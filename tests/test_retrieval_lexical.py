@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommender.retrieval.base import Wanted
-from recommender.retrieval.lexical import K1, LexicalIndex, LexicalRetriever
+from recommender.retrieval.lexical.index import K1, LexicalIndex, LexicalRetriever
 from tests.test_retrieval_base import RetrieverContract, profile
 
 TITLES = [

@@ -1,9 +1,9 @@
 import numpy as np
 
-from recommender.neighbours import Neighbours
+from recommender.features.neighbours import Neighbours
+from recommender.features.state import State
 from recommender.retrieval.base import Wanted
 from recommender.retrieval.popular import PopularRetriever, popularity, trend
-from recommender.state import State
 from tests.test_retrieval_base import RetrieverContract, profile
 
 

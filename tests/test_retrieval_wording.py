@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recommender.retrieval.wording import MAX_WORDS, WORDING_FEATURES, WordTable, stem, tokens
+from recommender.retrieval.lexical.wording import MAX_WORDS, WORDING_FEATURES, WordTable, stem, tokens
 
 TITLES = [
     "Hampton 8 ft. x 10 ft. Area Rug",

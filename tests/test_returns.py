@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.returns import PURCHASE, REFUND, kept
+from recommender.features.returns import PURCHASE, REFUND, kept
 from recommender.types import EVENT_CODES, EventType
 
 VIEW = EVENT_CODES[EventType.VIEW_ITEM]

@@ -14,11 +14,12 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 from django.urls import resolve
 
-from recommender import capture, catalog, conf, rules, tracking
+from recommender import capture, catalog, conf, tracking
 from recommender.catalog import Catalog
 from recommender.identity import cookie_for, shopper_of
 from recommender.models import Event, Item, Visitor
 from recommender.tracking import page, track_pages
+from recommender.tracking import pages as rules
 from shopreco.shop.models import Department, Product
 
 pytestmark = pytest.mark.django_db

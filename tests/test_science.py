@@ -9,17 +9,18 @@ import pytest
 import torch
 
 from recommender.features import FEATURE_NAMES, features
-from recommender.ml import baselines, competitors, metrics
-from recommender.ml.context import Context, ContextSettings, context_vector
-from recommender.ml.examples import Histories, Vectors, lists_at
-from recommender.ml.head import fit_head
+from recommender.features.state import build_state
+from recommender.ml import metrics
+from recommender.ml.context.model import Context, ContextSettings, context_vector
+from recommender.ml.head.additive import fit_head
+from recommender.ml.head.examples import Histories, Vectors, lists_at
+from recommender.ml.rivals import baselines, competitors
 from recommender.models import Run
-from recommender.retrieval.shelf import build_shelf
 from recommender.serving import Served
-from recommender.state import build_state
-from recommender.training import evaluation, parity, windows
-from recommender.training.bench import tuned_blend
-from recommender.training.gate import CHAMPION, RANKER, Evidence, decide
+from recommender.serving.shelf import build_shelf
+from recommender.training.judging import evaluation, parity, windows
+from recommender.training.judging.bench import tuned_blend
+from recommender.training.judging.gate import CHAMPION, RANKER, Evidence, decide
 from recommender.training.split import split_in_time
 from recommender.types import Context as Circumstances
 from recommender.types import Request, Slot

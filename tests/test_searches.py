@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recommender.searches import AskedQuery, asked_queries, learned_synonyms
+from recommender.text.past_queries import AskedQuery, asked_queries, learned_synonyms
 from recommender.types import EVENT_CODES, EventType, Interactions
 
 

@@ -12,10 +12,12 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from recommender import datasets, privacy, segmentation, tasks
-from recommender.axes import HALF_LIFE_DAYS
+from recommender import datasets, tasks
+from recommender.capture import privacy
+from recommender.features.returns import HALF_LIFE_DAYS
 from recommender.models import Event, Item, Segment, Visitor
-from recommender.segments import Trait
+from recommender.personas import segmentation
+from recommender.personas.segments import Trait
 from tests.test_segments import BAGS, CHRISTMAS, CLOCKS, TEXTS
 
 pytestmark = pytest.mark.django_db

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from recommender.axes import build_axes, persona_masses
-from recommender.ml.examples import Histories
-from recommender.segments import Segments, build_segments, matched
+from recommender.ml.head.examples import Histories
+from recommender.personas.axes import build_axes, persona_masses
+from recommender.personas.segments import Segments, build_segments, matched
 from recommender.types import EventType, Interactions, ItemTable
 from tests import behaviour
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from recommender.ml.context import Context, ContextSettings, context_vector
-from recommender.ml.examples import Histories
-from recommender.ml.visits import examples
-from recommender.sequence import CIRCUMSTANCES, circumstances
+from recommender.features.sequence import CIRCUMSTANCES, circumstances
+from recommender.ml.context.model import Context, ContextSettings, context_vector
+from recommender.ml.context.visits import examples
+from recommender.ml.head.examples import Histories
 from recommender.types import EVENT_CODES, EventType, Slot
 from tests import behaviour
 

@@ -21,11 +21,12 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from recommender import bundles, pipeline, serving, sync
+from recommender import bundles, pipeline, serving
+from recommender.bundles.manifest import MANIFEST
+from recommender.catalog import sync
 from recommender.exceptions import BundleUnreachable
-from recommender.manifest import MANIFEST
 from recommender.models import Bundle, Item
-from recommender.retrieval import shelf, stored
+from recommender.serving import shelf, stored
 from recommender.types import Ranking, Rung
 from shopreco.shop.models import Product
 from tests.conftest import ROOT, DemoShop, wait_for

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from recommender import bundles, conf, runs, supervision
+from recommender import bundles, conf, runs
 from recommender.exceptions import ConfigurationError
 from recommender.models import Item
+from recommender.runs import supervision
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOW_MODE = (

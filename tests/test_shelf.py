@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
+from recommender.features.neighbours import Neighbours
 from recommender.models import Item, ItemStatistics, ItemVector
-from recommender.neighbours import Neighbours
-from recommender.retrieval.columns import replaced_neighbours
-from recommender.retrieval.shelf import OVERLAP, build_shelf, load_shelf, refresh_shelf
+from recommender.serving.columns import replaced_neighbours
+from recommender.serving.shelf import OVERLAP, build_shelf, load_shelf, refresh_shelf
 from recommender.types import EVENT_CODES, Context, EventType, PastEvent, Request, Slot
 
 ENCODER = "e" * 32

@@ -12,7 +12,7 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
-from recommender import sync
+from recommender.catalog import sync
 from recommender.models import Event, Impression, Item
 from shopreco.shop.cart import MAX_LINES, Cart
 from shopreco.shop.context import shop

@@ -5,15 +5,17 @@ import datetime as dt
 import numpy as np
 import pytest
 
-from recommender import bundles, datasets, pipeline, serving, vectors
+from recommender import bundles, datasets, pipeline, serving
 from recommender.features import FEATURE_NAMES, features
-from recommender.ml import baselines
-from recommender.ml.examples import Histories
+from recommender.features.state import build_state
+from recommender.ml.head.examples import Histories
+from recommender.ml.rivals import baselines
 from recommender.models import Run
-from recommender.state import build_state
-from recommender.training import evaluation, simple, stages
-from recommender.training.bench import Bench
-from recommender.training.gate import CHAMPION, STAYS, Decision
+from recommender.serving import vectors
+from recommender.training import stages
+from recommender.training.judging import evaluation, simple
+from recommender.training.judging.bench import Bench
+from recommender.training.judging.gate import CHAMPION, STAYS, Decision
 from recommender.training.split import split_in_time
 from recommender.types import Context, Request, Rung, Slot
 from tests import planted

@@ -22,12 +22,12 @@ from benchmarks.simulator import (
     simulate,
     vectors,
 )
+from recommender.features.sequence import CIRCUMSTANCES
 from recommender.ml import threads
-from recommender.ml.context import ContextSettings
-from recommender.ml.context_training import train_context
-from recommender.ml.examples import Histories
-from recommender.ml.visits import examples
-from recommender.sequence import CIRCUMSTANCES
+from recommender.ml.context.model import ContextSettings
+from recommender.ml.context.training import train_context
+from recommender.ml.context.visits import examples
+from recommender.ml.head.examples import Histories
 from recommender.types import EVENT_CODES, EventType, Slot
 from tests import behaviour
 

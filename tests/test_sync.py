@@ -6,8 +6,7 @@ from decimal import Decimal
 import pytest
 from django.utils import timezone
 
-from recommender import sync
-from recommender.catalog import Catalog, register, unregister
+from recommender.catalog import Catalog, register, sync, unregister
 from recommender.catalog import catalogs as registered
 from recommender.management.progress import bar
 from recommender.models import Item

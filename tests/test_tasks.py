@@ -15,9 +15,10 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.utils import timezone
 
-from recommender import bundles, jobs, runs, supervision, tasks
+from recommender import bundles, jobs, runs, tasks
 from recommender.exceptions import MissingDependency
 from recommender.models import Bundle, Event, Item, ItemStatistics, ItemVector, Run, Worker
+from recommender.runs import supervision
 from recommender.signals import items_changed
 from shopreco.celery import app
 from tests.conftest import wait_for

@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 
 from recommender.choices import Teaching, Tuning
-from recommender.ml import distillation, teacher, threads
-from recommender.ml.context import ContextSettings
-from recommender.ml.contrastive import TuneSettings
-from recommender.ml.distillation import Lesson, distil, student_accuracy, why_not
-from recommender.ml.encoder import SCRATCH, ScratchSize, build_scratch
-from recommender.ml.graded import GradedSettings, Taught, tune_on_grades
-from recommender.ml.head import HeadSettings
+from recommender.ml import threads
+from recommender.ml.context.model import ContextSettings
+from recommender.ml.encoder import distillation, teacher
+from recommender.ml.encoder.contrastive import TuneSettings
+from recommender.ml.encoder.distillation import Lesson, distil, student_accuracy, why_not
+from recommender.ml.encoder.graded import GradedSettings, Taught, tune_on_grades
+from recommender.ml.encoder.model import SCRATCH, ScratchSize, build_scratch
+from recommender.ml.encoder.teacher import TeacherSettings, ordered, pairs_from_histories, scores_of, train_teacher
+from recommender.ml.head.additive import HeadSettings
 from recommender.ml.loop import Box
 from recommender.ml.metrics import pair_accuracy
 from recommender.ml.plan import TrainingData, TrainingSettings
-from recommender.ml.teacher import TeacherSettings, ordered, pairs_from_histories, scores_of, train_teacher
 from recommender.ml.train import fit
 from recommender.training import fitting
 from recommender.types import Judgements

@@ -17,13 +17,15 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import resolve
 from django.utils import timezone
 
-from recommender import capture, identity, statistics, storage, tracking
+from recommender import capture, identity, tracking
+from recommender.capture import storage
 from recommender.catalog import Catalog, Constant, register, unregister
+from recommender.datasets import statistics
 from recommender.exceptions import ConfigurationError
 from recommender.identity import shopper_of
 from recommender.models import Event, Item, ItemStatistics, Visitor
-from recommender.orders import OrderRows
 from recommender.tracking import page, track_pages, track_rows
+from recommender.tracking.orders import OrderRows
 from recommender.types import EventType
 from shopreco.shop.models import Customer, Order, OrderLine, Product
 

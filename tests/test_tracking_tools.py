@@ -13,8 +13,9 @@ from recommender.checks import check_settings
 from recommender.exceptions import MissingDependency
 from recommender.ml import trackers
 from recommender.models import Run
-from recommender.supervision import log_path
-from recommender.training import stages, tracking
+from recommender.runs.supervision import log_path
+from recommender.training import curves as tracking
+from recommender.training import stages
 from recommender.training.watch import Ended, Watch
 from tests.conftest import wait_for
 

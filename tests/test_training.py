@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
-from recommender import bundles, datasets, runs, serving, supervision
+from recommender import bundles, datasets, runs, serving
 from recommender.exceptions import InsufficientData
+from recommender.features.state import build_state
 from recommender.models import Bundle, Event, Item, ItemStatistics, Run, Visitor
-from recommender.state import build_state
-from recommender.training import evaluation, fitting, gate, run, stages
+from recommender.runs import supervision
+from recommender.training import fitting, run, stages
+from recommender.training.judging import evaluation, gate
 from recommender.training.split import split_in_time
 from recommender.training.watch import SHARES, Watch
 from recommender.types import Rung

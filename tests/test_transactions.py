@@ -13,7 +13,8 @@ from django.template import engines
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from recommender import capture, pipeline, serving, sync
+from recommender import capture, pipeline, serving
+from recommender.catalog import sync
 from recommender.identity import shopper_of
 from recommender.models import Item, Visitor
 from recommender.models.connections import apart, apart_once

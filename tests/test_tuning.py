@@ -13,15 +13,16 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 
-from recommender import conf, datasets, knobs, runs, tunings
+from recommender import conf, datasets, runs
 from recommender.exceptions import ConfigurationError, MissingDependency, RunError
-from recommender.ml import head
-from recommender.ml.context import ContextSettings
+from recommender.ml.context.model import ContextSettings
+from recommender.ml.head import additive as head
 from recommender.ml.plan import TrainingSettings
 from recommender.models import Bundle, Run
+from recommender.runs import knobs, tunings
 from recommender.training import run as carry
-from recommender.training import studies, tuning
 from recommender.training.fitting import in_full, knob_values, training_settings
+from recommender.training.search import studies, tuning
 from recommender.training.split import split_in_time
 from recommender.training.watch import Watch
 

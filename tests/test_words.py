@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.words import fold, pairs, stem, words
+from recommender.text.words import fold, pairs, stem, words
 
 
 def indexed(text):

@@ -11,9 +11,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from recommender import values
 from recommender.admin.filters import LabelFilter
 from recommender.admin.readonly import ReadOnlyAdmin
+from recommender.catalog import values
 from recommender.models import Item, ItemStatistics
 
 N_NEIGHBOURS = 10

@@ -28,7 +28,7 @@ from recommender.admin.readonly import BoundedChangeList, ReadOnlyAdmin
 from recommender.admin.steps import require
 from recommender.models import Event, Persona, Visitor
 from recommender.personas import Interest, PersonaDescription, ago, describe
-from recommender.retrieval.shelf import Shelf
+from recommender.serving.shelf import Shelf
 from recommender.types import EventType, PastEvent, Ranking, Rung
 
 N_SHOWN = 8

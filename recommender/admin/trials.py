@@ -13,9 +13,9 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from recommender import provenance
 from recommender.admin.charts import Bar, bar_chart
 from recommender.admin.figures import decimal, duration
+from recommender.runs import provenance
 
 STATES: Mapping[str, Any] = {
     "complete": _("complete"),

@@ -11,9 +11,10 @@ from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext
 
-from recommender import conf, runs, tunings
+from recommender import conf, runs
 from recommender.admin.steps import TRAIN, Link, Outcome, Step, require, walk
 from recommender.models import Run
+from recommender.runs import tunings
 
 
 class TuningSteps(admin.ModelAdmin):

@@ -19,8 +19,8 @@ from recommender.api.serializers import (
     SuggestParameters,
 )
 from recommender.identity import shopper_of
-from recommender.lookup import FILTERS
 from recommender.models import Item
+from recommender.serving.lookup import FILTERS
 from recommender.types import Slot
 
 BESIDE_AN_ITEM = (Slot.SIMILAR, Slot.BOUGHT_TOGETHER)

@@ -10,10 +10,11 @@ from typing import Any
 
 from rest_framework import serializers
 
-from recommender import conf, privacy
-from recommender.lookup import FILTERS
+from recommender import conf
+from recommender.capture import privacy
 from recommender.models import Event, Impression, UnpaidRow, Visitor
 from recommender.pipeline import MAX_LIMIT, MAX_OFFSET
+from recommender.serving.lookup import FILTERS
 from recommender.types import EventType, Relaxation, Role, Rung, Slot
 
 MAX_ID_LENGTH = 128

@@ -11,7 +11,7 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from recommender import conf, identity, personas, privacy, serving
+from recommender import conf, identity, personas, serving
 from recommender.api.authentication import HOW_TO_IDENTIFY
 from recommender.api.base import ApiView, checked
 from recommender.api.problems import Problem
@@ -22,6 +22,7 @@ from recommender.api.serializers import (
     ProfileSerializer,
     VisitorSerializer,
 )
+from recommender.capture import privacy
 from recommender.identity import Shopper, shopper_of
 from recommender.models import Event, Visitor
 

@@ -9,21 +9,15 @@ from collections.abc import Callable
 from django.db.models import Max
 from django.utils import timezone
 
-from recommender import (
-    bundles,
-    conf,
-    privacy,
-    queries,
-    runs,
-    segmentation,
-    statistics,
-    sync,
-    tracking,
-    vectors,
-)  # fmt: skip
+from recommender import bundles, conf, runs, tracking
+from recommender.capture import privacy
+from recommender.catalog import sync
+from recommender.datasets import queries, statistics
 from recommender.exceptions import MissingDependency, RunError
 from recommender.jobs.timing import Crontab
 from recommender.models import Event, Item, ItemStatistics, QueryStatistics, Segment
+from recommender.personas import segmentation
+from recommender.serving import vectors
 from recommender.types import EventType
 
 logger = logging.getLogger(__name__)

@@ -19,10 +19,10 @@ from functools import partial
 from django.db import DatabaseError, close_old_connections, connection, models
 from django.utils import timezone
 
-from recommender import supervision
 from recommender.jobs import ledger, timing, work
 from recommender.models import Job, Run, Worker
 from recommender.models.connections import persistently, was_lost
+from recommender.runs import supervision
 
 logger = logging.getLogger(__name__)
 

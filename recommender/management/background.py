@@ -12,9 +12,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from recommender import jobs, runs
-from recommender.doctor import Finding
 from recommender.exceptions import ConfigurationError, MissingDependency
 from recommender.jobs import worker
+from recommender.management.doctor import Finding
 from recommender.models import Job, Run
 
 WORKER = "python manage.py recommender_worker"

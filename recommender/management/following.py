@@ -10,10 +10,11 @@ from contextlib import contextmanager
 
 from django.core.management.base import OutputWrapper
 
-from recommender import runs, supervision
+from recommender import runs
 from recommender.management import background
 from recommender.models import Run
 from recommender.models.connections import persistently
+from recommender.runs import supervision
 
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 10.0

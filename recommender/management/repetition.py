@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recommender import provenance
 from recommender.models import Run
+from recommender.runs import provenance
 
 MOST_SHOWN = 12
 

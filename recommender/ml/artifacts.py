@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recommender.exceptions import RunError
-from recommender.head import Head
-from recommender.heads import Heads
-from recommender.ml import context
-from recommender.ml.adapters import AdapterWeights
+from recommender.features.head import Head
+from recommender.features.heads import Heads
+from recommender.features.sequence import decayed_mean
 from recommender.ml.budget import Budget
-from recommender.ml.context import Context
-from recommender.ml.encoder import Encoder
-from recommender.ml.forest import Forest
-from recommender.ml.graded import Partly, Taught
-from recommender.ml.multitask import Fitted
-from recommender.sequence import decayed_mean
+from recommender.ml.context import model as context
+from recommender.ml.context.model import Context
+from recommender.ml.encoder.adapters import AdapterWeights
+from recommender.ml.encoder.graded import Partly, Taught
+from recommender.ml.encoder.model import Encoder
+from recommender.ml.head.forest import Forest
+from recommender.ml.head.multitask import Fitted
 from recommender.types import (
     FloatArray,
     ItemTable,

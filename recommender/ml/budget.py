@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from recommender.choices import Teaching, Tuning
-from recommender.ml.encoder import Encoder
+from recommender.ml.encoder.model import Encoder
 from recommender.ml.plan import TrainingData, TrainingSettings
 from recommender.types import Interactions
 

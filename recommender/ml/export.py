@@ -1,4 +1,4 @@
-"""Writes what a run made into a folder that `recommender.ranking` can load; the manifest is written by `bundles`."""
+"""Writes what a run made into a folder that `serving.ranker` can load; the manifest is written by `bundles`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from recommender.features import FEATURE_NAMES
-from recommender.ml import threads, trees
+from recommender.ml import threads
 from recommender.ml.artifacts import Artifacts
-from recommender.ml.context import INPUTS, export_context
-from recommender.ml.encoder import MAX_TOKENS, Encoder, export_onnx, load_encoder
+from recommender.ml.context.model import INPUTS, export_context
+from recommender.ml.encoder.model import MAX_TOKENS, Encoder, export_onnx, load_encoder
+from recommender.ml.head import trees
 from recommender.types import FloatArray
 
 FORMAT = 1

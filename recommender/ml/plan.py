@@ -12,17 +12,18 @@ from typing import Protocol
 import numpy as np
 
 from recommender.choices import Adaptation, Teaching, Tuning
-from recommender.ml import loop, mlm
-from recommender.ml.adapters import AdapterSettings
-from recommender.ml.context import ContextSettings
-from recommender.ml.contrastive import TuneSettings
-from recommender.ml.examples import days
-from recommender.ml.forest import ForestSettings
-from recommender.ml.graded import GradedSettings
-from recommender.ml.head import HeadSettings
-from recommender.ml.multitask import MultitaskSettings
-from recommender.ml.teacher import TeacherSettings
-from recommender.state import DAY_SECONDS
+from recommender.features.state import DAY_SECONDS
+from recommender.ml import loop
+from recommender.ml.context.model import ContextSettings
+from recommender.ml.encoder import mlm
+from recommender.ml.encoder.adapters import AdapterSettings
+from recommender.ml.encoder.contrastive import TuneSettings
+from recommender.ml.encoder.graded import GradedSettings
+from recommender.ml.encoder.teacher import TeacherSettings
+from recommender.ml.head.additive import HeadSettings
+from recommender.ml.head.examples import days
+from recommender.ml.head.forest import ForestSettings
+from recommender.ml.head.multitask import MultitaskSettings
 from recommender.types import Impressions, Interactions, ItemTable, Judgements
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from recommender.ml import threads
 from recommender.ml.artifacts import Artifacts
-from recommender.ml.context import ContextSettings
-from recommender.ml.encoding import fit_encoder
-from recommender.ml.forest import ForestSettings
-from recommender.ml.head import HeadSettings
+from recommender.ml.context.model import ContextSettings
+from recommender.ml.encoder.stage import fit_encoder
+from recommender.ml.head.additive import HeadSettings
+from recommender.ml.head.forest import ForestSettings
 from recommender.ml.plan import Progress, TrainingData, TrainingSettings, plan, until
 from recommender.ml.train import fit_context, fit_head_on, head_lists, refresh_context
 

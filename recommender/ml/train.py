@@ -14,22 +14,22 @@ import numpy as np
 import numpy.typing as npt
 
 from recommender.features import BERT_FEATURES
-from recommender.head import NEWCOMERS
+from recommender.features.head import NEWCOMERS
+from recommender.features.state import EVENT_WEIGHTS, build_state
 from recommender.ml import threads
 from recommender.ml.artifacts import Artifacts, context_of
-from recommender.ml.context_training import WEIGHED, Trained, train_context
-from recommender.ml.encoding import fit_encoder
-from recommender.ml.examples import Histories, Lists, Vectors, days, joined, lists_at
-from recommender.ml.forest import fit_forest
-from recommender.ml.head import calibrated, fit_head, judge
+from recommender.ml.context.training import WEIGHED, Trained, train_context
+from recommender.ml.context.visits import Batchable, examples
+from recommender.ml.encoder.stage import fit_encoder
+from recommender.ml.head.additive import calibrated, fit_head, judge
+from recommender.ml.head.examples import Histories, Lists, Vectors, days, joined, lists_at
+from recommender.ml.head.forest import fit_forest
+from recommender.ml.head.multitask import fit_heads, ordering
+from recommender.ml.head.newcomers import newcomer_gain
+from recommender.ml.head.shown import Places, places_of, slices
 from recommender.ml.metrics import best_threshold
-from recommender.ml.multitask import fit_heads, ordering
-from recommender.ml.newcomers import newcomer_gain
 from recommender.ml.pace import EVIDENCE, STEPS
 from recommender.ml.plan import Cutoffs, Progress, Silent, TrainingData, TrainingSettings, plan, timed, until
-from recommender.ml.shown import Places, places_of, slices
-from recommender.ml.visits import Batchable, examples
-from recommender.state import EVENT_WEIGHTS, build_state
 from recommender.types import (
     FloatArray,
     Interactions,

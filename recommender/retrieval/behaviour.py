@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recommender.neighbours import SHRINKAGE, Neighbours
+from recommender.features.neighbours import SHRINKAGE, Neighbours
+from recommender.features.returns import sent_back
+from recommender.features.state import DAY_SECONDS, EVENT_WEIGHTS, State
 from recommender.retrieval.base import Candidates, Mask, Wanted, permitted
-from recommender.returns import sent_back
-from recommender.state import DAY_SECONDS, EVENT_WEIGHTS, State
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Profile
 
 HALF_LIFE_DAYS = 30.0

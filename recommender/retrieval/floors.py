@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from recommender.text.words import Word, characters, fold, words
 from recommender.types import FloatArray
-from recommender.words import Word, characters, fold, words
 
 N_QUERIES, N_ITEMS = 96, 512
 """Short queries made of titles, and the items that each is compared with: 49,000 pairs, in a third of a second."""

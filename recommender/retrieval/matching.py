@@ -6,9 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
-from recommender.intent import INTENT_FEATURE_NAMES, intent_features
-from recommender.retrieval.lexical import LexicalHits, LexicalIndex
-from recommender.retrieval.wording import WORDING_FEATURES, WordTable
+from recommender.retrieval.lexical.index import LexicalHits, LexicalIndex
+from recommender.retrieval.lexical.wording import WORDING_FEATURES, WordTable
+from recommender.text.intent import INTENT_FEATURE_NAMES, intent_features
 from recommender.types import FloatArray, IntArray, Intent, ItemTable
 
 N_BEST = 10

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recommender.features.state import State
 from recommender.retrieval.base import Candidates, Wanted
-from recommender.state import State
 from recommender.types import FloatArray, IntArray
 
 WINDOW_DAYS: FloatArray = np.array([1, 7, 30], np.float32)

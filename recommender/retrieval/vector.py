@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recommender.features.sequence import newest_items
 from recommender.retrieval.base import Candidates, Mask, Wanted
-from recommender.sequence import newest_items
 from recommender.types import FloatArray
 
 

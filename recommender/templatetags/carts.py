@@ -11,7 +11,7 @@ from django.utils.functional import LazyObject, empty
 
 from recommender.catalog import Catalog, catalog_for_label, catalog_of, catalogs, item_id_of
 from recommender.exceptions import ConfigurationError
-from recommender.rules import item_id_named, makes_id_of_key
+from recommender.tracking.pages import item_id_named, makes_id_of_key
 
 CONTENTS = ("all_lines", "get_items", "items", "lines", "products")
 """What carts call their lines."""

@@ -18,12 +18,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from recommender import blocks, capture, pipeline, values
+from recommender import blocks, capture, pipeline
 from recommender.blocks import NO_CART
-from recommender.catalog import item_id_of
+from recommender.catalog import item_id_of, values
 from recommender.identity import Shopper, mark_personal, shopper_of
-from recommender.lookup import FILTERS
 from recommender.models.connections import apart
+from recommender.serving.lookup import FILTERS
 from recommender.templatetags.carts import item_ids_of_cart
 from recommender.types import Entry, Live, OfferedFilter, Ranking, Rung, Slot
 

@@ -12,16 +12,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from recommender import bundles, knobs
+from recommender import bundles
 from recommender.choices import Adaptation, Teaching, Tuning
-from recommender.heads import EVENTS
+from recommender.features.heads import EVENTS
+from recommender.features.state import State
 from recommender.ml import export
 from recommender.ml.artifacts import Artifacts
 from recommender.ml.plan import Progress, TrainingData, TrainingSettings
 from recommender.ml.train import fit
-from recommender.retrieval.shelf import build_shelf
-from recommender.state import State
-from recommender.training import parity
+from recommender.runs import knobs
+from recommender.serving.shelf import build_shelf
+from recommender.training.judging import parity
 from recommender.training.matcher import fit_matcher
 from recommender.training.split import Split
 from recommender.types import FloatArray

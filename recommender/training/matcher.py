@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from recommender.ml import trees
-from recommender.ml.encoder import Encoder
-from recommender.ml.graded import Partly
-from recommender.ml.trees import TreeSettings
-from recommender.ranking import MATCHER
-from recommender.retrieval.lexical import LexicalHits
+from recommender.ml.encoder.graded import Partly
+from recommender.ml.encoder.model import Encoder
+from recommender.ml.head import trees
+from recommender.ml.head.trees import TreeSettings
+from recommender.retrieval.lexical.index import LexicalHits
 from recommender.retrieval.matching import ABOUT, MATCH_FEATURES, N_BEST, match_features
-from recommender.retrieval.shelf import Shelf
 from recommender.retrieval.vector import nearest
+from recommender.serving.ranker import MATCHER
+from recommender.serving.shelf import Shelf
 from recommender.types import FloatArray, IntArray, Judgements
 
 N_DISTRACTORS, N_POOL = 8, 2_000

@@ -7,9 +7,10 @@ import datetime as dt
 import numpy as np
 from django.utils.translation import gettext, ngettext
 
-from recommender import order_consent, tracking
-from recommender.state import EVENT_WEIGHTS
-from recommender.training import evaluation
+from recommender import tracking
+from recommender.capture import order_consent
+from recommender.features.state import EVENT_WEIGHTS
+from recommender.training.judging import evaluation
 from recommender.training.split import Split, unknown_items
 from recommender.types import EVENT_CODES, EventType
 

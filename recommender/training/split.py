@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from django.utils.translation import gettext
 
-from recommender.cleaning import CleaningReport, Recorded, clean
 from recommender.datasets import Dataset
+from recommender.datasets.cleaning import CleaningReport, Recorded, clean
 from recommender.exceptions import InsufficientData
-from recommender.state import DAY_SECONDS, State, build_state
+from recommender.features.state import DAY_SECONDS, State, build_state
 from recommender.types import Impressions, Interactions, ItemTable, Judgements
 
 TEST_DAYS = 30.0

@@ -10,18 +10,20 @@ from typing import Any
 
 from django.utils.translation import gettext
 
-from recommender import bundles, dataset_files, datasets, provenance, runs, statistics, vectors
+from recommender import bundles, datasets, runs
+from recommender.datasets import files as dataset_files
+from recommender.datasets import statistics
 from recommender.exceptions import InsufficientData, LeaseLost, RecommenderError
+from recommender.features.state import build_state
 from recommender.ml.hardware import hardware
 from recommender.ml.pace import CLOCK, STEPS
 from recommender.models import Bundle, Item, Run
 from recommender.models.connections import persistently
-from recommender.ranking import Ranker
-from recommender.serving import Served
-from recommender.state import build_state
-from recommender.supervision import log_path
-from recommender.training import evaluation, tuning
-from recommender.training.bench import Bench, simple_rankers
+from recommender.runs import provenance
+from recommender.runs.supervision import log_path
+from recommender.serving import Served, vectors
+from recommender.serving.ranker import Ranker
+from recommender.training.curves import tracked
 from recommender.training.fitting import (
     Fitted,
     context_figures,
@@ -33,15 +35,26 @@ from recommender.training.fitting import (
     teacher_figures,
     training_settings,
 )
-from recommender.training.gate import CHAMPION, LEAST_CASES, RANKER, SEARCH_TOLERANCE, STAYS, Decision, Evidence, decide
-from recommender.training.guardrails import Judged, as_rows, guardrails
+from recommender.training.judging import evaluation
+from recommender.training.judging.bench import Bench, simple_rankers
+from recommender.training.judging.gate import (
+    CHAMPION,
+    LEAST_CASES,
+    RANKER,
+    SEARCH_TOLERANCE,
+    STAYS,
+    Decision,
+    Evidence,
+    decide,
+)
+from recommender.training.judging.guardrails import Judged, as_rows, guardrails
+from recommender.training.judging.search_guard import search_figures, search_gain
+from recommender.training.judging.simple import Simple, served_instead
+from recommender.training.judging.windows import rolling
 from recommender.training.refusals import too_few_cases
-from recommender.training.search_guard import search_figures, search_gain
-from recommender.training.simple import Simple, served_instead
+from recommender.training.search import tuning
 from recommender.training.split import split_in_time
-from recommender.training.tracking import tracked
 from recommender.training.watch import Ended, RunCancelled, RunInterrupted, Watch
-from recommender.training.windows import rolling
 
 logger = logging.getLogger(__name__)
 

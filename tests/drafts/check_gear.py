@@ -7,7 +7,8 @@ from django.utils import timezone
 from gear.models import Client, Course, Department, Member, Product, ProductVariant, SalesOrder, SalesOrderEntry
 from recorded import browser, events, happened
 
-from recommender import sync, tracking
+from recommender import tracking
+from recommender.catalog import sync
 from recommender.models import Item
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -8,8 +8,7 @@ from django.contrib.auth.models import User
 from recorded import browser, events, happened
 from souk.models import Brand, Group, Kala, KalaImage, Order, Post
 
-from recommender import sync
-from recommender.catalog import live_items
+from recommender.catalog import live_items, sync
 from recommender.models import Item
 
 pytestmark = pytest.mark.django_db(transaction=True)

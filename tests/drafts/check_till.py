@@ -9,7 +9,8 @@ from recorded import browser, events, happened
 from till.counter import models as counter
 from till.web import models as web
 
-from recommender import sync, tracking
+from recommender import tracking
+from recommender.catalog import sync
 from recommender.models import Item
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -15,8 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 from goods.models import Article, Book, Customer, Purchase, PurchaseLine, Section, Voucher
 
-from recommender import capture, identity, sync, tracking
-from recommender.catalog import catalog_of, item_id_of, live_items
+from recommender import capture, identity, tracking
+from recommender.catalog import catalog_of, item_id_of, live_items, sync
 from recommender.models import Event, Impression, Item, Visitor
 
 pytestmark = pytest.mark.django_db
@@ -316,7 +316,7 @@ def test_without_consent_the_whole_way_leaves_no_row_but_the_order(shop):
 
 
 def test_doctor_finds_nothing_but_the_known_warning(shop):
-    from recommender import doctor
+    from recommender.management import doctor
 
     findings = [finding for finding in doctor.examine() if finding.level != "ok"]
     assert {finding.topic for finding in findings} == {"settings", "arrivals"}, findings

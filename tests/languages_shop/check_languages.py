@@ -6,9 +6,10 @@ from django.test import Client
 from django.utils import translation
 from toys.models import Shelf, Tool, Toy
 
-from recommender import pipeline, rules, sync
-from recommender.catalog import catalog_for_label, live_items
+from recommender import pipeline
+from recommender.catalog import catalog_for_label, live_items, sync
 from recommender.models import Item
+from recommender.tracking import pages as rules
 
 pytestmark = pytest.mark.django_db
 

@@ -8,8 +8,17 @@ from django.core.management import call_command
 from django.utils import timezone, translation
 from wares.models import Book, CheapTicket, Detail, Good, Kind, Line, Order, Section, Stock, Ticket
 
-from recommender import sync, tracking
-from recommender.catalog import Catalog, catalog_for_label, catalog_of, item_id_of, live_items, register, unregister
+from recommender import tracking
+from recommender.catalog import (
+    Catalog,
+    catalog_for_label,
+    catalog_of,
+    item_id_of,
+    live_items,
+    register,
+    sync,
+    unregister,
+)
 from recommender.models import Event, Item
 
 pytestmark = pytest.mark.django_db

@@ -14,7 +14,9 @@ from django.utils import timezone
 from wares.models import Booking, Good, Line, Order, Payment, Ticket
 from wares.recommendations import Lines
 
-from recommender import doctor, identity, privacy, tracking
+from recommender import identity, tracking
+from recommender.capture import privacy
+from recommender.management import doctor
 from recommender.models import Event, UnpaidRow, Visitor
 from recommender.tracking import OrderRows
 

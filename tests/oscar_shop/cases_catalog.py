@@ -11,8 +11,7 @@ from oscar.apps.basket import middleware as baskets
 from oscar.apps.partner import strategy
 from oscar.core.loading import get_model
 
-from recommender import sync
-from recommender.catalog import catalog_for_label, item_id_of, live_items
+from recommender.catalog import catalog_for_label, item_id_of, live_items, sync
 from recommender.models import Item
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("shop")]

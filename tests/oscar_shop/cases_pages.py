@@ -10,9 +10,11 @@ from myshop.shopping import Shopper, item_id, titles_of
 from oscar.apps.search.signals import user_search
 from oscar.core.loading import get_model
 
-from recommender import doctor, statistics, tracking
+from recommender import tracking
 from recommender.checks import MIDDLEWARE
 from recommender.contrib.oscar import checks
+from recommender.datasets import statistics
+from recommender.management import doctor
 from recommender.models import Event
 from recommender.templatetags.carts import item_ids_of_cart
 

@@ -22,7 +22,8 @@ def _forget(monkeypatch):
     """Nothing that one test cached or loaded serves the next; lists load in the thread that reads the test's rows."""
     from django.core.cache import cache
 
-    from recommender import serving, storage
+    from recommender import serving
+    from recommender.capture import storage
 
     cache.clear()
     storage.forget_visitors()
@@ -36,7 +37,8 @@ def shop(db):
     """The stock as items, in words: no encoder is needed for what these tests ask."""
     from myshop.stock import fill
 
-    from recommender import statistics, sync
+    from recommender.catalog import sync
+    from recommender.datasets import statistics
 
     fill()
     sync.sync()
@@ -56,7 +58,8 @@ def live_shop(transactional_db):
     """The stock, and transactions that commit: what waits for a commit happens as in a shop."""
     from myshop.stock import fill
 
-    from recommender import statistics, sync
+    from recommender.catalog import sync
+    from recommender.datasets import statistics
 
     fill()
     sync.sync()

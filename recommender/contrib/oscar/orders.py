@@ -11,7 +11,7 @@ from django.db.models import OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Lower
 
 from recommender.catalog import Constant
-from recommender.orders import OrderRows
+from recommender.tracking.orders import OrderRows
 
 REFUNDED = ("cancelled", "canceled", "refunded", "returned")
 """Oscar leaves the names of statuses to the shop; these are the usual ones, in small letters."""

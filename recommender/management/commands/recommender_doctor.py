@@ -6,8 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from recommender import doctor
-from recommender.management import background
+from recommender.management import background, doctor
 
 MARKS = {"ok": "ok     ", "warning": "warning", "error": "error  "}
 

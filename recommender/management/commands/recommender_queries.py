@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from recommender import queries
+from recommender.datasets import queries
 
 
 class Command(BaseCommand):

@@ -7,7 +7,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from django.utils.translation import ngettext
 
-from recommender import statistics, tracking
+from recommender import tracking
+from recommender.datasets import statistics
 from recommender.management.progress import bar
 from recommender.models import Item
 

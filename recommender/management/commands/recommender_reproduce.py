@@ -4,11 +4,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from recommender import provenance, runs, supervision
+from recommender import runs
 from recommender.exceptions import RunError
 from recommender.management.following import follow
 from recommender.management.repetition import circumstances, outcome
 from recommender.models import Run
+from recommender.runs import provenance, supervision
 
 
 class Command(BaseCommand):

@@ -6,10 +6,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from recommender import bundles, checks, segmentation, statistics, sync, vectors
-from recommender.catalog import catalogs
+from recommender import bundles, checks
+from recommender.catalog import catalogs, sync
+from recommender.datasets import statistics
 from recommender.exceptions import MissingDependency
 from recommender.management.progress import bar
+from recommender.personas import segmentation
+from recommender.serving import vectors
 
 
 class Command(BaseCommand):

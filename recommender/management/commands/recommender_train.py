@@ -4,11 +4,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from recommender import conf, runs, supervision
+from recommender import conf, runs
 from recommender.exceptions import RunError
 from recommender.management.figures import table
 from recommender.management.following import follow
 from recommender.models import Run
+from recommender.runs import supervision
 
 
 class Command(BaseCommand):

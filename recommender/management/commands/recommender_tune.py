@@ -5,11 +5,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from recommender import runs, supervision, tunings
+from recommender import runs
 from recommender.exceptions import RecommenderError
 from recommender.management.following import follow
 from recommender.management.trials import trial_lines
 from recommender.models import Run
+from recommender.runs import supervision, tunings
 
 
 class Command(BaseCommand):

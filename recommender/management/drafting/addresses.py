@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from django.db import DatabaseError, models
 from django.urls import Resolver404, resolve
 
-from recommender.guesses import texts_apart
+from recommender.catalog.guesses import texts_apart
 from recommender.management.drafting.lookups import Lookup, Path
 
 logger = logging.getLogger(__name__)

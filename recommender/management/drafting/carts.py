@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recommender.guesses import named_key
+from recommender.catalog.guesses import named_key
 from recommender.management.drafting import reading, words
 from recommender.management.drafting.facts import Line
 from recommender.management.drafting.lookups import Items, Lookup, Path, Reading, item_of, of_each_item

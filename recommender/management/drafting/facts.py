@@ -15,7 +15,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.fields import GenericForeignKey
 from django.db import models
 
-from recommender.guesses import NUMBERS, texts_apart
+from recommender.catalog.guesses import NUMBERS, texts_apart
 from recommender.management.drafting import words
 
 FOREIGN = (

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import models
 
-from recommender.guesses import named_key, texts_apart
+from recommender.catalog.guesses import named_key, texts_apart
 from recommender.management.drafting import words
 
 Model = type[models.Model]

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import models
 
-from recommender import guesses
+from recommender.catalog import guesses
 from recommender.management.drafting import facts, money, words
 from recommender.management.drafting.facts import Line, columns
 from recommender.management.drafting.products import Product, is_priced

@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.db import models
 
-from recommender.guesses import NUMBERS
+from recommender.catalog.guesses import NUMBERS
 from recommender.management.drafting import facts, words
 from recommender.management.drafting.facts import columns, generic_link, link_to, links
 

@@ -13,10 +13,12 @@ from django.test import RequestFactory
 from django.urls import Resolver404, resolve
 
 from recommender import catalog as catalogs_of
-from recommender import doctor, rules, tracking
+from recommender import tracking
 from recommender.capture import EventDraft
 from recommender.catalog import Catalog
-from recommender.orders import OrderRows
+from recommender.management import doctor
+from recommender.tracking import pages as rules
+from recommender.tracking.orders import OrderRows
 from recommender.types import EventType
 
 N_ITEMS = 3

@@ -7,7 +7,8 @@ from django.test import Client
 from myshop.shopping import Shopper, item_id
 from oscar.core.loading import get_model
 
-from recommender import sync, tracking
+from recommender import tracking
+from recommender.catalog import sync
 from recommender.models import Event, Item
 
 Product, Order = get_model("catalogue", "Product"), get_model("order", "Order")

@@ -9,7 +9,8 @@ from django.test import Client
 from django.utils import translation
 from store.models import Order, OrderLine, Product
 
-from recommender import sync, tracking
+from recommender import tracking
+from recommender.catalog import sync
 from recommender.models import Event, Item
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"

@@ -9,7 +9,8 @@ from django.test import Client
 from rest_framework.authtoken.models import Token
 from sales.models import OrderLine
 
-from recommender import sync, tracking
+from recommender import tracking
+from recommender.catalog import sync
 from recommender.models import Event, Item
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from recommender import sync
+from recommender.catalog import sync
 from shopreco.shop import departments
 
 

@@ -1,0 +1,219 @@
+"""The context model U: a sequence of frozen vectors in, one vector per request out. `context_training` makes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from recommender.exceptions import RunError
+from recommender.features.sequence import CIRCUMSTANCES, LENGTH, NEUTRAL, Sequence, read_events, sequence
+from recommender.ml.encoder.model import PARITY, quiet_exporter
+from recommender.types import EventType, FloatArray, Profile
+
+LEAST_LENGTH = 0.1
+"""A sum shorter than this is not stretched to length 1: without a history and untrained it is 0, where the gradient of
+stretching has no bound, so that one such example would stop the training of everything behind it."""
+
+INPUTS = ("vectors", "types", "gaps", "weights", "current", "circumstances")
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSettings:
+    """Size and training of U and δ; `reach` is ε, the largest length of a correction.
+
+    `popularity` is the share of log popularity that training grants beside the cosine: at 0 vectors learn what sells
+    and age with it, at 1 only taste, from too little evidence (measured on one shop of 3,800 items: .5 stays useful).
+    `without` names `CIRCUMSTANCES` (or "current") that the model is not told: what is left shows what they are worth.
+    """
+
+    width: int = 128
+    n_blocks: int = 1
+    n_heads: int = 4
+    dropout: float = 0.2
+    n_epochs: int = 12
+    batch: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    temperature: float = 0.1
+    n_negatives: int = 1_024
+    reach: float = 0.5
+    popularity: float = 0.5
+    new_weight: float = 3.0
+    patience: int = 3
+    without: frozenset[str] = frozenset()
+
+
+class Context(nn.Module):
+    """norm(decayed mean + α · transformer + leaning); α and leaning start at 0: untrained it is the decayed mean.
+
+    The leaning is one vector per circumstance, and the current item or query by a weight of its slot. It learns at
+    once, where the transformer waits for α (`benchmarks.context_ablation --simulated` measures what that is worth).
+
+    A causal transformer over [events, circumstances]; the last place is read (Kang and McAuley 2018, section III).
+    """
+
+    def __init__(self, dimension: int, settings: ContextSettings) -> None:
+        super().__init__()
+        width = settings.width
+        self.inward, self.current = nn.Linear(dimension, width), nn.Linear(dimension, width)
+        self.kind = nn.Embedding(len(EventType), width)
+        self.gap = nn.Linear(3, width)
+        self.circumstances = nn.ModuleList(
+            nn.Embedding(size, width, padding_idx=0 if name in NEUTRAL else None)
+            for name, size in CIRCUMSTANCES.items()
+        )
+        self.told: list[int] = []
+        self.tell_without(settings.without)
+        self.tells_current = float("current" not in settings.without)
+        self.blocks = nn.ModuleList(_Block(width, settings) for _ in range(settings.n_blocks))
+        self.norm = nn.LayerNorm(width)
+        self.outward = nn.Linear(width, dimension)
+        self.alpha = nn.Parameter(torch.zeros(()))
+        self.leaning = nn.ModuleList(
+            nn.Embedding(size, dimension, padding_idx=0 if name in NEUTRAL else None)
+            for name, size in CIRCUMSTANCES.items()
+        )
+        self.pull = nn.Embedding(CIRCUMSTANCES["slot"], 1)
+        for table in (self.kind, self.current, self.pull, *self.circumstances, *self.leaning):
+            nn.init.zeros_(table.weight)  # what training never saw must add nothing
+        nn.init.zeros_(self.current.bias)
+
+    def tell_without(self, names: Collection[str]) -> None:
+        """From now on read every circumstance but these `CIRCUMSTANCES`."""
+        self.told = [place for place, name in enumerate(CIRCUMSTANCES) if name not in names]
+
+    def forward(
+        self, vectors: Tensor, types: Tensor, gaps: Tensor, weights: Tensor, current: Tensor, circumstances: Tensor
+    ) -> Tensor:
+        """(b, h, d), (b, h), (b, h), (b, h), (b, d), (b, 5) -> (b, d) of unit length; weight 0 is padding.
+
+        current: the vector of the item that is looked at, or of the query; zeros for neither.
+        """
+        total = (vectors * weights.unsqueeze(-1)).sum(dim=1)
+        # An empty history stays 0. A clamp, for the exporter drops the addition of so small a number (onnxscript 0.7).
+        mean = total / total.norm(dim=1, keepdim=True).clamp(min=1e-6)
+        age = torch.stack([gaps / 8, (-gaps).exp(), (gaps < 1).float()], dim=-1)
+        events = self.inward(vectors) + self.kind(types) + self.gap(age)
+        token = self.current(current * self.tells_current)
+        for place in self.told:
+            token = token + self.circumstances[place](circumstances[:, place])
+        states = torch.cat([events, token.unsqueeze(1)], dim=1)
+        hidden = torch.cat([weights <= 0, weights.new_zeros(weights.shape[0], 1).bool()], dim=1)
+        for block in self.blocks:
+            states = block(states, hidden)
+        read = nn.functional.normalize(self.outward(self.norm(states[:, -1])), dim=1)
+        leaning = self.pull(circumstances[:, 0]) * current * self.tells_current
+        for place in self.told:
+            leaning = leaning + self.leaning[place](circumstances[:, place])
+        return nn.functional.normalize(mean + self.alpha * read + leaning, dim=1, eps=LEAST_LENGTH)
+
+
+class _Block(nn.Module):
+    """Pre-norm causal self-attention and a feed-forward layer, written out so that it exports as plain products."""
+
+    def __init__(self, width: int, settings: ContextSettings) -> None:
+        super().__init__()
+        self.n_heads = settings.n_heads
+        self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.mixed, self.joined = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.wide, self.narrow = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.drop = nn.Dropout(settings.dropout)
+
+    def forward(self, states: Tensor, hidden: Tensor) -> Tensor:
+        length, width = states.shape[1], states.shape[2]
+        parts = self.mixed(self.before(states)).chunk(3, dim=-1)
+        query, key, value = (part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for part in parts)
+        scores = query @ key.transpose(-1, -2) / math.sqrt(width / self.n_heads)
+        place = torch.arange(length, device=states.device)
+        future = place.unsqueeze(0) > place.unsqueeze(1)
+        scores = scores.masked_fill(future | hidden[:, None, None, :], -1e4)
+        states = states + self.drop(self.joined((scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(2)))
+        return states + self.drop(self.narrow(nn.functional.gelu(self.wide(self.between(states)))))
+
+
+def context_vector(
+    model: Context,
+    profile: Profile,
+    item_vectors: FloatArray,
+    *,
+    query_vector: FloatArray | None = None,
+    encode_query: Callable[[str], FloatArray] | None = None,
+) -> FloatArray:
+    """Return (d,): the vector of one profile as the server makes it; past searches need `encode_query`."""
+    told, vectors, used = event_vectors(profile, item_vectors, encode_query)
+    current = item_vectors[profile.current_item] if profile.current_item >= 0 else query_vector
+    current = np.zeros(item_vectors.shape[1]) if current is None else current
+    arrays = (vectors, told.type[used], told.gap[used], told.weight[used], current, told.circumstances)
+    with torch.inference_mode():
+        inputs = [torch.from_numpy(np.asarray(a, np.int64 if a.dtype == np.int64 else np.float32)) for a in arrays]
+        return model(*[part.unsqueeze(0) for part in inputs])[0].numpy()
+
+
+def event_vectors(
+    profile: Profile, item_vectors: FloatArray, encode_query: Callable[[str], FloatArray] | None
+) -> tuple[Sequence, FloatArray, npt.NDArray[np.bool_]]:
+    """Return the sequence of a profile, the vectors (n, d) of what of it is read, and which that is (h,)."""
+    told = sequence(profile)
+    used = told.item >= 0 if encode_query is None else read_events(told)
+    vectors = np.zeros((len(told.item), item_vectors.shape[1]), np.float32)
+    is_item = told.item >= 0
+    vectors[is_item] = item_vectors[told.item[is_item]]
+    if encode_query is not None:
+        for place in np.flatnonzero(used & ~is_item):
+            vectors[place] = encode_query(profile.queries[told.place[place]])
+    return told, vectors[used], used
+
+
+def export_context(model: Context, path: Path) -> None:
+    """Write U as ONNX with the inputs `INPUTS` and the output "context"."""
+    dimension = model.outward.out_features
+    axes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("events", min=1, max=LENGTH)}
+    batch = {0: axes[0]}
+    sample = (
+        torch.zeros(2, 3, dimension),
+        torch.zeros(2, 3, dtype=torch.int64),
+        torch.zeros(2, 3),
+        torch.full((2, 3), 0.3),
+        torch.zeros(2, dimension),
+        torch.zeros(2, len(CIRCUMSTANCES), dtype=torch.int64),
+    )
+    with quiet_exporter():
+        torch.onnx.export(
+            model.eval(), sample, str(path), input_names=list(INPUTS), output_names=["context"],
+            dynamic_shapes=(axes, axes, axes, axes, batch, batch), dynamo=True, external_data=False, verbose=False,
+        )  # fmt: skip
+    _check_parity(model, path)
+
+
+def _check_parity(model: Context, path: Path) -> None:
+    """Compare the file with torch on histories of none, one and many events. Raises RunError."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    draw, dimension = torch.Generator().manual_seed(0), model.outward.out_features
+    for n_events in (0, 1, LENGTH):
+        shape = (2, max(n_events, 1))  # the graph wants one event; a weight of 0 hides it
+        inputs = (
+            nn.functional.normalize(torch.randn(*shape, dimension, generator=draw), dim=-1) * bool(n_events),
+            torch.zeros(shape, dtype=torch.int64),
+            torch.rand(shape, generator=draw),
+            torch.full(shape, 1 / n_events if n_events else 0.0),
+            torch.zeros(2, dimension),
+            torch.zeros(2, len(CIRCUMSTANCES), dtype=torch.int64),
+        )
+        with torch.inference_mode():
+            ours = model(*inputs).numpy()
+        given = {name: tensor.numpy() for name, tensor in zip(INPUTS, inputs, strict=True)}
+        difference = float(np.abs(ours - session.run(None, given)[0]).max())
+        if not difference <= PARITY:
+            raise RunError(
+                f"context.onnx differs from torch by {difference:.1e} on {n_events} events, allowed is {PARITY:.0e}: "
+                "do not use it."
+            )

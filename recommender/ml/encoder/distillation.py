@@ -1,0 +1,201 @@
+"""Stage 2: a teacher learns from graded pairs, grades pairs that nobody judged, and the encoder learns its order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from recommender.choices import Teaching
+from recommender.ml.encoder.graded import GradedSettings, Taught, tune_on_grades
+from recommender.ml.encoder.model import Encoder
+from recommender.ml.encoder.pairs import synthetic_query
+from recommender.ml.encoder.teacher import Teacher, TeacherSettings, ordered, train_teacher
+from recommender.ml.loop import Box
+from recommender.ml.rivals.baselines import tf_idf
+from recommender.types import FloatArray, IntArray, Judgements
+
+NAME = "distilled"
+HELD_OUT_SHARE = 0.1
+MOST_HELD_OUT = 300
+"""Queries that neither teacher nor encoder sees: they judge both."""
+
+LEAST_MINUTES = 8.0
+"""Of the stage; in less, on two cores, a teacher has not seen enough pairs to know more than its pupil."""
+
+CHUNK_QUERIES = 16
+LEXICAL_SHARE, RANDOM_SHARE = 0.4, 0.15
+"""Of the items that a teacher is asked about; the rest is what the encoder finds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What is learned from, and the queries that judge it; `queries` is the same in both."""
+
+    kept: Judgements
+    held_out: Judgements
+
+    @classmethod
+    def of(cls, judged: Judgements, *, seed: int) -> Lesson:
+        """Hold out a tenth of the queries, `MOST_HELD_OUT` at most."""
+        asked = np.unique(judged.query)
+        n_held_out = min(max(round(len(asked) * HELD_OUT_SHARE), 1), MOST_HELD_OUT)
+        is_held_out = np.zeros(len(judged.queries), bool)
+        is_held_out[np.random.default_rng((seed, 6)).permutation(asked)[:n_held_out]] = True
+        return cls(judged.of_queries(~is_held_out), judged.of_queries(is_held_out))
+
+
+@dataclass(frozen=True, slots=True)
+class Distilled:
+    """`taught` is None where the stage was stopped, or its student was no better and is as before."""
+
+    taught: Taught | None
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+def why_not(teaching: Teaching, *, n_judged: int, least: int, minutes: float) -> str:
+    """Say why no teacher is trained; nothing where one is. minutes: of the stage."""
+    if teaching == Teaching.OFF:
+        return "TEACHER is off."
+    if teaching == Teaching.ON:
+        return "" if n_judged else "There is neither a judgement nor an order with a past to learn from."
+    if n_judged < least:
+        return f"{n_judged} judgements, at least {least} are needed."
+    if minutes < LEAST_MINUTES:
+        return f"The stage would have {minutes:.1f} minutes, at least {LEAST_MINUTES:g} are needed."
+    return ""
+
+
+def distil(
+    encoder: Encoder,
+    lesson: Lesson,
+    texts: Sequence[str],
+    box: Box,
+    *,
+    vectors: FloatArray,
+    settings: TeacherSettings,
+    graded: GradedSettings,
+) -> Distilled:
+    """Train a teacher, ask it, tune the encoder in place on grades and on its answers, within `box.minutes`.
+
+    vectors (n_items, d): what the encoder makes of `texts`; by them it finds what the teacher is asked about.
+    An encoder that then orders the held-out pairs worse than before is taken back, and so is one whose tuning was
+    stopped: it is the encoder of before.
+    """
+    part = (1 - settings.learning_share) / 3
+    before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
+    figures = {"student_accuracy_before": student_accuracy(encoder, lesson.held_out, texts)}
+    schooled = train_teacher(
+        encoder, lesson.kept, texts, replace(box, minutes=box.minutes * settings.learning_share),
+        held_out=lesson.held_out, settings=settings,
+    )  # fmt: skip
+    figures |= {"accuracy": schooled.accuracy, "steps": float(schooled.n_steps)}
+    if box.should_stop():
+        return Distilled(None, figures)
+    taught = ask(
+        schooled.teacher, encoder, lesson.kept, texts, vectors=vectors, minutes=box.minutes * part, seed=box.seed,
+        settings=settings, should_stop=box.should_stop,
+    )  # fmt: skip
+    figures["pairs"] = float(len(taught))
+    limits = replace(box, minutes=box.minutes * 2 * part)
+    tune_on_grades(encoder, lesson.kept, texts, limits, settings=graded, name=NAME, taught=taught)
+    figures["student_accuracy"] = student_accuracy(encoder, lesson.held_out, texts)
+    is_kept = not box.should_stop() and figures["student_accuracy"] >= figures["student_accuracy_before"]
+    if not is_kept:
+        encoder.model.load_state_dict(before)
+    return Distilled(taught if is_kept else None, figures | {"kept": float(is_kept)})
+
+
+def student_accuracy(encoder: Encoder, judged: Judgements, texts: Sequence[str]) -> float:
+    """Return the share of pairs of one query that the encoder's vectors order as people did."""
+    queries, query = np.unique(judged.query, return_inverse=True)
+    items, item = np.unique(judged.item, return_inverse=True)
+    if not len(queries):
+        return float("nan")
+    asked = encoder.encode([judged.queries[row] for row in queries])
+    shown = encoder.encode([texts[row] for row in items])
+    return ordered(judged, np.einsum("nd,nd->n", asked[query], shown[item]))
+
+
+def ask(
+    teacher: Teacher,
+    encoder: Encoder,
+    judged: Judgements,
+    texts: Sequence[str],
+    *,
+    vectors: FloatArray,
+    minutes: float,
+    seed: int,
+    settings: TeacherSettings,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Taught:
+    """Let the teacher grade items that nobody judged, for real and synthetic queries in mixed order, for `minutes`.
+
+    The items of a query: the best by words, the nearest to the encoder, and a few of the catalogue at random.
+    """
+    started, generator = time.monotonic(), np.random.default_rng((seed, 7))
+    real = np.unique(judged.query)
+    made_up = [
+        synthetic_query(texts[row], generator)
+        for row in generator.integers(0, len(texts), round(len(real) * settings.synthetic))
+    ]
+    queries = (*judged.queries, *made_up)
+    order = generator.permutation(np.concatenate([real, np.arange(len(judged.queries), len(queries))]))
+    finder = _Finder(
+        encoder, texts, vectors, [queries[row] for row in order.tolist()], settings.items_per_query, generator
+    )
+    known = {(int(row), int(item)) for row, item in zip(judged.query, judged.item, strict=True)}
+    query, item, score = [], [], []
+    for start in range(0, len(order), CHUNK_QUERIES):
+        if should_stop() or (start and time.monotonic() - started >= minutes * 60):
+            break
+        rows = order[start : start + CHUNK_QUERIES]
+        found = finder.items(start, start + len(rows))
+        pairs = [(int(row), one) for row, some in zip(rows, found, strict=True) for one in some]
+        pairs = [pair for pair in pairs if pair not in known]
+        query += [row for row, _ in pairs]
+        item += [one for _, one in pairs]
+        score.append(teacher.score([queries[row] for row, _ in pairs], [texts[one] for _, one in pairs]))
+    return Taught(
+        queries, len(judged.queries), np.asarray(query, np.int32), np.asarray(item, np.int32),
+        np.concatenate(score) if score else np.empty(0, np.float32),
+    )  # fmt: skip
+
+
+class _Finder:
+    """Items for queries, by words and by meaning."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        texts: Sequence[str],
+        vectors: FloatArray,
+        queries: list[str],
+        most: int,
+        generator: np.random.Generator,
+    ) -> None:
+        self.encoder, self.vectors, self.queries, self.most, self.generator = encoder, vectors, queries, most, generator
+        words = tf_idf([*texts, *queries])
+        self.shown, self.asked = words[: len(texts)], words[len(texts) :]
+
+    def items(self, start: int, stop: int) -> list[list[int]]:
+        """Return the distinct items for the queries at the places start to stop."""
+        by_words = np.asarray((self.asked[start:stop] @ self.shown.T).todense(), np.float32)
+        by_meaning = self.encoder.encode(self.queries[start:stop]) @ self.vectors.T
+        n_items = by_words.shape[1]
+        n_words, n_random = round(self.most * LEXICAL_SHARE), max(round(self.most * RANDOM_SHARE), 1)
+        found = []
+        for words, meaning in zip(by_words, by_meaning, strict=True):
+            best = _best(words, n_words)
+            near = _best(meaning, self.most - n_words - n_random)
+            drawn = self.generator.integers(0, n_items, n_random)
+            found.append(list(dict.fromkeys(np.concatenate([best[words[best] > 0], near, drawn]).tolist())))
+        return found
+
+
+def _best(scores: FloatArray, k: int) -> IntArray:
+    k = min(k, len(scores))
+    places = np.argpartition(-scores, k - 1)[:k] if k else np.empty(0, np.int64)
+    return places[np.argsort(-scores[places], kind="stable")].astype(np.int32)

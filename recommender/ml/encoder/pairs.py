@@ -1,0 +1,207 @@
+"""Texts that belong together: bought together, or a query beside the title it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from recommender.features.neighbours import Neighbours
+from recommender.features.state import State
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Interactions, ItemTable
+
+CATEGORY_SHARE = 0.1
+"""Of the queries made from the catalogue, those that name a category and nothing else."""
+
+NOT_NEARER = 0.95
+
+SEARCH_WINDOW_SECONDS = 1_800.0
+"""A click or purchase within half an hour of a search answers it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """What contrastive training draws from.
+
+    anchor, other (n_pairs,) int32 rows of items, weight (n_pairs,) float32; titles: text of each item; found: (query,
+    row of the item) pairs from the shop's own searches; alike: neighbours that are no false negatives; category
+    (n_items,) int32 places in `category_names`, -1 where unknown. cumulated (n_pairs,) float64: the weights', up to 1.
+    """
+
+    titles: tuple[str, ...]
+    anchor: IntArray
+    other: IntArray
+    weight: FloatArray
+    found: tuple[tuple[str, int], ...]
+    alike: Neighbours
+    category: IntArray = field(default_factory=lambda: np.empty(0, np.int32))
+    category_names: tuple[str, ...] = ()
+    cumulated: npt.NDArray[np.float64] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        total = np.cumsum(self.weight, dtype=np.float64)  # once: of a million pairs it takes as long as a step on a GPU
+        object.__setattr__(self, "cumulated", total / total[-1] if len(total) else total)
+
+    def __len__(self) -> int:
+        return len(self.anchor) + len(self.found)
+
+
+def build_pairs(interactions: Interactions, items: ItemTable, state: State) -> Pairs:
+    """Take pairs of items from the neighbours of `state`, and of query and item from searches before `state.at`."""
+    anchor, other, score = [], [], []
+    strength = np.sqrt(state.counts[:, 3] + 1)
+    for source, share in ((state.basket, 0.6), (state.visitor, 0.4)):
+        row = np.repeat(np.arange(len(items)), np.diff(source.start)).astype(np.int32)
+        total = np.bincount(row, weights=source.score, minlength=len(items))
+        anchor.append(row)
+        other.append(source.item)
+        score.append(share * strength[row] * source.score / np.maximum(total[row], 1e-9))
+    return Pairs(
+        titles=items.texts,
+        anchor=np.concatenate(anchor),
+        other=np.concatenate(other),
+        weight=np.concatenate(score).astype(np.float32),
+        found=_answered_searches(interactions, state.at),
+        alike=state.basket,
+        category=items.category,
+        category_names=items.category_names,
+    )
+
+
+def synthetic_query(title: str, generator: np.random.Generator) -> str:
+    """Return what a shopper who looks for `title` might type: some of its words, a prefix, perhaps one typo."""
+    words = title.lower().split()
+    if len(words) > 1:
+        n = int(generator.integers(1 if len(words) < 3 else 2, len(words) + 1))
+        kept = np.sort(generator.permutation(len(words))[:n])
+        words = [words[i] for i in kept]
+    if words and len(words[-1]) > 4 and generator.random() < 0.3:
+        words[-1] = words[-1][: int(generator.integers(3, len(words[-1])))]
+    query = " ".join(words)
+    return typo(query, generator) if len(query) > 4 and generator.random() < 0.3 else query
+
+
+def typo(text: str, generator: np.random.Generator) -> str:
+    """Drop, double or swap one letter."""
+    place = int(generator.integers(1, len(text) - 1))
+    kind = int(generator.integers(3))
+    if kind == 0:
+        return text[:place] + text[place + 1 :]
+    if kind == 1:
+        return text[:place] + text[place] + text[place:]
+    return text[:place] + text[place + 1] + text[place] + text[place + 2 :]
+
+
+def _answered_searches(interactions: Interactions, at: float) -> tuple[tuple[str, int], ...]:
+    """Pair each search with what the same visitor took up next, until the next search or for half an hour."""
+    taken = {EVENT_CODES[kind] for kind in (EventType.SELECT_ITEM, EventType.VIEW_ITEM, EventType.ADD_TO_CART)}
+    taken.add(EVENT_CODES[EventType.PURCHASE])
+    search = EVENT_CODES[EventType.SEARCH]
+    if not (interactions.type == search).any():
+        return ()
+    latest: dict[int, tuple[float, int]] = {}
+    pairs: list[tuple[str, int]] = []
+    known = np.flatnonzero((interactions.time < at) & (interactions.visitor >= 0))
+    for row in known:
+        visitor, kind, time = int(interactions.visitor[row]), int(interactions.type[row]), float(interactions.time[row])
+        if kind == search and interactions.query[row] >= 0:
+            latest[visitor] = (time, int(interactions.query[row]))
+        elif kind in taken and visitor in latest and time - latest[visitor][0] <= SEARCH_WINDOW_SECONDS:
+            pairs.append((interactions.queries[latest[visitor][1]], int(interactions.item[row])))
+    return tuple(pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Pairs of one batch: left (n,) texts; rows (n, 2) int32 of the items of the left and of the right text.
+
+    category (n,) int32: the one that the left text asks for, -1 where it asks for none.
+    """
+
+    left: list[str]
+    rows: IntArray
+    category: IntArray
+
+
+def draw(pairs: Pairs, n: int, generator: np.random.Generator, *, share_items: float) -> Drawn:
+    """Draw n pairs: items bought together, searches with what they led to, and queries made from the catalogue."""
+    n_items = round(n * share_items) if len(pairs.anchor) else 0
+    left: list[str] = []
+    rows: list[tuple[int, int]] = []
+    if n_items:
+        for place in np.searchsorted(pairs.cumulated, generator.random(n_items), side="right"):
+            left.append(pairs.titles[pairs.anchor[place]])
+            rows.append((int(pairs.anchor[place]), int(pairs.other[place])))
+    n_found = min((n - n_items) // 2, len(pairs.found))
+    for place in generator.integers(0, max(len(pairs.found), 1), n_found):
+        query, row = pairs.found[int(place)]
+        left.append(query)
+        rows.append((row, row))
+    category = np.full(n, -1, np.int32)
+    for row in generator.integers(0, len(pairs.titles), n - len(left)):
+        if len(pairs.category) and pairs.category[row] >= 0 and generator.random() < CATEGORY_SHARE:
+            category[len(left)] = pairs.category[row]
+            left.append(pairs.category_names[pairs.category[row]].lower())
+        else:
+            left.append(synthetic_query(pairs.titles[row], generator))
+        rows.append((int(row), int(row)))
+    return Drawn(left, np.asarray(rows, np.int32), category)
+
+
+def false_negatives(pairs: Pairs, drawn: Drawn) -> npt.NDArray[np.bool_]:
+    """Return (n, n): right item j answers left text i too (alike, equal, of its category): not to push away."""
+    rows = drawn.rows
+    right = rows[:, 1]
+    masked = (rows[:, :1] == right[None, :]) | (right[:, None] == right[None, :])
+    texts = np.asarray([hash(pairs.titles[row]) for row in right])
+    masked |= texts[:, None] == texts[None, :]
+    masked |= _near(pairs.alike, rows[:, 0], right)
+    asks = drawn.category >= 0
+    if asks.any():
+        masked |= asks[:, None] & (drawn.category[:, None] == pairs.category[right][None, :])
+    np.fill_diagonal(masked, False)
+    return masked
+
+
+def hard_negatives(pairs: Pairs, drawn: Drawn, base: FloatArray, k: int) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+    """Mine the k items nearest to each left one: rows (n, k) int32, and which of them (n, k) may be pushed away.
+
+    base (n_items, d): vectors before tuning. What is alike, has the same text, or is nearer than `NOT_NEARER` times the
+    right item (Moreira et al. 2024, "NV-Retriever", section 3.2: it may be an answer too) is left alone, and so is a
+    left text that asks for a whole category.
+    """
+    left, right = drawn.rows[:, 0], drawn.rows[:, 1]
+    similar = base[left] @ base.T
+    k = min(k, similar.shape[1])
+    rows = np.argpartition(-similar, k - 1, axis=1)[:, :k].astype(np.int32)
+    found = np.take_along_axis(similar, rows, axis=1)
+    used = found < NOT_NEARER * np.take_along_axis(similar, right[:, None], axis=1)
+    used &= (drawn.category < 0)[:, None] & (rows != left[:, None]) & (rows != right[:, None])
+    for place, (one, other) in enumerate(drawn.rows.tolist()):
+        used[place] &= ~np.isin(rows[place], np.concatenate([_alike(pairs, one), _alike(pairs, other)]))
+    return rows, used
+
+
+def _near(alike: Neighbours, rows: IntArray, others: IntArray) -> npt.NDArray[np.bool_]:
+    """Return (n_rows, n_others): whether the other item is among the neighbours of the row."""
+    names, column = np.unique(others, return_inverse=True)
+    item, _ = alike.spread(rows, np.ones(len(rows), np.float32))
+    owner = np.repeat(np.arange(len(rows)), alike.start[rows + 1] - alike.start[rows])
+    place = np.minimum(np.searchsorted(names, item), len(names) - 1)
+    is_there = names[place] == item
+    found = np.zeros((len(rows), len(names)), np.bool_)
+    found[owner[is_there], place[is_there]] = True
+    return found[:, column]
+
+
+def _alike(pairs: Pairs, row: int) -> IntArray:
+    return pairs.alike.item[pairs.alike.start[row] : pairs.alike.start[row + 1]]
+
+
+def known_items(texts: Sequence[str], n: int, *, seed: int) -> tuple[list[str], IntArray]:
+    """Return n synthetic queries with the row of the title each was made from: the guard of search."""
+    generator = np.random.default_rng(seed)
+    rows = generator.permutation(len(texts))[:n].astype(np.int32)
+    return [synthetic_query(texts[row], generator) for row in rows], rows

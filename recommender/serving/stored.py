@@ -1,0 +1,138 @@
+"""What is listed before the catalogue is in memory: the shop's own order, and items by their words, from SQL."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from django.db import models
+from django.db.models import F
+
+from recommender.catalog import catalogs, live_items
+from recommender.models import Item
+from recommender.text.words import LINKING_WORDS, Word, pairs, stem, words
+from recommender.types import Entry, Ranking, Request, Rung, Slot
+
+logger = logging.getLogger(__name__)
+
+SPAN = 10_000
+"""Items looked through by one statement, by their primary keys: some 10 ms of a database's time."""
+
+LONGEST_SECONDS = 0.1
+"""No further statement begins after this long: a shopper waits, and the newest items have been looked through."""
+
+MOST_WORDS = 6
+MOST_FOUND = 500
+
+
+@dataclass(frozen=True, slots=True)
+class _Hit:
+    item_id: str
+    label: str
+    object_id: str
+    n_sold: float
+    is_available: bool
+
+
+def answer(request: Request) -> Ranking:
+    """The best that SQL alone gives: words for a search, the shop's own order for `home` and `trending`."""
+    return _by_words(request) if request.slot == Slot.SEARCH else shop_order(request)
+
+
+def shop_order(request: Request) -> Ranking:
+    """The shop's own order, while the recommender knows no item; nothing for a search or beside an item."""
+    entries: list[Entry] = []
+    sources = catalogs() if request.slot in (Slot.HOME, Slot.TRENDING) else []
+    for catalog in sources:
+        for obj in catalog.queryset()[: request.limit - len(entries)]:
+            live = catalog.live(obj)
+            if live is not None:
+                entries.append(Entry(catalog.item_id(obj), len(entries) + 1, 0.0, live=live))
+    return _ranking(request, entries, Rung.SHOP_ORDER, n_found=len(entries))
+
+
+def _by_words(request: Request) -> Ranking:
+    """Items whose text has all words of the query, else its longest one, what sells most first.
+
+    At most one statement per `SPAN` items, none begun after `LONGEST_SECONDS`, and one per model for live prices.
+    """
+    deadline = time.monotonic() + LONGEST_SECONDS
+    sought = sought_words(request.query)
+    hits = _hits(sought, request.filters, deadline) if sought else []
+    if len(sought) > 1 and not hits and time.monotonic() < deadline:
+        hits = _hits(sorted(sought, key=len)[-1:], request.filters, deadline)
+    hits.sort(key=lambda hit: (not hit.is_available, -hit.n_sold))
+    start = request.offset
+    page = hits[start : start + request.limit]
+    live = live_items({hit.item_id: (hit.label, hit.object_id) for hit in page})
+    shown = [hit.item_id for hit in page if live.get(hit.item_id) is not None]
+    entries = [Entry(item_id, start + place, 0.0, live=live[item_id]) for place, item_id in enumerate(shown, 1)]
+    return _ranking(request, entries, Rung.WORDS, n_found=len(hits))
+
+
+def sought_words(query: str) -> list[str]:
+    """What to look for as parts of texts: stems, without linking words; scripts without spaces in pairs."""
+    sought: dict[str, None] = {}
+    for word in words(query):
+        sought.update(dict.fromkeys(pairs(word) if word.is_unspaced else _parts(word)))
+    telling = [part for part in sought if part not in LINKING_WORDS]
+    return (telling or list(sought))[:MOST_WORDS]
+
+
+def _parts(word: Word) -> list[str]:
+    """A number as it is written, a word by its stem: the part that singular and plural share."""
+    if any(character.isdigit() for character in word.shown):
+        return [word.shown]
+    return [_shared(word.shown)] if not word.parts else [_shared(part) for part in word.parts]
+
+
+def _shared(word: str) -> str:
+    stemmed = stem(word)
+    return stemmed if word.startswith(stemmed) else word
+
+
+def _hits(sought: list[str], filters: Mapping[str, str], deadline: float) -> list[_Hit]:
+    """Look through the items from the newest on, until enough is found or the time is over."""
+    matching = _filtered(Item.objects.filter(is_active=True), filters)
+    for part in sought:
+        matching = matching.filter(text__icontains=part)
+    matching = matching.annotate(sold=F("statistics__n_30")).order_by(F("sold").desc(nulls_last=True), "-pk")
+    columns = matching.values_list("item_id", "label", "object_id", "sold", "is_available")
+    hits: list[_Hit] = []
+    upper = Item.objects.aggregate(newest=models.Max("pk"))["newest"] or 0
+    while upper > 0 and len(hits) < MOST_FOUND:
+        rows = columns.filter(pk__gt=upper - SPAN, pk__lte=upper)[: MOST_FOUND - len(hits)]
+        hits.extend(_Hit(item_id, label, key, sold or 0.0, stock) for item_id, label, key, sold, stock in rows)
+        upper -= SPAN
+        if time.monotonic() > deadline:
+            break
+    return hits
+
+
+def _filtered(items: models.QuerySet[Item], filters: Mapping[str, str]) -> models.QuerySet[Item]:
+    """Apply the filters of a request; one that cannot be read passes all, as in memory."""
+    conditions: dict[str, Any] = {name: filters[name] for name in ("category", "brand") if filters.get(name)}
+    for name, lookup in (("min_price", "price__gte"), ("max_price", "price__lte")):
+        if (bound := _number(filters.get(name, ""))) is not None:
+            conditions[lookup] = bound
+    if filters.get("available") in ("1", "true"):
+        conditions["is_available"] = True
+    return items.filter(**conditions)
+
+
+def _number(text: str) -> Decimal | None:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() and abs(number) < 10**12 else None
+
+
+def _ranking(request: Request, entries: list[Entry], rung: Rung, *, n_found: int) -> Ranking:
+    served = rung if entries else Rung.EMPTY
+    return Ranking(uuid.uuid4(), request.slot, tuple(entries), served, query=request.query, n_found=n_found)

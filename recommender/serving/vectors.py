@@ -1,0 +1,77 @@
+"""Texts of items in, their vectors in SQL out: what one bundle's encoder has not encoded yet, chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from django.utils import timezone
+
+from recommender import bundles
+from recommender.exceptions import MissingDependency
+from recommender.models import Bundle, Item, ItemVector
+from recommender.models.connections import persistently
+from recommender.types import FloatArray
+
+if TYPE_CHECKING:
+    from recommender.serving.ranker import Ranker
+
+CHUNK_SIZE = 256
+"""Items encoded per statement: about a second of work on one thread, so that progress is seen and little is lost."""
+
+Progress = Callable[[int, int], None]
+
+
+def encode_missing(name: str, *, chunk_size: int = CHUNK_SIZE, progress: Progress | None = None) -> int:
+    """Encode the active items whose present text has no vector of this bundle's encoder; return how many.
+
+    For workers and commands. Safe to run twice at once. Raises BundleError for a bundle that does not verify and
+    MissingDependency without the extra `serving`.
+    """
+    encoder_hash = persistently(lambda: Bundle.objects.values_list("encoder_hash", flat=True).get(name=name))
+    missing = bundles.items_without_vector(encoder_hash)
+    total = persistently(missing.count)
+    if not total:
+        return 0
+    ranker = load_ranker(name)
+    done = last = 0
+    rows = missing.order_by("pk").only("pk", "text", "text_hash")
+    items: list[Item]
+    while items := persistently(partial(list, rows.filter(pk__gt=last)[:chunk_size])):
+        encoded = ranker.encode([item.text for item in items])
+        persistently(partial(write_vectors, items, encoded, encoder_hash=encoder_hash))
+        done, last = done + len(items), items[-1].pk
+        if progress is not None:
+            progress(done, max(total, done))
+    return done
+
+
+def load_ranker(name: str) -> Ranker:
+    """The ranker of a bundle. Raises as `encode_missing`."""
+    try:
+        from recommender.serving.ranker import Ranker
+    except ImportError as error:
+        raise MissingDependency(f'{error.name} is not installed: pip install "shopreco[serving]".') from error
+    return Ranker.load(bundles.fetch(name), name=name)
+
+
+def write_vectors(items: Sequence[Item], vectors: FloatArray, *, encoder_hash: str) -> None:
+    """Store the vector (n, d) of each item's present text. One statement."""
+    now = timezone.now()
+    ItemVector.objects.bulk_create(
+        [
+            ItemVector(
+                item=item,
+                encoder_hash=encoder_hash,
+                text_hash=item.text_hash,
+                vector=np.ascontiguousarray(vector, "<f4").tobytes(),
+                updated_at=now,
+            )
+            for item, vector in zip(items, vectors, strict=True)
+        ],
+        update_conflicts=True,
+        unique_fields=["item", "encoder_hash"],
+        update_fields=["text_hash", "vector", "updated_at"],
+    )

@@ -1,0 +1,399 @@
+"""A shop's order rows described from outside: a row in, the draft of a purchase or a refund out."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator
+from decimal import Decimal
+from functools import cached_property
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import models
+from django.utils import timezone
+
+from recommender import capture, conf
+from recommender.capture import EventDraft
+from recommender.capture.order_consent import users_by_address
+from recommender.catalog import Catalog, catalogs_for, item_id_of, values
+from recommender.catalog.paths import (
+    Constant,
+    belongings,
+    column,
+    foreign_keys,
+    last_field,
+    model_of,
+    models_on,
+    object_key,
+    path_faults,
+    paths_in,
+    resolve,
+)
+from recommender.catalog.values import moment
+from recommender.exceptions import ConfigurationError
+from recommender.identity import user_key_of, visitor_key_from, visitor_key_from_cookie
+from recommender.types import EventType
+
+ATTRIBUTES = (
+    "item_id", "order_id", "user", "occurred_at", "quantity", "price", "currency", "refunded", "paid", "returned",
+    "visitor", "email",
+)  # fmt: skip
+REQUIRED = ("item_id", "order_id", "occurred_at")
+
+USER_BY_EMAIL = "recommender_user_by_email"
+RETURNED = "returned:"
+"""Begins the message id of the refund of a row that says itself that it came back."""
+
+Read = tuple["models.QuerySet[Any]", Callable[[Any], list[EventDraft]], Callable[[Any], Any]]
+
+
+class OrderRows:
+    """An order's row as a purchase: each attribute is a dotted path, a `Constant` or a method that takes the row.
+
+    `item_id` may end in an object that has a Catalog, `user` in a user. A row whose `refunded` is true is a refund, and
+    so is a negative quantity. A row counts once its `paid` is true, or a time; it is a refund beside its purchase once
+    its `returned` is. `visitor` is what `recommender.identity` knew of the browser when the shop kept it; `email` finds
+    the user of an order without one. Where all attributes are paths of columns, the past is read without objects.
+    A `paid` that is a state in words counts where it is one of `paid_values`; a number in `returned` is of units.
+    `kind` begins the message ids: give a second class for the same model, such as one of refunds, another one.
+    """
+
+    kind: str = "order"
+    item_id: Any = None
+    order_id: Any = None
+    user: Any = None
+    occurred_at: Any = None
+    quantity: Any = Constant(1)
+    price: Any = None
+    currency: Any = Constant("")
+    refunded: Any = Constant(False)
+    paid: Any = Constant(True)
+    paid_values: Collection[Any] = ()
+    returned: Any = Constant(None)
+    visitor: Any = Constant(None)
+    email: Any = None
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    @cached_property
+    def model(self) -> type[models.Model]:
+        """The shop's model of a row. Raises `ConfigurationError` where the label names none."""
+        return model_of(self.label, "track_rows")
+
+    def queryset(self) -> models.QuerySet[Any]:
+        """The rows that count; leave out what is not bought yet."""
+        return self.model._default_manager.all()
+
+    @property
+    def may_change(self) -> bool:
+        """May a saved row become a purchase or come back later?"""
+        return not (isinstance(self.paid, Constant) and isinstance(self.returned, Constant))
+
+    @property
+    def makes_own_drafts(self) -> bool:
+        """Does the shop's class replace `drafts`, as for orders that keep their lines in JSON?"""
+        return type(self).drafts is not OrderRows.drafts
+
+    def lookup_of(self, model: type[models.Model]) -> str:
+        """The look-up from the rows to the objects whose saving may mean that they are paid or returned, or nothing."""
+        try:
+            return self._followed.get(model._meta.concrete_model, "")
+        except ConfigurationError:  # a label that names no model: a system check tells, the shop's save goes on
+            return ""
+
+    @cached_property
+    def _followed(self) -> dict[Any, str]:
+        """By model what `lookup_of` answers: the orders that `paid` and `returned` lead through. Of a method and of a
+        property nobody knows what they read: then every order, and what belongs to it or to a row, as payments do."""
+        declared = [one for one in (self.paid, self.returned) if not isinstance(one, Constant)]
+        paths = [path for one in declared for path in paths_in(one)]
+        is_open = any(not isinstance(one, str) or column(self.model, one) is None for one in declared)
+        if is_open:
+            others = [getattr(self, name) for name in ATTRIBUTES if name not in ("item_id", "user")]
+            paths += [path for one in others for path in paths_in(one)] + self._parents()
+        links = [link for path in paths for link in models_on(self.model, path).items()]
+        found: dict[Any, str] = {model._meta.concrete_model: lookup for lookup, model in reversed(links)}
+        if not is_open:
+            return found
+        parts = [part for model, lookup in [*found.items(), (self.model, "")] for part in belongings(model, lookup)]
+        return {**{model: lookup for model, lookup in parts if model is not self.model}, **found}
+
+    def _parents(self) -> list[str]:
+        """The foreign keys of a row to what may be its order: neither an item nor a user."""
+        fields = [field for field in self.model._meta.fields if isinstance(field, models.ForeignKey)]
+        users = get_user_model()
+        return [one.name for one in fields if not catalogs_for(one.related_model) and one.related_model is not users]
+
+    def objects(self) -> models.QuerySet[Any]:
+        """The rows with all that the paths lead to, in one query."""
+        paths = [path for name in ATTRIBUTES if isinstance(path := getattr(self, name), str)]
+        joins = {join for path in paths if (join := foreign_keys(self.model, path))} | self._heirs_of_items()
+        return self._counting().select_related(*sorted(joins)) if joins else self._counting()
+
+    def message_id(self, pk: Any) -> str:
+        """The id under which a row is recorded once, whoever tells of it."""
+        return f"{self.kind}:{self.label.lower()}:{object_key(pk)}"
+
+    def drafts(self, row: models.Model) -> list[EventDraft]:
+        """The events of one row object: its purchase or its refund, both where it came back; none before it is paid."""
+        told = {name: self._value(name, row) for name in ATTRIBUTES if name != "email"}
+        if isinstance(told["item_id"], models.Model):
+            told["item_id"] = item_id_of(told["item_id"])
+        if told["user"] is None and self.email is not None and not hasattr(row, USER_BY_EMAIL):
+            self.with_users([row])
+        if told["user"] is None:
+            told["user"] = getattr(row, USER_BY_EMAIL, None)
+        if isinstance(told["user"], models.Model):
+            told["user"] = user_key_of(told["user"])
+        return self._drafts(row.pk, **told)
+
+    def reader(self) -> Read:
+        """How to read many rows: what to take chunks of, what makes drafts of one, what tells its primary key."""
+        columns = self.columns()
+        if columns is None or self.makes_own_drafts:
+            return self.objects(), self.drafts, lambda row: row.pk
+        fixed = {name: self._value(name, None) for name in ATTRIBUTES if name not in columns}
+        prefix = self._item_prefix() if "item_id" in columns else ""
+        names = tuple(columns)
+
+        def drafts(row: tuple[Any, ...]) -> list[EventDraft]:
+            told = {**fixed, **dict(zip(names, row[1:], strict=True))}
+            if prefix and told["item_id"] is not None:
+                told["item_id"] = f"{prefix}{told['item_id']}"
+            by_email = told.pop("email")
+            if told["user"] is None:
+                told["user"] = by_email
+            return self._drafts(row[0], **told)
+
+        return self._counting().values_list("pk", *columns.values()), drafts, lambda row: row[0]
+
+    def columns(self) -> dict[str, str] | None:
+        """The column of each attribute that is a path; None where a method or a property needs the object."""
+        columns = {}
+        for name in ATTRIBUTES:
+            declared = getattr(self, name)
+            if isinstance(declared, str):
+                lookup = _column(self.model, declared, is_item=name == "item_id")
+                if lookup is None:
+                    return None
+                columns[name] = lookup
+            elif callable(declared):
+                return None
+        return columns
+
+    def since(self, rows: models.QuerySet[Any], at: dt.datetime | None) -> models.QuerySet[Any]:
+        """Those of the rows from a moment on, where their time is a column; else all."""
+        lookup = column(self.model, self.occurred_at) if isinstance(self.occurred_at, str) else None
+        return rows if at is None or lookup is None else rows.filter(**{f"{lookup}__gte": at})
+
+    def with_users(self, rows: Iterable[Any]) -> list[Any]:
+        """Rows of `reader` or of `objects`, each with the user of its e-mail address, as their drafts need it.
+
+        Addresses are compared as shops compare them: without regard to case, for Django lower-cases only the domain of
+        one; a user who wrote it just so comes first. One query for each 500 addresses.
+        """
+        found, columns = list(rows), None
+        if self.email is None or not found:
+            return found
+        if isinstance(found[0], tuple):
+            columns = list(self.columns() or {})
+            place = 1 + columns.index("email")
+            users = users_by_address(row[place] for row in found)
+            return [(*row[:place], users.get(row[place]), *row[place + 1 :]) for row in found]
+        users = users_by_address(self._value("email", row) for row in found)
+        for row in found:
+            setattr(row, USER_BY_EMAIL, users.get(self._value("email", row)))
+        return found
+
+    def _counting(self) -> models.QuerySet[Any]:
+        """The rows that are paid, where that is a column."""
+        rows = self.queryset()
+        if isinstance(self.paid, str) and (lookup := column(self.model, self.paid)):
+            is_flag = isinstance(last_field(self.model, self.paid), models.BooleanField)
+            counting: Any = {lookup: True} if is_flag else {f"{lookup}__isnull": False}
+            rows = rows.filter(**({f"{lookup}__in": list(self.paid_values)} if self.paid_values else counting))
+        return rows
+
+    def states(self) -> list[tuple[str, str, list[Any]]]:
+        """`(attribute, path, values)` of each flag that is a state in words, of which every value counts as true."""
+        flags = [("paid", self.paid), ("returned", self.returned), ("refunded", self.refunded)]
+        found = []
+        for name, path in flags:
+            field = last_field(self.model, path) if isinstance(path, str) and column(self.model, path) else None
+            is_state = isinstance(field, models.CharField | models.TextField) or bool(getattr(field, "choices", None))
+            if field is not None and is_state and not (name == "paid" and self.paid_values):
+                found.append((name, path, [value for value, _ in field.flatchoices if value not in (None, "")]))
+        return found
+
+    def faults(self) -> list[tuple[str, str]]:
+        """`(attribute, message)` of what is missing or misspelt."""
+        name_of = type(self).__name__
+        found = [
+            (name, f"{name_of}.{name} must be a path of {self.label}, a Constant or a method.")
+            for name in REQUIRED
+            if getattr(self, name) is None
+        ]
+        found += path_faults(self.model, name_of, {name: getattr(self, name) for name in ATTRIBUTES})
+        found += self._faults_of_states()
+        if self.email is not None and not (isinstance(self.email, str) and column(self.model, self.email)):
+            found.append(("email", f"{name_of}.email must be the path of a column: the users are found by SQL."))
+        return found
+
+    def _faults_of_states(self) -> Iterator[tuple[str, str]]:
+        if not self.paid_values:
+            return
+        field = last_field(self.model, self.paid) if isinstance(self.paid, str) else None
+        if field is None or not column(self.model, self.paid):
+            yield "paid_values", f"{type(self).__name__}.paid_values needs a `paid` that is the path of a column."
+            return
+        states = [state for state, _ in field.flatchoices]
+        for value in self.paid_values:
+            if states and value not in states:
+                hint = conf.closest(str(value), [str(state) for state in states])
+                message = f"{type(self).__name__}.paid_values has {value!r}, which {self.paid!r} never is. {hint}"
+                yield "paid_values", message.strip()
+
+    def _value(self, name: str, row: Any) -> Any:
+        return resolve(getattr(self, name), row)
+
+    def _drafts(self, pk: Any, *, paid: Any, returned: Any, **told: Any) -> list[EventDraft]:
+        if not (paid in self.paid_values if self.paid_values else paid):
+            return []
+        bought = self._draft(pk, **told)
+        if not returned or bought.type == EventType.REFUND:
+            return [bought]
+        n_units = None if isinstance(returned, bool) else values.number(returned)
+        n_returned = bought.quantity if n_units is None else min(float(n_units), bought.quantity)
+        if n_returned <= 0:
+            return [bought]
+        came_back = moment(returned) or timezone.now()
+        message_id = f"{RETURNED}{self.message_id(pk)}"
+        back = dataclasses.replace(
+            bought,
+            message_id=message_id,
+            type=EventType.REFUND,
+            occurred_at=came_back,
+            quantity=n_returned,
+            emptied=(),
+        )
+        return [bought, back]
+
+    def _draft(
+        self,
+        pk: Any,
+        *,
+        item_id: Any,
+        order_id: Any,
+        user: Any,
+        occurred_at: Any,
+        quantity: Any,
+        price: Any,
+        currency: Any,
+        refunded: Any,
+        visitor: Any,
+    ) -> EventDraft:
+        draft = EventDraft(
+            message_id=self.message_id(pk),
+            type=EventType.REFUND if refunded else EventType.PURCHASE,
+            occurred_at=moment(occurred_at) or timezone.now(),
+            item_id="" if item_id is None else str(item_id),
+            quantity=quantity,
+            price=price,
+            currency=currency,
+            order_id="" if order_id is None else str(order_id),
+            source="order",
+            visitor_key=_visitor_key(visitor),
+            user_key=None if user is None else str(user),
+        )
+        return sound(draft)
+
+    def _item_prefix(self) -> str:
+        """What a Catalog without ids of its own writes before the primary key; nothing where the path ends in an id."""
+        current: Any = self.model
+        for part in self.item_id.replace("__", ".").split("."):
+            field = current._meta.get_field(part)
+            current = getattr(field, "related_model", None) if part == field.name else None
+            if current is None:
+                return ""
+        catalog = _catalog_of_all(current)
+        return f"{catalog.model._meta.model_name}:" if catalog is not None and catalog.id is None else ""
+
+    def _heirs_of_items(self) -> set[str]:
+        """The joins that tell of which child of its model an item is, where children have Catalogs of their own."""
+        if not isinstance(self.item_id, str):
+            return set()
+        join = foreign_keys(self.model, self.item_id)
+        model = models_on(self.model, self.item_id).get(join)
+        catalogs = catalogs_for(model) if model is not None else []
+        return {f"{join}__{heir}" for catalog in catalogs for _, heir in catalog.inheriting_catalogs() if heir}
+
+
+def sound(draft: EventDraft) -> EventDraft:
+    """A draft of a row with values that can be stored: what makes no sense is left out, and `emptied` says why. A
+    quantity below 0 is a refund. Done twice it changes nothing."""
+    units, odd_quantity = _units(draft.quantity)
+    is_refund = draft.type == EventType.REFUND or units < 0
+    amount, code, odd_price = _price(draft.price, draft.currency, is_refund=is_refund)
+    return dataclasses.replace(
+        draft,
+        type=EventType.REFUND if is_refund else draft.type,
+        quantity=abs(units),
+        price=amount,
+        currency=code,
+        emptied=(*draft.emptied, *odd_quantity, *odd_price),
+    )
+
+
+def _units(quantity: Any) -> tuple[float, list[str]]:
+    """How many units, below 0 for a refund; one where that makes no sense, and then why."""
+    number = values.number(quantity)
+    if number is not None and 0 < abs(number) <= capture.MAX_QUANTITY:
+        return float(number), []
+    return 1.0, [f"quantity {quantity!r} is no number of units: counted as one"]
+
+
+def _price(price: Any, currency: Any, *, is_refund: bool) -> tuple[Decimal | None, str, list[str]]:
+    """The price of a unit and its currency, each empty where it makes no sense, and why."""
+    declared, reasons = values.currency(currency), []
+    amount, own_code = values.money(price, declared)
+    code = declared or own_code
+    if not code and str(currency or "").strip():
+        reasons.append(f"currency {str(currency)!r} is neither three letters nor a sign of one currency: left out")
+    if amount is not None and is_refund:
+        amount = abs(amount)
+    if amount is None or not 0 <= amount < values.MAX_PRICE:
+        if price not in (None, ""):
+            reasons.append(f"price {str(price)[:40]!r} is no price of a unit: left out")
+        return None, code, reasons
+    return amount, code, reasons
+
+
+def _visitor_key(kept: Any) -> uuid.UUID | None:
+    """The key, the cookie or the token that a shop kept with an order; None for anything else."""
+    if isinstance(kept, uuid.UUID) or not kept:
+        return kept or None
+    text = str(kept)
+    try:
+        return visitor_key_from_cookie(text) or visitor_key_from(text) or uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def _catalog_of_all(model: type[models.Model]) -> Catalog | None:
+    """The one Catalog that all objects of a model are items of; None where children or proxies have their own."""
+    catalogs = catalogs_for(model)
+    return catalogs[0] if len(catalogs) == 1 and not catalogs[0].inheriting_catalogs() else None
+
+
+def _column(model: type[models.Model], path: str, *, is_item: bool = False) -> str | None:
+    """A path as `values_list` takes it; None where it leaves the columns. An item's object ends in its Catalog's id."""
+    lookup, field = column(model, path), last_field(model, path)
+    if lookup is None or not is_item or not isinstance(field, models.ForeignKey) or not path.endswith(field.name):
+        return lookup
+    catalog = _catalog_of_all(field.related_model)
+    if catalog is None or catalog.group is not None or not (catalog.id is None or isinstance(catalog.id, str)):
+        return None
+    return lookup if catalog.id is None else _column(model, f"{path}.{catalog.id}")

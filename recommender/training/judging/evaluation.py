@@ -1,0 +1,253 @@
+"""Rankers and a test window in, figures out: the pipeline as it serves, beside every competitor, case by case."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from recommender import pipeline
+from recommender.features import HISTORY_LIMIT
+from recommender.features.state import EVENT_WEIGHTS, State
+from recommender.ml import metrics
+from recommender.ml.head.examples import Histories
+from recommender.ml.rivals.baselines import Scorer
+from recommender.ml.rivals.competitors import best_rows
+from recommender.serving import Served
+from recommender.training.judging.gate import RANKER, Gain, best_competitor
+from recommender.training.split import Split
+from recommender.types import (
+    EVENT_CODES,
+    Context,
+    EventType,
+    IntArray,
+    ItemTable,
+    PastEvent,
+    Profile,
+    Request,
+    Slot,
+)
+
+K = 10
+N_LISTED = 20
+"""NDCG and coverage look at the first 10 places, recall and MRR at the first 20."""
+
+BESTSELLER_SHARE = 0.01
+STRONGEST = (EventType.PURCHASE, EventType.ADD_TO_CART, EventType.VIEW_ITEM)
+"""What counts as wanted: purchases, or in a shop without enough of them the next best sign."""
+
+SCOPES = ("all", "new")
+TYPE_OF = {code: kind for kind, code in EVENT_CODES.items()}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Case:
+    """One visitor at the start of the test: what is known, what was wanted later; `own` are the items known before."""
+
+    request: Request
+    profile: Profile
+    truth: frozenset[int]
+    own: IntArray
+
+    def wanted(self, scope: str) -> frozenset[int]:
+        """What counts on a list: everything, or only what is new to the visitor."""
+        return self.truth if scope == "all" else self.truth - set(self.own.tolist())
+
+
+ListMaker = Callable[[Case, str], Sequence[int]]
+"""(case, scope) -> rows of the first `N_LISTED` items, best first."""
+
+
+@dataclasses.dataclass(slots=True)
+class Results:
+    """Per scope and ranker, the lists of each case in the order of the cases."""
+
+    truths: dict[str, list[frozenset[int]]]
+    lists: dict[str, dict[str, list[Sequence[int]]]]
+
+    def ndcg(self, scope: str, name: str) -> list[float]:
+        """NDCG@10 of each case."""
+        pairs = zip(self.lists[scope][name], self.truths[scope], strict=True)
+        return [metrics.ndcg_at_k(ranked, truth, K) for ranked, truth in pairs]
+
+
+def cases(split: Split, *, most: int, seed: int) -> list[Case]:
+    """Up to `most` visitors with a past who wanted something in the test window, in random order."""
+    histories = Histories(split.whole)
+    wanted = wanted_type(split)
+    ids = split.items.ids
+    found = []
+    for visitor in np.random.default_rng(seed).permutation(_known_visitors(split, wanted)).tolist():
+        rows = histories.between(visitor, split.test_start, split.test_end)
+        rows = rows[split.whole.type[rows] == EVENT_CODES[wanted]]
+        truth = {int(row) for row in split.whole.item[rows] if split.items.active[row]}
+        if not truth:
+            continue
+        profile = histories.profile(visitor, at=split.test_start, limit=HISTORY_LIMIT)
+        own = np.unique(profile.item[(profile.item >= 0) & (EVENT_WEIGHTS[profile.type] > 0)]).astype(np.int32)
+        found.append(Case(_request(profile, ids, split.test_start), profile, frozenset(truth), own))
+        if len(found) == most:
+            break
+    return found
+
+
+class Piped:
+    """Lists made by the pipeline itself: the home list, as a page would show it.
+
+    seconds: of each list; scores: per scope and case those of the list's places.
+    """
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.seconds: list[float] = []
+        self.scores: dict[str, list[list[float]]] = {scope: [] for scope in SCOPES}
+
+    def __call__(self, case: Case, scope: str) -> Sequence[int]:
+        request = dataclasses.replace(case.request, exclude_history=scope == "new")
+        started = time.perf_counter()
+        ranking = pipeline.rank(request, served=self.served)
+        self.seconds.append(time.perf_counter() - started)
+        self.scores[scope].append([entry.score for entry in ranking.entries])
+        return [self.served.shelf.index[entry.item_id] for entry in ranking.entries]
+
+
+def scored(score: Scorer, state: State, items: ItemTable) -> ListMaker:
+    """Lists of a competitor that scores the whole catalogue; the last case's scores serve both scopes."""
+    last: list[Any] = [None, None]
+
+    def make(case: Case, scope: str) -> Sequence[int]:
+        if last[0] is not case:
+            last[:] = [case, np.where(items.active, score(case.profile, state, items), -np.inf)]
+        values = last[1].copy()
+        if scope == "new":
+            values[case.own] = -np.inf
+        return best_rows(values, N_LISTED)
+
+    return make
+
+
+def compare(
+    rankers: Mapping[str, ListMaker],
+    some: Sequence[Case],
+    *,
+    seconds: float,
+    least_cases: int,
+    on_case: Callable[[int, int], None] = lambda done, total: None,
+) -> Results:
+    """Let every ranker answer every case; after `seconds` no new case begins, but `least_cases` are always judged."""
+    results = Results({scope: [] for scope in SCOPES}, {scope: {name: [] for name in rankers} for scope in SCOPES})
+    started = time.monotonic()
+    for done, case in enumerate(some):
+        if time.monotonic() - started > seconds and done >= least_cases:
+            break
+        for scope in SCOPES:
+            if wanted := case.wanted(scope):
+                results.truths[scope].append(wanted)
+                for name, make in rankers.items():
+                    results.lists[scope][name].append(make(case, scope))
+        on_case(done + 1, len(some))
+    return results
+
+
+def figures(results: Results, state: State, items: ItemTable, *, seed: int) -> dict[str, Any]:
+    """The lists' part of `Run.metrics`."""
+    popular = bestsellers(state, items)
+    lists = {
+        scope: {name: _quality(results, scope, name, popular, items) for name in results.lists[scope]}
+        for scope in SCOPES
+    }
+    found = gains(results, seed=seed)
+    return {
+        "lists": lists,
+        "intervals": {
+            scope: {name: [gain.low, gain.mean, gain.high] for name, gain in found[scope].items()} for scope in SCOPES
+        },
+        "n_cases": {scope: len(results.truths[scope]) for scope in SCOPES},
+        "ranker": RANKER,
+        "best_competitor": {
+            scope: best_competitor({name: quality["ndcg"] for name, quality in lists[scope].items()})
+            for scope in SCOPES
+        },
+    }
+
+
+def gains(results: Results, *, seed: int) -> dict[str, dict[str, Gain]]:
+    """The ranker's gain in NDCG@10 over each other one, by paired bootstrap over the cases."""
+    found: dict[str, dict[str, Gain]] = {}
+    for scope in SCOPES:
+        ours = results.ndcg(scope, RANKER)
+        found[scope] = {}
+        for name in results.lists[scope]:
+            if name != RANKER:
+                interval = metrics.paired_bootstrap(ours, results.ndcg(scope, name), seed=seed)
+                found[scope][name] = Gain(interval.lower, interval.mean, interval.upper)
+    return found
+
+
+def _quality(results: Results, scope: str, name: str, popular: frozenset[int], items: ItemTable) -> dict[str, float]:
+    lists, truths = results.lists[scope][name], results.truths[scope]
+    pairs = list(zip(lists, truths, strict=True))
+    first = [ranked[:K] for ranked in lists]
+    return {
+        "ndcg": _mean(results.ndcg(scope, name)),
+        "recall": _mean([metrics.recall_at_k(ranked, truth, N_LISTED) for ranked, truth in pairs]),
+        "mrr": _mean([metrics.reciprocal_rank(ranked, truth) for ranked, truth in pairs]),
+        "coverage": metrics.coverage(first, int(items.active.sum())),
+        "popularity_share": metrics.popularity_share(first, popular),
+    }
+
+
+def bestsellers(state: State, items: ItemTable) -> frozenset[int]:
+    """The 1 % of the catalogue, at least 10 items, with most events in the 30 days before the test."""
+    n = max(10, round(int(items.active.sum()) * BESTSELLER_SHARE))
+    return frozenset(np.argsort(-state.counts[:, 2], kind="stable")[:n].tolist())
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else 0.0
+
+
+def wanted_type(split: Split) -> EventType:
+    """The strongest type by which most visitors can be judged: purchases, unless there are next to none."""
+    n_known = {kind: len(_known_visitors(split, kind)) for kind in STRONGEST}
+    enough = [kind for kind in STRONGEST if n_known[kind] >= max(n_known.values()) / 10 and n_known[kind]]
+    return enough[0] if enough else EventType.PURCHASE
+
+
+def _known_visitors(split: Split, kind: EventType) -> IntArray:
+    """Visitors with a telling event before the test and one of `kind` in it."""
+    whole, past = split.whole, split.past
+    told = past.visitor[(past.visitor >= 0) & (past.item >= 0) & (EVENT_WEIGHTS[past.type] > 0)]
+    later = (whole.time >= split.test_start) & (whole.type == EVENT_CODES[kind]) & (whole.visitor >= 0)
+    return np.intersect1d(told, whole.visitor[later]).astype(np.int32)
+
+
+def _request(profile: Profile, ids: Sequence[str], at: float) -> Request:
+    return Request(
+        slot=Slot.HOME,
+        context=Context(dt.datetime.fromtimestamp(at, dt.UTC)),
+        history=tuple(_past_event(profile, row, ids) for row in range(len(profile.item))),
+        limit=N_LISTED,
+    )
+
+
+def _past_event(profile: Profile, row: int, ids: Sequence[str]) -> PastEvent:
+    item, basket = int(profile.item[row]), int(profile.basket[row])
+    return PastEvent(
+        type=TYPE_OF[int(profile.type[row])],
+        at=dt.datetime.fromtimestamp(float(profile.time[row]), dt.UTC),
+        item_id=ids[item] if item >= 0 else "",
+        query=profile.queries[row],
+        quantity=float(profile.quantity[row]),
+        order_id=str(basket) if basket >= 0 else "",
+    )
+
+
+def history_of(histories: Histories, visitor: int, ids: Sequence[str], *, at: float) -> tuple[PastEvent, ...]:
+    """What a visitor did before `at`, as the pipeline takes it."""
+    profile = histories.profile(visitor, at=at, limit=HISTORY_LIMIT)
+    return tuple(_past_event(profile, row, ids) for row in range(len(profile.item)))

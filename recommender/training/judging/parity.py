@@ -1,0 +1,110 @@
+"""The same visitors at the same moment, computed by trainer and by server, and with the future taken away."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from recommender.exceptions import BundleError
+from recommender.features import FEATURE_NAMES, features
+from recommender.features.state import build_state
+from recommender.ml.artifacts import Artifacts
+from recommender.ml.head.examples import Histories, candidates
+from recommender.serving import Served
+from recommender.training.judging.evaluation import history_of
+from recommender.training.split import Split
+from recommender.types import Context, FloatArray, IntArray, Interactions, PastEvent, Request, Slot
+
+N_VISITORS = 50
+N_WHOLE = 10
+"""Visitors whose features of the whole catalogue are computed with and without the future."""
+
+FILE = "parity.npz"
+
+FeaturesOf = Callable[[Interactions], FloatArray]
+"""All events that are known -> rows of features at one moment: later events must not change them."""
+
+
+def record(made: Artifacts, split: Split, folder: Path, *, seed: int) -> None:
+    """Write what the trainer computes for `N_VISITORS` visitors at the start of the test."""
+    histories = Histories(split.whole)
+    known = np.unique(split.past.visitor[split.past.visitor >= 0])
+    chosen = np.random.default_rng(seed).permutation(known)[:N_VISITORS]
+    newcomers = histories.newcomers(at=split.test_start, until=split.test_end)
+    chosen = np.concatenate([chosen, newcomers[:1]])  # of whom nothing is known
+    state, vectors, generator = split.state, made.item_vectors, np.random.default_rng(seed)
+    found: list[IntArray] = []
+    rows: list[FloatArray] = []
+    scores: list[FloatArray] = []
+    for visitor in chosen.tolist():
+        profile = histories.profile(visitor, at=split.test_start)
+        context = made.context_vector(profile)
+        items = candidates(profile, state, split.items, vectors, context, generator)
+        row = features(profile, items, state, split.items, item_vectors=vectors, context_vector=context)
+        found.append(items)
+        rows.append(row)
+        scores.append(made.probabilities(row) if made.head else np.empty(0, np.float32))
+    length = np.asarray([len(items) for items in found], np.int64)
+    with (folder / FILE).open("wb") as file:
+        np.savez(
+            file,
+            visitor=chosen,
+            length=length,
+            candidates=np.concatenate([np.empty(0, np.int32), *found]),
+            rows=np.concatenate([np.empty((0, len(FEATURE_NAMES)), np.float32), *rows]),
+            scores=np.concatenate([np.empty(0, np.float32), *scores]),
+        )
+
+
+def served_difference(folder: Path, split: Split, served: Served) -> tuple[float, int]:
+    """Return the largest difference of a feature or probability of the server from the trainer's, and of how many.
+
+    The server starts as it does on a page: from the newest events of the visitor, in its own types, through the shelf.
+    """
+    with np.load(folder / FILE, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    worst, ends, histories = 0.0, np.cumsum(arrays["length"]), Histories(split.past)
+    for visitor, start, end in zip(arrays["visitor"].tolist(), ends - arrays["length"], ends, strict=True):
+        history = history_of(histories, visitor, split.items.ids, at=split.test_start)
+        row, score = _served(served, split, history, arrays["candidates"][start:end])
+        parts = [row - arrays["rows"][start:end]]
+        parts += [score - arrays["scores"][start:end]] if len(arrays["scores"]) else []
+        for part in parts:  # np.maximum keeps what is no number; max would lose it
+            worst = float(np.maximum(worst, np.abs(part).max(initial=0)))
+    return worst, len(ends)
+
+
+def future_difference(features_of: FeaturesOf, split: Split) -> float:
+    """Return how much of the test window shows in features of its first moment: 0, unless a feature looks ahead."""
+    return float(np.abs(features_of(split.whole) - features_of(split.past)).max(initial=0))
+
+
+def features_at(split: Split, *, seed: int, n_visitors: int = N_WHOLE) -> FeaturesOf:
+    """The features of visitors and items at the start of the test, as trainer and server compute them."""
+    known = np.unique(split.past.visitor[split.past.visitor >= 0])
+    chosen = np.random.default_rng(seed).permutation(known)[:n_visitors].tolist()
+    everything = np.arange(len(split.items), dtype=np.int32)
+
+    def compute(interactions: Interactions) -> FloatArray:
+        histories = Histories(interactions)
+        is_past = interactions is split.past
+        state = split.state if is_past else build_state(interactions, split.items, at=split.test_start)
+        profiles = [histories.profile(visitor, at=split.test_start) for visitor in chosen]
+        return np.concatenate([features(profile, everything, state, split.items) for profile in profiles])
+
+    return compute
+
+
+def _served(
+    served: Served, split: Split, history: tuple[PastEvent, ...], rows: IntArray
+) -> tuple[FloatArray, FloatArray]:
+    shelf, ranker, vectors = served.shelf, served.ranker, served.shelf.vectors
+    if ranker is None or vectors is None:
+        raise BundleError("A bundle without an encoder has no features to compare: train again.")
+    context = Context(dt.datetime.fromtimestamp(split.test_start, dt.UTC))
+    profile = shelf.profile(Request(Slot.HOME, context, history=history))
+    scored = ranker.score(profile, rows, shelf.state, shelf.items, vectors)
+    return scored.features, scored.scores
