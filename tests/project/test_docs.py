@@ -1,0 +1,144 @@
+"""The documentation holds what it says: links lead somewhere, examples are Python, every command and check is told."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+from django.core.management import get_commands, load_command_class
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "benchmarks" / "README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)[^)]*\)", page.read_text())
+    broken = [link for link in links if not (page.parent / link).exists()]
+    assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_example_is_python(page: Path) -> None:
+    for block in re.findall(r"^ *```python\n(.*?)^ *```", page.read_text(), re.MULTILINE | re.DOTALL):
+        code = textwrap.dedent(block).strip()
+        if code.startswith(('"', "path(")):  # one entry of a dict or list
+            code = "{" + code + "}"
+        ast.parse(code)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_imported_names_exist(page: Path) -> None:
+    for line in re.findall(r"^from (?:recommender|shopreco)[\w.]* import [\w, ]+$", page.read_text(), re.MULTILINE):
+        exec(line, {})  # noqa: S102  our own documentation
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    missing = [
+        page.name for page in ROOT.glob("docs/*.md") if page.name != "index.md" and f"({page.name})" not in index
+    ]
+    assert not missing
+
+
+def commands() -> list[str]:
+    return sorted(name for name, app in get_commands().items() if app in ("recommender", "shopreco.shop"))
+
+
+def test_every_command_is_documented_and_none_else() -> None:
+    told = re.findall(r"^(?:## |\| )`([a-z_]+)`", (ROOT / "docs" / "commands.md").read_text(), re.MULTILINE)
+    assert sorted(told) == commands()
+
+
+@pytest.mark.parametrize("name", [name for name in commands() if name.startswith("recommender_")])
+def test_every_option_of_a_command_is_documented_and_none_else(name: str) -> None:
+    section = (ROOT / "docs" / "commands.md").read_text().split(f"## `{name}`")[1].split("\n## ")[0]
+    parser = load_command_class("recommender", name).create_parser("manage.py", name)
+    django = load_command_class("django.core", "check").create_parser("manage.py", "check")
+    common = {option for action in django._actions for option in action.option_strings}
+    options = {option for action in parser._actions for option in action.option_strings} - common
+    assert set(re.findall(r"^\| `(--[a-z-]+)", section, re.MULTILINE)) == options - {"--skip-checks"}
+
+
+def test_every_system_check_is_documented_and_none_else() -> None:
+    in_code = set(re.findall(r'"(recommender\.[EW]\d{3})"', (ROOT / "recommender" / "checks.py").read_text()))
+    told = set(re.findall(r"^\| `(recommender\.[EW]\d{3})`", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE))
+    assert told == in_code
+
+
+def test_every_room_of_the_code_is_on_the_map() -> None:
+    app = ROOT / "recommender"
+    rooms = {path.stem for path in app.glob("*.py")} | {path.parent.name for path in app.glob("*/__init__.py")}
+    told = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "architecture.md").read_text()))
+    assert rooms - {"__init__", "migrations"} <= told
+
+
+def rows_of(page: str, heading: str) -> set[str]:
+    """The names in the first column of the table under a heading of its first cell."""
+    table = (ROOT / "docs" / page).read_text().split(f"\n| {heading} |", 1)[1].split("\n\n")[0]
+    first = [line.split("|")[1] for line in table.splitlines() if line.startswith("| ")]
+    return {name for cell in first for name in re.findall(r"`\{?%? ?(\w+)", cell)}
+
+
+def test_every_attribute_of_a_catalog_is_documented_and_none_else() -> None:
+    from recommender.catalog import Catalog
+
+    ours = {
+        "faults",
+        "facts",
+        "live",
+        "item_id",
+        "value",
+        "declared",
+        "watched",
+        "prefetched",
+        "model",
+        "is_item",
+        "items_about",
+        "columns",
+        "own_objects",
+        "owning_catalog",
+        "inheriting_catalogs",
+    }
+    ours |= {"objects", "changed_since"}  # for shops whose reading of many rows is their own
+    told = rows_of("catalog.md", "attribute") - {"prepare_"}
+    assert told == {name for name in vars(Catalog) if not name.startswith("_")} - ours
+
+
+def test_every_attribute_of_order_rows_is_documented_and_none_else() -> None:
+    from recommender.tracking.orders import ATTRIBUTES
+
+    text = (ROOT / "docs" / "tracking.md").read_text().split("## Order rows")[1]
+    table = text.split("\n| attribute |", 1)[1].split("\n\n")[0]
+    told = {
+        name
+        for line in table.splitlines()
+        for name in re.findall(r"`(\w+)`", line.split("|")[1] if "|" in line else "")
+    }
+    assert told - {"kind"} == {*ATTRIBUTES, "paid_values"}
+
+
+def test_every_argument_of_a_page_rule_is_documented_and_none_else() -> None:
+    from recommender.tracking import page
+
+    told = rows_of("tracking.md", "argument")
+    assert told == set(inspect.signature(page).parameters) - {"view_name", "event"}
+
+
+def test_every_tag_is_documented_and_none_else() -> None:
+    from recommender.templatetags.recommender import register
+
+    told = rows_of("template-tags.md", "tag")
+    assert told - {"entry"} | {"money"} == {*register.tags, *register.filters}
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    from recommender import conf
+
+    text = (ROOT / "docs" / "settings.md").read_text()
+    told = dict(re.findall(r"^\| `([A-Z_]+)` \| `(.+?)` \|", text, re.MULTILINE))
+    assert told == {name: repr(default) for name, default in conf.DEFAULTS.items()}
