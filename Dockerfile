@@ -16,7 +16,7 @@ RUN pip install -c constraints.txt ".[serving,postgres,demo]"
 
 FROM build AS build-trainer
 ARG PIP_EXTRA_INDEX_URL=""
-RUN pip install -c constraints.txt ".[ml,tuning,tracking]"
+RUN pip install -c constraints.txt ".[ml,tuning,tensorboard]"
 
 FROM python:${PYTHON_VERSION}-slim AS base
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \

@@ -164,7 +164,7 @@ def _whole(data: TrainingData, options: argparse.Namespace, hours: float) -> Non
     print(f"\nwhole training, measured, {options.minutes:g} minutes given; ended by {made.ended_by}")
     for stage, seconds in made.seconds.items():
         print(f"{stage:<12} {seconds:>8.1f} s")
-    for name in ("encoder_tuning_steps", "search_mrr_untuned", "search_mrr_tuned"):
+    for name in ("encoder_fine_tuning_steps", "search_mrr_untuned", "search_mrr_tuned"):
         print(f"{name:<22} {made.metrics.get(name, float('nan')):.3f}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     on_gpu = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0

@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.ranker_online_retail import _seconds as seconds_of
 from benchmarks.ranker_online_retail import read_events, read_items
-from recommender.choices import Adaptation, Tuning
+from recommender.choices import Adaptation, FineTuning
 from recommender.features.state import Neighbours, build_state
 from recommender.ml import threads
 from recommender.ml.encoder import adapters, mlm
@@ -58,11 +58,11 @@ class Row:
 def main() -> None:
     options = _options()
     if options.only:
-        print(json.dumps(asdict(measure(Tuning(options.only), options))))
+        print(json.dumps(asdict(measure(FineTuning(options.only), options))))
         return
-    known = ", ".join(Tuning)
+    known = ", ".join(FineTuning)
     methods = [method for method in options.methods.split(",") if method]
-    if unknown := set(methods) - set(Tuning):
+    if unknown := set(methods) - set(FineTuning):
         sys.exit(f"--methods: {', '.join(sorted(unknown))} is not known. Choose of {known}.")
     print(f"{options.encoder or 'MiniLM-L6'}, {options.minutes} min per method, adaptation {options.adaptation}")
     print(f"{asdict(TuneSettings())}\n{asdict(adapters.AdapterSettings())}", flush=True)
@@ -78,7 +78,7 @@ def in_process(method: str) -> Row:
     return Row(**json.loads(ended.stdout.splitlines()[-1]))
 
 
-def measure(method: Tuning, options: argparse.Namespace) -> Row:
+def measure(method: FineTuning, options: argparse.Namespace) -> Row:
     """Tune by one method and judge on what was sold afterwards."""
     threads.settle()
     items = read_items(options.items)
@@ -99,7 +99,7 @@ def measure(method: Tuning, options: argparse.Namespace) -> Row:
     vectors = encoder.encode(items.texts)
     window = _window(interactions, start, end)
     later = build_state(window, items, at=end).basket
-    artefact = tuned.adapter.n_bytes if tuned.adapter else (0 if method == Tuning.FROZEN else n_bytes)
+    artefact = tuned.adapter.n_bytes if tuned.adapter else (0 if method == FineTuning.FROZEN else n_bytes)
     return Row(
         method=str(method),
         search=search_quality(encoder.encode, items.texts, vectors, seed=99),
@@ -131,7 +131,7 @@ def recall(vectors: FloatArray, later: Neighbours, shown: np.ndarray, *, known: 
 
 def show(rows: list[Row]) -> None:
     """Print the table; in brackets the ratio to full tuning."""
-    full = next((row for row in rows if row.method == Tuning.FULL), None)
+    full = next((row for row in rows if row.method == FineTuning.FULL), None)
     head = ("method", "search", "together", "new", "steps", "trained", "artefact", "seconds", "peak MB")
     print("| " + " | ".join(head) + " |\n|---|" + "---:|" * (len(head) - 1))
     for row in rows:
@@ -186,7 +186,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--steps", type=int, default=TuneSettings().n_steps)
     parser.add_argument("--hard-negatives", type=int, default=TuneSettings().hard_negatives)
-    parser.add_argument("--methods", default=",".join(Tuning), help="separated by commas")
+    parser.add_argument("--methods", default=",".join(FineTuning), help="separated by commas")
     parser.add_argument("--encoder", default="")
     parser.add_argument("--adaptation", default=str(Adaptation.NEVER), choices=[str(choice) for choice in Adaptation])
     parser.add_argument("--seed", type=int, default=0)

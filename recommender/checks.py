@@ -161,7 +161,7 @@ def _unusable_values() -> Iterator[checks.CheckMessage]:
         if message := conf.wrong_choice(name, conf.get(name)):
             hint = f"The default is {conf.DEFAULTS[name]!r}."
             yield checks.Error(f"RECOMMENDER: {message}", hint=hint, id="recommender.E004")
-    yield from _unusable_tracking(conf.get("TRACKING"))
+    yield from _unusable_experiment_tracker(conf.get("EXPERIMENT_TRACKER"))
     alias = conf.get("BUNDLE_STORAGE")
     if alias:
         try:
@@ -183,17 +183,17 @@ def _naive_times() -> Iterator[checks.CheckMessage]:
         )
 
 
-def _unusable_tracking(tool: Any) -> Iterator[checks.CheckMessage]:
+def _unusable_experiment_tracker(tool: Any) -> Iterator[checks.CheckMessage]:
     if tool and tool not in conf.TRACKERS:
         yield checks.Error(
-            f"RECOMMENDER['TRACKING'] must be '', {', '.join(map(repr, conf.TRACKERS))}, not {tool!r}.",
+            f"RECOMMENDER['EXPERIMENT_TRACKER'] must be '', {', '.join(map(repr, conf.TRACKERS))}, not {tool!r}.",
             hint=conf.closest(str(tool), conf.TRACKERS) or "Leave it out: then no curves are drawn.",
             id="recommender.E004",
         )
     elif tool and importlib.util.find_spec(conf.TRACKERS[tool]) is None:
-        extra = "wandb" if conf.TRACKERS[tool] == "wandb" else "tracking"
+        extra = "wandb" if conf.TRACKERS[tool] == "wandb" else "tensorboard"
         yield checks.Warning(
-            f"RECOMMENDER['TRACKING'] = {tool!r}, but the package {conf.TRACKERS[tool]} is not installed here.",
+            f"RECOMMENDER['EXPERIMENT_TRACKER'] = {tool!r}, but {conf.TRACKERS[tool]} is not installed here.",
             hint=f'On the host that trains: pip install "shopreco[{extra}]". Runs go on without it.',
             id="recommender.W008",
         )

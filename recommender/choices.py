@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 
 
-class Tuning(enum.StrEnum):
+class FineTuning(enum.StrEnum):
     """How the encoder learns from pairs: all of it, none of it, or a small adapter beside it."""
 
     FULL = "full"

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.utils.module_loading import import_string
 
-from recommender.choices import Adaptation, Teaching, Tuning
+from recommender.choices import Adaptation, FineTuning, Teaching
 from recommender.exceptions import ConfigurationError
 
 DEFAULTS: dict[str, Any] = {
@@ -22,8 +22,8 @@ DEFAULTS: dict[str, Any] = {
     "ENCODER": "auto",
     # Whether a run first teaches the encoder the shop's words: "auto" (a raw BERT only), "always", "never".
     "ADAPTATION": "auto",
-    # How a run tunes the encoder on pairs: "full", "frozen", "lora", "adalora", "prefix", "ia3".
-    "TUNING": "full",
+    # How a run fine-tunes the encoder on pairs: "full", "frozen", "lora", "adalora", "prefix", "ia3".
+    "FINE_TUNING": "full",
     # Whether a cross-encoder teaches the encoder: "auto" (with enough judgements and minutes), "on", "off".
     "TEACHER": "off",
     # Time box of one training run.
@@ -31,7 +31,7 @@ DEFAULTS: dict[str, Any] = {
     # Time box of one tuning: the search for better settings of a training.
     "TUNING_MINUTES": 30.0,
     # Where the curves of a run are drawn: "", "tensorboard", "wandb" (files only) or "wandb-online" (sent).
-    "TRACKING": "",
+    "EXPERIMENT_TRACKER": "",
     "SEED": 0,
     # Crontab of the scheduled training: minute, hour, day of week; None switches it off.
     "TRAINING_SCHEDULE": ("0", "3", "*"),
@@ -55,13 +55,13 @@ DEFAULTS: dict[str, Any] = {
 CHOICES: dict[str, tuple[str, ...]] = {
     "ADAPTATION": tuple(Adaptation),
     "TEACHER": tuple(Teaching),
-    "TUNING": tuple(Tuning),
+    "FINE_TUNING": tuple(FineTuning),
 }
 """The known values of the settings that are one of a few; a run's own settings have the same names in lower case."""
 
 
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "wandb-online": "wandb"}
-"""What `TRACKING` may name beside "", and the package that each needs."""
+"""What `EXPERIMENT_TRACKER` may name beside "", and the package that each needs."""
 
 
 def get(name: str) -> Any:

@@ -93,7 +93,7 @@ def test_number_that_is_none_is_an_error(settings: Any, value: object) -> None:
     assert "3.0" in str(message.hint)
 
 
-@pytest.mark.parametrize("name", ["TUNING", "ADAPTATION", "TEACHER"])
+@pytest.mark.parametrize("name", ["FINE_TUNING", "ADAPTATION", "TEACHER"])
 def test_word_that_is_not_known_is_an_error_that_names_the_known_ones(settings: Any, name: str) -> None:
     settings.RECOMMENDER = {name: "allways"}
     (message,) = check_settings(None)

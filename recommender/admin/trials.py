@@ -88,7 +88,7 @@ def provenance_rows(made: Any) -> list[tuple[str, str]]:
         (gettext("Computed on"), _computed_on(hardware)),
         (gettext("Versions"), ", ".join(f"{name} {version}" for name, version in (made.get("versions") or {}).items())),
         (gettext("Paced by the clock"), ", ".join(provenance.clocked(made))),
-        (gettext("Curves"), (made.get("tracking") or {}).get("folder")),
+        (gettext("Curves"), (made.get("curves") or {}).get("folder")),
     ]
     rows += [(gettext("Attempt before this one"), _attempt_in_words(attempt)) for attempt in made.get("attempts") or ()]
     return [(label, str(value)) for label, value in rows if value not in (None, "")]

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from recommender.choices import Teaching, Tuning
+from recommender.choices import FineTuning, Teaching
 from recommender.ml.encoder.model import Encoder
 from recommender.ml.plan import TrainingData, TrainingSettings
 from recommender.types import Interactions
@@ -76,14 +76,14 @@ def measured(encoder: Encoder, settings: TrainingSettings, data: TrainingData, b
 
 def _encodings(settings: TrainingSettings, behaviour: Interactions) -> int:
     """How often the whole catalogue is encoded: as it came, adapted, tuned, taught."""
-    is_tuned = settings.tuning != Tuning.FROZEN and len(behaviour) >= settings.least_pairs
+    is_tuned = settings.fine_tuning != FineTuning.FROZEN and len(behaviour) >= settings.least_pairs
     return 1 + int(is_tuned) + int(settings.teaching != Teaching.OFF)
 
 
 def _used(settings: TrainingSettings, behaviour: Interactions, *, is_judged: bool) -> float:
     """Sum the shares of the stages for which there seems to be evidence."""
     used = 0.0
-    if settings.tuning != Tuning.FROZEN and len(behaviour) >= settings.least_pairs:
+    if settings.fine_tuning != FineTuning.FROZEN and len(behaviour) >= settings.least_pairs:
         used += settings.tune_share
     if len(behaviour) >= settings.least_examples:
         used += 2 * settings.context_share + settings.head_share

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from recommender.choices import Adaptation, Teaching, Tuning
+from recommender.choices import Adaptation, FineTuning, Teaching
 from recommender.features.state import DAY_SECONDS
 from recommender.ml import loop
 from recommender.ml.context.model import ContextSettings
@@ -57,7 +57,7 @@ class TrainingSettings:
     n_threads: int | None = None
     adaptation: Adaptation = Adaptation.AUTO
     mask: mlm.MaskSettings = field(default_factory=mlm.MaskSettings)
-    tuning: Tuning = Tuning.FULL
+    fine_tuning: FineTuning = FineTuning.FULL
     tune: TuneSettings = field(default_factory=TuneSettings)
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
     context: ContextSettings = field(default_factory=ContextSettings)

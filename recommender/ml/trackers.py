@@ -42,7 +42,7 @@ class TensorBoard:
     """Event files, to be read by `tensorboard --logdir`."""
 
     def __init__(self, folder: Path) -> None:
-        _require("tensorboard", extra="tracking")
+        _require("tensorboard", extra="tensorboard")
         writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter
         self._writer = writer(str(folder))
         self._n_points: dict[str, int] = {}
@@ -97,5 +97,5 @@ def _require(package: str, *, extra: str) -> None:
     if importlib.util.find_spec(package) is None:
         raise MissingDependency(
             f"The package {package} is not installed on the host that trains: "
-            f'pip install "shopreco[{extra}]", or set RECOMMENDER["TRACKING"] = "".'
+            f'pip install "shopreco[{extra}]", or set RECOMMENDER["EXPERIMENT_TRACKER"] = "".'
         )

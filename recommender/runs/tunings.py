@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 EVIDENCE = ("least_pairs", "least_examples", "least_lists", "least_texts")
 """Settings of a run that say how much evidence a stage needs."""
 
-METHOD = ("adaptation", "tuning", "horizon_days", "step_days", "n_threads")
+METHOD = ("adaptation", "fine_tuning", "horizon_days", "step_days", "n_threads")
 """Settings of a run that say how its stages learn."""
 
 N_TRIALS_IN_BOX = 10

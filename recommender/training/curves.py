@@ -1,4 +1,4 @@
-"""What a run reports in, curves in the tool of `TRACKING` out; a tool that fails costs a log line, never a run."""
+"""Draws the curves of a run with the tool that `EXPERIMENT_TRACKER` names; a tool that fails never fails the run."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ COLUMNS = ("ndcg", "recall", "mrr", "coverage", "popularity_share")
 
 @contextmanager
 def tracked(run: Run, watch: Watch) -> Iterator[None]:
-    """Follow a run with the tool of `TRACKING`, and close its files however the run ends."""
-    kind = str(conf.get("TRACKING"))
+    """Follow a run with the tool of `EXPERIMENT_TRACKER`, and close its files however the run ends."""
+    kind = str(conf.get("EXPERIMENT_TRACKER"))
     if not kind:
         yield
         return
-    folder = conf.directory() / "tracking" / f"run-{run.pk}"
+    folder = conf.directory() / "curves" / f"run-{run.pk}"
     careful = Careful(run.pk, lambda: open_tracker(kind, folder, name=f"run {run.pk}"))
     watch.listener = careful
     if careful.is_working:
         watch.figures.provenance = {
             **(watch.figures.provenance or {}),
-            "tracking": {"tool": kind, "folder": str(folder)},
+            "curves": {"tool": kind, "folder": str(folder)},
         }
     try:
         yield
@@ -75,7 +75,7 @@ class Careful:
 
     def _give_up(self) -> None:
         self._tracker = None
-        logger.warning("run %s goes on without tracking, which failed", self._run_id, exc_info=True)
+        logger.warning("run %s goes on without its experiment tracker, which failed", self._run_id, exc_info=True)
 
 
 def numbers(value: Any, path: str = "") -> Iterator[tuple[str, float]]:

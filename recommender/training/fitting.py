@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from recommender import bundles
-from recommender.choices import Adaptation, Teaching, Tuning
+from recommender.choices import Adaptation, FineTuning, Teaching
 from recommender.features.heads import EVENTS
 from recommender.features.state import State
 from recommender.ml import export
@@ -80,7 +80,7 @@ def fitted_untuned(split: Split, settings: Mapping[str, Any], folder: Path, watc
             minutes=tuned.minutes / 2,
             least_pairs=NEVER,
             adaptation=Adaptation.NEVER,
-            tuning=Tuning.FROZEN,
+            fine_tuning=FineTuning.FROZEN,
             teaching=Teaching.OFF,
         )
         _fit(split, untuned, folder, watch)
@@ -108,7 +108,7 @@ def encoder_figures(settings: Mapping[str, Any], metrics: Mapping[str, float]) -
     """The encoder's part of `Run.metrics`: how it was adapted and tuned, "encoder_adapter_bytes" as "adapter_bytes"."""
     prefix = "encoder_"
     figures = {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
-    return {"tuning": str(settings.get("tuning", Tuning.FULL)), **figures}
+    return {"fine_tuning": str(settings.get("fine_tuning", FineTuning.FULL)), **figures}
 
 
 def context_figures(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
@@ -153,7 +153,7 @@ def training_settings(
         lists_per_cutoff=n_lists,
         adaptation=Adaptation(settings.get("adaptation", default.adaptation)),
         mask=mask,
-        tuning=Tuning(settings.get("tuning", default.tuning)),
+        fine_tuning=FineTuning(settings.get("fine_tuning", default.fine_tuning)),
         teaching=Teaching(settings.get("teacher", default.teaching)),
         checkpoint_dir=folder / "checkpoints" if folder else None,
         least_pairs=int(settings.get("least_pairs", default.least_pairs)),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recommender.bundles.manifest import manifest_of
-from recommender.choices import Adaptation, Tuning
+from recommender.choices import Adaptation, FineTuning
 from recommender.exceptions import BundleError, RunError
 from recommender.features.state import build_state
 from recommender.ml import threads
@@ -37,8 +37,8 @@ SETTINGS = TuneSettings(
     patience=99,
 )  # fmt: skip
 SIZES = AdapterSettings(rank=2, first_rank=5, alpha=8, n_virtual=4)
-ADAPTERS = (Tuning.LORA, Tuning.ADALORA, Tuning.PREFIX, Tuning.IA3)
-MERGED = (Tuning.LORA, Tuning.ADALORA, Tuning.IA3)
+ADAPTERS = (FineTuning.LORA, FineTuning.ADALORA, FineTuning.PREFIX, FineTuning.IA3)
+MERGED = (FineTuning.LORA, FineTuning.ADALORA, FineTuning.IA3)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -95,7 +95,7 @@ def test_only_the_adapter_moves(method):
     assert learned
     now = weights_of(adapter.peft)
     moved = {name for name in learned if (now[name] != first[name]).any()}
-    if method == Tuning.ADALORA:
+    if method == FineTuning.ADALORA:
         learned = {name for name in learned if "lora_E" not in name}  # a singular value may be taken away
     assert learned <= moved
 
@@ -108,7 +108,7 @@ def test_adapter_learns_a_small_part_of_the_parameters(method):
     assert 0 < count_trained(encoder.model) < n_all / 4
 
 
-@pytest.mark.parametrize("method", [Tuning.LORA, Tuning.ADALORA, Tuning.IA3])
+@pytest.mark.parametrize("method", [FineTuning.LORA, FineTuning.ADALORA, FineTuning.IA3])
 def test_lower_layers_have_no_adapter(method):
     encoder = small()
     put(encoder, method)
@@ -157,7 +157,7 @@ def test_files_may_be_in_a_bundle_and_name_no_path_of_this_machine(method, tmp_p
 
 
 def test_adapter_is_refused_on_other_weights(tmp_path):
-    tuned = tune(small(), PAIRS, Box(1e9), method=Tuning.LORA, settings=SETTINGS, adapter_settings=SIZES)
+    tuned = tune(small(), PAIRS, Box(1e9), method=FineTuning.LORA, settings=SETTINGS, adapter_settings=SIZES)
     with pytest.raises(BundleError, match="Load the encoder that it was trained on"):
         put_on(small(seed=5), tuned.adapter)
 
@@ -165,7 +165,7 @@ def test_adapter_is_refused_on_other_weights(tmp_path):
 def test_missing_or_foreign_files_are_refused_in_words(tmp_path):
     with pytest.raises(BundleError, match="holds no adapter"):
         AdapterWeights.read(tmp_path)
-    put(small(), Tuning.IA3).weights().write(tmp_path)
+    put(small(), FineTuning.IA3).weights().write(tmp_path)
     (tmp_path / "adapter.json").write_text('{"format": 9}')
     with pytest.raises(BundleError, match="has format 9, expected 1"):
         AdapterWeights.read(tmp_path)
@@ -175,16 +175,16 @@ def test_unknown_method_names_the_known_ones():
     with pytest.raises(RunError, match="full, frozen, lora, adalora, prefix, ia3"):
         adapters.method_named("qlora")
     with pytest.raises(RunError, match="has no adapter"):
-        put(small(), Tuning.FULL)
+        put(small(), FineTuning.FULL)
 
 
 def test_adalora_takes_ranks_away_until_its_budget_is_kept():
     encoder, seen = small(), []
-    adapter = put(encoder, Tuning.ADALORA)
+    adapter = put(encoder, FineTuning.ADALORA)
     n_matrices = 2 * 6  # two layers of query, key, value and three dense
     assert adapter.n_ranks == n_matrices * SIZES.first_rank
     box = Box(1e9, on_step=lambda step, total, loss: seen.append(adapter.n_ranks))
-    settings = settings_for(Tuning.ADALORA, dataclasses.replace(SETTINGS, n_steps=40), SIZES)
+    settings = settings_for(FineTuning.ADALORA, dataclasses.replace(SETTINGS, n_steps=40), SIZES)
     fine_tune(encoder, PAIRS, box, settings=settings, steered=adapter)
     assert seen == sorted(seen, reverse=True)
     assert seen[0] == n_matrices * SIZES.first_rank
@@ -199,7 +199,7 @@ def test_adalora_takes_ranks_away_until_its_budget_is_kept():
 @pytest.mark.parametrize("progress", [(1.0,), (0.05, 1.0), (0.5, 0.71, 0.9)])
 def test_adalora_reaches_its_budget_however_the_clock_jumps(progress):
     encoder = small()
-    adapter = put(encoder, Tuning.ADALORA)
+    adapter = put(encoder, FineTuning.ADALORA)
     for at in progress:
         encoder.model(**encoder.tokens(ITEMS.texts)).pow(3).sum().backward()
         adapter.after_step(at)
@@ -208,7 +208,7 @@ def test_adalora_reaches_its_budget_however_the_clock_jumps(progress):
 
 
 def test_regulariser_of_adalora_is_nothing_for_orthogonal_matrices():
-    adapter = put(small(), Tuning.ADALORA)
+    adapter = put(small(), FineTuning.ADALORA)
     assert float(adapter.penalty().detach()) > 0.1
     with torch.no_grad():
         for name, value in adapter.peft.named_parameters():
@@ -218,7 +218,7 @@ def test_regulariser_of_adalora_is_nothing_for_orthogonal_matrices():
 
 
 @pytest.mark.parametrize("stopped_after", [1, 6, 10])
-@pytest.mark.parametrize("method", [Tuning.FULL, *ADAPTERS])
+@pytest.mark.parametrize("method", [FineTuning.FULL, *ADAPTERS])
 def test_resumed_tuning_equals_uninterrupted_tuning(method, stopped_after, tmp_path):
     ask = {"method": method, "settings": SETTINGS, "adapter_settings": SIZES}
     whole = small()
@@ -232,18 +232,20 @@ def test_resumed_tuning_equals_uninterrupted_tuning(method, stopped_after, tmp_p
 
 
 def test_checkpoint_of_an_adapter_is_small(tmp_path):
-    for method in (Tuning.FULL, Tuning.IA3):
+    for method in (FineTuning.FULL, FineTuning.IA3):
         box = Box(1e9, checkpoint_dir=tmp_path / method)
         tune(small(), PAIRS, box, method=method, settings=SETTINGS, adapter_settings=SIZES)
-    full, ia3 = (next((tmp_path / method).glob("*.safetensors")).stat().st_size for method in (Tuning.FULL, Tuning.IA3))
+    full, ia3 = (
+        next((tmp_path / method).glob("*.safetensors")).stat().st_size for method in (FineTuning.FULL, FineTuning.IA3)
+    )
     assert ia3 < full / 20
 
 
 def test_frozen_encoder_stays_as_it_is():
     encoder = small()
     plain = encoder.encode(ITEMS.texts)
-    assert tune(encoder, PAIRS, Box(1e9), method=Tuning.FROZEN, settings=SETTINGS).figures() == {
-        "tuning_steps": 0, "n_trained_parameters": 0,
+    assert tune(encoder, PAIRS, Box(1e9), method=FineTuning.FROZEN, settings=SETTINGS).figures() == {
+        "fine_tuning_steps": 0, "n_trained_parameters": 0,
     }  # fmt: skip
     np.testing.assert_array_equal(encoder.encode(ITEMS.texts), plain)
 
@@ -251,18 +253,18 @@ def test_frozen_encoder_stays_as_it_is():
 def test_full_tuning_freezes_embeddings_and_lower_layers():
     encoder = small()
     before = weights_of(encoder.model)
-    tune(encoder, PAIRS, Box(1e9), method=Tuning.FULL, settings=SETTINGS)
+    tune(encoder, PAIRS, Box(1e9), method=FineTuning.FULL, settings=SETTINGS)
     moved = {name for name, value in encoder.model.state_dict().items() if (value != before[name]).any()}
     assert not [name for name in moved if "embeddings" in name or ".layer.0." in name]
     assert [name for name in moved if ".layer.2." in name]
 
 
 def test_factors_of_ia3_do_not_decay():
-    assert settings_for(Tuning.IA3, SETTINGS, SIZES).weight_decay == 0
-    assert settings_for(Tuning.LORA, SETTINGS, SIZES).weight_decay == SETTINGS.weight_decay
+    assert settings_for(FineTuning.IA3, SETTINGS, SIZES).weight_decay == 0
+    assert settings_for(FineTuning.LORA, SETTINGS, SIZES).weight_decay == SETTINGS.weight_decay
 
 
-@pytest.mark.parametrize("method", [Tuning.FULL, Tuning.LORA])
+@pytest.mark.parametrize("method", [FineTuning.FULL, FineTuning.LORA])
 def test_weight_decay_and_dropout_reach_the_loop(method):
     vectors = []
     for changes in ({"dropout": 0.0}, {"dropout": 0.5}, {"dropout": 0.0, "weight_decay": 50.0}):
@@ -289,7 +291,7 @@ def test_chunks_give_the_gradient_of_the_whole_batch(monkeypatch):
         torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", [Tuning.FULL, Tuning.LORA])
+@pytest.mark.parametrize("method", [FineTuning.FULL, FineTuning.LORA])
 def test_resume_is_exact_with_chunks(method, tmp_path):
     settings = dataclasses.replace(SETTINGS, n_chunks=3)
     whole, resumed, taken = small(), small(), itertools.count()
@@ -320,7 +322,7 @@ def test_tuning_stops_early_where_held_out_pairs_gain_nothing():
 
 def test_prefix_leaves_positions_and_padding_alone():
     encoder = small()
-    adapter = put(encoder, Tuning.PREFIX)
+    adapter = put(encoder, FineTuning.PREFIX)
     with torch.no_grad():
         adapter.peft.prompt_encoder["default"].embedding.weight.mul_(5)
     longest = "tea " * (2 * MAX_TOKENS)  # as many tokens as the BERT has positions: none is left for a prefix
@@ -337,7 +339,7 @@ def test_run_by_an_adapter_is_served_as_it_was_trained(method, tmp_path, monkeyp
     settings = TrainingSettings(
         minutes=0.3, encoder=SCRATCH, n_cutoffs=1, lists_per_cutoff=5, least_pairs=10, least_examples=10,
         least_lists=10,
-        adaptation=Adaptation.NEVER, tuning=method, tune=SETTINGS, adapter=SIZES,
+        adaptation=Adaptation.NEVER, fine_tuning=method, tune=SETTINGS, adapter=SIZES,
         context=ContextSettings(width=32, n_epochs=1, n_negatives=16), head=HeadSettings(n_epochs=1, batch_lists=16),
     )  # fmt: skip
     made = fit(data, settings)
@@ -347,4 +349,4 @@ def test_run_by_an_adapter_is_served_as_it_was_trained(method, tmp_path, monkeyp
     np.testing.assert_allclose(ranker.encode(ITEMS.texts), made.text_vectors, atol=1e-4)
     assert made.metrics["encoder_n_trained_parameters"] > 0
     assert made.metrics["encoder_adapter_bytes"] == made.adapter.n_bytes
-    assert made.metrics["encoder_tuning_steps"] == SETTINGS.n_steps
+    assert made.metrics["encoder_fine_tuning_steps"] == SETTINGS.n_steps

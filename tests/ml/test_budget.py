@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from recommender.choices import Tuning
+from recommender.choices import FineTuning
 from recommender.features.state import build_state
 from recommender.ml.budget import EXPORT_TEXTS, JUDGED_READING, LEAST_LEARNING, Budget, seconds_per_text
 from recommender.ml.encoder import model as encoders
@@ -43,7 +43,7 @@ def test_all_shares_together_are_what_is_left():
     budget = Budget.of(settings, told, interactions, 0.0)
     used = settings.tune_share + 2 * settings.context_share + settings.head_share
     assert budget.minutes * used == pytest.approx(5.0)
-    frozen = TrainingSettings(minutes=5.0, least_pairs=10, least_examples=10, tuning=Tuning.FROZEN)
+    frozen = TrainingSettings(minutes=5.0, least_pairs=10, least_examples=10, fine_tuning=FineTuning.FROZEN)
     assert Budget.of(frozen, told, interactions, 0.0).minutes > budget.minutes
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from recommender.choices import Tuning
+from recommender.choices import FineTuning
 from recommender.features.state import build_state
 from recommender.ml.encoder import model as encoders
 from recommender.ml.encoder.adapters import AdapterSettings, tune
@@ -41,7 +41,9 @@ def test_gpu_and_processor_encode_alike():
     assert (half * here).sum(axis=1).min() > 0.999
 
 
-@pytest.mark.parametrize("method", [Tuning.FULL, Tuning.LORA, Tuning.ADALORA, Tuning.PREFIX, Tuning.IA3])
+@pytest.mark.parametrize(
+    "method", [FineTuning.FULL, FineTuning.LORA, FineTuning.ADALORA, FineTuning.PREFIX, FineTuning.IA3]
+)
 def test_every_method_learns_and_resumes_on_the_gpu(method, tmp_path):
     pairs = build_pairs(EVENTS, ITEMS, build_state(EVENTS, ITEMS, at=END))
     encoder = build_scratch(ITEMS.texts, seed=1)

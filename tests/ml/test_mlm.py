@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import BertForMaskedLM, DistilBertConfig
 
-from recommender.choices import Adaptation, Tuning
+from recommender.choices import Adaptation, FineTuning
 from recommender.exceptions import RunError
 from recommender.ml import threads
 from recommender.ml.context.model import ContextSettings
@@ -242,7 +242,7 @@ RUN = TrainingSettings(
 )
 
 ENCODER_ONLY = dataclasses.replace(
-    RUN, tuning=Tuning.FROZEN, least_examples=10**9, least_lists=10**9, lists_per_cutoff=1
+    RUN, fine_tuning=FineTuning.FROZEN, least_examples=10**9, least_lists=10**9, lists_per_cutoff=1
 )
 
 

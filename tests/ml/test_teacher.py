@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from recommender.choices import Teaching, Tuning
+from recommender.choices import FineTuning, Teaching
 from recommender.ml import threads
 from recommender.ml.context.model import ContextSettings
 from recommender.ml.encoder import distillation, teacher
@@ -246,7 +246,7 @@ def data():
 RUN = TrainingSettings(
     minutes=0.2,
     encoder=SCRATCH,
-    tuning=Tuning.FROZEN,
+    fine_tuning=FineTuning.FROZEN,
     lists_per_cutoff=10,
     tune=TuneSettings(n_steps=2),
     context=ContextSettings(width=32, n_epochs=1, n_negatives=16),

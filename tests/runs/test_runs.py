@@ -38,17 +38,17 @@ def test_run_remembers_who_asked_and_with_which_settings(settings):
 
 
 def test_run_takes_the_choices_of_the_settings_unless_it_makes_its_own(settings):
-    settings.RECOMMENDER = {**settings.RECOMMENDER, "TUNING": "lora", "ADAPTATION": "never"}
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "FINE_TUNING": "lora", "ADAPTATION": "never"}
     run = runs.request_run(trigger="command", settings={"adaptation": "always"})
-    assert (run.settings["tuning"], run.settings["adaptation"]) == ("lora", "always")
+    assert (run.settings["fine_tuning"], run.settings["adaptation"]) == ("lora", "always")
 
 
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
         (
-            {"tuning": "lorra"},
-            r"TUNING must be one of full, frozen, lora, adalora, prefix, ia3, not 'lorra'\. .*'lora'",
+            {"fine_tuning": "lorra"},
+            r"FINE_TUNING must be one of full, frozen, lora, adalora, prefix, ia3, not 'lorra'\. .*'lora'",
         ),
         ({"adaptation": True}, r"ADAPTATION must be one of auto, always, never, not True"),
     ],

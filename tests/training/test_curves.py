@@ -76,7 +76,7 @@ def test_wandb_writes_files_only_whatever_the_environment_says(tmp_path: Path, m
     assert not list(tmp_path.glob("wandb/run-*"))
 
 
-@pytest.mark.parametrize(("kind", "extra"), [("tensorboard", "tracking"), ("wandb", "wandb")])
+@pytest.mark.parametrize(("kind", "extra"), [("tensorboard", "tensorboard"), ("wandb", "wandb")])
 def test_tool_that_is_not_installed_is_named_with_the_command(
     kind: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +108,7 @@ def test_tool_that_fails_is_logged_once_and_left_alone(caplog: pytest.LogCapture
     report(tracking.Careful(7, lambda: broken))
     assert broken.n_told == 2
     (record,) = caplog.records
-    assert "run 7 goes on without tracking" in record.message
+    assert "run 7 goes on without its experiment tracker" in record.message
     assert "disk full" in caplog.text
 
 
@@ -134,10 +134,10 @@ def tracked_run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 @pytest.mark.django_db(transaction=True)
 def test_run_is_drawn_under_the_directory_and_says_where(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.RECOMMENDER = {**settings.RECOMMENDER, "TRACKING": "tensorboard"}
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "EXPERIMENT_TRACKER": "tensorboard"}
     run = tracked_run(monkeypatch)
-    folder = conf.directory() / "tracking" / f"run-{run.pk}"
-    assert run.provenance["tracking"] == {"tool": "tensorboard", "folder": str(folder)}
+    folder = conf.directory() / "curves" / f"run-{run.pk}"
+    assert run.provenance["curves"] == {"tool": "tensorboard", "folder": str(folder)}
     assert run.provenance["seed"] == 7
     read = events(folder)
     assert scalars(read, "loss/encoder") == [(1, 0.75)]
@@ -148,29 +148,29 @@ def test_run_is_drawn_under_the_directory_and_says_where(settings: Any, monkeypa
 @pytest.mark.django_db(transaction=True)
 def test_run_without_the_setting_writes_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     run = tracked_run(monkeypatch)
-    assert "tracking" not in run.provenance
-    assert not (conf.directory() / "tracking" / f"run-{run.pk}").exists()
+    assert "curves" not in run.provenance
+    assert not (conf.directory() / "curves" / f"run-{run.pk}").exists()
 
 
 @pytest.mark.django_db(transaction=True)
 def test_run_goes_on_where_the_tool_is_missing(
     settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.RECOMMENDER = {**settings.RECOMMENDER, "TRACKING": "tensorboard"}
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "EXPERIMENT_TRACKER": "tensorboard"}
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *more: None if name == "tensorboard" else find_spec(name, *more)
     )
     run = tracked_run(monkeypatch)
-    assert "tracking" not in run.provenance
-    assert caplog.text.count("goes on without tracking") == 1
+    assert "curves" not in run.provenance
+    assert caplog.text.count("goes on without its experiment tracker") == 1
 
 
 def test_check_names_the_closest_tool_and_what_to_install(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.RECOMMENDER = {"TRACKING": "tensorbord"}
+    settings.RECOMMENDER = {"EXPERIMENT_TRACKER": "tensorbord"}
     (message,) = check_settings(None)
     assert (message.id, message.hint) == ("recommender.E004", "Did you mean 'tensorboard'?")
-    settings.RECOMMENDER = {"TRACKING": "wandb"}
+    settings.RECOMMENDER = {"EXPERIMENT_TRACKER": "wandb"}
     assert check_settings(None) == []
     monkeypatch.setattr("recommender.checks.importlib.util.find_spec", lambda name: None)
     (message,) = check_settings(None)

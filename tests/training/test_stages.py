@@ -68,9 +68,9 @@ def buy(item_id, *, days_ago, visitor=None, order=""):
 
 @pytest.mark.django_db(transaction=True)
 def test_run_on_real_orders_ends_with_figures_a_bundle_and_a_reason(live_demo_shop):
-    ended = trained(least_texts=20, tuning="lora")
+    ended = trained(least_texts=20, fine_tuning="lora")
     assert (ended.state, ended.verdict) == (Run.State.SUCCEEDED, Run.Verdict.INSUFFICIENT), ended.reason
-    assert ended.metrics["encoder"]["tuning"] == "lora"
+    assert ended.metrics["encoder"]["fine_tuning"] == "lora"
     assert ended.reason.startswith("Insufficient data:")
     names = {
         "random", "popularity", "own_frequency", "item_knn", "tifu_knn", "ease", "blend", "lexical", "untuned_encoder",

@@ -325,7 +325,7 @@ def test_setting_that_a_run_asks_for_goes_before_an_accepted_knob():
 
 @pytest.mark.django_db
 def test_search_goes_on_with_the_method_that_it_began_with():
-    method = {"tuning": "lora", "adaptation": "never", "step_days": 3.0, "n_threads": 1}
+    method = {"fine_tuning": "lora", "adaptation": "never", "step_days": 3.0, "n_threads": 1}
     assert tunings.going_on_from(tuned(settings={**SETTINGS, **method})).items() >= method.items()
 
 

@@ -19,13 +19,15 @@ class Command(BaseCommand):
         parser.add_argument("--here", action="store_true", help="train from this process: no worker is needed")
         parser.add_argument("--no-wait", action="store_true", help="ask for the run and return at once")
         parser.add_argument("--minutes", type=float, help="time box of this run (default: TRAINING_MINUTES)")
-        parser.add_argument("--tuning", choices=conf.CHOICES["TUNING"], help="how BERT is tuned (default: TUNING)")
+        parser.add_argument(
+            "--fine-tuning", choices=conf.CHOICES["FINE_TUNING"], help="how BERT is fine-tuned (default: FINE_TUNING)"
+        )
         parser.add_argument("--cancel", action="store_true", help="cancel the run that is active")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["cancel"]:
             return self._cancel()
-        settings = {name: options[name] for name in ("minutes", "tuning") if options[name]}
+        settings = {name: options[name] for name in ("minutes", "fine_tuning") if options[name]}
         try:
             run = runs.request_run(trigger=supervision.HERE if options["here"] else "command", settings=settings)
         except RunError as error:

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from recommender.choices import Tuning
+from recommender.choices import FineTuning
 from recommender.exceptions import BundleError, RunError
 from recommender.ml import checkpoint
 from recommender.ml.encoder.contrastive import TuneSettings, fine_tune
@@ -95,20 +95,20 @@ class AdapterWeights:
         return cls(record, tensors)
 
 
-def method_named(name: str) -> Tuning:
+def method_named(name: str) -> FineTuning:
     """Raises RunError that names the known ones."""
     try:
-        return Tuning(name)
+        return FineTuning(name)
     except ValueError as error:
-        raise RunError(f"Tuning {name!r} is not known. Choose one of {', '.join(Tuning)}.") from error
+        raise RunError(f"Fine-tuning {name!r} is not known. Choose one of {', '.join(FineTuning)}.") from error
 
 
-def settings_for(method: Tuning, tune: TuneSettings, settings: AdapterSettings) -> TuneSettings:
+def settings_for(method: FineTuning, tune: TuneSettings, settings: AdapterSettings) -> TuneSettings:
     """The settings of tuning with the method's own rate; IA3's factors start at 1 and must not decay to 0."""
-    if method in (Tuning.FULL, Tuning.FROZEN):
+    if method in (FineTuning.FULL, FineTuning.FROZEN):
         return tune
     rate = getattr(settings, f"{method}_rate")
-    decay = 0.0 if method == Tuning.IA3 else tune.weight_decay
+    decay = 0.0 if method == FineTuning.IA3 else tune.weight_decay
     return replace(tune, learning_rate=rate, weight_decay=decay)
 
 
@@ -123,7 +123,7 @@ class Tuned:
 
     def figures(self) -> dict[str, float]:
         """The numbers of a run."""
-        figures = {"tuning_steps": float(self.n_steps), "n_trained_parameters": float(self.n_trained_parameters)}
+        figures = {"fine_tuning_steps": float(self.n_steps), "n_trained_parameters": float(self.n_trained_parameters)}
         return figures | ({"adapter_bytes": float(self.adapter.n_bytes)} if self.adapter else {})
 
 
@@ -132,15 +132,15 @@ def tune(
     pairs: Pairs,
     box: Box,
     *,
-    method: Tuning,
+    method: FineTuning,
     settings: TuneSettings,
     adapter_settings: AdapterSettings | None = None,
     base_vectors: FloatArray | None = None,
 ) -> Tuned:
     """Tune the encoder in place by one method; its BERT is left merged, as far as that can be."""
-    if method == Tuning.FROZEN:
+    if method == FineTuning.FROZEN:
         return Tuned(0, 0)
-    if method == Tuning.FULL:
+    if method == FineTuning.FULL:
         ended = fine_tune(encoder, pairs, box, settings=settings, base_vectors=base_vectors)
         return Tuned(ended.n_steps, count_trained(encoder.model), ended_by=ended.ended_by)
     sizes = adapter_settings or AdapterSettings()
@@ -158,15 +158,15 @@ class Adapter:
     def __init__(
         self,
         encoder: Encoder,
-        method: Tuning,
+        method: FineTuning,
         *,
         frozen_layers: int = 0,
         settings: AdapterSettings | None = None,
         seed: int = 0,
     ) -> None:
         """Put a fresh adapter on; only its parameters learn. Raises RunError for a method that is none."""
-        if method in (Tuning.FULL, Tuning.FROZEN):
-            raise RunError(f"Tuning {method} has no adapter. Choose one of lora, adalora, prefix, ia3.")
+        if method in (FineTuning.FULL, FineTuning.FROZEN):
+            raise RunError(f"Fine-tuning {method} has no adapter. Choose one of lora, adalora, prefix, ia3.")
         self.encoder, self.method = encoder, method
         self.settings = settings or AdapterSettings()
         bert = encoder.model.bert
@@ -179,15 +179,16 @@ class Adapter:
             self.peft = _put(bert, _config(method, self.settings, range(self.first_layer, n_layers)))
         except ValueError as error:
             raise RunError(
-                f"Tuning {method} does not know the layers of {encoder.name!r}, which is no BERT. Set TUNING to 'full'."
+                f"Fine-tuning {method} does not know the layers of {encoder.name!r}, which is no BERT. "
+                "Set FINE_TUNING to 'full'."
             ) from error
         self.peft.to(encoder.device)
-        encoder.model.bert = Prefixed(self.peft) if method == Tuning.PREFIX else self.peft
+        encoder.model.bert = Prefixed(self.peft) if method == FineTuning.PREFIX else self.peft
 
     @property
     def is_settled(self) -> bool:
         """Whether the budget of ranks is spent: weights before that are not those that stay."""
-        return self.method != Tuning.ADALORA or self._tick >= CLOCK - self._final
+        return self.method != FineTuning.ADALORA or self._tick >= CLOCK - self._final
 
     @property
     def n_ranks(self) -> int:
@@ -199,7 +200,7 @@ class Adapter:
 
     def after_step(self, progress: float) -> None:
         """Let AdaLoRA take ranks away (Zhang et al. 2023, algorithm 1); the tick that ends it is never jumped over."""
-        if self.method != Tuning.ADALORA:
+        if self.method != FineTuning.ADALORA:
             return
         tick, last = min(int(progress * CLOCK), CLOCK), CLOCK - self._final
         if self._tick < 0:
@@ -212,7 +213,7 @@ class Adapter:
 
     def penalty(self) -> Tensor | None:
         """AdaLoRA's regulariser: A and B are to be orthogonal (Zhang et al. 2023, equation 4)."""
-        if self.method != Tuning.ADALORA:
+        if self.method != FineTuning.ADALORA:
             return None
         gaps = []
         for name in ("lora_A", "lora_B"):
@@ -223,7 +224,7 @@ class Adapter:
 
     def state(self) -> dict[str, Tensor]:
         """AdaLoRA's tick, running averages and pattern of ranks."""
-        if self.method != Tuning.ADALORA:
+        if self.method != FineTuning.ADALORA:
             return {}
         allocator, pattern = self._allocator, self.peft.active_peft_config.rank_pattern or {}
         state = {"tick": torch.tensor(self._tick)}
@@ -257,13 +258,13 @@ class Adapter:
             "first_layer": self.first_layer,
             "settings": asdict(self.settings),
         }
-        if self.method == Tuning.ADALORA:
+        if self.method == FineTuning.ADALORA:
             record["rank_pattern"] = self.peft.active_peft_config.rank_pattern
         return AdapterWeights(record, {name: value.detach().cpu().contiguous() for name, value in tensors.items()})
 
     def merge(self) -> None:
         """Add what was learned to the weights, so that serving pays nothing; a prefix stays before them."""
-        if self.method == Tuning.PREFIX:
+        if self.method == FineTuning.PREFIX:
             self.peft.requires_grad_(False)
             return
         self.encoder.model.bert = self.peft.merge_and_unload()
@@ -340,11 +341,11 @@ def _put(bert: nn.Module, config: peft.PeftConfig) -> Any:
         return peft.get_peft_model(bert, config)
 
 
-def _config(method: Tuning, settings: AdapterSettings, layers: range) -> peft.PeftConfig:
+def _config(method: FineTuning, settings: AdapterSettings, layers: range) -> peft.PeftConfig:
     rank: Mapping[str, Any] = {"lora_alpha": settings.alpha, "lora_dropout": settings.dropout}
-    if method == Tuning.LORA:
+    if method == FineTuning.LORA:
         return peft.LoraConfig(r=settings.rank, target_modules=_within(layers, LINEAR), **rank)
-    if method == Tuning.ADALORA:
+    if method == FineTuning.ADALORA:
         return peft.AdaLoraConfig(
             init_r=settings.first_rank,
             target_r=settings.rank,
@@ -354,7 +355,7 @@ def _config(method: Tuning, settings: AdapterSettings, layers: range) -> peft.Pe
             target_modules=_within(layers, LINEAR),
             **rank,
         )
-    if method == Tuning.IA3:
+    if method == FineTuning.IA3:
         return peft.IA3Config(target_modules=_within(layers, SCALED), feedforward_modules=_within(layers, SCALED_INPUT))
     return peft.PrefixTuningConfig(task_type=peft.TaskType.FEATURE_EXTRACTION, num_virtual_tokens=settings.n_virtual)
 

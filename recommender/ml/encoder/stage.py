@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from recommender.choices import Teaching, Tuning
+from recommender.choices import FineTuning, Teaching
 from recommender.features.state import build_state
 from recommender.ml.artifacts import Artifacts
 from recommender.ml.budget import measured
@@ -98,7 +98,7 @@ def _tune(
     items, encoder = made.items, made.encoder
     state = build_state(behaviour, items, at=float(behaviour.time[-1]) + 1 if len(behaviour) else train_end)
     pairs = build_pairs(behaviour, items, state)
-    if settings.tuning == Tuning.FROZEN:
+    if settings.fine_tuning == FineTuning.FROZEN:
         return
     made.ended_by["encoder"] = EVIDENCE
     if len(pairs) < settings.least_pairs or progress.should_stop():
@@ -110,7 +110,7 @@ def _tune(
         encoder,
         pairs,
         box_of(settings, progress, share=share),
-        method=settings.tuning,
+        method=settings.fine_tuning,
         settings=settings.tune.of(len(items), encoder.device),
         adapter_settings=settings.adapter,
         base_vectors=made.text_vectors,
@@ -156,7 +156,7 @@ def _lesson(made: Artifacts, data: TrainingData, behaviour: Interactions, settin
         minutes=settings.minutes * settings.teacher_share,
     )
     if not reason and not can_teach(made.encoder):
-        reason = f"Tuning {settings.tuning.value} leaves no BERT that could be copied."
+        reason = f"Fine-tuning {settings.fine_tuning.value} leaves no BERT that could be copied."
     if reason or not judged:
         made.skipped["teacher"] = reason
         return None

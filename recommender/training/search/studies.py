@@ -73,7 +73,7 @@ class Studies:
         self.storage = self.optuna.storages.JournalStorage(journal)
         self._told = {"data": data_hash, "code": provenance.code()["hash"]} | {
             name: run.settings.get(name)
-            for name in ("seed", "encoder", "trial_minutes", "adaptation", "tuning", "step_days")
+            for name in ("seed", "encoder", "trial_minutes", "adaptation", "fine_tuning", "step_days")
         }
         self._phases: dict[str, Study] = {}
         self.best, self.present = Best({}), Best({})
