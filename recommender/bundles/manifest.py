@@ -1,4 +1,4 @@
-"""What is in a bundle: a folder in, the sha256 of each of its files out, and the comparison of the two."""
+"""The manifest of a bundle lists its files with their sha256: what may be in a bundle, and whether a copy is intact."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+
+from django.utils.translation import gettext
 
 from recommender.exceptions import BundleError
 
@@ -17,7 +19,6 @@ ALLOWED_SUFFIXES = frozenset({".safetensors", ".onnx", ".npy", ".json"})
 
 NAME_LENGTH = 32
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_REPAIR = "Roll back, or train again."
 
 
 def manifest_of(folder: Path, *, encoder_hash: str, is_trained: bool) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def manifest_of(folder: Path, *, encoder_hash: str, is_trained: bool) -> dict[st
             _refuse_pickled(path)
         files[path.name] = {"sha256": digest(path), "n_bytes": path.stat().st_size}
     if not files:
-        raise BundleError(f"{folder} holds no file: there is nothing to make a bundle of.")
+        raise BundleError(gettext("%s holds no file: there is nothing to make a bundle of.") % folder)
     return {"format": FORMAT, "encoder_hash": encoder_hash, "is_trained": is_trained, "files": files}
 
 
@@ -48,10 +49,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         files = manifest["files"]
         recorded = {name: entry["sha256"] for name, entry in files.items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise BundleError(f"{MANIFEST} of bundle {folder.name[:12]} cannot be read ({error}). {_REPAIR}") from error
+        raise _broken(folder, MANIFEST, gettext("cannot be read (%s)") % error) from error
     if manifest.get("format") != FORMAT:
         raise BundleError(
-            f"Bundle {folder.name[:12]} has format {manifest.get('format')!r}, expected {FORMAT}. Train a new one."
+            gettext("Bundle %(bundle)s has format %(format)r, expected %(expected)s. Train a new one.")
+            % {"bundle": folder.name[:12], "format": manifest.get("format"), "expected": FORMAT}
         )
     for name in recorded:
         _refuse(name, is_plain=True)
@@ -64,12 +66,12 @@ def verify(folder: Path) -> None:
     for name, entry in recorded.items():
         path = folder / name
         if not path.is_file():
-            raise BundleError(f"{name} of bundle {folder.name[:12]} is missing. {_REPAIR}")
+            raise _broken(folder, name, gettext("is missing"))
         if digest(path) != entry["sha256"]:
-            raise BundleError(f"{name} of bundle {folder.name[:12]} was changed: its sha256 differs. {_REPAIR}")
-    strangers = {path.name for path in folder.iterdir()} - set(recorded) - {MANIFEST}
-    if strangers:
-        raise BundleError(f"Bundle {folder.name[:12]} holds {sorted(strangers)[0]}, which nobody signed. {_REPAIR}")
+            raise _broken(folder, name, gettext("was changed: its sha256 differs"))
+    unlisted = {path.name for path in folder.iterdir()} - set(recorded) - {MANIFEST}
+    if unlisted:
+        raise _broken(folder, min(unlisted), gettext("is not in its manifest"))
 
 
 def digest(path: Path) -> str:
@@ -78,10 +80,16 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _broken(folder: Path, file: str, fault: str) -> BundleError:
+    message = gettext("%(file)s of bundle %(bundle)s %(fault)s. Roll back, or train again.")
+    return BundleError(message % {"file": file, "bundle": folder.name[:12], "fault": fault})
+
+
 def _refuse(name: str, *, is_plain: bool) -> None:
     if not is_plain or not _SAFE_NAME.fullmatch(name) or Path(name).suffix not in ALLOWED_SUFFIXES:
         allowed = ", ".join(sorted(ALLOWED_SUFFIXES))
-        raise BundleError(f"{name[:80]!r} may not be in a bundle: plain files named {allowed} only, never pickles.")
+        message = gettext("%(name)r may not be in a bundle: only plain files named %(allowed)s may, never pickles.")
+        raise BundleError(message % {"name": name[:80], "allowed": allowed})
 
 
 def _refuse_pickled(path: Path) -> None:
@@ -89,4 +97,4 @@ def _refuse_pickled(path: Path) -> None:
     with path.open("rb") as file:
         header = file.read(1024)
     if not header.startswith(b"\x93NUMPY") or re.search(rb"'descr':\s*'\|O", header):
-        raise BundleError(f"{path.name} may not be in a bundle: it is no plain array of numbers.")
+        raise BundleError(gettext("%s may not be in a bundle: it is not a plain array of numbers.") % path.name)

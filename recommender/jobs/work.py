@@ -46,8 +46,8 @@ def encode_items() -> None:
     if not Item.objects.filter(is_active=True).exists():
         return
     try:
-        bundles.ensure_untrained()
-        for bundle in bundles.kept():
+        bundles.ensure_champion()
+        for bundle in bundles.retained():
             if bundle.state != bundle.State.QUARANTINED:
                 vectors.encode_missing(bundle.name)
     except MissingDependency as error:

@@ -7,7 +7,7 @@ import pytest
 from django.core.files.storage import FileSystemStorage
 
 from recommender import bundles, conf
-from recommender.bundles import manifest
+from recommender.bundles import bundle_zero, manifest
 from recommender.exceptions import BundleError, BundleUnreachable, MissingDependency, RunError
 from recommender.models import Bundle, Item, ItemVector
 from recommender.serving import vectors
@@ -24,11 +24,11 @@ def _own_directory(settings, tmp_path):
 @pytest.fixture
 def folder(tmp_path):
     def make(name="weights", value=1.0):
-        made = tmp_path / name
-        made.mkdir()
-        np.save(made / "delta.npy", np.full(3, value, np.float32))
-        (made / "head.json").write_text(json.dumps({"bias": value}))
-        return made
+        source = tmp_path / name
+        source.mkdir()
+        np.save(source / "delta.npy", np.full(3, value, np.float32))
+        (source / "head.json").write_text(json.dumps({"bias": value}))
+        return source
 
     return make
 
@@ -57,10 +57,10 @@ def test_bundle_is_named_by_what_it_holds(folder):
 
 def test_manifest_has_the_sha256_of_every_file(folder):
     bundle = written(folder())
-    found = bundles.fetch(bundle.name)
+    local = bundles.fetch(bundle.name)
     assert set(bundle.manifest["files"]) == {"delta.npy", "head.json"}
     for name, entry in bundle.manifest["files"].items():
-        assert entry["sha256"] == manifest.digest(found / name)
+        assert entry["sha256"] == manifest.digest(local / name)
 
 
 def test_bundle_is_published_and_fetched_by_a_host_without_a_copy(folder):
@@ -73,26 +73,26 @@ def test_bundle_is_published_and_fetched_by_a_host_without_a_copy(folder):
 
 @pytest.mark.parametrize("name", ["weights.pkl", "weights.bin", "model.pt", "run.py", ".hidden.json", "no_suffix"])
 def test_file_of_another_format_is_refused(folder, name):
-    made = folder()
-    (made / name).write_bytes(b"x")
+    source = folder()
+    (source / name).write_bytes(b"x")
     with pytest.raises(BundleError, match="may not be in a bundle"):
-        written(made)
+        written(source)
     assert not Bundle.objects.exists()
 
 
 def test_array_of_python_objects_is_refused(folder):
-    made = folder()
-    np.save(made / "objects.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    source = folder()
+    np.save(source / "objects.npy", np.array([{"a": 1}], object), allow_pickle=True)
     with pytest.raises(BundleError, match=r"objects\.npy"):
-        written(made)
+        written(source)
 
 
 def test_link_out_of_the_folder_is_refused(folder, tmp_path):
     (tmp_path / "secret.json").write_text("{}")
-    made = folder()
-    (made / "link.json").symlink_to(tmp_path / "secret.json")
+    source = folder()
+    (source / "link.json").symlink_to(tmp_path / "secret.json")
     with pytest.raises(BundleError, match=r"link\.json"):
-        written(made)
+        written(source)
 
 
 def test_empty_folder_is_refused(tmp_path):
@@ -114,8 +114,8 @@ def published(bundle):
 def test_flipped_bit_in_the_local_copy_is_repaired_from_the_storage(folder):
     bundle = written(folder())
     flip_a_bit(bundles.fetch(bundle.name) / "delta.npy")
-    found = bundles.fetch(bundle.name)
-    manifest.verify(found)
+    local = bundles.fetch(bundle.name)
+    manifest.verify(local)
 
 
 def test_flipped_bit_in_the_storage_is_an_error_that_names_file_and_repair(folder):
@@ -183,11 +183,11 @@ def test_storage_that_does_not_answer_says_nothing_against_the_bundle(folder, se
 
 
 def test_publication_that_was_interrupted_is_completed(folder):
-    made = folder()
-    bundle = written(made)
+    source = folder()
+    bundle = written(source)
     (published(bundle) / "manifest.json").unlink()
     (published(bundle) / "head.json").write_text("half")
-    written(made)
+    written(source)
     flip_a_bit(bundles.fetch(bundle.name) / "head.json")
     manifest.verify(bundles.fetch(bundle.name))
 
@@ -278,15 +278,15 @@ def test_quarantine_of_what_is_gone_does_nothing():
 def test_prune_keeps_champion_previous_bundle_0_and_the_last_three(folder):
     mug = add_item()
     zero = written(folder("zero", value=0.0), is_trained=False, encoder_hash="e0")
-    made = [written(folder(str(n), value=float(n)), encoder_hash=f"e{n}") for n in range(1, 8)]
-    for bundle in (zero, *made):
+    trained = [written(folder(str(n), value=float(n)), encoder_hash=f"e{n}") for n in range(1, 8)]
+    for bundle in (zero, *trained):
         encode(mug, bundle.encoder_hash)
-    Bundle.objects.filter(pk=made[0].pk).update(state=Bundle.State.PREVIOUS)
-    Bundle.objects.filter(pk=made[1].pk).update(state=Bundle.State.CHAMPION)
+    Bundle.objects.filter(pk=trained[0].pk).update(state=Bundle.State.PREVIOUS)
+    Bundle.objects.filter(pk=trained[1].pk).update(state=Bundle.State.CHAMPION)
     assert bundles.prune() == 2
-    assert set(Bundle.objects.all()) == {zero, made[0], made[1], *made[4:]}
-    assert not published(made[2]).exists()
-    assert not (conf.directory() / "cache" / made[2].name).exists()
+    assert set(Bundle.objects.all()) == {zero, trained[0], trained[1], *trained[4:]}
+    assert not published(trained[2]).exists()
+    assert not (conf.directory() / "cache" / trained[2].name).exists()
     assert set(ItemVector.objects.values_list("encoder_hash", flat=True)) == {"e0", "e1", "e2", "e5", "e6", "e7"}
 
 
@@ -294,15 +294,15 @@ def test_without_torch_the_message_names_the_extra(monkeypatch):
     def missing(name):
         raise ImportError("No module named 'torch'", name="torch")
 
-    monkeypatch.setattr(bundles.importlib, "import_module", missing)
+    monkeypatch.setattr(bundle_zero.importlib, "import_module", missing)
     with pytest.raises(MissingDependency, match=r'\(torch\): pip install "shopreco\[ml\]"'):
-        bundles.ensure_untrained()
+        bundles.ensure_champion()
 
 
 def test_auto_encoder_is_the_packaged_one_or_one_from_nothing(settings, monkeypatch):
     settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "auto"}
     assert bundles.encoder_spec() == ""
-    monkeypatch.setattr(bundles.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(bundle_zero.importlib.util, "find_spec", lambda name: None)
     assert bundles.encoder_spec() == "scratch"
     settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "some/folder"}
     assert bundles.encoder_spec() == "some/folder"
@@ -312,8 +312,8 @@ def test_bundle_0_is_made_once_encodes_and_serves(settings):
     settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "scratch"}
     for name in ("red mug", "blue mug", "desk lamp"):
         add_item(name)
-    bundle = bundles.ensure_untrained()
-    assert bundles.champion() == bundle == bundles.ensure_untrained()
+    bundle = bundles.ensure_champion()
+    assert bundles.champion() == bundle == bundles.ensure_champion()
     assert not bundle.is_trained
     seen = []
     assert vectors.encode_missing(bundle.name, chunk_size=2, progress=lambda *done: seen.append(done)) == 3

@@ -26,7 +26,7 @@ def ended(run):
 
 
 def test_worker_trains_what_was_asked_for_in_a_subprocess(live_demo_shop, live_worker):
-    bundles.ensure_untrained()
+    bundles.ensure_champion()
     run = runs.request_run(trigger="admin", settings=TRAINING)
     wait_for(lambda: ended(run), what=f"the end of the run, see {live_worker}", seconds=240)
     assert (run.state, run.verdict) == (Run.State.SUCCEEDED, Run.Verdict.INSUFFICIENT), run.reason
@@ -39,7 +39,7 @@ def test_worker_trains_what_was_asked_for_in_a_subprocess(live_demo_shop, live_w
 
 
 def test_saved_product_is_encoded_by_the_worker(live_demo_shop, live_worker):
-    bundle = bundles.ensure_untrained()
+    bundle = bundles.ensure_champion()
     product = live_demo_shop.product()
     product.title = "Brass sextant in a walnut box"
     product.save()
@@ -61,7 +61,7 @@ def test_run_whose_message_was_lost_is_found_by_the_schedule(live_demo_shop, tmp
 
 
 def test_cancelled_run_stops_in_its_worker(live_demo_shop, live_worker):
-    bundles.ensure_untrained()
+    bundles.ensure_champion()
     run = runs.request_run(trigger="admin", settings={**TRAINING, "minutes": 10})
     in_training = Run.objects.filter(pk=run.pk, state=Run.State.RUNNING, stage__in=("encoder", "context", "head"))
     wait_for(in_training.exists, what=f"the first stage, see {live_worker}", seconds=120)
@@ -73,7 +73,7 @@ def test_cancelled_run_stops_in_its_worker(live_demo_shop, live_worker):
 
 
 def test_training_queue_is_left_alone_by_a_worker_of_the_default_queue(live_demo_shop, tmp_path):
-    bundle = bundles.ensure_untrained()
+    bundle = bundles.ensure_champion()
     with run_worker("shopreco-recommender", log=tmp_path / "worker.log"):
         run = runs.request_run(trigger="admin", settings=TRAINING)
         assert tasks.publish(tasks.encode_items)

@@ -152,7 +152,7 @@ class TestTraining:
     def test_supervisor_and_training_process_survive_cuts_every_second(
         self, live_demo_shop: DemoShop, settings: Any
     ) -> None:
-        bundles.ensure_untrained()  # the subprocess reads the settings of the project, not those of this test
+        bundles.ensure_champion()  # the subprocess reads the settings of the project, not those of this test
         ended = threading.Event()
 
         def cut_on() -> None:

@@ -201,7 +201,7 @@ def test_encoding_without_torch_says_what_to_install(monkeypatch, caplog):
     def missing():
         raise MissingDependency('torch is not installed: pip install "shopreco[ml]"')
 
-    monkeypatch.setattr(bundles, "ensure_untrained", missing)
+    monkeypatch.setattr(bundles, "ensure_champion", missing)
     add_item()
     tasks.encode_items()
     assert 'pip install "shopreco[ml]"' in caplog.text
@@ -386,7 +386,7 @@ def test_second_message_for_the_same_run_does_nothing(monkeypatch):
 def test_command_trains_here_in_a_subprocess_and_prints_the_reason(live_demo_shop, settings, capsys):
     """The whole way without a worker: command, lease, subprocess, figures, table."""
     settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "scratch", "TRAINING_MINUTES": 0.05}
-    bundles.ensure_untrained()  # the subprocess reads the settings of the project, not those of this test
+    bundles.ensure_champion()  # the subprocess reads the settings of the project, not those of this test
     call_command("recommender_train", "--here")
     run = Run.objects.get()
     assert run.state == Run.State.SUCCEEDED, run.reason

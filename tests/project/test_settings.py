@@ -93,7 +93,7 @@ def test_folder_of_bundles_and_logs_is_never_taken_into_the_shops_repository(set
     settings.RECOMMENDER = {"ENCODER": "scratch", "DIRECTORY": tmp_path / "var" / "recommender"}
     Item.objects.create(item_id="mug", label="shop.Product", object_id="1", title="Mug", text="mug", text_hash="1")
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
-    bundles.ensure_untrained()
+    bundles.ensure_champion()
     assert (tmp_path / "var" / "recommender" / "bundles").is_dir()
     status = ["git", "-C", str(tmp_path), "status", "--porcelain", "--untracked-files=all"]
     assert subprocess.run(status, check=True, capture_output=True, text=True).stdout == ""

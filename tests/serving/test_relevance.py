@@ -182,7 +182,7 @@ def test_shelf_that_is_loaded_is_measured(db, ranker):
     for row, title in enumerate(PERSIAN[:60]):
         Product.objects.create(stock_code=f"P{row}", title=title, price=1, stock=1, is_visible=True)
     sync.sync()
-    vectors.encode_missing(bundles.ensure_untrained().name)
+    vectors.encode_missing(bundles.ensure_champion().name)
     assert serving.reload().shelf.floors.near > 0.75
 
 

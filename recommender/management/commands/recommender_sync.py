@@ -49,7 +49,7 @@ class Command(BaseCommand):
 
     def _encode(self) -> None:
         try:
-            bundle = bundles.ensure_untrained()
+            bundle = bundles.ensure_champion()
         except MissingDependency as error:
             self.stderr.write(f"No vectors: {error} Until then search is lexical and lists are popularity.")
             return
