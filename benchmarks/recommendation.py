@@ -61,7 +61,7 @@ def _prepare(options: argparse.Namespace, clock: Clock, *, at: float, n_users: i
     if options.load:
         workbench.adopt(options.load, at=at)
         return
-    from recommender.training.untested import train_untested
+    from benchmarks.untested import train_untested
 
     minutes = clock.left - n_users / RANKED_PER_MINUTE - 1
     print(f"{minutes:.1f} minutes to train", flush=True)

@@ -56,7 +56,7 @@ def _prepare(options: argparse.Namespace, clock: Clock, *, n_items: int, n_queri
     if n_judged < LEAST_LABELS:
         workbench.start_untrained()
         return
-    from recommender.training.untested import train_untested
+    from benchmarks.untested import train_untested
 
     minutes = clock.left - n_queries / RANKED_PER_MINUTE - 1
     print(f"{n_judged} labels; {minutes:.1f} minutes to train", flush=True)

@@ -177,7 +177,7 @@ def start_untrained() -> None:
     from recommender.datasets import statistics
     from recommender.serving import vectors
 
-    bundle = bundles.ensure_untrained()
+    bundle = bundles.ensure_champion()
     vectors.encode_missing(bundle.name)
     statistics.refresh_statistics()
 

@@ -27,8 +27,8 @@ from recommender.training.matcher import fit_matcher
 from recommender.training.split import Split
 from recommender.types import FloatArray
 
-FIT_SHARE, ALONE_SHARE = 0.65, 0.93
-"""Share of the minutes for training and export: reading and evaluation take the rest; and where nothing is judged."""
+FIT_SHARE = 0.65
+"""Share of the minutes for training and export; reading and evaluation take the rest."""
 
 RECORD = "fitted.json"
 """Written last: a folder that has it is whole."""

@@ -77,15 +77,6 @@ def split_in_time(dataset: Dataset) -> Split:
     )
 
 
-def untested(dataset: Dataset, *, at: float) -> Split:
-    """Everything before `at` to learn from, and no test: for a judgement that is made elsewhere."""
-    past, report = clean(dataset.recorded.before(at), now=at)
-    return Split(
-        past, past, dataset.items, at, at, report, dataset.titles, dataset.judgements, dataset.impressions,
-        dataset.brands,
-    )  # fmt: skip
-
-
 def joined(first: Interactions, second: Interactions) -> Interactions:
     """Put later events behind earlier ones; both must share `queries`, `devices` and `regions`."""
     later = second.columns()

@@ -184,7 +184,7 @@ def _judge(
     """
     watch.stage("evaluation")
     seed, least_cases = int(run.settings.get("seed", 0)), int(run.settings.get("least_cases", LEAST_CASES))
-    champion = persistently(bundles.ensure_untrained)
+    champion = persistently(bundles.ensure_champion)
     untuned = bench.of_bundle(persistently(bundles.untrained))
     made, served, search = _guarded(run, bench, made, untuned, watch)
     rankers = simple_rankers(bench, made.folder, untuned)

@@ -72,7 +72,7 @@ def judged(bench, champion_knows):
 
 
 def served(bench, tmp_path, *, champion_knows):
-    champion = bundles.ensure_untrained()
+    champion = bundles.ensure_champion()
     vectors.encode_missing(champion.name)
     theirs = bench.of_bundle(champion)
     results, cases = judged(bench, champion_knows)
