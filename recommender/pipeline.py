@@ -19,9 +19,9 @@ from recommender.catalog import live_items
 from recommender.exceptions import ConfigurationError
 from recommender.models.connections import apart_once
 from recommender.serving import Served, stored
-from recommender.serving.explain import explain
+from recommender.serving.explain import explain, notice
+from recommender.serving.filters import offered_filters
 from recommender.serving.lists import LISTS
-from recommender.serving.offers import notice, offered_filters
 from recommender.serving.question import Listed, Question
 from recommender.serving.shelf import Shelf
 from recommender.text.words import fold

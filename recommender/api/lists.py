@@ -20,7 +20,7 @@ from recommender.api.serializers import (
 )
 from recommender.identity import shopper_of
 from recommender.models import Item
-from recommender.serving.lookup import FILTERS
+from recommender.serving.filters import FILTERS
 from recommender.types import Slot
 
 BESIDE_AN_ITEM = (Slot.SIMILAR, Slot.BOUGHT_TOGETHER)

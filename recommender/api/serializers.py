@@ -14,7 +14,7 @@ from recommender import conf
 from recommender.capture import privacy
 from recommender.models import Event, Impression, UnpaidRow, Visitor
 from recommender.pipeline import MAX_LIMIT, MAX_OFFSET
-from recommender.serving.lookup import FILTERS
+from recommender.serving.filters import FILTERS
 from recommender.types import EventType, Relaxation, Role, Rung, Slot
 
 MAX_ID_LENGTH = 128

@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 from recommender.features.neighbours import Neighbours
 from recommender.serving.shelf import Shelf
 from recommender.text.intent import has_brand
-from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Intent, Profile, Reason, Role
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Intent, Profile, Reason, Relaxation, Role
 
 N_REASONS = 2
 
@@ -82,6 +82,18 @@ def explain(
             found += _popularity_reasons(row, shelf)
         reasons.append(tuple(found[:N_REASONS]))
     return reasons
+
+
+def notice(relaxed: Relaxation, query: str, relaxed_query: str) -> str:
+    """Tell the shopper how a search was relaxed; empty where it was not."""
+    texts = {
+        Relaxation.NONE: "",
+        Relaxation.WORDS: _("Nothing has all of “%(query)s”. These are for “%(fewer)s”."),
+        Relaxation.FILTERS: _("Nothing for “%(query)s” passes the filters. These are without them."),
+        Relaxation.MEANING: _("Nothing has the words “%(query)s”. These are close in meaning."),
+        Relaxation.POPULAR: _("Nothing was found for “%(query)s”. This is what others buy now."),
+    }
+    return texts[relaxed] % {"query": query[:60], "fewer": relaxed_query[:60]} if texts[relaxed] else ""
 
 
 def _search_reasons(query: str, *, has_words: bool) -> list[Reason]:

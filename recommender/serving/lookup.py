@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,12 +10,10 @@ import numpy as np
 from recommender.retrieval.base import Candidates, Mask, Wanted
 from recommender.retrieval.lexical.index import LexicalHits
 from recommender.retrieval.popular import PopularRetriever, popularity
+from recommender.serving.filters import effective_filters, filtered
 from recommender.serving.question import Question
 from recommender.serving.shelf import Shelf
 from recommender.types import Intent, Relaxation
-
-BOUNDS = (("min_price", np.greater_equal), ("max_price", np.less_equal))
-FILTERS = ("category", "brand", "min_price", "max_price", "available")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,31 +68,6 @@ def everything(question: Question, allowed: Mask) -> Candidates:
     return Candidates(rows[order].astype(np.int32), liked[order])
 
 
-def effective_filters(asked: Mapping[str, str], intent: Intent) -> dict[str, str]:
-    """Return the filters of a request, and the price that its words name where the request names no bound."""
-    filters = {name: value for name, value in asked.items() if name in FILTERS and value}
-    if "min_price" not in filters and "max_price" not in filters:
-        said = (("min_price", intent.min_price), ("max_price", intent.max_price))
-        filters |= {name: f"{bound:g}" for name, bound in said if bound is not None}
-    return filters
-
-
-def filtered(shelf: Shelf, filters: Mapping[str, str]) -> Mask:
-    """Return (n_items,): which items pass; a filter that cannot be read passes all."""
-    passed = np.ones(len(shelf.items), bool)
-    if name := filters.get("category"):
-        known = {category: code for code, category in enumerate(shelf.items.category_names)}
-        passed &= shelf.items.category == known.get(name, -2)
-    if name := filters.get("brand"):
-        passed &= shelf.brand == (shelf.brand_names.index(name) if name in shelf.brand_names else -2)
-    for bound, compare in BOUNDS:
-        if (limit := _number(filters.get(bound, ""))) is not None:
-            passed &= compare(shelf.items.price, limit)  # an item without a price (NaN) passes none
-    if filters.get("available") in ("1", "true"):
-        passed &= shelf.available
-    return passed
-
-
 def _look(intent: Intent, shelf: Shelf, allowed: Mask, limit: int) -> Sought:
     hits = shelf.lexical.search(intent.text, limit, allowed=allowed)
     if hits.n_whole or not len(hits.rows):
@@ -120,10 +93,3 @@ def _together(leading: LexicalHits, others: LexicalHits, limit: int) -> LexicalH
         others.corrected_query,
         leading.n_whole,
     )
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None

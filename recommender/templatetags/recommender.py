@@ -23,7 +23,7 @@ from recommender.blocks import NO_CART
 from recommender.catalog import item_id_of, values
 from recommender.identity import Shopper, mark_personal, shopper_of
 from recommender.models.connections import apart
-from recommender.serving.lookup import FILTERS
+from recommender.serving.filters import FILTERS
 from recommender.templatetags.carts import item_ids_of_cart
 from recommender.types import Entry, Live, OfferedFilter, Ranking, Rung, Slot
 

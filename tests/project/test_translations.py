@@ -16,7 +16,7 @@ from tests.conftest import DemoShop, request_of
 
 APP = Path(__file__).resolve().parents[2] / "recommender"
 LANGUAGES = ("de", "es", "fa", "fr", "zh_Hans")
-MODULES = (APP / "explain.py", APP / "offers.py", APP / "templatetags" / "recommender.py")
+MODULES = tuple(APP / name for name in ("serving/explain.py", "serving/filters.py", "templatetags/recommender.py"))
 
 
 def texts_for_shoppers() -> set[str]:
