@@ -33,7 +33,7 @@ class Case:
 
 
 CASES = (
-    Case("page without a rule, stranger", "/plain/"),
+    Case("page that is not tracked, stranger", "/plain/"),
     Case("tracked page, no consent", "/item/mug/"),
     Case("tracked page, consent", "/item/mug/", has_consent=True),
     Case("tracked page with two lists, consent", "/lists/mug/", has_consent=True),

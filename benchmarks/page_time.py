@@ -22,7 +22,7 @@ RATIO_LIMIT = 1.1
 """Of the median of a page without a list, an empty cart's among them, beside the same page without the app."""
 
 PAGES = (
-    ("no rule, no list", "/de/v/gift/", "capture"),
+    ("not tracked, no list", "/de/v/gift/", "capture"),
     ("recorded, no list", "/de/cart/add/?article=mug-1", "capture"),
     ("recorded, one list", "/de/a/mug-1/", "before"),
     ("search page", "/de/find/?words=mug", "before"),

@@ -274,52 +274,52 @@ def _parts(pattern: Any) -> dict[str, Any]:
 
 
 def _page_warnings() -> Iterator[checks.CheckMessage]:
-    """W007, W009 to W011: rules for URLs that are gone, of parts that they lack, two rules that count one page, and
-    rules whose value leads to no item."""
-    rules = tracking.tracked_pages()
-    if not rules or not getattr(settings, "ROOT_URLCONF", None):
+    """W007, W009 to W011: pages whose URL is gone or lacks a part that is read, pages that count twice, and pages whose
+    value leads to no item."""
+    pages = tracking.tracked_pages()
+    if not pages or not getattr(settings, "ROOT_URLCONF", None):
         return
     known: dict[str, dict[str, Any]] = {}
     for name, route in named_routes():
         known.setdefault(name, {}).update(route.kwargs)
-    for name in sorted({rule.view_name for rule in rules} - set(known)):
+    for name in sorted({page.view_name for page in pages} - set(known)):
         yield checks.Warning(
             f"track_pages() names the page {name!r}, which no URL has: its events are never recorded.",
             hint=conf.closest(name, known) or "Name a URL as reverse() does, with its namespace.",
             id="recommender.W007",
         )
-    for rule in rules:
-        for part in sorted(rule.url_parts - set(known.get(rule.view_name, rule.url_parts))):
+    for page in pages:
+        for part in sorted(page.url_parts - set(known.get(page.view_name, page.url_parts))):
             yield checks.Warning(
-                f"track_pages() reads 'kwargs.{part}' of the page {rule.view_name!r}, whose URL has no such part.",
-                hint=conf.closest(part, known[rule.view_name])
-                or f"Its URL has {', '.join(sorted(known[rule.view_name])) or 'no part at all'}.",
+                f"track_pages() reads 'kwargs.{part}' of the page {page.view_name!r}, whose URL has no such part.",
+                hint=conf.closest(part, known[page.view_name])
+                or f"Its URL has {', '.join(sorted(known[page.view_name])) or 'no part at all'}.",
                 id="recommender.W009",
             )
-        yield from _items_out_of_reach(rule, known.get(rule.view_name, {}))
-    yield from _counted_twice(rules)
+        yield from _items_out_of_reach(page, known.get(page.view_name, {}))
+    yield from _counted_twice(pages)
 
 
-def _items_out_of_reach(rule: tracking.PageRule, parts: Mapping[str, Any]) -> Iterator[checks.CheckMessage]:
-    """W011: what a rule reads can be no item's id and no key of an object, or is a key of several models."""
-    declared = rule.item_id[1] if isinstance(rule.item_id, tuple) else rule.item_id
+def _items_out_of_reach(page: tracking.TrackedPage, parts: Mapping[str, Any]) -> Iterator[checks.CheckMessage]:
+    """W011: what a page reads can be no item's id and no key of an object, or is a key of several models."""
+    declared = page.item_id[1] if isinstance(page.item_id, tuple) else page.item_id
     if not isinstance(declared, str):
         return
     converter = parts.get(last_word(declared)) if declared.startswith("kwargs.") else None
     try:
-        if isinstance(rule.item_id, tuple):
-            fault, hint = _fault_of_model(*rule.item_id, converter=converter)
+        if isinstance(page.item_id, tuple):
+            fault, hint = _fault_of_model(*page.item_id, converter=converter)
         else:
             fault, hint = _fault_of_key(catalogs(), declared, converter)
     except ConfigurationError:  # the Catalog's own fault: E006
         return
     if fault:
-        message = f"track_pages() reads {declared!r} of the page {rule.view_name!r} as the item, {fault}"
+        message = f"track_pages() reads {declared!r} of the page {page.view_name!r} as the item, {fault}"
         yield checks.Warning(message, hint=hint, id="recommender.W011")
 
 
 def _fault_of_model(label: str, declared: str, field: str = "", *, converter: Any) -> tuple[str, str]:
-    """What is wrong with a rule that names the model, and its repair; two empty texts where nothing is."""
+    """What is wrong with a page that names the model, and its repair; two empty texts where nothing is."""
     catalog = catalog_for_label(label)
     if catalog is None:
         known = [catalog.label for catalog in catalogs()]
@@ -347,18 +347,18 @@ def _fault_of_key(described: list[Catalog], declared: str, converter: Any) -> tu
     return "", ""
 
 
-def _counted_twice(rules: Sequence[tracking.PageRule]) -> Iterator[checks.CheckMessage]:
-    for place, rule in enumerate(rules):
-        if any(rule.overlaps(other) for other in rules[:place]):
+def _counted_twice(pages: Sequence[tracking.TrackedPage]) -> Iterator[checks.CheckMessage]:
+    for index, page in enumerate(pages):
+        if any(page.overlaps(other) for other in pages[:index]):
             yield checks.Warning(
-                f"Two rules of track_pages() make the page {rule.view_name!r} a {rule.event.value}: it counts twice.",
+                f"track_pages() declares the page {page.view_name!r} as {page.event.value} twice: it counts twice.",
                 hint="Keep one of them, or tell them apart by method or statuses.",
                 id="recommender.W010",
             )
-        elif rule.event in (EventType.PURCHASE, EventType.REFUND):
+        elif page.event in (EventType.PURCHASE, EventType.REFUND):
             yield checks.Warning(
-                f"The page {rule.view_name!r} is a {rule.event.value}: what a page says of an order is no purchase.",
-                hint="Remove the rule of the page, and declare order rows with @track_rows: they are the truth.",
+                f"The page {page.view_name!r} is a {page.event.value}: what a page says of an order is no purchase.",
+                hint="Remove the page, and declare order rows with @track_rows: they are the truth.",
                 id="recommender.W010",
             )
 

@@ -6,7 +6,7 @@ class RecommenderError(Exception):
 
 
 class ConfigurationError(RecommenderError):
-    """A setting, a Catalog or a tracking rule that cannot work as written."""
+    """A setting, a Catalog or a tracked page that cannot work as written."""
 
 
 class InvalidEvent(RecommenderError):

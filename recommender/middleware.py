@@ -81,7 +81,7 @@ def _is_concerned(request: HttpRequest, response: HttpResponseBase) -> bool:
     try:
         source = tracking.page_source(request, response)
     except Exception:
-        _complain("rules", "the rules of a page were not applied")
+        _complain("pages", "the events of a page were not read")
         source = None
     if source is not None:
         capture.record_later(request, source)

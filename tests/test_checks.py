@@ -153,23 +153,23 @@ def test_catalog_of_an_unknown_model_names_the_closest(only_catalogs: None) -> N
 
 
 @pytest.fixture
-def no_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_tracked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "_pages", {})
     monkeypatch.setattr(tracking, "_rows", {})
 
 
-def test_tracked_page_that_no_url_has_names_the_closest(no_rules: None) -> None:
+def test_tracked_page_that_no_url_has_names_the_closest(nothing_tracked: None) -> None:
     track_pages(page("shop:produkt", "view_item", item_id="kwargs.stock_code"))
     (message,) = check_tracking(None)
     assert (message.id, message.hint) == ("recommender.W007", "Did you mean 'shop:product'?")
 
 
-def test_tracked_page_is_found_in_its_namespace(no_rules: None) -> None:
+def test_tracked_page_is_found_in_its_namespace(nothing_tracked: None) -> None:
     track_pages(page("shop:product", "view_item", item_id="kwargs.stock_code"), page("admin:index", "view_item"))
     assert check_tracking(None) == []
 
 
-def test_order_rows_without_an_item_are_an_error(no_rules: None) -> None:
+def test_order_rows_without_an_item_are_an_error(nothing_tracked: None) -> None:
     @track_rows("shop.OrderLine")
     class Purchases(OrderRows):
         order_id = "order.number"
@@ -180,7 +180,7 @@ def test_order_rows_without_an_item_are_an_error(no_rules: None) -> None:
     assert "item_id" in message.msg
 
 
-def test_order_rows_of_an_unknown_model_name_the_closest(no_rules: None) -> None:
+def test_order_rows_of_an_unknown_model_name_the_closest(nothing_tracked: None) -> None:
     track_rows("shop.OrderLin")(type("Purchases", (OrderRows,), {}))
     (message,) = check_tracking(None)
     assert message.id == "recommender.E007"
@@ -203,13 +203,13 @@ def test_postgres_is_not_warned(databases: Any) -> None:
     assert check_databases(None) == []
 
 
-def test_rule_that_reads_a_part_its_url_lacks_names_the_parts(no_rules: None) -> None:
+def test_page_that_reads_a_part_its_url_lacks_names_the_parts(nothing_tracked: None) -> None:
     track_pages(page("shop:product", "view_item", item_id="kwargs.stock_cod"))
     (message,) = check_tracking(None)
     assert (message.id, message.hint) == ("recommender.W009", "Did you mean 'stock_code'?")
 
 
-def test_two_rules_for_one_event_are_warned_of(no_rules: None) -> None:
+def test_two_pages_for_one_event_are_warned_of(nothing_tracked: None) -> None:
     track_pages(
         page("shop:product", "view_item", item_id="kwargs.stock_code"),
         page("shop:product", "view_item", item_id=Constant("22423")),
@@ -220,7 +220,7 @@ def test_two_rules_for_one_event_are_warned_of(no_rules: None) -> None:
 
 
 @pytest.mark.parametrize("has_rows", [True, False])
-def test_page_that_is_to_be_a_purchase_is_warned_of(no_rules: None, has_rows: bool) -> None:
+def test_page_that_is_to_be_a_purchase_is_warned_of(nothing_tracked: None, has_rows: bool) -> None:
     if has_rows:
 
         @track_rows("shop.OrderLine")
@@ -241,10 +241,10 @@ def test_times_without_a_zone_are_an_error(settings: Any) -> None:
 
 
 class TestItemsOutOfReach:
-    """A rule whose value can lead to no item is told before a page view is lost."""
+    """A page whose value leads to no item is reported before a page view is lost."""
 
     @pytest.fixture(autouse=True)
-    def _shop(self, no_rules: None, only_catalogs: None, settings: Any) -> None:
+    def _shop(self, nothing_tracked: None, only_catalogs: None, settings: Any) -> None:
         settings.ROOT_URLCONF = "tests.urls_of_keys"
         register("shop.Product")(type("Products", (Catalog,), {}))
 
@@ -258,7 +258,7 @@ class TestItemsOutOfReach:
          ("by_slug", ("shop.Product", "kwargs.slug", "stock_code")), ("by_slug", lambda request: None),
          ("by_number", ("shop.Product", "kwargs.pk")), ("by_text", "kwargs.ref")],
     )  # fmt: skip
-    def test_rule_that_may_lead_to_an_item_passes(self, name: str, item_id: Any) -> None:
+    def test_page_that_may_lead_to_an_item_passes(self, name: str, item_id: Any) -> None:
         assert self.warnings_of(name, item_id) == []
 
     @pytest.mark.parametrize("item_id", ["kwargs.slug", ("shop.Product", "kwargs.slug")])

@@ -155,7 +155,7 @@ def test_before_consent_there_is_no_cookie_no_id_and_no_row(consent: str | None)
     assert [model.objects.count() for model in (Event, Impression, Visitor)] == [0, 0, 0]
 
 
-def test_page_without_a_rule_is_left_as_it_is() -> None:
+def test_page_that_is_not_tracked_is_left_as_it_is() -> None:
     response = browser().get("/other/mug/")
     assert not response.cookies
     assert not response.has_header("Vary")
@@ -307,10 +307,10 @@ def test_broken_database_never_breaks_a_page_and_is_logged_once(monkeypatch: Any
     assert "not stored" in logged[0].getMessage()
 
 
-def test_failing_rule_never_breaks_a_page(monkeypatch: Any, caplog: Any) -> None:
+def test_failing_page_declaration_never_breaks_a_page(monkeypatch: Any, caplog: Any) -> None:
     monkeypatch.setattr("recommender.tracking._pages", None)
     assert browser().get("/plain/mug/").content == b"mug"
-    assert "rules of a page" in caplog.text
+    assert "events of a page" in caplog.text
 
 
 def test_failing_signature_never_breaks_a_page(monkeypatch: Any, caplog: Any) -> None:

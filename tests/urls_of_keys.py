@@ -1,4 +1,4 @@
-"""Addresses that name an object by each kind of key, for the checks of rules."""
+"""Addresses that name an object by each kind of key, for the checks of pages."""
 
 from django.http import HttpResponse
 from django.urls import path

@@ -1,4 +1,4 @@
-"""Pages that a CDN serves: a script tells the address of the page, the rules of that page say what happened."""
+"""Records pages that a CDN serves: a script sends the page's address, and `track_pages` says which event that is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOTHING = 204
 @csrf_exempt  # a beacon sends no header, and a page of a CDN holds no token: the origin is asked instead
 @require_POST
 def beacon(request: HttpRequest) -> HttpResponse:
-    """Record the page at `{"path": "/p/mug/?rid=…"}` by its rules with `beacon=True`. Answers 204 whatever it was."""
+    """Record the page at `{"path": "/p/mug/?rid=…"}` as declared with `beacon=True`. Answers 204 whatever it was."""
     response = HttpResponse(status=NOTHING)
     if not _is_own_page(request):
         response.status_code = 403

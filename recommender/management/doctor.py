@@ -1,4 +1,4 @@
-"""Examine an installation: settings, items, rules and capture in; findings with their repairs out."""
+"""Examine an installation: settings, items, pages and capture in; findings with their repairs out."""
 
 from __future__ import annotations
 
@@ -176,20 +176,20 @@ def _is_without(catalog: Catalog, name: str) -> bool:
 
 
 def _pages() -> Iterator[Finding]:
-    """Every rule beside the URL that it names; those that name none are warned of by the system checks too."""
+    """Every tracked page with the address of its URL; the system checks too warn of those that have none."""
     routes = dict(checks.named_routes())
-    rules = tracking.tracked_pages()
-    for rule in rules:
-        told = f"{rule.method} {rule.view_name} is {rule.event.value}"
-        if rule.view_name in routes:
-            yield Finding("pages", "ok", f"{told}: /{routes[rule.view_name].text}")
+    pages = tracking.tracked_pages()
+    for page in pages:
+        declared = f"{page.method} {page.view_name} is {page.event.value}"
+        if page.view_name in routes:
+            yield Finding("pages", "ok", f"{declared}: /{routes[page.view_name].text}")
         else:
-            yield Finding("pages", "error", f"{told}: no URL has this name.", "Name a URL as reverse() does.")
+            yield Finding("pages", "error", f"{declared}: no URL has this name.", "Name a URL as reverse() does.")
     signalled = tracking.signalled_pages()
     for name, event in signalled.items():
         address = f": /{routes[name].text}" if name in routes else ", but no URL has this name"
         yield Finding("pages", "ok", f"{name} is {event.value}, told by a signal of the shop{address}")
-    if not rules and not signalled:
+    if not pages and not signalled:
         yield Finding(
             "pages",
             "warning",
@@ -259,7 +259,7 @@ def _likely(strays: list[str]) -> tuple[str, str]:
                     return example, _as_object(catalog, field)
     known = Item.objects.filter(is_active=True).values_list("item_id", flat=True).first()
     shape = f" Item ids look like {known!r}." if known else ""
-    return f"such as {strays[0]!r}.{shape}", f"{SYNC}, if they are new; else correct the item_id of the rule."
+    return f"such as {strays[0]!r}.{shape}", f"{SYNC}, if they are new; else correct the item_id of the page."
 
 
 def _as_object(catalog: Catalog, field: str) -> str:

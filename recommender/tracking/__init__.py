@@ -25,11 +25,11 @@ from recommender.identity import Shopper
 from recommender.models import Event, UnpaidRow
 from recommender.models.connections import apart
 from recommender.tracking.orders import RETURNED, OrderRows, sound
-from recommender.tracking.pages import ACTED, SHOWN, PageRule, drafts_of, is_refused, note_json, page
+from recommender.tracking.pages import ACTED, SHOWN, TrackedPage, drafts_of, is_refused, note_json, page
 from recommender.types import EventType
 
 __all__ = [
-    "ACTED", "SHOWN", "Constant", "OrderRows", "PageRule", "ReconcileReport", "connect", "page", "page_source",
+    "ACTED", "SHOWN", "Constant", "OrderRows", "ReconcileReport", "TrackedPage", "connect", "page", "page_source",
     "reconcile", "record_page", "record_rows", "signalled_pages", "tell_by_signals", "track_pages", "track_rows",
     "tracked_pages", "tracked_rows",
 ]  # fmt: skip
@@ -88,17 +88,17 @@ class NobodysOrders:
     n_named: int
 
 
-_pages: dict[str, list[PageRule]] = {}
+_pages: dict[str, list[TrackedPage]] = {}
 _rows: dict[tuple[str, str], OrderRows] = {}
 _signalled: dict[str, EventType] = {}
 
 
-def track_pages(*rules: PageRule) -> None:
+def track_pages(*pages: TrackedPage) -> None:
     """Record these pages."""
-    for rule in rules:
-        known = _pages.setdefault(rule.view_name, [])
-        if rule not in known:
-            known.append(rule)
+    for tracked in pages:
+        same_view = _pages.setdefault(tracked.view_name, [])
+        if tracked not in same_view:
+            same_view.append(tracked)
 
 
 def track_rows(label: str) -> Callable[[type[OrderRows]], type[OrderRows]]:
@@ -114,14 +114,14 @@ def track_rows(label: str) -> Callable[[type[OrderRows]], type[OrderRows]]:
     return decorate
 
 
-def tracked_pages() -> list[PageRule]:
-    """Every page rule."""
-    return [rule for rules in _pages.values() for rule in rules]
+def tracked_pages() -> list[TrackedPage]:
+    """Every page that is declared."""
+    return [page for pages in _pages.values() for page in pages]
 
 
 def tell_by_signals(**events: EventType | str) -> None:
-    """Say that signals of the shop tell of these pages, as `tell_by_signals(**{"catalogue:detail": "view_item"})`: no
-    rule is needed for them."""
+    """Say that signals of the shop report these pages, as `tell_by_signals(**{"catalogue:detail": "view_item"})`: they
+    need no `track_pages`."""
     _signalled.update({name: EventType(event) for name, event in events.items()})
 
 
@@ -146,7 +146,7 @@ def record_page(
 ) -> None:
     """Record the page that is being made, once it was shown: for a shop whose own signals know more than its URLs.
 
-    As a rule of `track_pages`, but for this request only; a callable is asked after the response. No query.
+    As `track_pages` would, but for this request only; a callable is called after the response. No query.
     """
     request = getattr(request, "_request", request)
     if request.method in ("HEAD", "OPTIONS"):
@@ -155,8 +155,8 @@ def record_page(
     item_id, query, quantity = (
         Constant(told) if isinstance(told, str) else told for told in (item_id, query, quantity)
     )
-    rule = PageRule("", EventType(event), item_id, query, quantity, request.method, frozenset(expected))
-    vars(request).setdefault("recommender_pages", []).append(rule)
+    page = TrackedPage("", EventType(event), item_id, query, quantity, request.method, frozenset(expected))
+    vars(request).setdefault("recommender_pages", []).append(page)
 
 
 def record_rows(label: str, pks: Iterable[Any], *, using: str | None = None) -> None:
@@ -174,17 +174,17 @@ def connect() -> None:
 
 
 def page_source(request: HttpRequest, response: HttpResponseBase) -> Source | None:
-    """What will tell the events of this page when the response is out; None where no rule applies. No query."""
+    """What yields the events of this page after the response; None where none is declared. No query."""
     match = request.resolver_match or _match_of_cached(request, response)
-    rules = _pages.get(match.view_name, []) if match is not None else []
-    rules = [*rules, *vars(request).pop("recommender_pages", ())]
-    if not rules:
+    pages = _pages.get(match.view_name, []) if match is not None else []
+    pages = [*pages, *vars(request).pop("recommender_pages", ())]
+    if not pages:
         return None
     applying = [
-        rule
-        for rule in rules
-        if rule.method == request.method and response.status_code in rule.statuses and not rule.beacon
-        if not is_refused(rule, request, response)
+        page
+        for page in pages
+        if page.method == request.method and response.status_code in page.statuses and not page.beacon
+        if not is_refused(page, request, response)
     ]
     if not applying:
         return None
@@ -192,19 +192,19 @@ def page_source(request: HttpRequest, response: HttpResponseBase) -> Source | No
     return page_events(applying, request)
 
 
-def page_events(rules: list[PageRule], request: HttpRequest) -> Source:
-    """What will tell the events of a page by these rules, at the present moment."""
+def page_events(pages: list[TrackedPage], request: HttpRequest) -> Source:
+    """What yields the events of these declarations, dated now."""
     at = timezone.now()
-    return lambda shopper: (draft for rule in rules for draft in drafts_of(rule, request, shopper, at))
+    return lambda shopper: (draft for page in pages for draft in drafts_of(page, request, shopper, at))
 
 
 def beacon_source(request: HttpRequest) -> Source | None:
-    """What will tell the events of the page that a script has seen, by its address. None where no rule applies."""
+    """What yields the events of the page whose address a script has sent; None where none is declared."""
     request.resolver_match = _match_of(request)
     if request.resolver_match is None:
         return None
-    rules = [rule for rule in _pages.get(request.resolver_match.view_name, ()) if rule.beacon]
-    return page_events(rules, request) if rules else None
+    pages = [page for page in _pages.get(request.resolver_match.view_name, ()) if page.beacon]
+    return page_events(pages, request) if pages else None
 
 
 def _match_of_cached(request: HttpRequest, response: HttpResponseBase) -> ResolverMatch | None:

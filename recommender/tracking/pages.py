@@ -1,4 +1,4 @@
-"""A rule of a page: a URL's name and where its values stand in, the drafts of one answered request out."""
+"""Turns a page that a shop declares (a URL name, an event, and where its values stand) into drafts of events."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ACTS = frozenset({EventType.ADD_TO_CART, EventType.REMOVE_FROM_CART, EventType.D
 
 
 @dataclass(frozen=True, slots=True)
-class PageRule:
+class TrackedPage:
     """One URL name, answered with success, is one event; by the middleware, or by the beacon of a page in a CDN."""
 
     view_name: str
@@ -62,24 +62,24 @@ class PageRule:
 
     @property
     def paths(self) -> list[str]:
-        """Where the rule reads values."""
+        """Where the page's values are read."""
         read = (self.item_id[1] if isinstance(self.item_id, tuple) else self.item_id, self.query, self.quantity)
         return [value for value in read if isinstance(value, str)]
 
     @property
     def url_parts(self) -> frozenset[str]:
-        """The names of the URL's parts that the rule reads."""
+        """The names of the URL's parts that are read."""
         return frozenset(path.split(".")[1] for path in self.paths if path.startswith("kwargs."))
 
-    def overlaps(self, other: PageRule) -> bool:
+    def overlaps(self, other: TrackedPage) -> bool:
         """May one answer be the same event by both? What is sent names the item in one place or in another."""
         if self._is_sent_elsewhere(other):
             return False
         same = (self.view_name, self.event, self.method) == (other.view_name, other.event, other.method)
         return same and bool(self.statuses & other.statuses)
 
-    def _is_sent_elsewhere(self, other: PageRule) -> bool:
-        places = [rule.item_id[1] if isinstance(rule.item_id, tuple) else rule.item_id for rule in (self, other)]
+    def _is_sent_elsewhere(self, other: TrackedPage) -> bool:
+        places = [page.item_id[1] if isinstance(page.item_id, tuple) else page.item_id for page in (self, other)]
         is_sent = all(isinstance(path, str) and not path.startswith("kwargs.") for path in places)
         return is_sent and places[0] != places[1]
 
@@ -94,13 +94,13 @@ def page(
     method: str = "GET",
     statuses: tuple[int, ...] = (),
     beacon: bool = False,
-) -> PageRule:
-    """A rule. Values are "kwargs.pk", "GET.q", "POST.quantity", "JSON.line.sku", a `Constant`, or a callable that takes
-    the request.
+) -> TrackedPage:
+    """Declare a page. Values are "kwargs.pk", "GET.q", "POST.quantity", "JSON.line.sku", a `Constant`, or a callable
+    that takes the request.
 
     `item_id` finds the item by its id, or by the primary key or the unique field of its object that the last word
     names. `("shop.Product", "kwargs.slug")` says in which model, where several may have it; a third word names another
-    field: `("shop.Product", "GET.p", "slug")`. A callable may return the object or the id. The rule applies to
+    field: `("shop.Product", "GET.p", "slug")`. A callable may return the object or the id. The page counts for
     a response with one of `statuses`: by default a page that was shown, for a POST and for what fills a cart also a
     redirect. With `beacon=True` the page's script tells of it, because a CDN serves the page. Raises
     `ConfigurationError`.
@@ -117,25 +117,27 @@ def page(
                 "or be a Constant or a callable that takes the request."
             )
     expected = statuses or (SHOWN if method.upper() == "GET" and event not in ACTS else ACTED)
-    return PageRule(view_name, EventType(event), item_id, query, quantity, method.upper(), frozenset(expected), beacon)
+    return TrackedPage(
+        view_name, EventType(event), item_id, query, quantity, method.upper(), frozenset(expected), beacon
+    )
 
 
-def note_json(rules: list[PageRule], request: HttpRequest, response: HttpResponseBase) -> None:
-    """Keep the JSON that was sent, where a rule reads it, before the request's stream is closed."""
-    if any(path.startswith("JSON.") for rule in rules for path in rule.paths):
+def note_json(pages: list[TrackedPage], request: HttpRequest, response: HttpResponseBase) -> None:
+    """Keep the JSON that was sent, where a page reads it, before the request's stream is closed."""
+    if any(path.startswith("JSON.") for page in pages for path in page.paths):
         request.recommender_json = _sent_json(request, response)  # type: ignore[attr-defined]
 
 
-def is_refused(rule: PageRule, request: HttpRequest, response: HttpResponseBase) -> bool:
+def is_refused(page: TrackedPage, request: HttpRequest, response: HttpResponseBase) -> bool:
     """Did the shop say no, with a status that also says yes: by an error message of Django's, or by showing the form
     again instead of a redirect? A page that answers a form with itself says so by `statuses`. No query."""
-    if rule.event not in ACTS or not rule.view_name:  # the shop's own signals know what happened
+    if page.event not in ACTS or not page.view_name:  # the shop's own signals know what happened
         return False
     queued = getattr(getattr(request, "_messages", None), "_queued_messages", ())
     if any(message.level >= messages.ERROR for message in queued):
         return True
     is_page = response.status_code == 200 and response.get("Content-Type", "").startswith("text/html")
-    return request.method == "POST" and is_page and rule.statuses == ACTED and not _is_by_script(request)
+    return request.method == "POST" and is_page and page.statuses == ACTED and not _is_by_script(request)
 
 
 def _is_by_script(request: HttpRequest) -> bool:
@@ -146,26 +148,26 @@ def _is_by_script(request: HttpRequest) -> bool:
     return mode not in ("", "navigate") or any(name in request.headers for name in ("HX-Request", "X-Requested-With"))
 
 
-def drafts_of(rule: PageRule, request: HttpRequest, shopper: Shopper, at: dt.datetime) -> Iterator[EventDraft]:
+def drafts_of(page: TrackedPage, request: HttpRequest, shopper: Shopper, at: dt.datetime) -> Iterator[EventDraft]:
     """The event of a page; before a view that came out of a list, the click. At most two queries."""
-    item_id = _item_id(rule, request) if shopper.has_consented else _value(rule, request)
-    query = capture.normalised(str(_read(rule.query, request) or ""))
+    item_id = _item_id(page, request) if shopper.has_consented else _value(page, request)
+    query = capture.normalised(str(_read(page.query, request) or ""))
     if not item_id and not query:
         return
     ranking_id, position = _origin(request)
     draft = EventDraft(
         message_id=f"page:{uuid.uuid4().hex}",
-        type=rule.event,
+        type=page.event,
         occurred_at=at,
         item_id=item_id,
         query=query,
-        quantity=_quantity(_read(rule.quantity, request)),
+        quantity=_quantity(_read(page.quantity, request)),
         ranking_id=ranking_id,
         position=position,
     )
-    if rule.event == EventType.VIEW_ITEM and ranking_id is not None:
+    if page.event == EventType.VIEW_ITEM and ranking_id is not None:
         yield _selection(draft, ranking_id, shopper)
-    if rule.event == EventType.ADD_TO_CART and shopper.has_consented and shopper.visitor_key is not None:
+    if page.event == EventType.ADD_TO_CART and shopper.has_consented and shopper.visitor_key is not None:
         draft = dataclasses.replace(draft, message_id=_addition_id(draft, request, shopper.visitor_key))
     yield draft
 
@@ -196,32 +198,32 @@ def _selection(view: EventDraft, ranking_id: uuid.UUID, shopper: Shopper) -> Eve
     return dataclasses.replace(view, message_id=f"select:{click.hex}", type=EventType.SELECT_ITEM)
 
 
-def _value(rule: PageRule, request: HttpRequest) -> str:
+def _value(page: TrackedPage, request: HttpRequest) -> str:
     """What names the item of a page, as it stands there: enough to count an event that may not be kept. No query."""
-    declared = rule.item_id[1] if isinstance(rule.item_id, tuple) else rule.item_id
+    declared = page.item_id[1] if isinstance(page.item_id, tuple) else page.item_id
     return "" if callable(declared) else str(_read(declared, request) or "")
 
 
-def _item_id(rule: PageRule, request: HttpRequest) -> str:
+def _item_id(page: TrackedPage, request: HttpRequest) -> str:
     """The item of a page; what no Catalog has an object for stays as it stands there. A translated address names its
     object in its own language. Queries as in `item_id_named`."""
     with translation.override(getattr(request, "LANGUAGE_CODE", None) or translation.get_language()):
-        return _item_id_as_declared(rule, request)
+        return _item_id_as_declared(page, request)
 
 
-def _item_id_as_declared(rule: PageRule, request: HttpRequest) -> str:
-    if isinstance(rule.item_id, tuple):
-        label, declared, *named = rule.item_id
+def _item_id_as_declared(page: TrackedPage, request: HttpRequest) -> str:
+    if isinstance(page.item_id, tuple):
+        label, declared, *named = page.item_id
         key, catalog = _read(declared, request), catalog_for_label(label)
         if key in (None, "") or catalog is None:
             return ""
         return _id_of_object(catalog, named[0], key) if named else item_id_named(catalog, last_word(declared), key)
-    value = _read(rule.item_id, request)
+    value = _read(page.item_id, request)
     if isinstance(value, models.Model):
         return item_id_of(value)
-    if value in (None, "") or isinstance(rule.item_id, Constant):
+    if value in (None, "") or isinstance(page.item_id, Constant):
         return str(value or "")
-    return _id_in_any_catalog(last_word(rule.item_id), str(value)) or str(value)
+    return _id_in_any_catalog(last_word(page.item_id), str(value)) or str(value)
 
 
 def last_word(declared: Any) -> str:
@@ -277,7 +279,7 @@ def makes_id_of_key(catalog: Catalog) -> bool:
 
 
 def _id_in_any_catalog(name: str, value: str) -> str:
-    """The item id of a value of which the rule does not say the model; nothing where none or several have such an
+    """The item id of a value of which the page does not name the model; nothing where none or several have such an
     object. One query more where a Catalog has ids of its own, so that an id is never taken for a primary key."""
     described = catalogs()
     if any(states_id(catalog, name) for catalog in described) or _is_id_of_key(described, value):
@@ -360,7 +362,7 @@ def _sent_json(request: HttpRequest, response: HttpResponseBase) -> Any:
     try:
         body = request.body
     except (RawPostDataException, RequestDataTooBig, OSError):
-        logger.debug("the view of %s read its body as a stream: use a callable in the rule", request.path_info)
+        logger.debug("the view of %s read its body as a stream: use a callable in its page()", request.path_info)
         return None
     try:
         return json.loads(body) if len(body) <= conf.get("MAX_BODY_BYTES") else None

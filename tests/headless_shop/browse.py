@@ -37,7 +37,7 @@ class App:
             self.visitor = self.addon("visitors", body={"consent": consent}, status=201)
 
     def shop(self, path, *, body=None, method="", status=200):
-        """A call of the shop's own API, as its user; the visitor is named beside, so that the shop's rules tell."""
+        """A call of the shop's own API, as its user; the visitor is named too, so that tracked pages count it."""
         headers = {"authorization": self.shop_key}
         if self.visitor:
             headers["recommender-visitor"] = self.visitor["token"]

@@ -13,7 +13,7 @@ from tests.shops import ROOT, drive
 SHOP = ROOT / "tests" / "documented_shop"
 BLOCK = re.compile(r"^```(python|django)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"^(?:# |\{# )(?P<path>[\w/]+\.(?:py|html))\b[^\n]*\n")
-RULES = "shop/recommendations.py"
+RECOMMENDATIONS = "shop/recommendations.py"
 
 README, INSTALL, RECIPES = ROOT / "README.md", ROOT / "docs" / "install.md", ROOT / "docs" / "recipes.md"
 WALKS = {
@@ -37,11 +37,11 @@ call_command("recommender_doctor")
 
 
 def write(document: Path, folder: Path) -> None:
-    """Put each block at the end of the file that its first line names; a rule that names none is one of the rules."""
+    """Append each block to the file that its first line names, or else to recommendations.py."""
     for kind, text in BLOCK.findall(document.read_text()):
         named = FILE.match(text)
         assert named or kind == "python", f"a block of {document.name} names no template: {text[:60]}"
-        path = folder / (named["path"] if named else RULES)
+        path = folder / (named["path"] if named else RECOMMENDATIONS)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file:
             file.write(text + "\n")

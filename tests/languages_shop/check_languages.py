@@ -9,7 +9,7 @@ from toys.models import Shelf, Tool, Toy
 from recommender import pipeline
 from recommender.catalog import catalog_for_label, live_items, sync
 from recommender.models import Item
-from recommender.tracking import pages as rules
+from recommender.tracking import pages
 
 pytestmark = pytest.mark.django_db
 
@@ -115,6 +115,6 @@ def test_texts_of_many_items_are_read_at_once(shop, django_assert_max_num_querie
 def test_object_is_found_by_a_key_that_is_translated(shop):
     catalog = catalog_for_label("toys.Toy")
     item_id = f"toy:{shop['car'].pk}"
-    assert rules.item_id_named(catalog, "title", "Fire engine") == item_id
-    assert rules.item_id_named(catalog, "title", "Feuerwehrauto") == item_id
-    assert rules.item_id_named(catalog, "title", "Wooden mallet") == ""
+    assert pages.item_id_named(catalog, "title", "Fire engine") == item_id
+    assert pages.item_id_named(catalog, "title", "Feuerwehrauto") == item_id
+    assert pages.item_id_named(catalog, "title", "Wooden mallet") == ""

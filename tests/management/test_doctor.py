@@ -34,7 +34,7 @@ def run(*arguments: str) -> tuple[str, int]:
 
 
 @pytest.fixture
-def no_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_tracked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "_pages", {})
     monkeypatch.setattr(tracking, "_rows", {})
 
@@ -68,14 +68,14 @@ def test_report_as_json_is_whole() -> None:
     assert {"topic", "level", "message", "repair"} == set(report["findings"][0])
 
 
-def test_rule_of_a_page_that_is_gone_is_an_error(no_rules: None) -> None:
+def test_page_whose_url_is_gone_is_an_error(nothing_tracked: None) -> None:
     track_pages(page("shop:gone", "view_item", item_id="kwargs.pk"))
     (finding,) = told(examine(), "pages")
     assert finding.level == "error"
     assert "shop:gone" in finding.message
 
 
-def test_nothing_tracked_is_a_warning(no_rules: None) -> None:
+def test_nothing_tracked_is_a_warning(nothing_tracked: None) -> None:
     (finding,) = told(examine(), "pages")
     assert (finding.level, "track_pages" in finding.repair) == ("warning", True)
 
@@ -99,7 +99,7 @@ def test_rows_that_no_signal_told_of_are_counted_with_the_repair(demo_shop: Any)
     assert (finding.level, finding.repair) == ("warning", "python manage.py recommender_reconcile")
 
 
-def test_purchases_that_are_only_claimed_are_told_with_the_repair(no_rules: None) -> None:
+def test_purchases_that_are_only_claimed_are_told_with_the_repair(nothing_tracked: None) -> None:
     assert not told(examine(), "orders")
     Event.objects.create(message_id="p", type="purchase", item_id="mug", source="api", occurred_at=timezone.now())
     (finding,) = told(examine(), "orders")
@@ -159,7 +159,7 @@ class TestItemsThatDoNotExist:
             [capture.EventDraft(f"m{n}{kind}", kind, at, item_id, source="order") for n, item_id in enumerate(item_ids)]
         )
 
-    def test_likely_item_is_named_with_the_rule_to_write(self, mug: Product) -> None:
+    def test_likely_item_is_named_with_the_page_to_write(self, mug: Product) -> None:
         self.seen("red-mug", f"product:{mug.pk}")
         (finding,) = told(examine(), "item ids")
         assert finding.level == "warning"

@@ -99,13 +99,13 @@ def view_of(callback: Any, *parts: str, name: str = "page") -> views.View:
     ids=["function", "filter of a key", "DetailView", "View"],
 )
 def test_page_of_one_item_is_a_view_of_it(callback: Callable[..., Any], part: str) -> None:
-    (rule,) = pages.rules([view_of(callback, part)], ITEMS)
-    assert rule.code == 'page("page", "view_item", item_id=("shop.Product", "kwargs.code", "stock_code")),'
+    (line,) = pages.page_lines([view_of(callback, part)], ITEMS)
+    assert line.code == 'page("page", "view_item", item_id=("shop.Product", "kwargs.code", "stock_code")),'
 
 
 @pytest.mark.parametrize("callback", [of_department, of_nobody])
 def test_page_of_many_items_or_of_none_is_no_view(callback: Callable[..., Any]) -> None:
-    assert pages.rules([view_of(callback, "slug")], ITEMS) == []
+    assert pages.page_lines([view_of(callback, "slug")], ITEMS) == []
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_page_of_many_items_or_of_none_is_no_view(callback: Callable[..., Any]) 
     ids=["form", "JSON", "REST framework"],
 )
 def test_what_fills_a_cart_is_read_from_form_and_json(callback: Callable[..., Any], expected: str) -> None:
-    (rule,) = pages.rules([view_of(callback, name="cart-add")], ITEMS)
-    assert rule.code == f'page("cart-add", "add_to_cart", {expected}),'
-    assert pages.rules([view_of(callback, name="cart-update")], ITEMS) == []
+    (line,) = pages.page_lines([view_of(callback, name="cart-add")], ITEMS)
+    assert line.code == f'page("cart-add", "add_to_cart", {expected}),'
+    assert pages.page_lines([view_of(callback, name="cart-update")], ITEMS) == []
 
 
 def test_flags_by_which_a_page_chooses_are_known() -> None:

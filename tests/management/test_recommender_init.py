@@ -138,7 +138,7 @@ def test_draft_that_cannot_be_read_says_so(db: None) -> None:
     assert any("no_such_price" in fault for fault in shown.faults)
 
 
-def test_rule_that_names_another_item_is_told(demo_shop: Any) -> None:
+def test_page_that_names_another_item_is_told(demo_shop: Any) -> None:
     shown = trial.try_out(
         "from recommender.catalog import Catalog, Constant, register\n"
         "from recommender.tracking import page, track_pages\n"

@@ -125,7 +125,7 @@ def test_missing_basket_middleware_is_a_warning_and_one_of_the_shops_own_none(se
     assert checks_of("check_middleware") == ["recommender_oscar.W001"]
 
 
-def test_rule_beside_a_signal_is_a_warning(monkeypatch):
+def test_page_beside_a_signal_is_a_warning(monkeypatch):
     assert checks_of("check_pages") == []
     monkeypatch.setattr(tracking, "_pages", {})
     tracking.track_pages(tracking.page("catalogue:detail", "view_item", item_id="kwargs.pk"))

@@ -122,7 +122,7 @@ def test_every_attribute_of_order_rows_is_documented_and_none_else() -> None:
     assert told - {"kind"} == {*ATTRIBUTES, "paid_values"}
 
 
-def test_every_argument_of_a_page_rule_is_documented_and_none_else() -> None:
+def test_every_argument_of_a_page_is_documented_and_none_else() -> None:
     from recommender.tracking import page
 
     told = rows_of("tracking.md", "argument")

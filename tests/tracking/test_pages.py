@@ -1,4 +1,4 @@
-"""A rule of a page finds its values in the URL, in a form, in JSON; a cart by GET counts; nonsense is no event."""
+"""A declared page finds its values in the URL, in a form, in JSON; a cart by GET counts; nonsense is no event."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from recommender import capture, catalog, conf, tracking
 from recommender.catalog import Catalog
 from recommender.identity import cookie_for, shopper_of
 from recommender.models import Event, Item, Visitor
-from recommender.tracking import page, track_pages
-from recommender.tracking import pages as rules
+from recommender.tracking import page, pages, track_pages
 from shopreco.shop.models import Department, Product
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _no_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nothing_tracked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "_pages", {})
 
 
@@ -41,12 +40,12 @@ def told(path: str, *, body: Any = None, status: int = 200, is_read: bool = Fals
     return [] if source is None else list(source(shopper_of(request)))
 
 
-def json_rule(item_id: str = "JSON.lines.0.sku", quantity: str = "JSON.lines.0.n") -> None:
+def json_page(item_id: str = "JSON.lines.0.sku", quantity: str = "JSON.lines.0.n") -> None:
     track_pages(page("shop:cart", "add_to_cart", item_id=item_id, quantity=quantity, method="POST"))
 
 
 def test_json_is_read_by_a_path_into_objects_and_lists() -> None:
-    json_rule()
+    json_page()
     (draft,) = told("/cart/", body={"lines": [{"sku": "22423", "n": 4}]}, status=201)
     assert (draft.item_id, draft.quantity) == ("22423", 4)
 
@@ -57,12 +56,12 @@ def test_json_is_read_by_a_path_into_objects_and_lists() -> None:
      json.dumps({"lines": [{"sku": "A"}], "x": "x" * 300_000}), b"\xff\xfe"],
 )  # fmt: skip
 def test_json_that_says_nothing_is_no_event(body: Any) -> None:
-    json_rule()
+    json_page()
     assert told("/cart/", body=body) == []
 
 
 def test_json_that_the_view_read_as_a_stream_is_no_event_and_no_error() -> None:
-    json_rule()
+    json_page()
     assert told("/cart/", body={"lines": [{"sku": "22423"}]}, is_read=True) == []
 
 
@@ -85,7 +84,7 @@ def test_object_is_found_by_a_field_that_is_named() -> None:
     assert [draft.item_id for draft in told("/?p=22423")] == ["22423"]
 
 
-def test_rule_of_the_beacon_is_left_to_it() -> None:
+def test_page_of_the_beacon_is_left_to_it() -> None:
     track_pages(page("shop:product", "view_item", item_id="kwargs.stock_code", beacon=True))
     assert told("/item/22423/") == []
     request = RequestFactory().get("/item/22423/")
@@ -97,7 +96,7 @@ def test_rule_of_the_beacon_is_left_to_it() -> None:
 
 
 def test_body_is_read_up_to_the_limit_of_the_api() -> None:
-    json_rule()
+    json_page()
     body = {"lines": [{"sku": "A"}], "x": "x" * (conf.get("MAX_BODY_BYTES") - 100)}
     assert len(told("/cart/", body=body)) == 1
 
@@ -164,8 +163,10 @@ class TestRefusedAndRepeated:
 
     def added(self, *, status: int = 302, error: str = "", statuses: tuple[int, ...] = (), **headers: str) -> int:
         """How many events a form that was sent makes."""
-        rule = page("shop:cart_add", "add_to_cart", item_id="kwargs.stock_code", method="POST", statuses=statuses)
-        track_pages(rule)
+        tracked_page = page(
+            "shop:cart_add", "add_to_cart", item_id="kwargs.stock_code", method="POST", statuses=statuses
+        )
+        track_pages(tracked_page)
         request: Any = RequestFactory().post("/cart/add/22423/", headers=headers)
         request.resolver_match = resolve("/cart/add/22423/")
         request.COOKIES["recommender_consent"] = "granted"
@@ -200,28 +201,28 @@ class TestRefusedAndRepeated:
     @pytest.mark.parametrize("begin", [0.0, 2.3, 4.8])
     def test_same_addition_within_seconds_counts_once(self, begin: float, seconds: float, n_events: int) -> None:
         visitor = Visitor.objects.create(has_consented=True)
-        rule = page("shop:cart_add", "add_to_cart", item_id="kwargs.stock_code")
+        tracked_page = page("shop:cart_add", "add_to_cart", item_id="kwargs.stock_code")
         request: Any = RequestFactory().get("/cart/add/22423/")
         request.resolver_match = resolve("/cart/add/22423/")
         request.COOKIES |= {"recommender_consent": "granted", "recommender_visitor": cookie_for(visitor.key)}
         first = dt.datetime.fromtimestamp(1_750_000_000 + begin, dt.UTC)
         for at in (first, first + dt.timedelta(seconds=seconds)):
             shopper = shopper_of(request)
-            drafts = list(rules.drafts_of(rule, request, shopper, at))
+            drafts = list(pages.drafts_of(tracked_page, request, shopper, at))
             capture.ingest([dataclasses.replace(draft, visitor_key=visitor.key) for draft in drafts])
         assert Event.objects.filter(type="add_to_cart").count() == n_events
 
     def test_addition_after_an_order_is_another(self) -> None:
         visitor = Visitor.objects.create(has_consented=True)
         at = dt.datetime.fromtimestamp(1_750_000_000, dt.UTC)
-        rule = page("shop:cart_add", "add_to_cart", item_id="kwargs.stock_code")
+        tracked_page = page("shop:cart_add", "add_to_cart", item_id="kwargs.stock_code")
         request: Any = RequestFactory().get("/cart/add/22423/")
         request.resolver_match = resolve("/cart/add/22423/")
         request.COOKIES |= {"recommender_consent": "granted", "recommender_visitor": cookie_for(visitor.key)}
-        (first,) = rules.drafts_of(rule, request, shopper_of(request), at)
+        (first,) = pages.drafts_of(tracked_page, request, shopper_of(request), at)
         bought = {"message_id": "order:1", "type": "purchase", "item_id": "22423", "occurred_at": at}
         Event.objects.create(visitor=visitor, **bought)
-        (second,) = rules.drafts_of(rule, request, shopper_of(request), at + dt.timedelta(seconds=1))
+        (second,) = pages.drafts_of(tracked_page, request, shopper_of(request), at + dt.timedelta(seconds=1))
         assert first.message_id != second.message_id
 
     def test_other_item_and_other_quantity_are_others(self) -> None:

@@ -38,13 +38,13 @@ def _forget_visitors() -> None:
 
 
 @pytest.fixture
-def no_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_tracked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "_pages", {})
     monkeypatch.setattr(tracking, "_rows", {})
 
 
 def told(path: str, *, method: str = "get", status: int = 200, data: Any = None) -> list[capture.EventDraft]:
-    """The drafts of a page of the demo shop, by the rules in force."""
+    """The drafts of a page of the demo shop, by the pages in force."""
     request: Any = getattr(RequestFactory(), method)(path, data)
     request.resolver_match = resolve(path.partition("?")[0])
     request.COOKIES["recommender_consent"] = "granted"
@@ -134,14 +134,14 @@ def test_form_on_a_card_tells_its_list() -> None:
     assert (added.ranking_id, added.position) == (ranking_id, 2)
 
 
-def test_item_is_found_by_the_primary_key_of_its_object(no_rules: None) -> None:
+def test_item_is_found_by_the_primary_key_of_its_object(nothing_tracked: None) -> None:
     track_pages(page("shop:product", "view_item", item_id=("shop.Product", "kwargs.stock_code")))
     Item.objects.create(item_id="CODE", label="shop.Product", object_id="7", title="Mug", text="Mug", text_hash="x")
     assert [draft.item_id for draft in told("/item/7/")] == ["CODE"]
     assert told("/item/8/") == []
 
 
-def test_item_without_an_id_of_its_own_is_named_by_its_model(no_rules: None) -> None:
+def test_item_without_an_id_of_its_own_is_named_by_its_model(nothing_tracked: None) -> None:
     register("shop.Department")(type("Departments", (Catalog,), {"title": "name"}))
     try:
         track_pages(page("shop:product", "view_item", item_id=("shop.Department", "kwargs.stock_code")))
@@ -150,7 +150,7 @@ def test_item_without_an_id_of_its_own_is_named_by_its_model(no_rules: None) -> 
         unregister("shop.Department")
 
 
-def test_rule_takes_constants_callables_and_statuses(no_rules: None) -> None:
+def test_page_takes_constants_callables_and_statuses(nothing_tracked: None) -> None:
     track_pages(
         page("shop:home", "view_item", item_id=Constant("front"), statuses=(201,)),
         page("shop:home", "search", query=lambda request: request.path),
@@ -160,7 +160,7 @@ def test_rule_takes_constants_callables_and_statuses(no_rules: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "words"),
+    ("arguments", "words"),
     [
         ({"event": "view_itm"}, "view_item"),
         ({"event": "view_item", "item_id": "kwarg.pk"}, "kwargs."),
@@ -168,9 +168,9 @@ def test_rule_takes_constants_callables_and_statuses(no_rules: None) -> None:
         ({"event": "view_item", "item_id": ("shop.Product", "GET.")}, "GET."),
     ],
 )
-def test_misspelt_rule_is_refused_with_the_repair(rule: dict[str, Any], words: str) -> None:
+def test_misspelt_page_is_refused_with_the_repair(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
-        page("shop:product", **rule)
+        page("shop:product", **arguments)
 
 
 def placed(user: Any = None, *, number: str = "o1", is_cancellation: bool = False, **line: Any) -> OrderLine:
@@ -236,7 +236,7 @@ def test_reconcile_of_a_chunk_costs_a_fixed_number_of_statements(django_user_mod
     assert n_statements() == few
 
 
-def test_columns_and_methods_tell_the_same(no_rules: None, django_user_model: Any) -> None:
+def test_columns_and_methods_tell_the_same(nothing_tracked: None, django_user_model: Any) -> None:
     ada = django_user_model.objects.create(username="ada")
 
     class ByColumns(OrderRows):
@@ -264,7 +264,7 @@ def test_columns_and_methods_tell_the_same(no_rules: None, django_user_model: An
     assert (drafts[0].item_id, drafts[0].user_key) == ("mug", str(ada.pk))
 
 
-def test_item_of_a_row_is_named_by_its_model_without_an_id_of_its_own(no_rules: None, monkeypatch: Any) -> None:
+def test_item_of_a_row_is_named_by_its_model_without_an_id_of_its_own(nothing_tracked: None, monkeypatch: Any) -> None:
     from shopreco.shop.recommendations import Products
 
     monkeypatch.setattr(Products, "id", None)
@@ -276,7 +276,7 @@ def test_item_of_a_row_is_named_by_its_model_without_an_id_of_its_own(no_rules: 
     assert draft(source.get())[0].item_id == f"product:{line.product_id}" == rows.drafts(line)[0].item_id
 
 
-def test_odd_row_is_counted_and_the_others_are_recorded(no_rules: None, caplog: Any) -> None:
+def test_odd_row_is_counted_and_the_others_are_recorded(nothing_tracked: None, caplog: Any) -> None:
     @track_rows("shop.OrderLine")
     class Purchases(OrderRows):
         item_id = "product.stock_code"
@@ -303,7 +303,7 @@ def test_row_without_a_quantity_is_one_unit_and_told_by_name() -> None:
     assert Event.objects.get().quantity == 1
 
 
-def test_rows_that_the_queryset_leaves_out_are_not_purchases(no_rules: None) -> None:
+def test_rows_that_the_queryset_leaves_out_are_not_purchases(nothing_tracked: None) -> None:
     @track_rows("shop.OrderLine")
     class Purchases(OrderRows):
         item_id = "product.stock_code"
@@ -455,7 +455,7 @@ def test_order_follows_from_the_list_that_was_clicked(mug: Product) -> None:
     assert Event.objects.filter(type="select_item").count() == 1
 
 
-def test_command_without_a_declaration_says_what_to_write(no_rules: None) -> None:
+def test_command_without_a_declaration_says_what_to_write(nothing_tracked: None) -> None:
     with pytest.raises(CommandError, match="track_rows"):
         call_command("recommender_reconcile")
 
@@ -494,7 +494,7 @@ def shown(request: Any, *, status: int = 200) -> list[capture.EventDraft]:
     return [] if source is None else list(source(shopper_of(request)))
 
 
-def test_page_told_by_a_signal_is_recorded_with_its_list_once_shown(no_rules: None) -> None:
+def test_page_told_by_a_signal_is_recorded_with_its_list_once_shown(nothing_tracked: None) -> None:
     ranking_id = uuid.uuid4()
     request: Any = RequestFactory().get(f"/anywhere/?rid={ranking_id}&pos=3")
     tracking.record_page(request, EventType.VIEW_ITEM, item_id="mug")
@@ -506,7 +506,7 @@ def test_page_told_by_a_signal_is_recorded_with_its_list_once_shown(no_rules: No
 
 
 @pytest.mark.parametrize(("method", "status"), [("get", 404), ("get", 302), ("head", 200), ("post", 400)])
-def test_page_told_by_a_signal_that_was_not_shown_is_no_event(no_rules: None, method: str, status: int) -> None:
+def test_page_told_by_a_signal_that_was_not_shown_is_no_event(nothing_tracked: None, method: str, status: int) -> None:
     request: Any = getattr(RequestFactory(), method)("/anywhere/")
     tracking.record_page(request, EventType.VIEW_ITEM, item_id="mug")
     assert shown(request, status=status) == []
@@ -525,7 +525,7 @@ def test_rows_written_without_a_signal_are_recorded_when_they_are_named(
     assert Event.objects.get().message_id == f"order:shop.orderline:{line.pk}"
 
 
-def test_two_classes_of_one_model_record_a_purchase_and_its_refund(no_rules: None) -> None:
+def test_two_classes_of_one_model_record_a_purchase_and_its_refund(nothing_tracked: None) -> None:
     @track_rows("shop.OrderLine")
     class Purchases(OrderRows):
         item_id = "product.stock_code"

@@ -60,15 +60,15 @@ def check_middleware(app_configs: Sequence[AppConfig] | None, **_: Any) -> Itera
 
 
 def check_pages(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterator[checks.CheckMessage]:
-    """W002: a rule beside a signal counts twice."""
+    """W002: a page that is declared beside a signal counts twice."""
     if not apps.is_installed("recommender"):
         return
     from recommender.tracking import tracked_pages
 
-    for name in sorted({rule.view_name for rule in tracked_pages()} & set(SIGNALLED)):
+    for name in sorted({page.view_name for page in tracked_pages()} & set(SIGNALLED)):
         yield checks.Warning(
             f"track_pages() names {name!r}, of which Oscar's signals tell already: its events count twice.",
-            hint="Remove the rule from your recommendations.py.",
+            hint="Remove the page from your recommendations.py.",
             id="recommender_oscar.W002",
         )
 

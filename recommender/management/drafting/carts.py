@@ -1,4 +1,4 @@
-"""Which of a shop's URLs put items into the cart or take them out, and the rule that records each."""
+"""Which of a shop's URLs put items into the cart or take them out, and the line that records each."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SENT_KINDS = ("POST", "JSON")
 KEYS = ("pk", "id", "uuid", "slug", "sku", "code")
 
 
-def rules(view: View, items: Items) -> list[Line]:
-    """The rules of a view that changes the cart; none for another view."""
+def cart_lines(view: View, items: Items) -> list[Line]:
+    """The lines of a view that changes the cart; none for another view."""
     changes = words.has(view.words, words.CHANGES) and not words.has(view.words, ("add",))
     if changes or words.has(view.words, words.NO_CART):
         return []
@@ -24,7 +24,7 @@ def rules(view: View, items: Items) -> list[Line]:
     for method, read in _parts_of(view):
         fills = any(words.has(model.__name__, words.CARTS_OF_VIEWS) for model in read.created)
         if fills or words.has(view.words, words.CARTS_OF_VIEWS):
-            lines += _rules_of(view, items, method, read, fills=fills)
+            lines += _lines_of(view, items, method, read, fills=fills)
     return lines
 
 
@@ -53,7 +53,7 @@ def _parts_of(view: View) -> list[tuple[str, Reading]]:
     return parts or [("GET", view.reading)]
 
 
-def _rules_of(view: View, items: Items, method: str, read: Reading, *, fills: bool) -> Iterator[Line]:
+def _lines_of(view: View, items: Items, method: str, read: Reading, *, fills: bool) -> Iterator[Line]:
     removes = method == "DELETE" or (words.has(view.words, words.REMOVES) and not words.has(view.words, ("add",)))
     acts = fills or removes or read.writes_session or words.has(view.words, words.ADDS)
     lookups = _lookups_of(view, items, read) if acts else []

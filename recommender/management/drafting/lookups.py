@@ -1,4 +1,4 @@
-"""What a view takes from a request, how it finds an item by it, and how a rule says the same."""
+"""What a view takes from a request, how it finds an item by it, and how a declared page says the same."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def head_of(model: Model, items: Items) -> tuple[Model, str] | None:
 
 
 def item_of(lookup: Lookup, items: Items) -> str:
-    """`item_id` of a rule, in the shortest form that finds the object."""
+    """`item_id` of a page, in the shortest form that finds the object."""
     model, via = head_of(lookup.model, items) or (lookup.model, "")
     pk = model._meta.pk.name if model._meta.pk else "pk"
     field = "pk" if lookup.field in ("pk", "id", pk) and not via else lookup.field

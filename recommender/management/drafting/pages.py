@@ -1,4 +1,4 @@
-"""Which of a shop's URLs show an item or search, and the rule that records each."""
+"""Which of a shop's URLs show an item or search, and the line that records each."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from recommender.management.drafting.lookups import Items, Lookup, Model, Path, 
 from recommender.management.drafting.views import View
 
 
-def rules(views: Sequence[View], items: Items) -> list[Line]:
-    """The rules of a shop's pages, in the order of its URLs."""
+def page_lines(views: Sequence[View], items: Items) -> list[Line]:
+    """The lines that declare a shop's pages, in the order of its URLs."""
     return [
-        line for view in views for line in viewing(view, items) or searching(view, items) or carts.rules(view, items)
+        line
+        for view in views
+        for line in viewing(view, items) or searching(view, items) or carts.cart_lines(view, items)
     ]
 
 
 def viewing(view: View, items: Items) -> list[Line]:
-    """The rule of a page that shows one item, if it is one."""
+    """The line of a page that shows one item, if it is one."""
     acts = words.has(view.words, (*words.NO_VIEW, *words.CARTS_OF_VIEWS, *words.REMOVES)) or "POST" in view.methods
     lookup = _lookup_by_address(view, items) or (None if acts else surest(_lookups_of_page(view), items))
     if lookup is None:
@@ -37,7 +39,7 @@ def viewing(view: View, items: Items) -> list[Line]:
 
 
 def searching(view: View, items: Items) -> list[Line]:
-    """The rule of a page that searches, if it does."""
+    """The line of a page that searches, if it does."""
     if words.has(view.words, words.NO_SEARCH) or "POST" in view.methods:
         return []
     if view.actions and "list" not in view.actions.values():

@@ -17,7 +17,7 @@ from recommender import tracking
 from recommender.capture import EventDraft
 from recommender.catalog import Catalog
 from recommender.management import doctor
-from recommender.tracking import pages as rules
+from recommender.tracking import pages
 from recommender.tracking.orders import OrderRows
 from recommender.types import EventType
 
@@ -85,7 +85,7 @@ def _map_items(catalog: Catalog, trial: Trial) -> None:
 
 
 def _page_of(catalog: Catalog, obj: Any) -> Iterator[str]:
-    """The object's own address, and the item that its rule would record: the same, or the draft is wrong."""
+    """The object's own address, and the item that its page would record: the same, or the draft is wrong."""
     url = getattr(obj, "get_absolute_url", lambda: "")()
     path = str(url or "").partition("?")[0]
     try:
@@ -94,11 +94,11 @@ def _page_of(catalog: Catalog, obj: Any) -> Iterator[str]:
         return
     request = RequestFactory().get(path)
     request.resolver_match = match
-    for rule in tracking.tracked_pages():
-        if rule.view_name == match.view_name and rule.method == "GET":
-            seen, item_id = rules._item_id(rule, request), catalog.item_id(obj)
-            verdict = "" if seen == item_id else f", which is not its item {item_id}: correct the rule"
-            yield f"{path} is a {rule.event.value} of {seen or 'nothing'}{verdict}"
+    for page in tracking.tracked_pages():
+        if page.view_name == match.view_name and page.method == "GET":
+            seen, item_id = pages._item_id(page, request), catalog.item_id(obj)
+            verdict = "" if seen == item_id else f", which is not its item {item_id}: correct the page"
+            yield f"{path} is a {page.event.value} of {seen or 'nothing'}{verdict}"
 
 
 def _map_orders(rows: OrderRows, trial: Trial) -> None:

@@ -1,4 +1,4 @@
-"""Writes the draft of a `recommendations.py`: Catalogs, page rules and order rows, each line with its reason."""
+"""Writes the draft of a `recommendations.py`: Catalogs, pages and order rows, each line with its reason."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def draft() -> Draft:
     sure = [one for one in items if one.is_sure]
     hints = [one for one in items if not one.is_sure]
     by_item = {one.model: _lookups(one, found) for one in sure}
-    rules = pages.rules(answering, by_item)
-    more = [rule for one in hints for view in answering for rule in pages.viewing(view, {one.model: []})]
+    page_lines = pages.page_lines(answering, by_item)
+    perhaps = [line for one in hints for view in answering for line in pages.viewing(view, {one.model: []})]
     currency = money.currency_of_shop([one.model for one in sure], [sale.order_model for sale in sales])
     written = _Text(sure, hints, found, answering, currency)
     written.catalogs()
-    written.rules([*rules, *(Line(rule.code, rule.reason, is_hint=True) for rule in more)])
+    written.pages([*page_lines, *(Line(line.code, line.reason, is_hint=True) for line in perhaps)])
     written.sales(_sold(sales, sure, heads), heads)
-    return Draft(written.text(), sure[0].model._meta.app_label if sure else "", sure, sales, rules)
+    return Draft(written.text(), sure[0].model._meta.app_label if sure else "", sure, sales, page_lines)
 
 
 def _lookups(product: Product, found: list[Product]) -> list[tuple[Model, str]]:
@@ -101,13 +101,13 @@ class _Text:
             ]
             self.body.append(f'# register("{product.model._meta.label}")(Catalog)')
 
-    def rules(self, lines: list[Line]) -> None:
+    def pages(self, lines: list[Line]) -> None:
         self.body += ["", "", "track_pages("]
         self.body += _indented(lines)
         self.body.append(")")
         if not any("view_item" in line.code for line in lines if not line.is_hint):
             self.body[-1:] = [
-                "    # No page of an item was recognised; such a rule looks like this:",
+                "    # No page of an item was recognised; such a page looks like this:",
                 '    # page("product", "view_item", item_id=("shop.Product", "kwargs.slug")),',
                 ")",
             ]
