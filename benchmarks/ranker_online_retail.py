@@ -27,7 +27,8 @@ from recommender.ml import metrics
 from recommender.ml.encoder.stage import search_quality
 from recommender.ml.export import export_untrained, write
 from recommender.ml.head.examples import Histories
-from recommender.ml.plan import Silent, TrainingData, TrainingSettings
+from recommender.ml.plan import TrainingData, TrainingSettings
+from recommender.ml.progress import Progress
 from recommender.ml.rivals import baselines
 from recommender.ml.train import fit
 from recommender.serving.ranker import Ranker
@@ -46,13 +47,13 @@ class Quality:
     coverage: float
 
 
-class Printed(Silent):
+class Printed(Progress):
     """Prints the stages of a run."""
 
     def stage(self, name: str) -> None:
         print(f"stage {name}", flush=True)
 
-    def metric(self, name: str, value: float) -> None:
+    def figure(self, name: str, value: float) -> None:
         print(f"  {name} {value:.4f}", flush=True)
 
 

@@ -34,6 +34,7 @@ from recommender.ml.encoder.pairs import Pairs, build_pairs
 from recommender.ml.hardware import device, hardware
 from recommender.ml.loop import Box
 from recommender.ml.plan import TrainingData, TrainingSettings
+from recommender.ml.progress import Progress
 from recommender.ml.train import fit
 from recommender.types import EVENT_CODES, EventType, Interactions, ItemTable
 
@@ -139,19 +140,29 @@ def _slice(pairs: Pairs, size: int, limit: float, options: argparse.Namespace) -
     """Tune for some steps, print one line, and return pairs per second."""
     encoder = load_encoder(options.encoder, pairs.titles[:2_000], seed=options.seed)
     settings = replace(TuneSettings(), batch_pairs=size, held_out=0.0)
-    done: list[float] = []
-    box = Box(minutes=60.0, seed=options.seed, on_step=lambda step, total, loss: done.append(_now(encoder.device)))
+    clock = _StepClock(encoder.device)
+    box = Box(minutes=60.0, seed=options.seed)
     base = np.zeros((len(pairs.titles), encoder.dimension), np.float32)
     tune = partial(fine_tune, encoder, pairs, base_vectors=base)
-    tune(replace(box, on_step=lambda *_: None), settings=replace(settings, n_steps=WARM_STEPS))
+    tune(box, settings=replace(settings, n_steps=WARM_STEPS))
     with FlopCounterMode(display=False) as counted:
-        tune(replace(box, on_step=lambda *_: None), settings=replace(settings, n_steps=1))
-    tune(box, settings=replace(settings, n_steps=options.steps + 1))
-    seconds = (done[-1] - done[0]) / (len(done) - 1)
+        tune(box, settings=replace(settings, n_steps=1))
+    tune(replace(box, progress=clock), settings=replace(settings, n_steps=options.steps + 1))
+    seconds = (clock.times[-1] - clock.times[0]) / (len(clock.times) - 1)
     speed, rate = counted.get_total_flops() / seconds, size / seconds
     share = f"{speed / limit:12.1%}"
     print(f"{size:>12} {rate:>9.0f} {speed / 1e12:>8.2f} {share} {TARGET_PAIRS / rate / 60:>12.1f} min", flush=True)
     return rate
+
+
+class _StepClock(Progress):
+    """Notes the time after each step."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self.times = device, []
+
+    def step(self, done: int, total: int, loss: float | None = None) -> None:
+        self.times.append(_now(self._device))
 
 
 def _whole(data: TrainingData, options: argparse.Namespace, hours: float) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from recommender import bundles, datasets
 from recommender.datasets.cleaning import clean
+from recommender.ml.progress import Progress
 from recommender.models import Bundle
-from recommender.training.fitting import Watching, fitted
+from recommender.training.fitting import fitted
 from recommender.training.split import Split
 from recommender.training.stages import publish
 
@@ -18,7 +19,7 @@ SHARE = 0.93
 """Share of the minutes for training and export: nothing is evaluated here."""
 
 
-def train_untested(settings: Mapping[str, Any], *, at: float, watch: Watching) -> Bundle:
+def train_untested(settings: Mapping[str, Any], *, at: float, watch: Progress) -> Bundle:
     """Train on all events before `at` and all judgements, and let the bundle serve at once.
 
     There is no gate, because no data is held back for it; a shop's runs go through `training.run`.

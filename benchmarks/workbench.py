@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from recommender.ml.progress import Progress
+
 CHUNK_SIZE = 2_000
 LONGEST_TITLE = 500
 LONGEST_TEXT = 20_000
@@ -182,7 +184,7 @@ def start_untrained() -> None:
     statistics.refresh_statistics()
 
 
-class Printed:
+class Printed(Progress):
     """Watches a training and prints its stages with their seconds."""
 
     def __init__(self) -> None:
@@ -198,16 +200,9 @@ class Printed:
         if self._steps % 100 == 0 and loss is not None:
             print(f"  {time.monotonic() - self._started:6.0f} s    step {done}, loss {loss:.4f}", flush=True)
 
-    def metric(self, name: str, value: float) -> None:
+    def figure(self, name: str, value: float) -> None:
         """Print a figure."""
         print(f"            {name} {value:.4f}", flush=True)
-
-    def should_stop(self) -> bool:
-        """Never."""
-        return False
-
-    def check(self) -> None:
-        """Nothing ends a run here."""
 
 
 def common_options(parser: argparse.ArgumentParser) -> None:

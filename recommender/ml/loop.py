@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from recommender.ml import checkpoint
 from recommender.ml.pace import PATIENCE, STEPS, STOP, Pace
+from recommender.ml.progress import UNWATCHED, Progress
 
 DECAY_FLOOR_DIM = 2
 """Matrices decay; biases and norms stay free (Devlin et al. 2019, appendix A.2)."""
@@ -68,12 +69,11 @@ class Unsteered:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """The limits and watchers of one stage: minutes, who is told, who may stop it, where its checkpoints lie."""
+    """The limits of one stage, who watches it and may stop it, and where its checkpoints lie."""
 
     minutes: float
     seed: int = 0
-    on_step: Callable[[int, int, float], None] = lambda step, total, loss: None
-    should_stop: Callable[[], bool] = lambda: False
+    progress: Progress = UNWATCHED
     checkpoint_dir: Path | None = None
 
 
@@ -128,7 +128,12 @@ def train(
                 course.best.look(_evaluated(model, check), model)
             if course.step % settings.checkpoint_steps == 0:
                 course.save()
-        if check and not box.should_stop() and course.step % settings.check_steps and course.steered.is_settled:
+        if (
+            check
+            and not box.progress.should_stop()
+            and course.step % settings.check_steps
+            and course.steered.is_settled
+        ):
             course.best.look(_evaluated(model, check), model)
     course.end()
     return course.ended
@@ -195,7 +200,7 @@ class _Course:
 
     @property
     def goes_on(self) -> bool:
-        return self.progress < 1 and self.best.n_worse < self.settings.patience and not self.box.should_stop()
+        return self.progress < 1 and self.best.n_worse < self.settings.patience and not self.box.progress.should_stop()
 
     def take(self, backward: Callable[[int], float]) -> None:
         """Take one step."""
@@ -207,7 +212,7 @@ class _Course:
         self.optimizer.step()
         self.step += 1
         self.steered.after_step(min(self.progress, 1.0))
-        self.box.on_step(self.step, self.settings.n_steps, loss)
+        self.box.progress.step(self.step, self.settings.n_steps, loss)
 
     def save(self, *, is_done: bool = False) -> None:
         if self.box.checkpoint_dir is None:
@@ -247,7 +252,7 @@ class _Course:
 
     def end(self) -> None:
         """Leave the best weights in the model; a training that was stopped keeps its state for who resumes it."""
-        is_stopped, is_whole = self.box.should_stop(), self.step >= self.settings.n_steps
+        is_stopped, is_whole = self.box.progress.should_stop(), self.step >= self.settings.n_steps
         self.ended_by = self.pace.ended_by(STEPS if is_whole else STOP if is_stopped else PATIENCE)
         if is_stopped:
             self.save()

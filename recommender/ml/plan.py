@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from recommender.ml.head.additive import HeadSettings
 from recommender.ml.head.examples import days
 from recommender.ml.head.forest import ForestSettings
 from recommender.ml.head.multitask import MultitaskSettings
+from recommender.ml.progress import Progress
 from recommender.types import Impressions, Interactions, ItemTable, Judgements
 
 
@@ -83,35 +83,6 @@ class TrainingSettings:
     checkpoint_dir: Path | None = None
 
 
-class Progress(Protocol):
-    """Who watches a run."""
-
-    def stage(self, name: str) -> None:
-        """A stage begins."""
-
-    def step(self, done: int, total: int, loss: float) -> None:
-        """A step of the stage is taken."""
-
-    def metric(self, name: str, value: float) -> None:
-        """A number is known."""
-
-    def should_stop(self) -> bool:
-        """Whether the run is to end early; asked at every step."""
-
-
-class Silent:
-    """A `Progress` that nobody watches."""
-
-    def stage(self, name: str) -> None: ...
-
-    def step(self, done: int, total: int, loss: float) -> None: ...
-
-    def metric(self, name: str, value: float) -> None: ...
-
-    def should_stop(self) -> bool:
-        return False
-
-
 @dataclass(frozen=True, slots=True)
 class Cutoffs:
     """Moments of a run: encoder and context learn before `behaviour_end`, the head at `head`, then validation."""
@@ -145,9 +116,7 @@ def until(interactions: Interactions, at: float) -> Interactions:
 
 def box_of(settings: TrainingSettings, progress: Progress, *, share: float) -> loop.Box:
     """The limits and watchers of one stage that takes this share of a run's minutes."""
-    return loop.Box(
-        settings.minutes * share, settings.seed, progress.step, progress.should_stop, settings.checkpoint_dir
-    )
+    return loop.Box(settings.minutes * share, settings.seed, progress, settings.checkpoint_dir)
 
 
 @contextmanager

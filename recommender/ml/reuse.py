@@ -12,7 +12,8 @@ from recommender.ml.context.model import ContextSettings
 from recommender.ml.encoder.stage import fit_encoder
 from recommender.ml.head.additive import HeadSettings
 from recommender.ml.head.forest import ForestSettings
-from recommender.ml.plan import Progress, TrainingData, TrainingSettings, plan, until
+from recommender.ml.plan import TrainingData, TrainingSettings, plan, until
+from recommender.ml.progress import Progress
 from recommender.ml.train import fit_context, fit_head_on, head_lists, refresh_context
 
 

@@ -7,21 +7,24 @@ import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from recommender.exceptions import MissingDependency
+from recommender.ml.progress import Progress
 
 PROJECT = "shopreco"
 
 
-class Tracker(Protocol):
-    """One run in one tool. Whatever fails raises; the caller decides what that costs."""
+class Tracker(Progress):
+    """One run in one tool. Whatever fails raises; the caller decides what that costs.
 
-    def loss(self, stage: str, step: int, value: float) -> None:
-        """A step of a stage is taken."""
+    A figure that comes again is the next point of its curve.
+    """
 
-    def figure(self, name: str, value: float) -> None:
-        """A single number is known; one that comes again is the next point of its curve."""
+    _stage = ""
+
+    def stage(self, name: str) -> None:
+        self._stage = name
 
     def finish(self, made: Mapping[str, Any], figures: Mapping[str, float], table: str) -> None:
         """Write how the run was made, its final numbers and its table in Markdown, and close the files."""
@@ -38,7 +41,7 @@ def open_tracker(kind: str, folder: Path, *, name: str) -> Tracker:
     return WeightsAndBiases(folder, name=name, is_sent=kind == "wandb-online")
 
 
-class TensorBoard:
+class TensorBoard(Tracker):
     """Event files, to be read by `tensorboard --logdir`."""
 
     def __init__(self, folder: Path) -> None:
@@ -47,8 +50,9 @@ class TensorBoard:
         self._writer = writer(str(folder))
         self._n_points: dict[str, int] = {}
 
-    def loss(self, stage: str, step: int, value: float) -> None:
-        self._writer.add_scalar(f"loss/{stage}", value, step)
+    def step(self, done: int, total: int, loss: float | None = None) -> None:
+        if loss is not None:
+            self._writer.add_scalar(f"loss/{self._stage}", loss, done)
 
     def figure(self, name: str, value: float) -> None:
         step = self._n_points[name] = self._n_points.get(name, -1) + 1
@@ -62,7 +66,7 @@ class TensorBoard:
         self._writer.close()
 
 
-class WeightsAndBiases:
+class WeightsAndBiases(Tracker):
     """Files that `wandb sync` sends when a person says so; with `is_sent` they are sent as the run goes on.
 
     Neither the machine, its use nor the code is described: figures and settings only.
@@ -80,8 +84,9 @@ class WeightsAndBiases:
         self._run = wandb.init(project=PROJECT, name=name, dir=str(folder), mode=mode, settings=settings)
         self._run.define_metric("loss/*", step_metric="loss/step")
 
-    def loss(self, stage: str, step: int, value: float) -> None:
-        self._run.log({f"loss/{stage}": value, "loss/step": step})
+    def step(self, done: int, total: int, loss: float | None = None) -> None:
+        if loss is not None:
+            self._run.log({f"loss/{self._stage}": loss, "loss/step": done})
 
     def figure(self, name: str, value: float) -> None:
         self._run.log({f"figures/{name}": value})

@@ -29,7 +29,8 @@ from recommender.ml.head.newcomers import newcomer_gain
 from recommender.ml.head.shown import Places, places_of, slices
 from recommender.ml.metrics import best_threshold
 from recommender.ml.pace import EVIDENCE, STEPS
-from recommender.ml.plan import Cutoffs, Progress, Silent, TrainingData, TrainingSettings, plan, timed, until
+from recommender.ml.plan import Cutoffs, TrainingData, TrainingSettings, plan, timed, until
+from recommender.ml.progress import UNWATCHED, Progress
 from recommender.types import (
     FloatArray,
     Interactions,
@@ -39,9 +40,8 @@ MOST_JUDGED = 200
 """Lists of the test window on which the probabilities are judged: sixty thousand candidates."""
 
 
-def fit(data: TrainingData, settings: TrainingSettings, progress: Progress | None = None) -> Artifacts:
+def fit(data: TrainingData, settings: TrainingSettings, progress: Progress = UNWATCHED) -> Artifacts:
     """Run every stage that the evidence allows, within about `settings.minutes`."""
-    progress = progress or Silent()
     threads.settle(settings.n_threads)
     cutoffs = plan(data, settings)
     behaviour = until(data.interactions, cutoffs.behaviour_end)
@@ -60,7 +60,7 @@ def fit(data: TrainingData, settings: TrainingSettings, progress: Progress | Non
         refresh_context(made, until(data.interactions, data.train_end), settings, progress)
     _judge(made, data, settings, progress)
     for name, value in made.metrics.items():
-        progress.metric(name, value)
+        progress.figure(name, value)
     return made
 
 
@@ -132,8 +132,7 @@ def _train_context(
         query_vectors=_asked(made, behaviour.queries, [data] if check is None else [data, check]),
         seed=settings.seed,
         settings=settings.context,
-        on_step=progress.step,
-        should_stop=progress.should_stop,
+        progress=progress,
     )
 
 
@@ -169,8 +168,7 @@ def fit_head_on(
         lists,
         horizon_days=cutoffs.horizon_days,
         settings=settings.head,
-        on_step=progress.step,
-        should_stop=progress.should_stop,
+        progress=progress,
     )
     made.head = calibrated(fitted, check)
     rows, labels = check.flat()
@@ -191,11 +189,11 @@ def _fit_beside_head(
         horizon_days=cutoffs.horizon_days,
         without=BERT_FEATURES,
         settings=settings.head,
-        should_stop=progress.should_stop,
+        progress=progress,
     )
     made.baseline = calibrated(fitted, check)
     if not progress.should_stop():
-        made.forest = fit_forest(lists, check, made.head, settings=settings.forest, on_figure=progress.metric)
+        made.forest = fit_forest(lists, check, made.head, settings=settings.forest, progress=progress)
     made.thresholds[NEWCOMERS] = made.metrics[NEWCOMERS] = newcomer_gain(check, made.probabilities)
 
 
@@ -208,9 +206,7 @@ def _fit_shown(
     train, check, newest = (seen(part) for part in (cut.train, cut.calibration, cut.validation))
     if progress.should_stop():
         return
-    made.shown = fit_heads(
-        train, check, settings=settings.multitask, on_step=progress.step, should_stop=progress.should_stop
-    )
+    made.shown = fit_heads(train, check, settings=settings.multitask, progress=progress)
     if made.shown is None:
         return
     made.metrics |= _named(made.shown.figures(newest), "validation")
@@ -232,7 +228,7 @@ def _seen(
         Vectors(vectors, lambda profile: context_of(made, profile, vectors)),
         most_lists=settings.multitask.most_lists,
         seed=settings.seed,
-        should_stop=progress.should_stop,
+        progress=progress,
     )
 
 
@@ -283,5 +279,5 @@ class _Asker:
             seed=self.settings.seed,
             seconds=60 * self.settings.minutes * self.settings.head_share / (self.settings.n_cutoffs + 1),
             least=self.settings.least_lists,
-            should_stop=self.progress.should_stop,
+            progress=self.progress,
         )

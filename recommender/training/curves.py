@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from recommender import conf
+from recommender.ml.progress import UNWATCHED, Progress
 from recommender.ml.trackers import Tracker, open_tracker
 from recommender.models import Run
 from recommender.training.watch import Watch
@@ -35,12 +36,12 @@ def tracked(run: Run, watch: Watch) -> Iterator[None]:
     try:
         yield
     finally:
-        watch.listener = None
+        watch.listener = UNWATCHED
         metrics = watch.figures.metrics or {}
         careful.finish(watch.figures.provenance or {}, dict(numbers(metrics)), markdown(metrics))
 
 
-class Careful:
+class Careful(Progress):
     """A tracker that never raises: after its first failure, which is logged, it is silent."""
 
     def __init__(self, run_id: int, opened: Callable[[], Tracker]) -> None:
@@ -56,8 +57,11 @@ class Careful:
         """The tool has not failed so far."""
         return self._tracker is not None
 
-    def loss(self, stage: str, step: int, value: float) -> None:
-        self._tell(lambda tracker: tracker.loss(stage, step, value))
+    def stage(self, name: str) -> None:
+        self._tell(lambda tracker: tracker.stage(name))
+
+    def step(self, done: int, total: int, loss: float | None = None) -> None:
+        self._tell(lambda tracker: tracker.step(done, total, loss))
 
     def figure(self, name: str, value: float) -> None:
         self._tell(lambda tracker: tracker.figure(name, value))

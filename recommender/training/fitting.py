@@ -8,7 +8,7 @@ import operator
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from recommender.features.heads import EVENTS
 from recommender.features.state import State
 from recommender.ml import export
 from recommender.ml.artifacts import Artifacts
-from recommender.ml.plan import Progress, TrainingData, TrainingSettings
+from recommender.ml.plan import TrainingData, TrainingSettings
+from recommender.ml.progress import Progress
 from recommender.ml.train import fit
 from recommender.runs import knobs
 from recommender.serving.shelf import build_shelf
@@ -39,13 +40,6 @@ LISTS, MOST_LISTS = 300, 1_600
 """Lists per moment in the shortest run, and at most: 1,600 lists of six moments take 0.7 GB."""
 
 
-class Watching(Progress, Protocol):
-    """A `Progress` that may end a run between stages."""
-
-    def check(self) -> None:
-        """Raise where the run must end."""
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fitted:
     """`folder` holds the files of a bundle; text_vectors (n_items, d) float32; metrics: numbers by name.
@@ -63,7 +57,7 @@ class Fitted:
 
 
 def fitted(
-    split: Split, settings: Mapping[str, Any], folder: Path, watch: Watching, *, share: float = FIT_SHARE
+    split: Split, settings: Mapping[str, Any], folder: Path, watch: Progress, *, share: float = FIT_SHARE
 ) -> Fitted:
     """Train within a share of the minutes, or take up what this run has trained before its process was ended."""
     if not (folder / RECORD).is_file():
@@ -71,7 +65,7 @@ def fitted(
     return _read(folder)
 
 
-def fitted_untuned(split: Split, settings: Mapping[str, Any], folder: Path, watch: Watching) -> Fitted:
+def fitted_untuned(split: Split, settings: Mapping[str, Any], folder: Path, watch: Progress) -> Fitted:
     """Train context model and head on the encoder as it came, in half the time: there is nothing to tune."""
     if not (folder / RECORD).is_file():
         tuned = training_settings(settings, folder)
@@ -213,7 +207,7 @@ def training_data(split: Split) -> TrainingData:
     )
 
 
-def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Watching) -> None:
+def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Progress) -> None:
     made = fit(training_data(split), settings, watch)
     watch.check()
     shutil.rmtree(folder / "bundle", ignore_errors=True)
@@ -232,7 +226,7 @@ def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Watching
 
 
 def _fit_matcher(
-    made: Artifacts, split: Split, settings: TrainingSettings, folder: Path, watch: Watching
+    made: Artifacts, split: Split, settings: TrainingSettings, folder: Path, watch: Progress
 ) -> dict[str, float]:
     """Train the trees of search where enough queries were judged; search keeps the fixed formula elsewhere."""
     if len(split.judgements) < settings.least_judgements:
@@ -245,5 +239,5 @@ def _fit_matcher(
     return fit_matcher(
         split.judgements, shelf, made.encoder, folder,
         vectors=made.text_vectors, partly=made.partly, most_texts=made.budget.judged_texts, seed=settings.seed,
-        should_stop=watch.should_stop,
+        progress=watch,
     )  # fmt: skip

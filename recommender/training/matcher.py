@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from recommender.ml.encoder.graded import Partly
 from recommender.ml.encoder.model import Encoder
 from recommender.ml.head import trees
 from recommender.ml.head.trees import TreeSettings
+from recommender.ml.progress import UNWATCHED, Progress
 from recommender.retrieval.lexical.index import LexicalHits
 from recommender.retrieval.matching import ABOUT, MATCH_FEATURES, N_BEST, match_features
 from recommender.retrieval.vector import nearest
@@ -66,7 +67,7 @@ def fit_matcher(
     partly: Partly | None = None,
     most_texts: int = 2**62,
     seed: int = 0,
-    should_stop: Callable[[], bool] = lambda: False,
+    progress: Progress = UNWATCHED,
 ) -> dict[str, float]:
     """Write matcher.onnx and matcher.json to `folder` and return figures; nothing below `LEAST_QUERIES` queries.
 
@@ -86,7 +87,7 @@ def fit_matcher(
         reader = Encoder(encoder.name, copy.deepcopy(encoder.model), encoder.tokenizer)
         reader.model.load_state_dict(partly.weights)
     rows, fit = _described(judged.queries, told, hits, shelf, reader, most=most_texts)
-    if should_stop():
+    if progress.should_stop():
         return {}
     target = told.target[fit]
     rising = [MATCH_FEATURES.index(name) for name in RISING]

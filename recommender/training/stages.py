@@ -233,7 +233,7 @@ def _guarded(
     search["kept"] = "tuned"
     if search_gain(search) >= -SEARCH_TOLERANCE:
         return made, served, search
-    watch.metric("search_mrr_lost_by_fine_tuning", -search_gain(search))
+    watch.figure("search_mrr_lost_by_fine_tuning", -search_gain(search))
     made = fitted_untuned(bench.split, run.settings, log_path(run.pk).parent / "untuned", watch)
     again = {f"{stage}, untuned": reason for stage, reason in made.ended_by.items()}
     _note(watch, ended_by={**_noted(watch)["ended_by"], **again})

@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from django.db import DatabaseError, connection
 
 from recommender import runs
 from recommender.exceptions import LeaseLost, RunError
+from recommender.ml.progress import UNWATCHED, Progress
 from recommender.models import Bundle, Run
 from recommender.models.connections import was_lost
 
@@ -44,27 +45,17 @@ class Ended:
     bundle: Bundle | None = None
 
 
-class Listener(Protocol):
-    """Who hears what a run reports, beside its row."""
+class Watch(Progress):
+    """Writes the progress of a leased run to its row, every few seconds from a thread; use it as a context.
 
-    def loss(self, stage: str, step: int, value: float) -> None:
-        """A step of a stage is taken."""
-
-    def figure(self, name: str, value: float) -> None:
-        """A single number is known."""
-
-
-class Watch:
-    """The `Progress` of a leased run. A thread beats, so that no stage is silent for long; use it as a context.
-
-    `shares`: share of the run by stage, for the progress bar. `listener` hears losses and numbers too; it never raises.
+    `shares`: share of the run by stage, for the progress bar. `listener` is told the same; it never raises.
     """
 
     def __init__(self, run_id: int, token: int) -> None:
         self.run_id, self.token = run_id, token
         self.figures = runs.Figures(metrics={}, losses=[], seconds={})
         self.shares: Mapping[str, float] = SHARES
-        self.listener: Listener | None = None
+        self.listener: Progress = UNWATCHED
         self._stage, self._share, self._started = "", 0.0, time.monotonic()
         self._cancelled, self._lost, self._interrupted = threading.Event(), threading.Event(), threading.Event()
         self._ended, self._furthest = threading.Event(), 0.0
@@ -85,6 +76,7 @@ class Watch:
         with self._lock:
             self._close_stage()
             self._stage, self._share, self._started = name, 0.0, time.monotonic()
+        self.listener.stage(name)
         logger.info("run %s: %s", self.run_id, name.replace("_", " "))
 
     def step(self, done: int, total: int, loss: float | None = None) -> None:
@@ -94,14 +86,12 @@ class Watch:
             if loss is not None:
                 losses: Any = self.figures.losses
                 losses.append({"stage": self._stage, "step": done, "loss": round(float(loss), 5)})
-        if loss is not None and self.listener is not None:
-            self.listener.loss(self._stage, done, float(loss))
+        self.listener.step(done, total, loss)
 
-    def metric(self, name: str, value: float) -> None:
-        """A single number is known; the figures are put together at the end."""
+    def figure(self, name: str, value: float) -> None:
+        """A figure was computed; all of them are put together at the end."""
         logger.info("run %s: %s %.4f", self.run_id, name, value)
-        if self.listener is not None:
-            self.listener.figure(name, float(value))
+        self.listener.figure(name, float(value))
 
     def should_stop(self) -> bool:
         """Whether to end early: cancelled, interrupted, or the lease lost."""

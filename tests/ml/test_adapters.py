@@ -1,7 +1,6 @@
 """Adapters on a small BERT: what learns, what stays, what is merged, written, read again and served."""
 
 import dataclasses
-import itertools
 
 import numpy as np
 import pytest
@@ -23,9 +22,11 @@ from recommender.ml.head.additive import HeadSettings
 from recommender.ml.loop import Box, count_trained
 from recommender.ml.pace import PATIENCE
 from recommender.ml.plan import TrainingData, TrainingSettings
+from recommender.ml.progress import Progress
 from recommender.ml.train import fit
 from recommender.serving.ranker import Ranker
 from tests import behaviour
+from tests.progress import Recorder
 
 ITEMS = behaviour.table()
 EVENTS = behaviour.shop()
@@ -71,10 +72,9 @@ def test_loss_falls(method):
     """Compared with an adapter that hardly learns, on the same batches."""
     curves = []
     for rate in (1e-12, 2e-2):
-        losses = []
-        box = Box(1e9, on_step=lambda step, total, loss, losses=losses: losses.append(loss))
-        trained(small(), method, box, n_steps=40, dropout=0.0, learning_rate=rate)
-        curves.append(losses)
+        recorder = Recorder()
+        trained(small(), method, Box(1e9, progress=recorder), n_steps=40, dropout=0.0, learning_rate=rate)
+        curves.append(recorder.losses)
     assert curves[0][0] == pytest.approx(curves[1][0], abs=1e-4)
     assert np.mean(curves[1][-10:]) < np.mean(curves[0][-10:]) - 0.005
 
@@ -179,13 +179,16 @@ def test_unknown_method_names_the_known_ones():
 
 
 def test_adalora_takes_ranks_away_until_its_budget_is_kept():
+    class Ranks(Progress):
+        def step(self, done, total, loss=None):
+            seen.append(adapter.n_ranks)
+
     encoder, seen = small(), []
     adapter = put(encoder, FineTuning.ADALORA)
     n_matrices = 2 * 6  # two layers of query, key, value and three dense
     assert adapter.n_ranks == n_matrices * SIZES.first_rank
-    box = Box(1e9, on_step=lambda step, total, loss: seen.append(adapter.n_ranks))
     settings = settings_for(FineTuning.ADALORA, dataclasses.replace(SETTINGS, n_steps=40), SIZES)
-    fine_tune(encoder, PAIRS, box, settings=settings, steered=adapter)
+    fine_tune(encoder, PAIRS, Box(1e9, progress=Ranks()), settings=settings, steered=adapter)
     assert seen == sorted(seen, reverse=True)
     assert seen[0] == n_matrices * SIZES.first_rank
     assert seen[-1] == n_matrices * SIZES.rank
@@ -223,8 +226,7 @@ def test_resumed_tuning_equals_uninterrupted_tuning(method, stopped_after, tmp_p
     ask = {"method": method, "settings": SETTINGS, "adapter_settings": SIZES}
     whole = small()
     expected = tune(whole, PAIRS, Box(1e9), **ask)
-    taken = itertools.count()
-    box = Box(1e9, should_stop=lambda: next(taken) >= stopped_after, checkpoint_dir=tmp_path)
+    box = Box(1e9, progress=Recorder(stop_after=stopped_after), checkpoint_dir=tmp_path)
     assert tune(small(), PAIRS, box, **ask).n_steps == stopped_after
     resumed = small()
     assert tune(resumed, PAIRS, Box(1e9, checkpoint_dir=tmp_path), **ask).figures() == expected.figures()
@@ -294,9 +296,9 @@ def test_chunks_give_the_gradient_of_the_whole_batch(monkeypatch):
 @pytest.mark.parametrize("method", [FineTuning.FULL, FineTuning.LORA])
 def test_resume_is_exact_with_chunks(method, tmp_path):
     settings = dataclasses.replace(SETTINGS, n_chunks=3)
-    whole, resumed, taken = small(), small(), itertools.count()
+    whole, resumed = small(), small()
     tune(whole, PAIRS, Box(1e9), method=method, settings=settings, adapter_settings=SIZES)
-    box = Box(1e9, should_stop=lambda: next(taken) >= 5, checkpoint_dir=tmp_path)
+    box = Box(1e9, progress=Recorder(stop_after=5), checkpoint_dir=tmp_path)
     tune(small(), PAIRS, box, method=method, settings=settings, adapter_settings=SIZES)
     tune(resumed, PAIRS, Box(1e9, checkpoint_dir=tmp_path), method=method, settings=settings, adapter_settings=SIZES)
     np.testing.assert_array_equal(resumed.encode(ITEMS.texts), whole.encode(ITEMS.texts))

@@ -12,6 +12,7 @@ from recommender.ml.encoder.model import Encoder, ScratchSize, build_scratch
 from recommender.ml.encoder.pairs import build_pairs
 from recommender.ml.loop import Box, optimizer_of
 from tests import behaviour
+from tests.progress import Recorder
 
 ITEMS = behaviour.table()
 EVENTS = behaviour.shop(n_visitors=60)
@@ -66,8 +67,7 @@ def test_an_encoder_on_the_processor_gathers_nobody(monkeypatch: pytest.MonkeyPa
 
 
 def test_helpers_follow_every_step_and_end_with_it() -> None:
-    steps: list[int] = []
-    box = Box(1e9, seed=3, on_step=lambda step, total, loss: steps.append(step), should_stop=lambda: len(steps) >= 3)
+    box = Box(1e9, seed=3, progress=Recorder(stop_after=3))
     ended = fine_tune(small(), PAIRS, box, settings=TuneSettings(n_steps=50, batch_pairs=8), n_processes=2)
     assert (ended.n_steps, ended.ended_by) == (3, "stop")
     assert not torch.multiprocessing.active_children()

@@ -17,6 +17,7 @@ from recommender.ml.loop import Box
 from recommender.ml.train import fit
 from recommender.serving.ranker import Ranker
 from tests.ml.test_train import DATA, END, EVENTS, ITEMS, SETTINGS
+from tests.progress import Recorder
 
 pytestmark = [
     pytest.mark.gpu,
@@ -55,8 +56,7 @@ def test_every_method_learns_and_resumes_on_the_gpu(method, tmp_path):
             method=method, settings=TUNE, adapter_settings=AdapterSettings(), base_vectors=before,
         )  # fmt: skip
 
-    steps: list[int] = []
-    tuned(build_scratch(ITEMS.texts, seed=1), on_step=lambda n, *_: steps.append(n), should_stop=lambda: len(steps) > 3)
+    tuned(build_scratch(ITEMS.texts, seed=1), progress=Recorder(stop_after=4))
     assert tuned(encoder).n_steps == TUNE.n_steps
     assert np.abs(encoder.encode(ITEMS.texts) - before).max() > 1e-5
 

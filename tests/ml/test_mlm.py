@@ -19,9 +19,11 @@ from recommender.ml.encoder.model import PACKAGE, SCRATCH, ScratchSize, build_sc
 from recommender.ml.head.additive import HeadSettings
 from recommender.ml.loop import Box
 from recommender.ml.pace import CLOCK
-from recommender.ml.plan import Silent, TrainingData, TrainingSettings
+from recommender.ml.plan import TrainingData, TrainingSettings
+from recommender.ml.progress import Progress
 from recommender.ml.train import fit
 from tests import behaviour
+from tests.progress import Recorder
 
 COLOURS = ("red", "blue", "green", "white", "black", "pink", "gold", "grey")
 SHAPES = ("round", "square", "tall", "flat", "small")
@@ -73,8 +75,9 @@ def test_every_text_has_a_word_to_guess():
 
 
 def test_held_out_loss_falls_far_below_that_of_guessing_blindly():
-    encoder, losses = small(), []
-    made = mlm.adapt(encoder, TEXTS, Box(1e9, on_step=lambda step, total, loss: losses.append(loss)), SETTINGS)
+    encoder, recorder = small(), Recorder()
+    made = mlm.adapt(encoder, TEXTS, Box(1e9, progress=recorder), SETTINGS)
+    losses = recorder.losses
     assert made.n_steps == len(losses) == LOOP.n_steps
     assert made.loss_before == pytest.approx(np.log(len(encoder.tokenizer)), abs=0.5)
     assert made.loss_after < made.loss_before - 1.5
@@ -149,8 +152,7 @@ def test_early_stop_keeps_the_weights_of_least_held_out_loss():
 def test_resumed_adaptation_equals_an_uninterrupted_one(tmp_path, stopped_after):
     whole = small()
     expected = mlm.adapt(whole, TEXTS, Box(1e9), SETTINGS)
-    taken = itertools.count()
-    box = Box(1e9, should_stop=lambda: next(taken) >= stopped_after, checkpoint_dir=tmp_path)
+    box = Box(1e9, progress=Recorder(stop_after=stopped_after), checkpoint_dir=tmp_path)
     assert mlm.adapt(small(), TEXTS, box, SETTINGS).n_steps == stopped_after
     resumed = small()
     assert mlm.adapt(resumed, TEXTS, Box(1e9, checkpoint_dir=tmp_path), SETTINGS) == expected
@@ -160,18 +162,17 @@ def test_resumed_adaptation_equals_an_uninterrupted_one(tmp_path, stopped_after)
 def test_finished_adaptation_is_taken_up_without_a_step(tmp_path):
     first = small()
     made = mlm.adapt(first, TEXTS, Box(1e9, checkpoint_dir=tmp_path), SETTINGS)
-    again, steps = small(), []
-    box = Box(1e9, on_step=lambda *step: steps.append(step), checkpoint_dir=tmp_path)
+    again, recorder = small(), Recorder()
+    box = Box(1e9, progress=recorder, checkpoint_dir=tmp_path)
     assert mlm.adapt(again, TEXTS, box, SETTINGS) == made
-    assert not steps
+    assert not recorder.losses
     np.testing.assert_array_equal(again.encode(TEXTS), first.encode(TEXTS))
 
 
 def test_time_box_ends_it_and_counts_the_seconds_before_an_interruption(tmp_path):
     never = mlm.adapt(small(), TEXTS, Box(0.0), SETTINGS)
     assert (never.n_steps, never.ended_by) == (0, CLOCK)
-    taken = itertools.count()
-    mlm.adapt(small(), TEXTS, Box(1e9, should_stop=lambda: next(taken) >= 5, checkpoint_dir=tmp_path), SETTINGS)
+    mlm.adapt(small(), TEXTS, Box(1e9, progress=Recorder(stop_after=5), checkpoint_dir=tmp_path), SETTINGS)
     record = json.loads((tmp_path / "adaptation.json").read_text())
     (tmp_path / "adaptation.json").write_text(json.dumps({**record, "seconds": 61.0}))
     resumed = mlm.adapt(small(), TEXTS, Box(1.0, checkpoint_dir=tmp_path), SETTINGS)
@@ -208,7 +209,7 @@ def test_adaptation_of_what_is_no_bert_is_refused_in_words():
         mlm.is_wanted(encoder, TEXTS, Adaptation.ALWAYS, SETTINGS)
 
 
-class Noted(Silent):
+class Noted(Progress):
     """Notes the stages, and stops at one."""
 
     def __init__(self, stop_at=""):

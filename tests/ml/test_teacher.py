@@ -23,6 +23,7 @@ from recommender.ml.train import fit
 from recommender.training import fitting
 from recommender.types import Judgements
 from tests import behaviour
+from tests.progress import Recorder
 
 GRADES = {"gold": 1.0, "red": 0.7, "blue": 0.3, "grey": 0.0}
 THINGS = ("cup", "pot", "tin", "jar", "fork", "spade", "hose", "lamp", "desk", "chair", "ball", "doll")
@@ -61,11 +62,11 @@ LESSON = Lesson.of(planted(), seed=0)
 
 
 def test_loss_falls_and_held_out_queries_are_ordered_far_better_than_by_chance():
-    losses = []
-    box = dataclasses.replace(FOREVER, on_step=lambda step, total, loss: losses.append(loss))
+    recorder = Recorder()
+    box = dataclasses.replace(FOREVER, progress=recorder)
     schooled = train_teacher(small(), LESSON.kept, TEXTS, box, held_out=LESSON.held_out, settings=SETTINGS)
-    assert schooled.n_steps == len(losses) == 60
-    assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.05
+    assert schooled.n_steps == len(recorder.losses) == 60
+    assert np.mean(recorder.losses[-10:]) < np.mean(recorder.losses[:10]) - 0.05
     assert schooled.accuracy > 0.9
     assert schooled.accuracy == ordered(LESSON.held_out, scores_of(schooled.teacher, LESSON.held_out, TEXTS))
 
@@ -86,8 +87,7 @@ def test_resumed_teacher_equals_one_that_was_never_interrupted(tmp_path):
     settings = with_steps(40)
     learn = {"held_out": LESSON.held_out, "settings": settings}
     whole = train_teacher(small(), LESSON.kept, TEXTS, FOREVER, **learn)
-    stops = iter([False] * 27 + [True] * 9)
-    broken = dataclasses.replace(FOREVER, should_stop=lambda: next(stops), checkpoint_dir=tmp_path)
+    broken = dataclasses.replace(FOREVER, progress=Recorder(stop_after=27), checkpoint_dir=tmp_path)
     assert train_teacher(small(), LESSON.kept, TEXTS, broken, **learn).n_steps < 40
     again = dataclasses.replace(FOREVER, checkpoint_dir=tmp_path)
     resumed = train_teacher(small(), LESSON.kept, TEXTS, again, **learn)
@@ -192,8 +192,7 @@ def test_interruption_keeps_the_encoder_as_it_was(n_asked):
     """While the teacher learns, when it has learned, while the student learns."""
     encoder = small()
     before = encoder.encode(TEXTS)
-    asked = iter([False] * n_asked)
-    box = dataclasses.replace(FOREVER, should_stop=lambda: next(asked, True))
+    box = dataclasses.replace(FOREVER, progress=Recorder(stop_after=n_asked))
     done = distil(encoder, LESSON, TEXTS, box, vectors=before, settings=SETTINGS, graded=GRADED)
     assert done.taught is None
     np.testing.assert_array_equal(encoder.encode(TEXTS), before)

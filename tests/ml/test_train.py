@@ -26,7 +26,8 @@ from recommender.ml.head import additive as head
 from recommender.ml.head.examples import Histories, candidates
 from recommender.ml.head.newcomers import COLD, newcomer_gain
 from recommender.ml.loop import Box
-from recommender.ml.plan import Silent, TrainingData, TrainingSettings, plan, until
+from recommender.ml.plan import TrainingData, TrainingSettings, plan, until
+from recommender.ml.progress import UNWATCHED
 from recommender.ml.rivals import baselines
 from recommender.ml.train import fit, fit_context
 from recommender.serving import Served
@@ -35,6 +36,7 @@ from recommender.serving.shelf import build_shelf
 from recommender.training.fitting import context_figures
 from recommender.types import EVENT_CODES, Context, EventType, PastEvent, Request, Rung, Slot
 from tests import behaviour
+from tests.progress import Recorder
 
 ITEMS = behaviour.table()
 EVENTS = behaviour.shop(n_visitors=200)
@@ -173,8 +175,7 @@ def test_resumed_tuning_equals_uninterrupted_tuning(tmp_path):
     settings = TuneSettings(n_steps=6, batch_pairs=8, checkpoint_steps=3, check_steps=2, least_held_out=1, held_out=0.2)
     whole, broken = build_scratch(ITEMS.texts), build_scratch(ITEMS.texts)
     fine_tune(whole, drawn, Box(1e9), settings=settings)
-    taken = iter([False] * 3 + [True] * 9)
-    stopped = Box(1e9, should_stop=lambda: next(taken), checkpoint_dir=tmp_path)
+    stopped = Box(1e9, progress=Recorder(stop_after=3), checkpoint_dir=tmp_path)
     ended = fine_tune(broken, drawn, stopped, settings=settings)
     assert (ended.n_steps, ended.ended_by) == (3, "stop")
     resumed = build_scratch(ITEMS.texts)
@@ -192,11 +193,7 @@ def test_thin_evidence_skips_stages():
 
 
 def test_stop_ends_a_run_without_a_head():
-    class Stopped(Silent):
-        def should_stop(self):
-            return True
-
-    assert fit(DATA, SETTINGS, Stopped()).head is None
+    assert fit(DATA, SETTINGS, Recorder(stop_after=0)).head is None
 
 
 def test_no_moment_of_the_head_reaches_into_validation():
@@ -271,7 +268,7 @@ def test_a_context_model_that_helped_is_not_lost_to_one_without_idle_circumstanc
     monkeypatch.setattr(training, "_train_context", lambda *asked: told.pop(0))
     again = dataclasses.replace(made, context=None, delta=None, n_context_epochs=0, metrics={}, ended_by={})
     cutoffs = plan(DATA, SETTINGS)
-    fit_context(again, until(EVENTS, cutoffs.behaviour_end), cutoffs, SETTINGS, Silent())
+    fit_context(again, until(EVENTS, cutoffs.behaviour_end), cutoffs, SETTINGS, UNWATCHED)
     assert (again.n_context_epochs, again.context is None) == (kept, kept == 0)
     assert again.idle == set(unsure)
     assert not told

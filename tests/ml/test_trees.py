@@ -12,6 +12,7 @@ from recommender.ml.head.additive import HeadSettings, fit_head
 from recommender.ml.head.examples import Lists
 from recommender.ml.head.forest import ForestSettings, fit_forest, mean_ndcg
 from recommender.ml.head.trees import TreeSettings
+from tests.progress import Recorder
 
 SETTINGS = TreeSettings(n_trees=40, learning_rate=0.1, n_leaves=7, least_in_leaf=10)
 
@@ -77,15 +78,15 @@ def lists(n, *, seed):
 def test_forest_is_kept_where_it_ranks_what_the_head_cannot():
     past, check, later = lists(300, seed=0), lists(150, seed=1), lists(150, seed=2)
     head = fit_head(past, settings=HeadSettings(n_epochs=2))
-    told = {}
+    recorder = Recorder()
     settings = ForestSettings(TreeSettings(n_trees=60, learning_rate=0.1, n_leaves=7, least_in_leaf=30))
-    forest = fit_forest(past, check, head, settings=settings, on_figure=told.__setitem__)
+    forest = fit_forest(past, check, head, settings=settings, progress=recorder)
     assert forest is not None
     flat = later.rows.reshape(-1, later.rows.shape[-1])
     ours = mean_ndcg(forest.scores(head, flat).reshape(later.mask.shape), later)
     theirs = mean_ndcg(head.logits(flat).reshape(later.mask.shape), later)
     assert ours > theirs + 0.1
-    assert told["validation_ndcg_head_0_trees_1"] > told["validation_ndcg_head_1_trees_0"]
+    assert recorder.figures["validation_ndcg_head_0_trees_1"] > recorder.figures["validation_ndcg_head_1_trees_0"]
     rows, labels = later.flat()
     chance = forest.mixture.calibrate(forest.scores(head, rows))
     assert abs(chance.mean() - labels.mean()) < 0.03

@@ -16,7 +16,8 @@ from recommender.ml.encoder.model import SCRATCH, build_scratch, fingerprint
 from recommender.ml.export import write
 from recommender.ml.head import additive as head
 from recommender.ml.pace import CLOCK, EVIDENCE, PATIENCE, STEPS, Pace
-from recommender.ml.plan import Silent, TrainingData, TrainingSettings
+from recommender.ml.plan import TrainingData, TrainingSettings
+from recommender.ml.progress import UNWATCHED
 from recommender.ml.reuse import Reusing
 from recommender.ml.train import fit
 from recommender.models import Event, Item, Run
@@ -85,7 +86,7 @@ def test_another_seed_gives_another_model(made):
 
 
 def test_reused_stages_make_what_a_whole_fit_makes(made):
-    reusing = Reusing(DATA, Silent())
+    reusing = Reusing(DATA, UNWATCHED)
     other = dataclasses.replace(SMALL, head=dataclasses.replace(SMALL.head, learning_rate=0.005))
     assert reusing.fitted(other).head.to_json() != made.head.to_json()
     assert_equal(reusing.fitted(SMALL), made)

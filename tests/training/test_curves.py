@@ -32,8 +32,9 @@ MADE = {"seed": 7, "settings": {"tune": {"temperature": 0.05}}}
 
 
 def report(tracker: trackers.Tracker) -> None:
+    tracker.stage("encoder")
     for step in range(1, 4):
-        tracker.loss("encoder", step, 1 / step)
+        tracker.step(step, 3, 1 / step)
     tracker.figure("best_score", 0.25)
     tracker.figure("best_score", 0.5)
     tracker.finish(MADE, dict(tracking.numbers(METRICS)), tracking.markdown(METRICS))
@@ -85,13 +86,13 @@ def test_tool_that_is_not_installed_is_named_with_the_command(
         trackers.open_tracker(kind, tmp_path, name="run 1")
 
 
-class Broken:
+class Broken(trackers.Tracker):
     """Works until it is told its second loss."""
 
     def __init__(self) -> None:
         self.n_told = 0
 
-    def loss(self, stage: str, step: int, value: float) -> None:
+    def step(self, done: int, total: int, loss: float | None = None) -> None:
         self.n_told += 1
         if self.n_told == 2:
             raise OSError("disk full")
@@ -118,7 +119,7 @@ def tracked_run(monkeypatch: pytest.MonkeyPatch) -> Run:
     def train(run: Run, watch: Watch) -> Ended:
         watch.stage("encoder")
         watch.step(1, 2, 0.75)
-        watch.metric("search_mrr_tuned", 0.5)
+        watch.figure("search_mrr_tuned", 0.5)
         watch.figures.metrics = dict(METRICS)
         stages._note(watch, **MADE)
         return Ended(Run.Verdict.REFUSED, "Planted.")

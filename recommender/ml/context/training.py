@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from recommender.ml.context.model import Context, ContextSettings
 from recommender.ml.context.visits import Batchable
 from recommender.ml.hardware import device
 from recommender.ml.pace import CLOCK, PATIENCE, STEPS, STOP, Pace
+from recommender.ml.progress import UNWATCHED, Progress
 from recommender.types import FloatArray
 
 N_TARGETS = 6
@@ -77,8 +78,7 @@ def train_context(
     query_vectors: FloatArray | None = None,
     seed: int = 0,
     settings: ContextSettings | None = None,
-    on_step: Callable[[int, int, float], None] = lambda step, total, loss: None,
-    should_stop: Callable[[], bool] = lambda: False,
+    progress: Progress = UNWATCHED,
 ) -> Trained:
     """Train U and δ, keep the epoch with the lowest loss on `check`, and tell U only the circumstances that lower it.
 
@@ -104,22 +104,22 @@ def train_context(
     for epoch in range(1, settings.n_epochs + 1):
         model.train()
         for places in np.array_split(generator.permutation(len(data)), -(-len(data) // settings.batch)):
-            progress = pace.share(step)
-            if progress >= 1 or should_stop():
+            done = pace.share(step)
+            if done >= 1 or progress.should_stop():
                 break
             for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * (1 - progress)
+                group["lr"] = group["peak"] * (1 - done)
             loss = task.losses(data, places, generator).mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             step += 1
-            on_step(step, total, float(loss.detach()))
+            progress.step(step, total, float(loss.detach()))
         now = judged()
         if now < best:
             best, kept, best_epoch = now, _copy(model, delta), epoch
-        if step < total and (should_stop() or pace.is_over or epoch - best_epoch >= settings.patience):
-            ended_by = STOP if should_stop() else CLOCK if pace.is_over else PATIENCE
+        if step < total and (progress.should_stop() or pace.is_over or epoch - best_epoch >= settings.patience):
+            ended_by = STOP if progress.should_stop() else CLOCK if pace.is_over else PATIENCE
             break
     task.take_up(kept)
     worth = task.worth(check) if check is not None and best_epoch else {}

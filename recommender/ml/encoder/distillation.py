@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from recommender.ml.encoder.model import Encoder
 from recommender.ml.encoder.pairs import synthetic_query
 from recommender.ml.encoder.teacher import Teacher, TeacherSettings, ordered, train_teacher
 from recommender.ml.loop import Box
+from recommender.ml.progress import UNWATCHED, Progress
 from recommender.ml.rivals.baselines import tf_idf
 from recommender.types import FloatArray, IntArray, Judgements
 
@@ -92,17 +93,17 @@ def distil(
         held_out=lesson.held_out, settings=settings,
     )  # fmt: skip
     figures |= {"accuracy": schooled.accuracy, "steps": float(schooled.n_steps)}
-    if box.should_stop():
+    if box.progress.should_stop():
         return Distilled(None, figures)
     taught = ask(
         schooled.teacher, encoder, lesson.kept, texts, vectors=vectors, minutes=box.minutes * part, seed=box.seed,
-        settings=settings, should_stop=box.should_stop,
+        settings=settings, progress=box.progress,
     )  # fmt: skip
     figures["pairs"] = float(len(taught))
     limits = replace(box, minutes=box.minutes * 2 * part)
     tune_on_grades(encoder, lesson.kept, texts, limits, settings=graded, name=NAME, taught=taught)
     figures["student_accuracy"] = student_accuracy(encoder, lesson.held_out, texts)
-    is_kept = not box.should_stop() and figures["student_accuracy"] >= figures["student_accuracy_before"]
+    is_kept = not box.progress.should_stop() and figures["student_accuracy"] >= figures["student_accuracy_before"]
     if not is_kept:
         encoder.model.load_state_dict(before)
     return Distilled(taught if is_kept else None, figures | {"kept": float(is_kept)})
@@ -129,7 +130,7 @@ def ask(
     minutes: float,
     seed: int,
     settings: TeacherSettings,
-    should_stop: Callable[[], bool] = lambda: False,
+    progress: Progress = UNWATCHED,
 ) -> Taught:
     """Let the teacher grade items that nobody judged, for real and synthetic queries in mixed order, for `minutes`.
 
@@ -149,7 +150,7 @@ def ask(
     known = {(int(row), int(item)) for row, item in zip(judged.query, judged.item, strict=True)}
     query, item, score = [], [], []
     for start in range(0, len(order), CHUNK_QUERIES):
-        if should_stop() or (start and time.monotonic() - started >= minutes * 60):
+        if progress.should_stop() or (start and time.monotonic() - started >= minutes * 60):
             break
         rows = order[start : start + CHUNK_QUERIES]
         found = finder.items(start, start + len(rows))

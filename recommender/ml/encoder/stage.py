@@ -18,7 +18,8 @@ from recommender.ml.encoder.pairs import build_pairs, known_items
 from recommender.ml.encoder.teacher import can_teach, pairs_from_histories
 from recommender.ml.metrics import reciprocal_rank
 from recommender.ml.pace import EVIDENCE
-from recommender.ml.plan import Progress, TrainingData, TrainingSettings, box_of, timed
+from recommender.ml.plan import TrainingData, TrainingSettings, box_of, timed
+from recommender.ml.progress import Progress
 from recommender.types import FloatArray, Interactions, Judgements
 
 

@@ -181,7 +181,7 @@ def train_teacher(
 
     check = None if judges is None else lambda: 1 - accuracy()
     n_steps = train(NAME, teacher.model, settings.loop, box, backward=backward, check=check).n_steps
-    return Schooled(teacher, n_steps, float("nan") if box.should_stop() else accuracy())
+    return Schooled(teacher, n_steps, float("nan") if box.progress.should_stop() else accuracy())
 
 
 def scores_of(teacher: Teacher, judged: Judgements, texts: Sequence[str]) -> FloatArray:

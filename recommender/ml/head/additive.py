@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from recommender.features import FEATURE_NAMES
 from recommender.features.head import Head
 from recommender.ml import metrics
 from recommender.ml.head.examples import Lists
+from recommender.ml.progress import UNWATCHED, Progress
 from recommender.types import FloatArray
 
 QUANTILES = (0.1, 0.35, 0.65, 0.9)
@@ -47,8 +47,7 @@ def fit_head(
     horizon_days: float = 30.0,
     without: frozenset[str] = frozenset(),
     settings: HeadSettings | None = None,
-    on_step: Callable[[int, int, float], None] = lambda step, total, loss: None,
-    should_stop: Callable[[], bool] = lambda: False,
+    progress: Progress = UNWATCHED,
 ) -> Head:
     """Fit by AdamW on cross-entropy (is it bought?) plus LambdaRank (is it above what is not?).
 
@@ -68,7 +67,7 @@ def fit_head(
     step = 0
     for _ in range(n_epochs):
         for places in torch.randperm(len(lists), generator=generator).split(settings.batch_lists):
-            if should_stop():
+            if progress.should_stop():
                 return model.head(head)
             rows, labels, mask = (part[places] for part in data)
             loss = _loss(model(rows), labels, mask, settings)
@@ -77,7 +76,7 @@ def fit_head(
             optimizer.step()
             schedule.step()
             step += 1
-            on_step(step, total, float(loss.detach()))
+            progress.step(step, total, float(loss.detach()))
     return model.head(head)
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from recommender.features import FEATURE_NAMES, HISTORY_LIMIT, features, purchases
 from recommender.features.sequence import newest_items
 from recommender.features.state import DAY_SECONDS, State
+from recommender.ml.progress import UNWATCHED, Progress
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Interactions, ItemTable, Profile, Slot
 
 N_CANDIDATES = 300
@@ -142,7 +143,7 @@ def lists_at(
     seed: int,
     seconds: float = math.inf,
     least: int = 0,
-    should_stop: Callable[[], bool] = lambda: False,
+    progress: Progress = UNWATCHED,
 ) -> Lists:
     """Ask for a list at `state.at` for buyers of [at, until), label it with what they bought in that window.
 
@@ -158,7 +159,7 @@ def lists_at(
     labels, mask = np.zeros(rows.shape[:2], np.float32), np.zeros(rows.shape[:2], bool)
     n_made = 0
     for place, visitor in enumerate(chosen):
-        if should_stop() or (place >= least and time.monotonic() - started > seconds):
+        if progress.should_stop() or (place >= least and time.monotonic() - started > seconds):
             break
         profile = histories.profile(int(visitor), at=state.at)
         context = vectors.context(histories.arrived(int(visitor), profile, until=until)) if vectors.context else None

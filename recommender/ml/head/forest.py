@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +13,7 @@ from recommender.ml.head import trees
 from recommender.ml.head.additive import calibrator
 from recommender.ml.head.examples import Lists, joined
 from recommender.ml.head.trees import TreeSettings
+from recommender.ml.progress import UNWATCHED, Progress
 from recommender.types import FloatArray
 
 TOP = 10
@@ -59,7 +59,7 @@ def fit_forest(
     head: Head,
     *,
     settings: ForestSettings,
-    on_figure: Callable[[str, float], None] = lambda name, value: None,
+    progress: Progress = UNWATCHED,
 ) -> Forest | None:
     """Grow on `lists`, choose the mixture and calibrate on the later `check`, then grow again on both.
 
@@ -76,7 +76,7 @@ def fit_forest(
     for weight in MIXTURES:
         total = sum(w * (part - m) / s for w, part, m, s in zip(weight, parts, shift, scale, strict=True))
         quality[weight] = mean_ndcg(np.asarray(total).reshape(check.mask.shape), check)
-        on_figure(f"validation_ndcg_head_{weight[0]:g}_trees_{weight[1]:g}", quality[weight])
+        progress.figure(f"validation_ndcg_head_{weight[0]:g}_trees_{weight[1]:g}", quality[weight])
     best = max(MIXTURES, key=lambda weight: quality[weight])
     if best == MIXTURES[0] or quality[best] < quality[MIXTURES[0]] + LEAST_GAIN:
         return None

@@ -7,7 +7,6 @@ click. Separate heads would have to be taught that a purchase needs a click.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +21,7 @@ from recommender.ml.head.additive import Additive, blank_head, calibrator, judge
 from recommender.ml.head.examples import Lists
 from recommender.ml.head.position import MOST_POSITIONS, Examination, estimate
 from recommender.ml.head.shown import Places
+from recommender.ml.progress import UNWATCHED, Progress
 from recommender.types import OUTCOME_SECONDS, SLOT_CODES, FloatArray, Slot
 
 TOP = 10
@@ -73,8 +73,7 @@ def fit_heads(
     later: Places,
     *,
     settings: MultitaskSettings,
-    on_step: Callable[[int, int, float], None] = lambda step, total, loss: None,
-    should_stop: Callable[[], bool] = lambda: False,
+    progress: Progress = UNWATCHED,
 ) -> Fitted | None:
     """Learn on `train`, calibrate on the `later` places; None without enough clicks in both."""
     events = [
@@ -86,7 +85,7 @@ def fit_heads(
         train.rows, train.slot, train.position, train.labels[CLICK], weight=train.weight, seed=settings.seed
     )
     towers = _towers(train, events)
-    _learn(towers, train, examination, settings, on_step, should_stop)
+    _learn(towers, train, examination, settings, progress)
     heads = _calibrated({name: tower.head(tower.blank) for name, tower in towers.items()}, later, examination)
     fitted = Fitted(replace(heads, curves=_curves(train, examination)), examination, {})
     chances = fitted.observed(later)
@@ -141,8 +140,7 @@ def _learn(
     places: Places,
     examination: Examination,
     settings: MultitaskSettings,
-    on_step: Callable[[int, int, float], None],
-    should_stop: Callable[[], bool],
+    progress: Progress,
 ) -> None:
     rows, weight = torch.from_numpy(places.rows), torch.from_numpy(places.weight / places.weight.mean())
     inverse = examination.weights(places.slot, places.position)
@@ -157,7 +155,7 @@ def _learn(
     step = 0
     for _ in range(n_epochs):
         for some in torch.randperm(len(places), generator=generator).split(settings.batch_places):
-            if should_stop():
+            if progress.should_stop():
                 return
             loss = _loss(towers, rows[some], {name: target[some] for name, target in targets.items()}, weight[some])
             optimizer.zero_grad(set_to_none=True)
@@ -165,7 +163,7 @@ def _learn(
             optimizer.step()
             schedule.step()
             step += 1
-            on_step(step, total, float(loss.detach()))
+            progress.step(step, total, float(loss.detach()))
 
 
 def _loss(towers: dict[str, _Tower], rows: Tensor, targets: dict[str, Tensor], weight: Tensor) -> Tensor:

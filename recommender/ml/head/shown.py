@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +12,7 @@ from recommender.features.heads import EVENTS
 from recommender.features.state import State, build_state
 from recommender.ml.head.examples import Histories, Vectors
 from recommender.ml.head.position import exploration_weights
+from recommender.ml.progress import UNWATCHED, Progress
 from recommender.types import SLOT_CODES, FloatArray, Impressions, IntArray, Interactions, ItemTable, Profile
 
 N_STATES = 6
@@ -73,7 +73,7 @@ def places_of(
     *,
     most_lists: int,
     seed: int,
-    should_stop: Callable[[], bool] = lambda: False,
+    progress: Progress = UNWATCHED,
 ) -> Places:
     """Compute each list as it could be known when it was shown: events and statistics of before that moment only.
 
@@ -85,7 +85,7 @@ def places_of(
     kept: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
     rows = [np.empty((0, len(FEATURE_NAMES)), np.float32)]
     for one in drawn.tolist():
-        if should_stop():
+        if progress.should_stop():
             break
         places = np.arange(shown.start[one], shown.start[one + 1])
         places = places[np.unique(shown.item[places], return_index=True)[1]]  # each item once, where it stood first

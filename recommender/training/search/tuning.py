@@ -18,6 +18,7 @@ from recommender.exceptions import InsufficientData
 from recommender.features.state import State
 from recommender.ml import metrics
 from recommender.ml.artifacts import Artifacts
+from recommender.ml.progress import Progress
 from recommender.ml.reuse import Reusing
 from recommender.ml.rivals import baselines
 from recommender.models import Run
@@ -119,7 +120,7 @@ class Search:
             self.watch.check()
             study.try_once(lambda trial: self._score(trial, phase))
             self.watch.figures.metrics = {"tuning": self.studies.as_json()}
-            self.watch.metric("best_score", self.studies.best_score or 0.0)
+            self.watch.figure("best_score", self.studies.best_score or 0.0)
             self.reusing.keep_only(turned(self.settings, self.studies.best_values))
         self.watch.figures.metrics = {"tuning": self.studies.as_json()}
 
@@ -165,17 +166,11 @@ class Search:
         return made
 
 
-class _Stopping:
-    """The `Progress` of a trial: it may be stopped, and says nothing: a tuning reports trials, not steps."""
+class _Stopping(Progress):
+    """A trial may be stopped, but reports no steps: a search for settings reports its trials."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-
-    def stage(self, name: str) -> None: ...
-
-    def step(self, done: int, total: int, loss: float) -> None: ...
-
-    def metric(self, name: str, value: float) -> None: ...
 
     def should_stop(self) -> bool:
         return self._watch.should_stop()
