@@ -1,7 +1,7 @@
-"""The only file that knows Celery: a task for each job, when beat sends it, and what else sends one.
+"""Celery tasks for the jobs, their beat schedule, and the publishing of tasks. No other module imports Celery.
 
-Every task may run twice or be lost: SQL holds what is to be done, a message only says that it is time to look. A
-project without a Celery app and a broker of its own sends nothing, ever: there `recommender_worker` looks into SQL.
+Every task may run twice or be lost: SQL holds what is to be done, and a message only says that it is time to look. A
+project without a Celery app that names a broker never sends a message; there `recommender_worker` reads SQL by itself.
 """
 
 from __future__ import annotations
@@ -39,66 +39,66 @@ from recommender.runs import supervision
 logger = logging.getLogger(__name__)
 
 BROKER_SECONDS = 2
-"""Longest wait for the broker at a publication: a save of the shop stands behind it."""
+"""Longest wait for the broker when a task is published, because the shop's save waits too."""
 
 PAUSE_SECONDS = 30.0
-"""After the broker failed, nothing is published for this long: the schedule looks every minute anyway."""
+"""After the broker failed, nothing is published for this long; the schedule looks every minute anyway."""
 
 EXPIRY_SECONDS = 3600.0
-"""No message lives longer: what it was about stands in SQL, and the schedule sends another."""
+"""Lifetime of a message; if it expires, the work is still in SQL and the schedule sends another message."""
 
 POKE_EXPIRY_SECONDS = 54.0
 SETTLE_SECONDS = COALESCE_SECONDS + 1.0
-"""The one message of many saves is carried out after the last save that it stands for; a second for unequal clocks."""
+"""Delay of the one message for many saves, so that it runs after the last of them; a second allows for clock skew."""
 
 NAMES_OF_NOBODY = frozenset(
     {"", "__main__", "app", "celery", "conf", "config", "core", "default", "django", "project", "settings"}
 )
-"""What a project may be called that tells it from no other."""
+"""Names of Celery apps and settings modules that do not identify a project."""
 
 counts: Counter[str] = Counter()
-"""Publications of this process: `published`, `failed`, `paused`, and `unsent` where the project has no broker."""
+"""Publications of this process: `published`, `failed`, `paused`, and `unsent` if the project has no broker."""
 
 _paused_until = 0.0
 
 
 @shared_task(name="recommender.train")
 def train(run_id: int, key: str) -> None:
-    """Lease a run and supervise its subprocess until it ends; another shop's run of this number has another key."""
+    """Lease a run and supervise its subprocess until it ends. `key` tells it from another shop's run of this number."""
     supervision.supervise(run_id, key=key)
 
 
-@shared_task(name="recommender.start_scheduled_run")
-def start_scheduled_run() -> None:
-    jobs.perform(jobs.SCHEDULED_RUN, work.start_scheduled_run)
+def _task_for(job: str) -> Task:
+    """The task that does one job by its name."""
+
+    @shared_task(name=f"recommender.{job}")
+    def perform() -> None:
+        jobs.perform(job, work.WORK[job])
+
+    return perform
+
+
+start_scheduled_run = _task_for(jobs.SCHEDULED_RUN)
+sync_changed = _task_for("sync_changed")
+encode_items = _task_for(jobs.ENCODE)
+refresh_statistics = _task_for("refresh_statistics")
+learn_queries = _task_for("learn_queries")
+reconcile = _task_for("reconcile")
+reconcile_all = _task_for("reconcile_all")
+purge_retention = _task_for("purge_retention")
 
 
 @shared_task(name="recommender.poke_runs")
 def poke_runs() -> None:
-    """End runs that went silent; remind the workers of those that wait: a message may have been lost."""
+    """End runs whose heartbeat stopped, and publish queued runs again in case their message was lost."""
     jobs.perform(work.POKE, work.reap_runs)
     for run_id in runs.queued_ids():
         publish(train, run_id, runs.key_of(run_id), expires=POKE_EXPIRY_SECONDS)
 
 
-@shared_task(name="recommender.sync_changed")
-def sync_changed() -> None:
-    jobs.perform("sync_changed", work.sync_changed)
-
-
-@shared_task(name="recommender.encode_items")
-def encode_items() -> None:
-    jobs.perform(jobs.ENCODE, work.encode_items)
-
-
-@shared_task(name="recommender.refresh_statistics")
-def refresh_statistics() -> None:
-    jobs.perform("refresh_statistics", work.refresh_statistics)
-
-
 @shared_task(name="recommender.refresh_segments")
 def refresh_segments() -> None:
-    """Group the visitors anew, and let any number of workers put each chunk of them into place."""
+    """Group the visitors again; any number of workers then assign the visitors to the segments."""
 
     def assign(first: int, last: int) -> None:
         if not publish(assign_segments, first, last):
@@ -109,32 +109,12 @@ def refresh_segments() -> None:
 
 @shared_task(name="recommender.assign_segments")
 def assign_segments(first: int, last: int) -> None:
-    """Put the visitors of one range of primary keys into their segments."""
+    """Assign the visitors of one range of primary keys to their segments."""
     segmentation.assign_segments(first, last)
 
 
-@shared_task(name="recommender.learn_queries")
-def learn_queries() -> None:
-    jobs.perform("learn_queries", work.learn_queries)
-
-
-@shared_task(name="recommender.reconcile")
-def reconcile() -> None:
-    jobs.perform("reconcile", work.reconcile)
-
-
-@shared_task(name="recommender.reconcile_all")
-def reconcile_all() -> None:
-    jobs.perform("reconcile_all", work.reconcile_all)
-
-
-@shared_task(name="recommender.purge_retention")
-def purge_retention() -> None:
-    jobs.perform("purge_retention", work.purge_retention)
-
-
 def schedule() -> dict[str, dict[str, Any]]:
-    """What beat sends: the entries that every app gets at its finalisation. A host's entry of the same name wins."""
+    """Beat's entries, added to every app when it is finalised. A host's entry of the same name takes precedence."""
     return {
         f"recommender.{name}": {
             "task": f"recommender.{name}",
@@ -146,34 +126,34 @@ def schedule() -> dict[str, dict[str, Any]]:
 
 
 def project_app() -> Celery | None:
-    """The Celery app of this project, where it names a broker; else None, and nothing is sent.
+    """The project's Celery app if it names a broker; otherwise None, and nothing is sent.
 
-    `current_app` will not do: it is kept per thread, and where there is none it is an app of Celery's own, whose broker
-    is a RabbitMQ on this host, whoever that belongs to.
+    `current_app` does not work here: it exists per thread, and without one it is Celery's own default app, whose broker
+    is a RabbitMQ on this host that may belong to somebody else.
     """
     return next((app for app in _apps() if _names_broker(app)), None)
 
 
 def project_name(app: Celery) -> str:
-    """What tells this project's queues from those of others on the same broker: the app's name, else the settings'."""
+    """The prefix of the project's queues on a shared broker: the app's name, else that of the settings' package."""
     root = str(os.environ.get("DJANGO_SETTINGS_MODULE") or getattr(settings, "SETTINGS_MODULE", "")).partition(".")[0]
     name = str(app.main or "")
     return re.sub(r"[^\w-]+", "-", (root or "django") if name in NAMES_OF_NOBODY else name)
 
 
 def queues(app: Celery) -> tuple[str, str]:
-    """The two queues as this app routes them: the short work, and the trainings."""
-    routed = (app.amqp.router.route({}, name)["queue"] for name in (reconcile.name, train.name))
-    short, training = (getattr(queue, "name", queue) for queue in routed)
+    """The queues to which this app routes the short jobs and the trainings."""
+    routes = (app.amqp.router.route({}, name)["queue"] for name in (reconcile.name, train.name))
+    short, training = (getattr(queue, "name", queue) for queue in routes)
     return str(short), str(training)
 
 
 def publish(
     task: Task, *args: Any, app: Celery | None = None, expires: float = EXPIRY_SECONDS, countdown: float | None = None
 ) -> bool:
-    """Send a task with short timeouts and no retry; return whether the broker took it. Never raises.
+    """Send a task with short timeouts and no retry; return whether the broker accepted it. Never raises.
 
-    After a failure nothing is sent for `PAUSE_SECONDS`, so that a broker that does not answer costs one wait.
+    After a failure nothing is sent for `PAUSE_SECONDS`, so that an unreachable broker costs only one wait.
     """
     global _paused_until
     app = app or project_app()
@@ -188,10 +168,10 @@ def publish(
         return False
     try:
         _send(app, task.name, args, expires=expires, countdown=countdown)
-    except Exception:  # the edge to the broker: whatever it raises, the caller's work is done and stays done
+    except Exception:  # whatever the broker raises must not undo the caller's work
         _paused_until = time.monotonic() + PAUSE_SECONDS
         counts["failed"] += 1
-        logger.warning("%s was not published; the schedule looks again soon", task.name, exc_info=True)
+        logger.warning("%s was not published; the schedule tries again soon", task.name, exc_info=True)
         return False
     counts["published"] += 1
     return True
@@ -207,16 +187,17 @@ def broker(app: Celery) -> Iterator[Any]:
 
 
 def listening(app: Celery, *, seconds: float = 1.0) -> dict[str, list[str]]:
-    """The queues of every worker that answers within this time; one of the pool `solo` is silent while it works."""
+    """The queues of every worker that answers in time; a worker of the pool `solo` does not answer while it works."""
     with broker(app) as connection:
         answers = app.control.inspect(timeout=seconds, connection=connection).active_queues() or {}
     return {worker: [queue["name"] for queue in queues] for worker, queues in answers.items()}
 
 
 def connect() -> None:
-    """Follow the rows that mean work: items that changed, runs that were asked for.
+    """Publish a task when an item changes or a run is requested.
 
-    Where a `recommender_worker` is alive it finds them by itself, and messages that nobody takes would only pile up.
+    Nothing is published while a `recommender_worker` is alive: it finds the work by itself, and unread messages would
+    pile up.
     """
     jobs.wanted.connect(_follow_wanted, dispatch_uid="recommender_wanted")
     post_save.connect(_follow_run, sender=Run, dispatch_uid="recommender_train")
@@ -229,10 +210,10 @@ def _follow_wanted(sender: Any, name: str, **_: Any) -> None:
 
 def _follow_run(sender: Any, instance: Run, created: bool, using: str | None = None, **_: Any) -> None:
     if created and instance.trigger != supervision.HERE:
-        transaction.on_commit(lambda: _ask_for(instance), using=using, robust=True)
+        transaction.on_commit(lambda: _publish_run(instance), using=using, robust=True)
 
 
-def _ask_for(run: Run) -> None:
+def _publish_run(run: Run) -> None:
     if not worker.is_alive(worker.TRAINING):
         publish(train, run.pk, run.key)
 
@@ -243,7 +224,7 @@ def _send(app: Celery, name: str, args: tuple[Any, ...], *, expires: float, coun
 
 
 def _make_folders(app: Celery) -> None:
-    """The file system transport of kombu wants its folders to exist."""
+    """Create the folders that kombu's file system transport needs."""
     options = app.conf.broker_transport_options or {}
     for name in ("data_folder_in", "data_folder_out", "control_folder"):
         if options.get(name):
@@ -251,7 +232,7 @@ def _make_folders(app: Celery) -> None:
 
 
 def _apps() -> list[Celery]:
-    """The apps that this process has created: the one of this thread, the one at start-up, then the others by name."""
+    """The apps of this process: the current one of this thread, the one at start-up, then the others by name."""
     created = [app for app in _state._get_active_apps() if app.set_as_current or app is _state.default_app]
     order = [_state._tls.current_app, _state.default_app, _app_at_start]
     ranks = {id(app): rank for rank, app in reversed(list(enumerate(order)))}
@@ -260,14 +241,14 @@ def _apps() -> list[Celery]:
 
 
 def _is_fallback(app: Celery) -> bool:
-    """Is it the app that Celery makes for itself where a project has none?"""
+    """Is it the default app that Celery creates if the project has none?"""
     return app.main == "default" and not app.set_as_current
 
 
 def _names_broker(app: Celery) -> bool:
     try:
         return bool(app.conf.task_always_eager or app.conf.broker_write_url)
-    except Exception:  # the host's own settings of Celery: a save of the shop may stand behind this
+    except Exception:  # the host's own Celery settings; they must not break the shop's save
         logger.exception("the settings of the Celery app %s cannot be read; nothing is sent", app.main)
         return False
 
@@ -280,12 +261,12 @@ def _as_celery(every: dt.timedelta | Crontab) -> Any:
 
 
 def _expiry_seconds(every: dt.timedelta | Crontab) -> float:
-    """A message that no worker took before the next one is due is worth nothing."""
+    """Lifetime of a message: a little less than the time until the next one."""
     return EXPIRY_SECONDS if isinstance(every, Crontab) else every.total_seconds() * 0.9
 
 
 def _install(app: Celery, **_: Any) -> None:
-    """Give an app our schedule, our queues and, where its broker is a folder, the folder."""
+    """Add our schedule and queues to an app, and create the folders of a file system broker."""
     _make_folders(app)
     name = project_name(app)
     ours = {"recommender.train": {"queue": f"{name}-training"}, "recommender.*": {"queue": f"{name}-recommender"}}
@@ -293,12 +274,12 @@ def _install(app: Celery, **_: Any) -> None:
     routes = app.conf.task_routes
     if routes is None or isinstance(routes, dict):
         app.conf.task_routes = {**ours, **(routes or {})}
-    else:  # a list of routers, or one that is a callable: theirs are asked first
+    else:  # a callable router or a list of routers: theirs take precedence
         app.conf.task_routes = [*(routes if isinstance(routes, list | tuple) else [routes]), ours]
 
 
 def _install_when_final(app: Celery) -> None:
-    """Called by Celery for every app that is finalised from now on; it sends only `sender`, which is the app."""
+    """Called by Celery for every app that is finalised from now on."""
     if not _is_fallback(app):
         app.on_after_finalize.connect(lambda sender, **_: _install(sender), weak=False)
 

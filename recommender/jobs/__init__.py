@@ -1,7 +1,7 @@
-"""What is done again and again in the background, when it is due, and who does it. No Celery: any worker may ask here.
+"""The recurring background jobs, independent of Celery.
 
-SQL holds what is to be done and who does it (`ledger`), `work` does it, `timing` says when. Celery's tasks and the
-command `recommender_worker` are two ways to the same jobs.
+`ledger` keeps each job's row in SQL, `timing` says when a job is due, `work` contains the jobs. Celery's tasks and the
+command `recommender_worker` both run the jobs through this package.
 """
 
 from recommender.jobs.ledger import perform, state_of, want

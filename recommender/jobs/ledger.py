@@ -1,7 +1,7 @@
-"""The row of each job: marked when there is work, held by the one process that does it, dated when it ends.
+"""The row of each job: marked when there is work, held by the process that does it, and dated when it ends.
 
-A hold lasts `HOLD_SECONDS` and is renewed while the work goes on, so that two workers never do the same work at once,
-and that of a killed one is free again after two minutes.
+A hold lasts `HOLD_SECONDS` and is renewed during the work. So two workers never do the same job at the same time, and
+the job of a killed worker is free again after two minutes.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from recommender.models.connections import persistently, was_lost
 logger = logging.getLogger(__name__)
 
 COALESCE_SECONDS = 2.0
-"""Of the marks of one job within this time only the first counts, and its work starts after it."""
+"""Marks of one job within this time count once, and the work starts afterwards."""
 
 HOLD_SECONDS = 120.0
 RENEW_SECONDS = 30.0
 PATIENCE_SECONDS = 10.0
-"""So long a database that went away is waited for, to say that work has ended."""
+"""How long to wait for a lost database in order to write that a job has ended."""
 
 MAX_ERROR_LENGTH = 500
 
 _marked: dict[str, float] = {}
-"""When this process last marked a job, by the monotonic clock: a thousand saves cost one query."""
+"""When this process last marked each job, by the monotonic clock, so that a thousand saves cost one query."""
 
 
 def want(name: str) -> bool:
-    """Say that there is work of this kind; return False where somebody said so a moment ago. At most two queries."""
+    """Mark that a job has work; return False if it was marked a moment ago. At most two queries."""
     last = _marked.get(name)
     if last is not None and time.monotonic() - last < COALESCE_SECONDS:
         return False
@@ -52,12 +52,12 @@ def want(name: str) -> bool:
 
 
 def state_of(name: str, *, started_at: dt.datetime | None = None) -> Job:
-    """The row of a job, made where there is none yet, as if it had last started at `started_at`."""
+    """The row of a job; a new row counts as last started at `started_at`."""
     return Job.objects.get_or_create(name=name, defaults={"started_at": started_at})[0]
 
 
 def is_due(job: Job, since: dt.datetime, now: dt.datetime) -> bool:
-    """Does nobody do the work, and is it time, or is something marked that no later mark can hide behind?"""
+    """Is the job free, and is it time or has it been marked for `COALESCE_SECONDS`?"""
     if job.held_until is not None and job.held_until > now:
         return False
     if job.started_at is None or job.started_at < since:
@@ -67,10 +67,10 @@ def is_due(job: Job, since: dt.datetime, now: dt.datetime) -> bool:
 
 
 def perform(name: str, work: Callable[[], object], *, unless_since: dt.datetime | None = None) -> bool:
-    """Do the work unless another process is at it; return whether it was done here.
+    """Do the work unless another process is doing it; return whether it was done here.
 
-    With `unless_since` it is not done either where somebody started it since then and nothing was marked later. What
-    the work raises is written down and raised again; work that is interrupted stays marked.
+    With `unless_since`, the work is also left out if it was started after that moment and not marked since. An
+    exception is stored in the row and raised again; an interrupted job stays marked.
     """
     holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"[-100:]
     state_of(name)
@@ -83,11 +83,11 @@ def perform(name: str, work: Callable[[], object], *, unless_since: dt.datetime 
     except Exception as error:
         ended["error"] = f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH]
         raise
-    except BaseException:  # the worker is told to stop
+    except BaseException:  # the worker is being stopped
         ended["wanted_at"] = timezone.now()
         raise
     finally:
-        _give_back(name, holder, ended)
+        _release(name, holder, ended)
     return True
 
 
@@ -107,17 +107,17 @@ def _take(name: str, holder: str, unless_since: dt.datetime | None) -> bool:
     return bool(rows.update(held_by=holder, held_until=until, started_at=now))
 
 
-def _give_back(name: str, holder: str, ended: dict[str, object]) -> None:
+def _release(name: str, holder: str, ended: dict[str, object]) -> None:
     columns = {"held_by": "", "held_until": None, "finished_at": timezone.now(), **ended}
     try:
         persistently(lambda: _rows(name).filter(held_by=holder).update(**columns), patience_seconds=PATIENCE_SECONDS)
-    except DatabaseError:  # the connection broke: the hold runs out by itself
-        logger.exception("job %s cannot be given back; it is free again in %.0f s", name, HOLD_SECONDS)
+    except DatabaseError:  # the connection was lost: the hold expires by itself
+        logger.exception("job %s cannot be released; it is free again in %.0f s", name, HOLD_SECONDS)
 
 
 @contextmanager
 def _renewed(name: str, holder: str) -> Iterator[None]:
-    """Renew the hold while the block runs. Work that ends sooner opens no further connection."""
+    """Renew the hold while the block runs. A job shorter than `RENEW_SECONDS` opens no further connection."""
     is_done = threading.Event()
 
     def renew() -> None:

@@ -1,4 +1,4 @@
-"""Saves that mean work: they leave a mark in SQL, and whoever sends messages hears of the first one of many."""
+"""Marks the encoding job when items change, and tells Celery's publisher once for many saves."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from recommender.signals import items_changed
 logger = logging.getLogger(__name__)
 
 wanted = Signal()
-"""Sent with `name`, once per `ledger.COALESCE_SECONDS`: there is work of this kind."""
+"""Sent with the job's `name` when it has work, at most once per `ledger.COALESCE_SECONDS`."""
 
 
 def connect() -> None:
-    """Follow items that changed, and check the schedule with the other settings."""
+    """Listen to changed items, and register the check of `TRAINING_SCHEDULE`."""
     items_changed.connect(_follow_items, dispatch_uid="recommender_encode")
     checks.register(timing.check_schedule, "recommender")
 
@@ -27,5 +27,5 @@ def _follow_items(sender: Any, **_: Any) -> None:
     try:
         if ledger.want(work.ENCODE):
             wanted.send(sender=None, name=work.ENCODE)
-    except Exception:  # a save of the shop stands behind it, and has succeeded; the schedule looks every minute
-        logger.exception("changed items were not marked; they are encoded by the schedule")
+    except Exception:  # must not break the shop's save; the schedule looks every minute
+        logger.exception("changed items were not marked; the schedule will encode them")

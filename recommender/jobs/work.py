@@ -1,4 +1,4 @@
-"""The recurring jobs themselves. Each may run twice or be cut off: it looks into SQL for what is left to do."""
+"""The recurring jobs. Each may run twice or be interrupted, because it reads from SQL what is left to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime as dt
 import logging
 from collections.abc import Callable
 
-from django.db.models import Max
+from django.db import models
 from django.utils import timezone
 
 from recommender import bundles, conf, runs, tracking
@@ -25,24 +25,24 @@ logger = logging.getLogger(__name__)
 RECONCILE_OVERLAP = dt.timedelta(days=2)
 
 MOST_COMPARED = 20_000
-"""Objects whose columns are compared each minute; a larger catalogue takes several minutes to go through."""
+"""Number of objects whose columns are compared each minute; a larger catalogue takes several minutes."""
 
 
 def start_scheduled_run() -> None:
-    """Queue the run of `TRAINING_SCHEDULE`; one that is still active is enough."""
+    """Queue the run of `TRAINING_SCHEDULE`, unless a run is still active."""
     try:
         runs.request_run(trigger="schedule")
     except RunError as error:
-        logger.info("no scheduled run: %s", error)
+        logger.info("no scheduled run was queued: %s", error)
 
 
 def sync_changed() -> None:
-    """Copy what changed in the shop without a signal, as by `QuerySet.update`."""
+    """Copy objects that changed without a signal, for example by `QuerySet.update`."""
     sync.sync_changed(most_compared=MOST_COMPARED)
 
 
 def encode_items() -> None:
-    """Encode what has no vector yet, for every bundle that may serve; make bundle 0 where nothing serves."""
+    """Encode the items that have no vector yet, for every bundle that may serve; export bundle 0 if there is none."""
     if not Item.objects.filter(is_active=True).exists():
         return
     try:
@@ -51,42 +51,36 @@ def encode_items() -> None:
             if bundle.state != bundle.State.QUARANTINED:
                 vectors.encode_missing(bundle.name)
     except MissingDependency as error:
-        logger.warning("no vectors, search stays lexical: %s", error)
+        logger.warning("items are not encoded, so search uses words only: %s", error)
 
 
 def refresh_statistics() -> None:
-    """Recompute popularity and co-purchase, where an event came in since the last time."""
-    computed_at = ItemStatistics.objects.aggregate(newest=Max("computed_at"))["newest"]
-    if computed_at is None or Event.objects.filter(received_at__gte=computed_at).exists():
+    """Recompute popularity and co-purchase if there are new events."""
+    if _has_new_events(ItemStatistics):
         statistics.refresh_statistics()
 
 
 def refresh_segments(assign: Callable[[int, int], object] = segmentation.assign_segments) -> None:
-    """Group the visitors anew, where an event came in since the last time; then let `assign` place each chunk."""
-    computed_at = Segment.objects.aggregate(newest=Max("computed_at"))["newest"]
-    if computed_at is None or Event.objects.filter(received_at__gte=computed_at).exists():
+    """Group the visitors again if there are new events; then call `assign` for each range of visitors."""
+    if _has_new_events(Segment):
         segmentation.refresh_segments()
         for first, last in segmentation.chunks():
             assign(first, last)
 
 
 def learn_queries() -> None:
-    """Recompute what queries led to, and propose synonyms, where somebody searched since the last time."""
-    computed_at = QueryStatistics.objects.aggregate(newest=Max("computed_at"))["newest"]
-    searches = Event.objects.filter(type=EventType.SEARCH)
-    if computed_at is not None:
-        searches = searches.filter(received_at__gte=computed_at)
-    if searches.exists():
+    """Recompute what queries led to, and propose synonyms, if there are new searches."""
+    if Event.objects.filter(type=EventType.SEARCH, **_since_computed(QueryStatistics)).exists():
         queries.learn_queries()
 
 
 def reconcile() -> None:
-    """Take in the order rows of the last days that no event tells of yet."""
+    """Record the order rows of the last two days that are not recorded yet."""
     tracking.reconcile(since=timezone.now() - RECONCILE_OVERLAP)
 
 
 def reconcile_all() -> None:
-    """Go through all order rows: what was nobody's finds its buyer once they have consented, however old it is."""
+    """Go through all order rows, so that old orders are linked to customers who have consented since."""
     tracking.reconcile()
 
 
@@ -96,8 +90,20 @@ def purge_retention() -> None:
 
 
 def reap_runs() -> None:
-    """End runs that went silent, or give them to the queue again."""
+    """End runs whose heartbeat stopped, or return them to the queue."""
     runs.reap_stale()
+
+
+def _has_new_events(model: type[models.Model]) -> bool:
+    """Were events received since the rows of the model were computed, or were these never computed?"""
+    since = _since_computed(model)
+    return not since or Event.objects.filter(**since).exists()
+
+
+def _since_computed(model: type[models.Model]) -> dict[str, dt.datetime]:
+    """The filter for events received since the rows of the model were computed; empty if they never were."""
+    computed_at = model._default_manager.aggregate(newest=models.Max("computed_at"))["newest"]
+    return {} if computed_at is None else {"received_at__gte": computed_at}
 
 
 ENCODE, POKE, SCHEDULED_RUN = "encode_items", "poke_runs", "start_scheduled_run"
@@ -114,7 +120,7 @@ WORK: dict[str, Callable[[], None]] = {
     "purge_retention": purge_retention,
     SCHEDULED_RUN: start_scheduled_run,
 }
-"""Every job by its name: the order in which those that are due at once are done."""
+"""Every job by its name, in the order in which due jobs are done."""
 
 TIMES: dict[str, dt.timedelta] = {
     POKE: dt.timedelta(minutes=1),
@@ -130,6 +136,6 @@ TIMES: dict[str, dt.timedelta] = {
 
 
 def times() -> dict[str, dt.timedelta | Crontab]:
-    """Every job that comes round by itself, and how often. Raises ConfigurationError for a schedule that is none."""
+    """Every recurring job and how often it is done. Raises ConfigurationError for an invalid `TRAINING_SCHEDULE`."""
     declared = conf.get("TRAINING_SCHEDULE")
     return {**TIMES, **({SCHEDULED_RUN: Crontab.of(declared)} if declared else {})}

@@ -1,8 +1,8 @@
-"""All background work in one process, without Celery: recurring jobs as they come due, trainings as they are asked for.
+"""A worker without Celery: it does recurring jobs when they are due, and trainings when they are requested.
 
-Three threads. The caller's does one job after another; one waits for runs and supervises each training, which is a
-process of its own; one says that this worker is alive. Whatever a turn raises is logged, and the next turn has a new
-connection to the database where the old one broke.
+It has three threads. The caller's thread does one job after another; the second waits for runs and supervises each
+training, which is a process of its own; the third writes the worker's heartbeat. An exception is logged, and the next
+turn gets a new database connection if the old one was lost.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from functools import partial
 
 from django.db import DatabaseError, close_old_connections, connection, models
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from recommender.jobs import ledger, timing, work
 from recommender.models import Job, Run, Worker
@@ -28,27 +29,27 @@ logger = logging.getLogger(__name__)
 
 SHORT, TRAINING = "short", "training"
 KINDS = (SHORT, TRAINING)
-"""What a worker may be told to do alone: the recurring jobs, or the trainings."""
+"""The kinds of work, one of which a worker may be restricted to: recurring jobs, and trainings."""
 
 LOOK_SECONDS = 1.0
 BEAT_SECONDS = 10.0
 ALIVE_SECONDS = 60.0
-"""A worker that has not beaten for this long is gone."""
+"""A worker without a heartbeat for this long counts as gone."""
 
 PAUSE_SECONDS = 5.0
-"""After a turn that failed, as without a database."""
+"""How long to wait after a turn that failed, for example without a database."""
 
 HERE_SECONDS = 60.0
-"""A run that its own command supervises is left to it for this long."""
+"""How long a run that was started with `--here` is left to its own command."""
 
 PARTING_SECONDS = 45.0
-"""Longest wait for a training that is told to stop: it is ended after ten seconds, and its run given back."""
+"""Longest wait for a training to stop. It is killed after ten seconds, and its run returns to the queue."""
 
 Say = Callable[[str], None]
 
 
 class Loop:
-    """A worker from its start until `stop` is set. `say` is told of everything that it did."""
+    """A worker from its start until `stop` is set. `say` receives a line about everything it does."""
 
     def __init__(self, *, does: tuple[str, ...] = KINDS, say: Say = logger.info) -> None:
         self.does = does
@@ -57,7 +58,7 @@ class Loop:
         self.name = f"{socket.gethostname()}, process {os.getpid()}"[:100]
 
     def run(self) -> None:
-        """Work until `stop` is set or the caller is interrupted; a training that runs then goes back to the queue."""
+        """Work until `stop` is set or the caller is interrupted; an active training then returns to the queue."""
         turns = [self._beat, *([self._train] if TRAINING in self.does else [])]
         threads = [threading.Thread(target=partial(self._repeat_apart, turn), name=turn.__name__) for turn in turns]
         for thread in threads:
@@ -71,14 +72,14 @@ class Loop:
             self._leave()
 
     def run_once(self) -> None:
-        """Do what is due now, train what is queued, and return."""
+        """Do the jobs that are due and the runs that are queued, then return."""
         if SHORT in self.does:
             self._work()
         if TRAINING in self.does:
             self._train()
 
     def _leave(self) -> None:
-        """A worker that cannot say that it leaves is gone once it does not beat."""
+        """Delete the worker's row; without a database it expires with the last heartbeat."""
         with contextlib.suppress(DatabaseError):
             persistently(Worker.objects.filter(name=self.name).delete, patience_seconds=ledger.PATIENCE_SECONDS)
 
@@ -95,14 +96,14 @@ class Loop:
             try:
                 turn()
                 pause = seconds
-            except Exception:  # the edge of the loop: a worker outlives its database, and every fault of one turn
-                logger.exception("a turn of %s failed; it is tried again", self.name)
+            except Exception:  # the worker must survive a lost database and any error of one turn
+                logger.exception("%s failed once and tries again", self.name)
                 was_lost()
                 pause = PAUSE_SECONDS
             self.stop.wait(pause)
 
     def _work(self) -> None:
-        """Every job that is due, one after the other."""
+        """Do every job that is due, one after the other."""
         rows = {job.name: job for job in Job.objects.all()}
         for name, every in work.times().items():
             now = timezone.now()
@@ -115,21 +116,24 @@ class Loop:
         started = timezone.now()
         try:
             if ledger.perform(name, work.WORK[name], unless_since=since):
-                self.say(f"{name}: {(timezone.now() - started).total_seconds():.1f} s")
-        except Exception as error:  # one kind of work that fails must not keep the others from theirs
+                self.say(_("%(job)s: %(seconds).1f s") % {"job": name, "seconds": _seconds_since(started)})
+        except Exception as error:  # one failing job must not block the others
             logger.exception("%s failed; it is tried again when it is due", name)
-            self.say(f"{name} failed: {type(error).__name__}: {error}")
+            reason = f"{type(error).__name__}: {error}"
+            self.say(_("%(job)s failed: %(error)s") % {"job": name, "error": reason})
             was_lost()
 
     def _train(self) -> None:
-        """Every run that waits, one after the other."""
-        for run_id in _waiting():
+        """Train every queued run, one after the other."""
+        for run_id in _queued_ids():
             if self.stop.is_set():
                 return
-            self.say(f"run {run_id}: training, log {supervision.log_path(run_id)}")
+            log = supervision.log_path(run_id)
+            self.say(_("run %(run)d: training, log %(path)s") % {"run": run_id, "path": log})
             if supervision.supervise(run_id, stop=self.stop):
                 run = Run.objects.get(pk=run_id)
-                self.say(f"run {run_id}: {run.get_state_display()}. {run.reason}")
+                outcome = {"run": run_id, "state": run.get_state_display(), "reason": run.reason}
+                self.say(_("run %(run)d: %(state)s. %(reason)s") % outcome)
 
     def _beat(self) -> None:
         beat = {"does": ",".join(self.does), "beat_at": timezone.now()}
@@ -137,21 +141,25 @@ class Loop:
 
 
 def alive() -> models.QuerySet[Worker]:
-    """The workers of `recommender_worker` that beat."""
+    """The `recommender_worker` processes that are alive."""
     return Worker.objects.filter(beat_at__gte=timezone.now() - dt.timedelta(seconds=ALIVE_SECONDS))
 
 
 def is_alive(kind: str) -> bool:
-    """Is there a worker of ours that does this kind of work? One query."""
+    """Is there a `recommender_worker` process for this kind of work? One query."""
     return alive().filter(does__contains=kind).exists()
 
 
 def _never(every: dt.timedelta | timing.Crontab, now: dt.datetime) -> dt.datetime | None:
-    """When a job last started that never did: at no time, so that it is due; a crontab waits for its next minute."""
+    """The start time of a new job: None, so that it is due now; a crontab job waits for its next time instead."""
     return now if isinstance(every, timing.Crontab) else None
 
 
-def _waiting() -> list[int]:
-    theirs = models.Q(trigger=supervision.HERE, created_at__gt=timezone.now() - dt.timedelta(seconds=HERE_SECONDS))
-    waiting = Run.objects.filter(state=Run.State.QUEUED).exclude(theirs)
-    return list(waiting.order_by("pk").values_list("pk", flat=True))
+def _seconds_since(moment: dt.datetime) -> float:
+    return (timezone.now() - moment).total_seconds()
+
+
+def _queued_ids() -> list[int]:
+    own_command = models.Q(trigger=supervision.HERE, created_at__gt=timezone.now() - dt.timedelta(seconds=HERE_SECONDS))
+    queued = Run.objects.filter(state=Run.State.QUEUED).exclude(own_command)
+    return list(queued.order_by("pk").values_list("pk", flat=True))

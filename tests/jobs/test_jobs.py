@@ -283,9 +283,9 @@ def test_training_of_a_stopped_worker_goes_back_to_the_queue(monkeypatch: Any, c
 @pytest.mark.django_db
 def test_run_that_a_command_supervises_is_left_to_it() -> None:
     mine = Run.objects.create(trigger="here")
-    assert worker._waiting() == []
+    assert worker._queued_ids() == []
     Run.objects.update(created_at=timezone.now() - dt.timedelta(minutes=2))
-    assert worker._waiting() == [mine.pk]
+    assert worker._queued_ids() == [mine.pk]
 
 
 @pytest.mark.django_db(transaction=True)
