@@ -1,4 +1,4 @@
-"""The documentation holds what it says: links lead somewhere, examples are Python, every command and check is told."""
+"""The documentation is true: links lead somewhere, examples are Python, every command and check is described."""
 
 from __future__ import annotations
 
@@ -20,6 +20,33 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)[^)]*\)", page.read_text())
     broken = [link for link in links if not (page.parent / link).exists()]
     assert not broken
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_heading_leads_there(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", page.read_text())
+    broken = [
+        f"{link}#{anchor}" for link, anchor in links if anchor not in anchors_of(page.parent / link if link else page)
+    ]
+    assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_heading_stands_between_blank_lines(page: Path) -> None:
+    text = re.sub(r"^( *)```.*?^\1```", lambda block: "x", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    lines = ["", *text.splitlines(), ""]
+    crowded = [
+        line
+        for above, line, below in zip(lines, lines[1:], lines[2:], strict=False)
+        if line.startswith("#") and (above or below)
+    ]
+    assert not crowded
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
