@@ -26,12 +26,13 @@ from benchmarks.ranker_online_retail import _seconds, read_events, read_items
 from recommender.features import features
 from recommender.features.head import Head
 from recommender.features.state import DAY_SECONDS, EVENT_WEIGHTS, State, build_state
-from recommender.ml import metrics, threads
+from recommender.ml import metrics
 from recommender.ml.artifacts import moved
-from recommender.ml.context.model import Context, ContextSettings, context_vector
+from recommender.ml.context.model import ContextSettings, ContextTransformer, context_vector
 from recommender.ml.context.training import train_context
 from recommender.ml.context.visits import examples
 from recommender.ml.encoder.model import load_encoder
+from recommender.ml.hardware import limit_threads
 from recommender.ml.head.additive import fit_head
 from recommender.ml.head.examples import Histories, Vectors, joined, lists_at
 from recommender.ml.plan import until
@@ -60,7 +61,7 @@ PLANTED: Mapping[str, frozenset[str]] = {
 class Told:
     """One trained model and the vectors that it ranks by; `prior` (n_items,): the popularity that it was granted."""
 
-    model: Context
+    model: ContextTransformer
     vectors: FloatArray
     prior: FloatArray
     temperature: float
@@ -286,7 +287,7 @@ def main() -> None:
     parser.add_argument("--test-start", default="2011-10-10")
     parser.add_argument("--test-end", default="2011-11-10")
     options = parser.parse_args()
-    threads.settle(1)
+    limit_threads(1)
     if options.simulated:
         planted(options)
     elif options.events and options.items:

@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.workbench import number, read
-from recommender.ml import threads
 from recommender.ml.encoder import distillation
 from recommender.ml.encoder.distillation import Lesson, student_accuracy
 from recommender.ml.encoder.graded import GradedSettings, tune_on_grades
 from recommender.ml.encoder.model import Encoder, load_encoder
 from recommender.ml.encoder.teacher import TeacherSettings
+from recommender.ml.hardware import limit_threads
 from recommender.ml.loop import Box
 from recommender.types import Judgements
 
@@ -34,7 +34,7 @@ TEST_SHARE = 0.2
 
 def main(argv: Sequence[str] | None = None) -> None:
     options = _options(argv)
-    threads.settle(options.threads)
+    limit_threads(options.threads)
     judged, texts = _judged(options)
     is_test = np.random.default_rng((options.seed, 8)).random(len(judged.queries)) < TEST_SHARE
     known, test = judged.of_queries(~is_test), judged.of_queries(is_test)

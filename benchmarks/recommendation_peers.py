@@ -26,7 +26,7 @@ from benchmarks.judging import Figure
 from benchmarks.recommendation_rivals import Past, read_past, simple_scorers
 from benchmarks.sequence_rivals import sequence_lists
 from benchmarks.workbench import InputError, read
-from recommender.ml import threads
+from recommender.ml.hardware import limit_threads
 from recommender.ml.rivals import baselines, competitors
 
 N_LISTED = 100
@@ -60,7 +60,7 @@ class Test:
 
 def main(argv: Sequence[str] | None = None) -> None:
     options = _options(argv)
-    threads.settle(options.threads)
+    limit_threads(options.threads)
     events, has_clock = read_events(options.events)
     at = moment_of(options.at, events)
     extra = read_events(options.extra_events)[0] if options.extra_events else []

@@ -28,7 +28,7 @@ from benchmarks.judging import Figure, Scores
 from benchmarks.search_rivals import Peer, Shuffled, Workshop
 from benchmarks.search_tuning import Graded
 from benchmarks.workbench import InputError, number, read
-from recommender.ml import threads
+from recommender.ml.hardware import limit_threads
 
 N_DISTRACTORS = 100
 N_LISTED = 100
@@ -64,7 +64,7 @@ COLUMNS = ("pairs", "NDCG@10", "recall@10", "recall@100")
 
 def main(argv: Sequence[str] | None = None) -> None:
     options = _options(argv)
-    threads.settle(options.threads)
+    limit_threads(options.threads)
     search = _read_search(options)
     if options.write_candidates:
         rows = ((query, product) for query, some in search.candidates.items() for product in some)

@@ -27,11 +27,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.figures import Figure, show
 from recommender.features.state import DAY_SECONDS, build_state
-from recommender.ml import export, threads
+from recommender.ml import export
 from recommender.ml.encoder.contrastive import TuneSettings, fine_tune
 from recommender.ml.encoder.model import load_encoder, low_precision
 from recommender.ml.encoder.pairs import Pairs, build_pairs
-from recommender.ml.hardware import device, hardware
+from recommender.ml.hardware import device, hardware, limit_threads
 from recommender.ml.loop import Box
 from recommender.ml.plan import TrainingData, TrainingSettings
 from recommender.ml.progress import Progress
@@ -57,7 +57,7 @@ WARM_STEPS = 5
 
 def main() -> None:
     options = _options()
-    threads.settle(options.threads)
+    limit_threads(options.threads)
     place = device()
     print(", ".join(str(part) for part in hardware().values() if part))
     limit = matrix_limit(place)

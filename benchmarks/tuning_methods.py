@@ -26,12 +26,12 @@ from benchmarks.ranker_online_retail import _seconds as seconds_of
 from benchmarks.ranker_online_retail import read_events, read_items
 from recommender.choices import Adaptation, FineTuning
 from recommender.features.state import Neighbours, build_state
-from recommender.ml import threads
 from recommender.ml.encoder import adapters, mlm
 from recommender.ml.encoder.contrastive import TuneSettings
 from recommender.ml.encoder.model import Encoder, load_encoder
 from recommender.ml.encoder.pairs import build_pairs
 from recommender.ml.encoder.stage import search_quality
+from recommender.ml.hardware import limit_threads
 from recommender.ml.loop import Box
 from recommender.ml.plan import until
 from recommender.types import FloatArray, Interactions, ItemTable
@@ -80,7 +80,7 @@ def in_process(method: str) -> Row:
 
 def measure(method: FineTuning, options: argparse.Namespace) -> Row:
     """Tune by one method and judge on what was sold afterwards."""
-    threads.settle()
+    limit_threads()
     items = read_items(options.items)
     interactions = read_events(options.events, items)
     start, end = seconds_of(options.test_start), seconds_of(options.test_end)

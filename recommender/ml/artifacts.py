@@ -12,7 +12,7 @@ from recommender.features.heads import Heads
 from recommender.features.sequence import decayed_mean
 from recommender.ml.budget import Budget
 from recommender.ml.context import model as context
-from recommender.ml.context.model import Context
+from recommender.ml.context.model import ContextTransformer
 from recommender.ml.encoder.adapters import AdapterWeights
 from recommender.ml.encoder.graded import Partly, Taught
 from recommender.ml.encoder.model import Encoder
@@ -43,7 +43,7 @@ class Artifacts:
     partly: Partly | None = None
     taught: Taught | None = None
     adapter: AdapterWeights | None = None
-    context: Context | None = None
+    context: ContextTransformer | None = None
     delta: FloatArray | None = None
     head: Head | None = None
     baseline: Head | None = None

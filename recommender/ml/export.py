@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from recommender.features import FEATURE_NAMES
-from recommender.ml import threads
 from recommender.ml.artifacts import Artifacts
 from recommender.ml.context.model import INPUTS, export_context
 from recommender.ml.encoder.model import MAX_TOKENS, Encoder, export_onnx, load_encoder
+from recommender.ml.hardware import limit_threads
 from recommender.ml.head import trees
 from recommender.types import FloatArray
 
@@ -58,7 +58,7 @@ def _sample(rows: FloatArray) -> FloatArray:
 
 def export_untrained(spec: str, folder: Path, *, texts: tuple[str, ...] = (), seed: int = 0) -> None:
     """Write bundle 0: the encoder as it came; `texts` are needed only for "scratch"."""
-    threads.settle()
+    limit_threads()
     encoder = load_encoder(spec, texts, seed=seed)
     _write_encoder(encoder, folder)
     vector = encoder.encode([GOLDEN_TEXT])[0].astype(float).round(6).tolist()

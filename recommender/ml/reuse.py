@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from recommender.ml import threads
 from recommender.ml.artifacts import Artifacts
 from recommender.ml.context.model import ContextSettings
 from recommender.ml.encoder.stage import fit_encoder
+from recommender.ml.hardware import limit_threads
 from recommender.ml.head.additive import HeadSettings
 from recommender.ml.head.forest import ForestSettings
 from recommender.ml.plan import TrainingData, TrainingSettings, plan, until
@@ -56,7 +56,7 @@ class Reusing:
         return self._made[key]
 
     def _encode(self, behaviour: Any, settings: TrainingSettings) -> Artifacts:
-        threads.settle(settings.n_threads)
+        limit_threads(settings.n_threads)
         return fit_encoder(self.data, behaviour, settings, self.progress)
 
     def _place(self, settings: TrainingSettings) -> Artifacts:

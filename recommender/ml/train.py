@@ -16,11 +16,11 @@ import numpy.typing as npt
 from recommender.features import BERT_FEATURES
 from recommender.features.head import NEWCOMERS
 from recommender.features.state import EVENT_WEIGHTS, build_state
-from recommender.ml import threads
 from recommender.ml.artifacts import Artifacts, context_of
 from recommender.ml.context.training import WEIGHED, Trained, train_context
 from recommender.ml.context.visits import Batchable, examples
 from recommender.ml.encoder.stage import fit_encoder
+from recommender.ml.hardware import limit_threads
 from recommender.ml.head.additive import calibrated, fit_head, judge
 from recommender.ml.head.examples import Histories, Lists, Vectors, days, joined, lists_at
 from recommender.ml.head.forest import fit_forest
@@ -42,7 +42,7 @@ MOST_JUDGED = 200
 
 def fit(data: TrainingData, settings: TrainingSettings, progress: Progress = UNWATCHED) -> Artifacts:
     """Run every stage that the evidence allows, within about `settings.minutes`."""
-    threads.settle(settings.n_threads)
+    limit_threads(settings.n_threads)
     cutoffs = plan(data, settings)
     behaviour = until(data.interactions, cutoffs.behaviour_end)
     made = fit_encoder(data, behaviour, settings, progress)

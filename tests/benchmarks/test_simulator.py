@@ -23,10 +23,10 @@ from benchmarks.simulator import (
     vectors,
 )
 from recommender.features.sequence import CIRCUMSTANCES
-from recommender.ml import threads
 from recommender.ml.context.model import ContextSettings
 from recommender.ml.context.training import train_context
 from recommender.ml.context.visits import examples
+from recommender.ml.hardware import limit_threads
 from recommender.ml.head.examples import Histories
 from recommender.types import EVENT_CODES, EventType, Slot
 from tests import behaviour
@@ -50,14 +50,14 @@ def told(made: Simulation) -> Told:
 
 
 def fitted(made: Simulation) -> Told:
-    threads.settle(1)
+    limit_threads(1)
     items, kinds = vectors(made.shop)
     settings = ContextSettings(n_epochs=6, width=48, new_weight=1.0, learning_rate=2e-3, dropout=0.1)
     return trained(made.interactions, made.shop.items, items, settings, seed=0, query_vectors=kinds)
 
 
 def test_only_circumstances_that_pay_are_told() -> None:
-    threads.settle(1)
+    limit_threads(1)
     made = simulate(n_visitors=300, n_visits=8, seed=3, strength={"hour": 0.0, "weekday": 0.0, "region": 0.0})
     items, kinds = vectors(made.shop)
     histories, behaviour_end = Histories(made.interactions), float(np.quantile(made.interactions.time, 0.8))

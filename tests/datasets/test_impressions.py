@@ -15,10 +15,10 @@ from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES
 from recommender.features.head import NEWCOMERS
 from recommender.features.heads import Heads
-from recommender.ml import threads
 from recommender.ml.context import model as context
 from recommender.ml.encoder.model import SCRATCH
 from recommender.ml.export import write
+from recommender.ml.hardware import limit_threads
 from recommender.ml.head import additive as head
 from recommender.ml.head import multitask, position, shown
 from recommender.ml.head.examples import Histories, Vectors
@@ -42,7 +42,7 @@ OLD, LIKED = FEATURE_NAMES.index("knn"), FEATURE_NAMES.index("price_level")
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    threads.settle(1)
+    limit_threads(1)
 
 
 def simulated(n_lists: int, *, seed: int, slot: Slot = Slot.HOME, looked: np.ndarray = LOOKED) -> Places:

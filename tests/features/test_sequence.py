@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recommender.features.sequence import CIRCUMSTANCES, circumstances
-from recommender.ml.context.model import Context, ContextSettings, context_vector
+from recommender.ml.context.model import ContextSettings, ContextTransformer, context_vector
 from recommender.ml.context.visits import examples
 from recommender.ml.head.examples import Histories
 from recommender.types import EVENT_CODES, EventType, Slot
@@ -40,7 +40,7 @@ def test_regions_are_told_apart() -> None:
 
 
 def test_untrained_model_says_the_same_under_all_circumstances() -> None:
-    model = Context(4, ContextSettings(width=8)).eval()
+    model = ContextTransformer(4, ContextSettings(width=8)).eval()
     vectors = np.eye(4, dtype=np.float32)
     profile = behaviour.profile([(2, 1.0, 0)], now_day=2)
     plain = context_vector(model, profile, vectors)
@@ -51,7 +51,7 @@ def test_untrained_model_says_the_same_under_all_circumstances() -> None:
 
 def test_example_without_a_history_pulls_no_harder_than_others() -> None:
     torch.manual_seed(0)
-    model = Context(4, ContextSettings(width=8))
+    model = ContextTransformer(4, ContextSettings(width=8))
     history, nothing = torch.zeros(1, 1, 4), torch.zeros(1, 1)
     told = torch.tensor([[1, 1, 9, 2, 5]])
     said = model(history, nothing.long(), nothing, nothing, torch.ones(1, 4) / 2, told)

@@ -10,7 +10,6 @@ from recommender.bundles.manifest import manifest_of
 from recommender.choices import Adaptation, FineTuning
 from recommender.exceptions import BundleError, RunError
 from recommender.features.state import build_state
-from recommender.ml import threads
 from recommender.ml.context.model import ContextSettings
 from recommender.ml.encoder import adapters, pairs
 from recommender.ml.encoder import model as encoders
@@ -18,6 +17,7 @@ from recommender.ml.encoder.adapters import Adapter, AdapterSettings, AdapterWei
 from recommender.ml.encoder.contrastive import TuneSettings, fine_tune, hold_out
 from recommender.ml.encoder.model import MAX_TOKENS, SCRATCH, ScratchSize, build_scratch
 from recommender.ml.export import write
+from recommender.ml.hardware import limit_threads
 from recommender.ml.head.additive import HeadSettings
 from recommender.ml.loop import Box, count_trained
 from recommender.ml.pace import PATIENCE
@@ -44,7 +44,7 @@ MERGED = (FineTuning.LORA, FineTuning.ADALORA, FineTuning.IA3)
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    threads.settle(1)
+    limit_threads(1)
 
 
 def small(seed=0):

@@ -11,11 +11,11 @@ from transformers import BertForMaskedLM, DistilBertConfig
 
 from recommender.choices import Adaptation, FineTuning
 from recommender.exceptions import RunError
-from recommender.ml import threads
 from recommender.ml.context.model import ContextSettings
 from recommender.ml.encoder import mlm
 from recommender.ml.encoder.contrastive import TuneSettings
 from recommender.ml.encoder.model import PACKAGE, SCRATCH, ScratchSize, build_scratch, load_encoder
+from recommender.ml.hardware import limit_threads
 from recommender.ml.head.additive import HeadSettings
 from recommender.ml.loop import Box
 from recommender.ml.pace import CLOCK
@@ -41,7 +41,7 @@ SETTINGS = mlm.MaskSettings(loop=LOOP, batch_texts=32, least_texts=50)
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    threads.settle(1)
+    limit_threads(1)
 
 
 def small(seed=0):

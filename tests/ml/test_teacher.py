@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from recommender.choices import FineTuning, Teaching
-from recommender.ml import threads
 from recommender.ml.context.model import ContextSettings
 from recommender.ml.encoder import distillation, teacher
 from recommender.ml.encoder.contrastive import TuneSettings
@@ -15,6 +14,7 @@ from recommender.ml.encoder.distillation import Lesson, distil, student_accuracy
 from recommender.ml.encoder.graded import GradedSettings, Taught, tune_on_grades
 from recommender.ml.encoder.model import SCRATCH, ScratchSize, build_scratch
 from recommender.ml.encoder.teacher import TeacherSettings, ordered, pairs_from_histories, scores_of, train_teacher
+from recommender.ml.hardware import limit_threads
 from recommender.ml.head.additive import HeadSettings
 from recommender.ml.loop import Box
 from recommender.ml.metrics import pair_accuracy
@@ -39,7 +39,7 @@ FOREVER = Box(1e9)
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    threads.settle(1)
+    limit_threads(1)
 
 
 def small(seed=0):

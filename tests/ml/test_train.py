@@ -12,7 +12,6 @@ from recommender.exceptions import RunError
 from recommender.features.head import NEWCOMERS
 from recommender.features.neighbours import Neighbours
 from recommender.features.state import build_state
-from recommender.ml import threads
 from recommender.ml import train as training
 from recommender.ml.context import model as context
 from recommender.ml.context.training import Trained, Worth
@@ -21,7 +20,7 @@ from recommender.ml.encoder import pairs
 from recommender.ml.encoder.contrastive import TuneSettings, fine_tune
 from recommender.ml.encoder.model import SCRATCH, _half_pays, build_scratch, load_encoder, low_precision
 from recommender.ml.export import export_untrained, write
-from recommender.ml.hardware import device
+from recommender.ml.hardware import device, limit_threads
 from recommender.ml.head import additive as head
 from recommender.ml.head.examples import Histories, candidates
 from recommender.ml.head.newcomers import COLD, newcomer_gain
@@ -58,7 +57,7 @@ SETTINGS = TrainingSettings(
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    threads.settle(1)
+    limit_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +121,7 @@ def test_visitor_of_whom_nothing_is_known_has_the_same_finite_vector_in_both(mad
 
 
 def test_context_that_the_file_computes_otherwise_is_refused(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(context, "PARITY", -1.0)
+    monkeypatch.setattr("recommender.ml.export_check.TOLERANCE", -1.0)
     with pytest.raises(RunError, match="do not use it"):
         context.export_context(made.context, tmp_path / "context.onnx")
 
@@ -263,7 +262,8 @@ def test_mined_negatives_are_pushed_away():
 def test_a_context_model_that_helped_is_not_lost_to_one_without_idle_circumstances(made, monkeypatch, epochs, kept):
     unsure = dict.fromkeys(("hour", "weekday", "device", "region"), Worth(0.0, 0.1))
     told = [
-        Trained(context.Context(4, SETTINGS.context), np.full((1, 4), n), n, worth=unsure if n else {}) for n in epochs
+        Trained(context.ContextTransformer(4, SETTINGS.context), np.full((1, 4), n), n, worth=unsure if n else {})
+        for n in epochs
     ]
     monkeypatch.setattr(training, "_train_context", lambda *asked: told.pop(0))
     again = dataclasses.replace(made, context=None, delta=None, n_context_epochs=0, metrics={}, ended_by={})

@@ -9,11 +9,11 @@ from django.utils import timezone
 
 from recommender import bundles, runs
 from recommender.management import repetition
-from recommender.ml import threads
 from recommender.ml.context import model as context
 from recommender.ml.encoder.contrastive import TuneSettings
 from recommender.ml.encoder.model import SCRATCH, build_scratch, fingerprint
 from recommender.ml.export import write
+from recommender.ml.hardware import limit_threads
 from recommender.ml.head import additive as head
 from recommender.ml.pace import CLOCK, EVIDENCE, PATIENCE, STEPS, Pace
 from recommender.ml.plan import TrainingData, TrainingSettings
@@ -44,7 +44,7 @@ LIVE = {"minutes": 0.05, "encoder": "scratch", "seed": 1, "least_pairs": 20, "le
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick():
-    threads.settle(1)
+    limit_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(head, "LEAST_STEPS", 10)
         yield

@@ -11,7 +11,7 @@ import torch
 from recommender.features import FEATURE_NAMES, features
 from recommender.features.state import build_state
 from recommender.ml import metrics
-from recommender.ml.context.model import Context, ContextSettings, context_vector
+from recommender.ml.context.model import ContextSettings, ContextTransformer, context_vector
 from recommender.ml.head.additive import fit_head
 from recommender.ml.head.examples import Histories, Vectors, lists_at
 from recommender.ml.rivals import baselines, competitors
@@ -165,7 +165,7 @@ def test_untrained_context_model_is_the_mean_vector():
     torch.manual_seed(0)
     vectors = np.random.default_rng(0).normal(size=(len(ITEMS), 16)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    model = Context(16, ContextSettings(width=16)).eval()
+    model = ContextTransformer(16, ContextSettings(width=16)).eval()
     assert float(model.alpha.detach()) == 0
     matched = baselines.context_match(vectors, lambda profile: context_vector(model, profile, vectors))
     mean = baselines.mean_vector(vectors)

@@ -12,9 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from recommender.exceptions import RunError
 from recommender.features.sequence import CIRCUMSTANCES, LENGTH, NEUTRAL, Sequence, read_events, sequence
-from recommender.ml.encoder.model import PARITY, quiet_exporter
+from recommender.ml.onnx_export import export_torch
 from recommender.types import EventType, FloatArray, Profile
 
 LEAST_LENGTH = 0.1
@@ -50,7 +49,7 @@ class ContextSettings:
     without: frozenset[str] = frozenset()
 
 
-class Context(nn.Module):
+class ContextTransformer(nn.Module):
     """norm(decayed mean + α · transformer + leaning); α and leaning start at 0: untrained it is the decayed mean.
 
     The leaning is one vector per circumstance, and the current item or query by a weight of its slot. It learns at
@@ -139,7 +138,7 @@ class _Block(nn.Module):
 
 
 def context_vector(
-    model: Context,
+    model: ContextTransformer,
     profile: Profile,
     item_vectors: FloatArray,
     *,
@@ -171,49 +170,25 @@ def event_vectors(
     return told, vectors[used], used
 
 
-def export_context(model: Context, path: Path) -> None:
-    """Write U as ONNX with the inputs `INPUTS` and the output "context"."""
-    dimension = model.outward.out_features
-    axes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("events", min=1, max=LENGTH)}
-    batch = {0: axes[0]}
-    sample = (
-        torch.zeros(2, 3, dimension),
-        torch.zeros(2, 3, dtype=torch.int64),
-        torch.zeros(2, 3),
-        torch.full((2, 3), 0.3),
+def export_context(model: ContextTransformer, path: Path) -> None:
+    """Write U as ONNX with the inputs `INPUTS` and the output "context". Raises RunError where the file differs."""
+    batch, events = torch.export.Dim("batch", min=1), torch.export.Dim("events", min=1, max=LENGTH)
+    dimension, generator = model.outward.out_features, torch.Generator().manual_seed(0)
+    export_torch(
+        model, path, _random_history(3, dimension, generator), inputs=INPUTS, output="context",
+        dynamic_shapes=({0: batch, 1: events},) * 4 + ({0: batch},) * 2,
+        checks=[_random_history(n_events, dimension, generator) for n_events in (0, 1, LENGTH)],
+    )  # fmt: skip
+
+
+def _random_history(n_events: int, dimension: int, generator: torch.Generator) -> list[Tensor]:
+    """Return inputs of two histories of so many events; the graph wants one at least, which a weight of 0 hides."""
+    shape = (2, max(n_events, 1))
+    return [
+        nn.functional.normalize(torch.randn(*shape, dimension, generator=generator), dim=-1) * bool(n_events),
+        torch.zeros(shape, dtype=torch.int64),
+        torch.rand(shape, generator=generator),
+        torch.full(shape, 1 / n_events if n_events else 0.0),
         torch.zeros(2, dimension),
         torch.zeros(2, len(CIRCUMSTANCES), dtype=torch.int64),
-    )
-    with quiet_exporter():
-        torch.onnx.export(
-            model.eval(), sample, str(path), input_names=list(INPUTS), output_names=["context"],
-            dynamic_shapes=(axes, axes, axes, axes, batch, batch), dynamo=True, external_data=False, verbose=False,
-        )  # fmt: skip
-    _check_parity(model, path)
-
-
-def _check_parity(model: Context, path: Path) -> None:
-    """Compare the file with torch on histories of none, one and many events. Raises RunError."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    draw, dimension = torch.Generator().manual_seed(0), model.outward.out_features
-    for n_events in (0, 1, LENGTH):
-        shape = (2, max(n_events, 1))  # the graph wants one event; a weight of 0 hides it
-        inputs = (
-            nn.functional.normalize(torch.randn(*shape, dimension, generator=draw), dim=-1) * bool(n_events),
-            torch.zeros(shape, dtype=torch.int64),
-            torch.rand(shape, generator=draw),
-            torch.full(shape, 1 / n_events if n_events else 0.0),
-            torch.zeros(2, dimension),
-            torch.zeros(2, len(CIRCUMSTANCES), dtype=torch.int64),
-        )
-        with torch.inference_mode():
-            ours = model(*inputs).numpy()
-        given = {name: tensor.numpy() for name, tensor in zip(INPUTS, inputs, strict=True)}
-        difference = float(np.abs(ours - session.run(None, given)[0]).max())
-        if not difference <= PARITY:
-            raise RunError(
-                f"context.onnx differs from torch by {difference:.1e} on {n_events} events, allowed is {PARITY:.0e}: "
-                "do not use it."
-            )
+    ]

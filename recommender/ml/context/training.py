@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from recommender.features.sequence import CIRCUMSTANCES
-from recommender.ml.context.model import Context, ContextSettings
+from recommender.ml.context.model import ContextSettings, ContextTransformer
 from recommender.ml.context.visits import Batchable
 from recommender.ml.hardware import device
 from recommender.ml.pace import CLOCK, PATIENCE, STEPS, STOP, Pace
@@ -56,7 +56,7 @@ class Trained:
     those that do not surely lower it, which U no longer reads.
     """
 
-    model: Context
+    model: ContextTransformer
     delta: FloatArray
     n_epochs: int
     ended_by: str = STEPS
@@ -139,7 +139,7 @@ def bounded(delta: Tensor, reach: float) -> Tensor:
 class _Task:
     """What is trained, and against what: texts (n_items, d), asked (n_queries, d), popularity (n_items,)."""
 
-    model: Context
+    model: ContextTransformer
     delta: nn.Parameter
     texts: Tensor
     asked: Tensor
@@ -153,7 +153,7 @@ class _Task:
         place, dimension = device(), texts.shape[1]
         asked = np.zeros((1, dimension), np.float32) if queries is None else queries
         return cls(
-            Context(dimension, settings).to(place),
+            ContextTransformer(dimension, settings).to(place),
             nn.Parameter(torch.zeros(texts.shape, device=place)),
             torch.from_numpy(texts).to(place),
             torch.from_numpy(asked).to(place),
@@ -222,7 +222,7 @@ class _Task:
         return torch.from_numpy(array).to(self.texts.device)
 
 
-def _optimizer(model: Context, delta: Tensor, settings: ContextSettings) -> torch.optim.AdamW:
+def _optimizer(model: ContextTransformer, delta: Tensor, settings: ContextSettings) -> torch.optim.AdamW:
     """α walks twice as fast: it is one number, starts at 0 and holds everything else back until it moves."""
     leaning, pull = list(model.leaning.parameters()), list(model.pull.parameters())
     apart = {id(parameter) for parameter in (model.alpha, *leaning, *pull)}

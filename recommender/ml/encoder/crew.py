@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from recommender.exceptions import RunError
-from recommender.ml import threads
+from recommender.ml.hardware import limit_threads
 
 LEADER = 0
 LEAST_MINUTES = 2.0
@@ -99,7 +99,7 @@ def _answered(n_processes: int) -> Iterator[None]:
 
 def _help(duty: Duty, rank: int, n_processes: int, meeting: str, backend: str) -> None:
     """A helper's life: weights in, gradient out, until the leader says that it is over."""
-    threads.settle()
+    limit_threads()
     place = torch.device("cuda", rank) if backend == "nccl" else torch.device("cpu")
     if backend == "nccl":
         torch.cuda.set_device(place)
