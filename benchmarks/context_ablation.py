@@ -23,9 +23,11 @@ import numpy as np
 
 from benchmarks import simulator
 from benchmarks.ranker_online_retail import _seconds, read_events, read_items
-from recommender.features import features
+from recommender.durations import DAY_SECONDS
+from recommender.features import RequestVectors, features
 from recommender.features.head import Head
-from recommender.features.state import DAY_SECONDS, EVENT_WEIGHTS, State, build_state
+from recommender.features.shop_state import ShopState, build_state
+from recommender.features.weights import EVENT_WEIGHTS
 from recommender.ml import metrics
 from recommender.ml.artifacts import moved
 from recommender.ml.context.model import ContextSettings, ContextTransformer, context_vector
@@ -36,7 +38,8 @@ from recommender.ml.hardware import limit_threads
 from recommender.ml.head.additive import fit_head
 from recommender.ml.head.examples import Histories, Vectors, joined, lists_at
 from recommender.ml.plan import until
-from recommender.types import FloatArray, IntArray, Interactions, ItemTable, Profile
+from recommender.tables import Interactions, ItemTable, Profile
+from recommender.types import FloatArray, IntArray
 
 CHOSEN = "chosen"
 """What a run does: circumstances that do not surely lower the loss of the newest tenth of the past are not told."""
@@ -227,13 +230,13 @@ def _head(
     return fit_head(joined(lists))
 
 
-def _head_scorer(head: Head, told: Told, state: State, items: ItemTable) -> Callable[[Profile], FloatArray]:
+def _head_scorer(head: Head, told: Told, state: ShopState, items: ItemTable) -> Callable[[Profile], FloatArray]:
     everything: IntArray = np.arange(len(items), dtype=np.int32)
 
     def score(profile: Profile) -> FloatArray:
         ours = context_vector(told.model, profile, told.vectors)
         rows = features(
-            replace(profile, now=state.at), everything, state, items, item_vectors=told.vectors, context_vector=ours
+            replace(profile, now=state.at), everything, state, items, vectors=RequestVectors(told.vectors, ours)
         )
         return head.logits(rows)
 

@@ -27,7 +27,7 @@ from recommender.ml.encoder.model import Encoder, load_encoder
 from recommender.ml.encoder.teacher import TeacherSettings
 from recommender.ml.hardware import limit_threads
 from recommender.ml.loop import Box
-from recommender.types import Judgements
+from recommender.tables import Judgements
 
 TEST_SHARE = 0.2
 

@@ -124,9 +124,10 @@ def judge_features(
     catalogue: Catalogue, price: npt.NDArray[np.float32], queries: dict[str, str], graded: Graded
 ) -> None:
     """How often each feature alone puts the better graded product of a held-out query first; a tie is half."""
-    from recommender.features.state import Neighbours, State
+    from recommender.features.neighbours import Neighbours
+    from recommender.features.shop_state import ShopState
     from recommender.serving.shelf import build_shelf
-    from recommender.types import ItemTable
+    from recommender.tables import ItemTable
 
     n = len(catalogue.titles)
     items = ItemTable(
@@ -134,7 +135,7 @@ def judge_features(
         np.zeros(n), np.ones(n, bool),
     )  # fmt: skip
     nobody = Neighbours.from_lists([[] for _ in range(n)])
-    state = State.from_columns(
+    state = ShopState.from_columns(
         at=0.0, counts=np.zeros((n, 4), np.float32), last_event_at=np.full(n, -np.inf), basket=nobody, visitor=nobody
     )
     shelf = build_shelf(items, state=state, brands=catalogue.brands)

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from recommender.features.head import Head
-from recommender.features.state import State, build_state
+from recommender.features.shop_state import ShopState, build_state
 from recommender.ml import metrics
 from recommender.ml.encoder.stage import search_quality
 from recommender.ml.export import export_untrained, write
@@ -32,7 +32,8 @@ from recommender.ml.progress import Progress
 from recommender.ml.rivals import baselines
 from recommender.ml.train import fit
 from recommender.serving.ranker import Ranker
-from recommender.types import EVENT_CODES, EventType, IntArray, Interactions, ItemTable, Profile
+from recommender.tables import Interactions, ItemTable, Profile
+from recommender.types import EVENT_CODES, EventType, IntArray
 
 FULL = "full head"
 
@@ -89,7 +90,7 @@ def competitors(ours: Ranker, untrained: Ranker, baseline: Head, items: ItemTabl
     vectors = ours.item_vectors(ours.encode(items.texts), items.ids)
     everything = np.arange(len(items), dtype=np.int32)
 
-    def full(profile: Profile, state: State, table: ItemTable) -> np.ndarray:
+    def full(profile: Profile, state: ShopState, table: ItemTable) -> np.ndarray:
         return ours.score(profile, everything, state, table, vectors).logits
 
     return {
@@ -111,7 +112,7 @@ def competitors(ours: Ranker, untrained: Ranker, baseline: Head, items: ItemTabl
 def evaluate(
     scorers: dict[str, baselines.Scorer],
     histories: Histories,
-    state: State,
+    state: ShopState,
     items: ItemTable,
     *,
     end: float,

@@ -15,12 +15,14 @@ from scipy import sparse
 
 from benchmarks.events import Told, first_seen
 from benchmarks.workbench import InputError, read
+from recommender.durations import DAY_SECONDS
 from recommender.features import purchases
-from recommender.features.state import DAY_SECONDS, State, build_state
+from recommender.features.shop_state import ShopState, build_state
 from recommender.ml import metrics
 from recommender.ml.head.examples import Histories
 from recommender.ml.rivals import baselines, competitors
-from recommender.types import EVENT_CODES, EventType, FloatArray, Interactions, ItemTable, Profile
+from recommender.tables import Interactions, ItemTable, Profile
+from recommender.types import EVENT_CODES, EventType, FloatArray
 
 TIE_BREAK = 1e-4
 N_TUNED = 400
@@ -47,7 +49,7 @@ class Past:
     at: float
 
     @cached_property
-    def state(self) -> State:
+    def state(self) -> ShopState:
         """Popularity and neighbours, of what may be learned from."""
         return build_state(self.learned, self.items, at=self.at)
 
@@ -128,13 +130,13 @@ def popularity(past: Past, *, days: float) -> baselines.Scorer:
     bought = past.learned.item[since:][past.learned.type[since:] == _PURCHASE]
     count = np.bincount(bought, minlength=len(past.items)).astype(np.float32)
 
-    def score(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+    def score(profile: Profile, state: ShopState, items: ItemTable) -> FloatArray:
         return count + TIE_BREAK * state.popularity[:, 3]
 
     return score
 
 
-def next_orders(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+def next_orders(profile: Profile, state: ShopState, items: ItemTable) -> FloatArray:
     """What followed the items of the last order in the next orders of others, then popularity."""
     own = np.unique(purchases(profile).last())
     found, score = state.sequel.spread(own, np.ones(len(own), np.float32))
@@ -148,7 +150,7 @@ def text_neighbours(texts: Sequence[str]) -> baselines.Scorer:
 
     vectors = load_encoder("").encode(texts, batch_texts=16)
 
-    def score(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+    def score(profile: Profile, state: ShopState, items: ItemTable) -> FloatArray:
         own = np.unique(purchases(profile).last())
         total = vectors @ vectors[own].mean(axis=0) if len(own) else np.zeros(len(items), np.float32)
         return np.asarray(total + TIE_BREAK * state.popularity[:, 2], np.float32)
@@ -189,7 +191,7 @@ def als(past: Past, *, alpha: float, seed: int = 0) -> baselines.Scorer:
     model.fit(matrix, show_progress=False)
     factors = np.asarray(model.item_factors, np.float32)
 
-    def score(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+    def score(profile: Profile, state: ShopState, items: ItemTable) -> FloatArray:
         own, count = np.unique(purchases(profile).item, return_counts=True)
         total = TIE_BREAK * state.popularity[:, 2]
         if len(own):

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.recommendation_rivals import Past
-from recommender.types import EVENT_CODES, EventType, Interactions
+from recommender.tables import Interactions
+from recommender.types import EVENT_CODES, EventType
 
 N_LISTED = 100
 LAYERS = {"n_blocks": 2, "n_heads": 2, "n_factors": 64, "dropout_rate": 0.2}

@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Interactions, ItemTable, Slot
+from recommender.tables import Interactions, ItemTable
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Slot
 
 KINDS = (
     "teapot", "lantern", "cushion", "notebook", "garland", "umbrella", "puzzle", "apron", "candle", "kite", "lamp",

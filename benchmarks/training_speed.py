@@ -26,7 +26,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.figures import Figure, show
-from recommender.features.state import DAY_SECONDS, build_state
+from recommender.durations import DAY_SECONDS
+from recommender.features.shop_state import build_state
 from recommender.ml import export
 from recommender.ml.encoder.contrastive import TuneSettings, fine_tune
 from recommender.ml.encoder.model import load_encoder, low_precision
@@ -36,7 +37,8 @@ from recommender.ml.loop import Box
 from recommender.ml.plan import TrainingData, TrainingSettings
 from recommender.ml.progress import Progress
 from recommender.ml.train import fit
-from recommender.types import EVENT_CODES, EventType, Interactions, ItemTable
+from recommender.tables import Interactions, ItemTable
+from recommender.types import EVENT_CODES, EventType
 
 KINDS = (
     "mug", "lantern", "cushion", "notebook", "garland", "umbrella", "puzzle", "apron", "candle", "kite", "lamp",

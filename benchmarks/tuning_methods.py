@@ -24,8 +24,8 @@ import numpy as np
 
 from benchmarks.ranker_online_retail import _seconds as seconds_of
 from benchmarks.ranker_online_retail import read_events, read_items
-from recommender.choices import Adaptation, FineTuning
-from recommender.features.state import Neighbours, build_state
+from recommender.features.neighbours import Neighbours
+from recommender.features.shop_state import build_state
 from recommender.ml.encoder import adapters, mlm
 from recommender.ml.encoder.contrastive import TuneSettings
 from recommender.ml.encoder.model import Encoder, load_encoder
@@ -34,7 +34,8 @@ from recommender.ml.encoder.stage import search_quality
 from recommender.ml.hardware import limit_threads
 from recommender.ml.loop import Box
 from recommender.ml.plan import until
-from recommender.types import FloatArray, Interactions, ItemTable
+from recommender.tables import Interactions, ItemTable
+from recommender.types import Adaptation, FineTuning, FloatArray
 
 N_NEAREST = 20
 

@@ -10,8 +10,8 @@ from django.conf import settings
 from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.utils.module_loading import import_string
 
-from recommender.choices import Adaptation, FineTuning, Teaching
 from recommender.exceptions import ConfigurationError
+from recommender.types import Adaptation, FineTuning, Teaching
 
 DEFAULTS: dict[str, Any] = {
     # Where bundles, checkpoints and run logs live; None: <BASE_DIR>/var/recommender.

@@ -25,17 +25,7 @@ from recommender.serving.lists import LISTS
 from recommender.serving.question import Listed, Question
 from recommender.serving.shelf import Shelf
 from recommender.text.words import fold
-from recommender.types import (
-    Context,
-    Entry,
-    Live,
-    OfferedFilter,
-    PastEvent,
-    Ranking,
-    Relaxation,
-    Request,
-    Slot,
-)  # fmt: skip
+from recommender.types import Context, Entry, Live, OfferedFilter, PastEvent, Ranking, Relaxation, Request, Slot
 
 logger = logging.getLogger(__name__)
 

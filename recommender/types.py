@@ -1,4 +1,4 @@
-"""The values that cross a layer: what is asked, what is known, what is answered. No Django, no I/O."""
+"""Values that the layers exchange: event types, requests, rankings, choices of a training run. No Django, no I/O."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime as dt
 import enum
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -19,7 +19,7 @@ TimeArray = npt.NDArray[np.float64]
 
 
 class EventType(enum.StrEnum):
-    """The verbs of GA4 e-commerce; source: Google Analytics 4 recommended events for online sales."""
+    """The e-commerce events of Google Analytics 4; source: its recommended events for online sales."""
 
     VIEW_ITEM_LIST = "view_item_list"
     SELECT_ITEM = "select_item"
@@ -33,11 +33,11 @@ class EventType(enum.StrEnum):
 
 
 EVENT_CODES: dict[EventType, int] = {event_type: code for code, event_type in enumerate(EventType)}
-"""Code of each type in arrays and in the context model; append only, a bundle depends on the order."""
+"""Code of each type in arrays and in the context model. Append only: stored bundles depend on the order."""
 
 
 class Slot(enum.StrEnum):
-    """A place on a page that asks for a list."""
+    """A place on a page where a list is shown."""
 
     HOME = "home"
     SIMILAR = "similar"
@@ -50,11 +50,11 @@ class Slot(enum.StrEnum):
 
 
 SLOT_CODES: dict[Slot, int] = {slot: code for code, slot in enumerate(Slot)}
-"""Code of each slot in arrays; append only, a bundle depends on the order."""
+"""Code of each slot in arrays. Append only: stored bundles depend on the order."""
 
 
 class Rung(enum.StrEnum):
-    """Which step of the ladder served a ranking, best first."""
+    """Which fallback level served a ranking, best first."""
 
     CHAMPION = "champion"
     UNTRAINED = "untrained"
@@ -66,7 +66,7 @@ class Rung(enum.StrEnum):
 
 
 class Role(enum.StrEnum):
-    """What a word of a query is about."""
+    """What a word of a query refers to."""
 
     BRAND = "brand"
     CATEGORY = "category"
@@ -77,7 +77,7 @@ class Role(enum.StrEnum):
 
 
 class Relaxation(enum.StrEnum):
-    """What was given up so that a search does not end in an empty page, the least first; empty where nothing was."""
+    """What a search gave up so that its page is not empty, mildest first; `NONE` where it matched as it was typed."""
 
     NONE = ""
     WORDS = "words"
@@ -88,9 +88,9 @@ class Relaxation(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IntentWord:
-    """A word, or the words of one name, and what it is about; `value` is the shop's own name of a brand or category.
+    """A word of a query, or the words of one name, and its role.
 
-    `probability` in (0, 1] that the role is the right one.
+    value: the shop's own spelling of a brand or category; probability: in (0, 1], that the role is right.
     """
 
     text: str
@@ -101,9 +101,9 @@ class IntentWord:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A query as it was understood: its words, likely categories (name, probability) best first, bounds of the price.
+    """A query as the search understands it.
 
-    `text` is what is searched: the query without the words of a price.
+    text: the query without its price words, which is what is searched; categories: (name, probability), best first.
     """
 
     text: str
@@ -116,9 +116,9 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class OfferedFilter:
-    """A filter that the query suggests; `is_applied` where the list is narrowed by it.
+    """A filter that the query suggests; `is_applied` once the list is narrowed by it.
 
-    `query` is what to search with the filter on, or, where it is applied, without it.
+    query: what to search for to switch the filter on, or off where it is applied.
     """
 
     name: str
@@ -130,7 +130,7 @@ class OfferedFilter:
 
 @dataclass(frozen=True, slots=True)
 class PastEvent:
-    """One thing a visitor did, as the ranker sees it."""
+    """One past action of a visitor, as the ranker reads it."""
 
     type: EventType
     at: dt.datetime
@@ -151,7 +151,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question to the pipeline. `history` is newest last; `among`, where given, holds all that may be answered."""
+    """One request to the pipeline. `history` is oldest first; `among`, unless empty, limits the items."""
 
     slot: Slot
     context: Context
@@ -170,7 +170,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why an item is there: a stable `code` for machines, `text` in words for the shopper."""
+    """Why an item is in the list: a stable `code` for machines and `text` for the shopper."""
 
     code: str
     text: str
@@ -179,7 +179,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """What the shop says of an item at this moment; `object` is the shop's own model instance."""
+    """The shop's current data of an item; `object` is the shop's own model instance."""
 
     title: str
     url: str = ""
@@ -192,7 +192,7 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One place of a ranking; `position` starts at 1."""
+    """One item of a ranking; `position` starts at 1."""
 
     item_id: str
     position: int
@@ -203,9 +203,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """A list that was made for one request. `n_found` counts what matched before the limit.
+    """The list for one request. `n_found` counts the matches before the limit.
 
-    Of a search: `relaxed` names what was given up where nothing matched, and `notice` says it to the shopper.
+    For a search without a match, `relaxed` says what was given up and `notice` tells the shopper.
     """
 
     id: uuid.UUID
@@ -230,153 +230,28 @@ class Ranking:
         return len(self.entries)
 
 
-@dataclass(frozen=True, slots=True)
-class Interactions:
-    """Cleaned behaviour in columns, ascending by time.
+class FineTuning(enum.StrEnum):
+    """How the encoder is fine-tuned on pairs: all its weights, none, or a small adapter."""
 
-    visitor (n,) int32: row of the visitor, -1 where nobody is known; item (n,) int32: row of the item, -1 for a
-    search; type (n,) int8: `EVENT_CODES`; time (n,) float64: seconds since the epoch, UTC; quantity (n,) float32;
-    basket (n,) int32: events of one order share a number, -1 outside an order; query, device and region (n,) int32:
-    rows in `queries`, `devices` and `regions`, -1 for none; claim (n,) int32: what one person claimed and sent on one
-    day shares a number, -1 for rows of the shop. Left out, device, region and claim are -1 throughout.
-    """
-
-    visitor: IntArray
-    item: IntArray
-    type: npt.NDArray[np.int8]
-    time: TimeArray
-    quantity: FloatArray
-    basket: IntArray
-    query: IntArray
-    queries: tuple[str, ...] = ()
-    device: IntArray = field(default_factory=lambda: np.empty(0, np.int32))
-    region: IntArray = field(default_factory=lambda: np.empty(0, np.int32))
-    devices: tuple[str, ...] = ()
-    regions: tuple[str, ...] = ()
-    claim: IntArray = field(default_factory=lambda: np.empty(0, np.int32))
-
-    def __post_init__(self) -> None:
-        for name in ("device", "region", "claim"):
-            if len(getattr(self, name)) != len(self.time):
-                object.__setattr__(self, name, np.full(len(self.time), -1, np.int32))
-
-    def __len__(self) -> int:
-        return len(self.time)
-
-    def columns(self) -> dict[str, Any]:
-        """Return every array by name; what they point into (`queries`, `devices`, `regions`) is left out."""
-        return {
-            entry.name: value for entry in fields(self) if isinstance(value := getattr(self, entry.name), np.ndarray)
-        }
+    FULL = "full"
+    FROZEN = "frozen"
+    LORA = "lora"
+    ADALORA = "adalora"
+    PREFIX = "prefix"
+    IA3 = "ia3"
 
 
-@dataclass(frozen=True, slots=True)
-class Judgements:
-    """How well items answer queries: query (n,) int32, row in `queries`; item (n,) int32; grade (n,) float32 0 to 1."""
+class Adaptation(enum.StrEnum):
+    """Whether the encoder is first adapted to the shop's texts; "auto": only if it is not a sentence encoder."""
 
-    queries: tuple[str, ...]
-    query: IntArray
-    item: IntArray
-    grade: FloatArray
-
-    def __len__(self) -> int:
-        return len(self.grade)
-
-    @classmethod
-    def none(cls) -> Judgements:
-        """Nothing was judged."""
-        return cls((), np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
-
-    def of_queries(self, chosen: npt.NDArray[np.bool_]) -> Judgements:
-        """Keep those of some queries, chosen (n_queries,) bool; the rows of `queries` stay as they are."""
-        kept = chosen[self.query]
-        return Judgements(self.queries, self.query[kept], self.item[kept], self.grade[kept])
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
 
 
-OUTCOME_SECONDS = 86_400.0
-"""What follows from a list later than a day is hardly its doing; and a label of a day is soon known."""
+class Teaching(enum.StrEnum):
+    """Whether a cross-encoder is trained to teach the encoder; "auto": if data and time allow."""
 
-
-@dataclass(frozen=True, slots=True)
-class Impressions:
-    """Lists that known people were shown, ascending by time, and what followed from each of their places.
-
-    Of each list: visitor (n,) int32, as in `Interactions`; slot (n,) int8: `SLOT_CODES`; time (n,) float64: seconds
-    since the epoch; query (n,) int32: row in `queries`, -1 for none; current (n,) int32: row of the item beside which
-    it stood, -1 for none; start (n + 1,) int64: list i holds the places start[i] to start[i + 1].
-    Of each place, from the top: item (m,) int32, -2 for one that is gone; position (m,) int32, from 1; propensity (m,)
-    float32 in (0, 1]: the chance that the item was put there, 1 where nothing was explored; clicked, carted and bought
-    (m,) float64: when it first followed through the ranking's token, inf for never.
-    """
-
-    visitor: IntArray
-    slot: npt.NDArray[np.int8]
-    time: TimeArray
-    query: IntArray
-    current: IntArray
-    start: npt.NDArray[np.int64]
-    item: IntArray
-    position: IntArray
-    propensity: FloatArray
-    clicked: TimeArray
-    carted: TimeArray
-    bought: TimeArray
-    queries: tuple[str, ...] = ()
-
-    @classmethod
-    def none(cls) -> Impressions:
-        """No list was shown."""
-        whole, moment = np.empty(0, np.int32), np.empty(0, np.float64)
-        slot, start, chance = np.empty(0, np.int8), np.zeros(1, np.int64), np.empty(0, np.float32)
-        return cls(whole, slot, moment, whole, whole, start, whole, whole, chance, moment, moment, moment)
-
-    def __len__(self) -> int:
-        return len(self.time)
-
-    def between(self, since: float, until: float) -> npt.NDArray[np.int64]:
-        """Return the lists shown at or after `since` of which everything that counts had followed by `until`."""
-        return np.flatnonzero((self.time >= since) & (self.time + OUTCOME_SECONDS <= until))
-
-
-@dataclass(frozen=True, slots=True)
-class ItemTable:
-    """The catalogue in columns; row i of every array is item `ids[i]`.
-
-    price (n,) float32, NaN where unknown; category (n,) int32, -1 where unknown; first_seen (n,) float64 seconds
-    since the epoch; active (n,) bool.
-    """
-
-    ids: tuple[str, ...]
-    texts: tuple[str, ...]
-    price: FloatArray
-    category: IntArray
-    category_names: tuple[str, ...]
-    first_seen: TimeArray
-    active: npt.NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """A `Request` in the rows of one catalogue: what features and the context model read.
-
-    item (h,) int32, -1 for a query or an item no longer in the catalogue; type (h,) int8; time (h,) float64;
-    quantity (h,) float32; basket (h,) int32 (equal number: same order, -1: none); queries: text for the rows of
-    type search, else "". Oldest first.
-    """
-
-    item: IntArray
-    type: npt.NDArray[np.int8]
-    time: TimeArray
-    quantity: FloatArray
-    basket: IntArray
-    queries: tuple[str, ...]
-    now: float
-    slot: Slot = Slot.HOME
-    query: str = ""
-    current_item: int = -1
-    cart: IntArray = field(default_factory=lambda: np.empty(0, np.int32))
-    device: str = ""
-    region: str = ""
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from recommender.types import EVENT_CODES, EventType, Interactions, ItemTable, Profile
+from recommender.tables import Interactions, ItemTable, Profile
+from recommender.types import EVENT_CODES, EventType
 
 DAY = 86_400.0
 PURCHASE = EVENT_CODES[EventType.PURCHASE]

@@ -6,7 +6,8 @@ import numpy as np
 
 from recommender.datasets import Dataset
 from recommender.datasets.cleaning import Recorded
-from recommender.types import EVENT_CODES, EventType, Interactions, ItemTable
+from recommender.tables import Interactions, ItemTable
+from recommender.types import EVENT_CODES, EventType
 from tests.behaviour import DAY
 
 KINDS = ("tea", "garden", "desk", "toy", "lamp")

@@ -11,24 +11,14 @@ import pytest
 from recommender import pipeline, serving
 from recommender.catalog import sync
 from recommender.exceptions import BundleUnreachable, ConfigurationError
-from recommender.features.state import build_state
+from recommender.features.shop_state import build_state
 from recommender.models import Bundle
 from recommender.serving import Served
 from recommender.serving.lists import session_candidates
 from recommender.serving.question import Question
 from recommender.serving.shelf import build_shelf
-from recommender.types import (
-    EVENT_CODES,
-    Context,
-    EventType,
-    Interactions,
-    ItemTable,
-    PastEvent,
-    Relaxation,
-    Request,
-    Rung,
-    Slot,
-)  # fmt: skip
+from recommender.tables import Interactions, ItemTable
+from recommender.types import EVENT_CODES, Context, EventType, PastEvent, Relaxation, Request, Rung, Slot
 from shopreco.shop.models import Product
 from tests.conftest import assert_queries
 

@@ -17,22 +17,14 @@ from django.utils import timezone
 from scipy import sparse
 
 from recommender.datasets.cleaning import CLOCK_SKEW_SECONDS, MAX_VIEWS_PER_DAY, CleaningReport, Recorded, clean
-from recommender.features.state import DAY_SECONDS, EVENT_WEIGHTS, existing_since, first_events
+from recommender.durations import ATTRIBUTION_WINDOW_SECONDS, DAY_SECONDS
+from recommender.features.shop_state import existing_since, first_events
+from recommender.features.weights import EVENT_WEIGHTS
 from recommender.models import Event, Impression, Item, Judgement, Visitor
 from recommender.models.claims import ROWS_OF_THE_SHOP, counted_as, counted_at, order_of
 from recommender.models.staff import visitors_of_staff
-from recommender.types import (
-    EVENT_CODES,
-    OUTCOME_SECONDS,
-    SLOT_CODES,
-    Impressions,
-    IntArray,
-    Interactions,
-    ItemTable,
-    Judgements,
-    Slot,
-    TimeArray,
-)
+from recommender.tables import Impressions, Interactions, ItemTable, Judgements
+from recommender.types import EVENT_CODES, SLOT_CODES, IntArray, Slot, TimeArray
 
 __all__ = [
     "CleaningReport",
@@ -192,7 +184,7 @@ def _claims(visitor_ids: Any, received: Any, sources: Any, visitors: People) -> 
 def read_impressions(
     items: ItemTable, *, people: People | None = None, until: dt.datetime | None = None
 ) -> Impressions:
-    """Every list that a known person was shown and what followed from it within `OUTCOME_SECONDS`, ascending by time.
+    """Every list that a known person was shown, with what is attributed to it, ascending by time.
 
     Left out: lists and events of bots, of the shop's staff, of nobody, of whoever has not consented or has switched
     profiling off, and all lists of a person on a day with more than `MAX_VIEWS_PER_DAY`. An event counts where the
@@ -269,7 +261,7 @@ def _outcomes(shown: Impressions, place_of: Mapping[uuid.UUID, int], items: Item
     listed, item, kind, person = (columns[number].astype(np.int64) for number in (0, 1, 2, 4))
     time, at = columns[3], shown.time[listed]
     is_theirs = person == shown.visitor[listed]
-    in_time = (time >= at - CLOCK_SKEW_SECONDS) & (time < at + OUTCOME_SECONDS)
+    in_time = (time >= at - CLOCK_SKEW_SECONDS) & (time < at + ATTRIBUTION_WINDOW_SECONDS)
     lists = np.repeat(np.arange(len(shown)), np.diff(shown.start))
     key = lists * (len(items) + 2) + shown.item + 2
     wanted, order = listed * (len(items) + 2) + item + 2, np.argsort(key, kind="stable")

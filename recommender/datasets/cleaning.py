@@ -9,9 +9,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from recommender.features.returns import PURCHASE, REFUND, kept
-from recommender.features.state import DAY_SECONDS
-from recommender.types import EVENT_CODES, EventType, FloatArray, Interactions
+from recommender.durations import DAY_SECONDS
+from recommender.features.returns import PURCHASE, REFUND, remaining_quantities
+from recommender.tables import Interactions
+from recommender.types import EVENT_CODES, EventType, FloatArray
 
 CLOCK_SKEW_SECONDS = 300.0
 """How far ahead a client's clock may be; the same tolerance as signed cloud requests allow."""
@@ -52,7 +53,7 @@ class Recorded:
 
     def take(self, rows: npt.NDArray[np.integer] | Mask) -> Recorded:
         """Return these rows, in this order."""
-        return Recorded(take(self.interactions, rows), self.is_bot[rows])
+        return Recorded(self.interactions.take(rows), self.is_bot[rows])
 
     def before(self, at: float) -> Recorded:
         """Return the events with time < `at`: what could be known at that moment."""
@@ -72,11 +73,6 @@ class CleaningReport:
         """Add n events to a reason; nothing for none."""
         if n:
             self.removed[reason] = self.removed.get(reason, 0) + int(n)
-
-
-def take(interactions: Interactions, rows: npt.NDArray[np.integer] | Mask) -> Interactions:
-    """Return these rows of every column, in this order."""
-    return dataclasses.replace(interactions, **{name: column[rows] for name, column in interactions.columns().items()})
 
 
 def clean(recorded: Recorded, *, now: float | None = None) -> tuple[Interactions, CleaningReport]:
@@ -99,7 +95,7 @@ def clean(recorded: Recorded, *, now: float | None = None) -> tuple[Interactions
     ):
         report.count(reason, int((kept & fault).sum()))
         kept &= ~fault
-    events = take(events, kept)
+    events = events.take(kept)
     events = _without(events, _floods(events), "view_flood", report)
     events = _without(events, _duplicates(events), "duplicate", report)
     events = _without(events, excess_claims(events), "claimed_too_often", report)
@@ -172,7 +168,7 @@ def _merge_order_lines(events: Interactions, report: CleaningReport) -> Interact
     kept[rows] = False
     kept[rows[first]] = True
     report.count("merged_order_line", len(rows) - len(first))
-    return take(dataclasses.replace(events, quantity=quantity), kept)
+    return dataclasses.replace(events, quantity=quantity).take(kept)
 
 
 def _cap_quantities(events: Interactions, report: CleaningReport) -> Interactions:
@@ -210,11 +206,11 @@ def _cancel_refunded(events: Interactions, report: CleaningReport) -> Interactio
     known = np.flatnonzero(((events.visitor >= 0) | (events.basket >= 0)) & np.isin(events.type, ORDER_TYPES))
     key = buyer[known] * (int(events.item.max(initial=0)) + 2) + events.item[known]
     quantity = events.quantity.copy()
-    quantity[known] = kept(key, events.type[known], events.quantity[known])
+    quantity[known] = remaining_quantities(key, events.type[known], events.quantity[known])
     cancelled = (events.type == PURCHASE) & (quantity <= 0)
     return _without(dataclasses.replace(events, quantity=quantity), cancelled, "refunded_purchase", report)
 
 
 def _without(events: Interactions, fault: Mask, reason: str, report: CleaningReport) -> Interactions:
     report.count(reason, int(fault.sum()))
-    return take(events, ~fault) if fault.any() else events
+    return events.take(~fault) if fault.any() else events

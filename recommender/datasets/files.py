@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from recommender.datasets import Dataset, columns_of, read_dataset
 from recommender.datasets.cleaning import Recorded
-from recommender.types import Impressions, Interactions, ItemTable, Judgements
+from recommender.tables import Impressions, Interactions, ItemTable, Judgements
 
 
 def read_once(folder: Path, *, as_of: float | None = None) -> Dataset:

@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from recommender import datasets
 from recommender.models import QueryStatistics, Synonym
+from recommender.tables import ItemTable
 from recommender.text.past_queries import AskedQuery, LearnedSynonym, asked_queries, learned_synonyms
-from recommender.types import ItemTable
 
 CHUNK_SIZE = 500
 MAX_QUERIES = 5_000

@@ -9,14 +9,14 @@ from django.utils import timezone
 
 from recommender import datasets
 from recommender.features.neighbours import Neighbours
-from recommender.features.state import NEIGHBOURS, State, build_state
+from recommender.features.shop_state import NEIGHBOUR_KINDS, ShopState, build_state
 from recommender.models import Item, ItemStatistics
-from recommender.types import ItemTable
+from recommender.tables import ItemTable
 
 CHUNK_SIZE = 500
 FIELDS = (
     "n_1", "n_7", "n_30", "n_total", "last_event_at", "first_event_at", "computed_at",
-    *(f"{kind}_neighbours" for kind in NEIGHBOURS),
+    *(f"{kind}_neighbours" for kind in NEIGHBOUR_KINDS),
 )  # fmt: skip
 
 
@@ -28,8 +28,8 @@ def refresh_statistics(*, at: dt.datetime | None = None) -> int:
     return write_statistics(items, build_state(interactions, items, at=at.timestamp()))
 
 
-def write_statistics(items: ItemTable, state: State) -> int:
-    """Store a `State`, a chunk of rows per statement."""
+def write_statistics(items: ItemTable, state: ShopState) -> int:
+    """Store a `ShopState`, a chunk of rows per statement."""
     keys = dict(Item.objects.values_list("item_id", "pk").iterator(chunk_size=5000))
     computed_at = timezone.now()
     rows = [row for row, item_id in enumerate(items.ids) if item_id in keys]
@@ -46,7 +46,7 @@ def write_statistics(items: ItemTable, state: State) -> int:
     return len(rows)
 
 
-def _statistics(key: int, row: int, items: ItemTable, state: State, computed_at: dt.datetime) -> ItemStatistics:
+def _statistics(key: int, row: int, items: ItemTable, state: ShopState, computed_at: dt.datetime) -> ItemStatistics:
     n_1, n_7, n_30, n_total = (float(count) for count in state.counts[row])
     return ItemStatistics(
         item_id=key,
@@ -57,7 +57,7 @@ def _statistics(key: int, row: int, items: ItemTable, state: State, computed_at:
         last_event_at=_moment(state.last_event_at[row]),
         first_event_at=_moment(state.first_event_at[row]),
         computed_at=computed_at,
-        **{f"{kind}_neighbours": _named(getattr(state, kind), row, items) for kind in NEIGHBOURS},
+        **{f"{kind}_neighbours": _named(getattr(state, kind), row, items) for kind in NEIGHBOUR_KINDS},
     )
 
 

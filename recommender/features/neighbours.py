@@ -1,29 +1,45 @@
-"""Items alike by what was done with them: groups of events in, for each item its nearest others out."""
+"""Which items go with which: item-kNN over orders and visitors, regression over visitors, and the next order.
+
+`Neighbours` keeps its own compressed rows rather than a `scipy.sparse` matrix because a page adds up selected rows many
+times: `spread` takes 0.02 ms for 100 rows, indexing a matrix 0.06 ms (`benchmarks.affinity` prints both).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+from scipy import linalg, sparse
 
-from recommender.types import FloatArray, IntArray
+from recommender.features.orders import order_keys
+from recommender.types import FloatArray, IntArray, TimeArray
 
 N_NEIGHBOURS = 50
-"""Neighbours kept per item; item-kNN is flat in k from about 50 on (Deshpande and Karypis 2004, section 6.3)."""
+"""Neighbours per item; item-kNN hardly gains from more than about 50 (Deshpande and Karypis 2004, section 6.3)."""
 
 SHRINKAGE = 5.0
 """Added to the denominator of the cosine, so that one shared order proves little (Bell and Koren 2007, 3.1)."""
 
 LONGEST_HISTORY = 300
-"""Newest items of one basket or visitor that enter co-occurrence: the cost grows with its square."""
+"""Newest items of one order or visitor that count for co-occurrence: its cost grows with their square."""
+
+MOST_ITEMS = 6_000
+"""Items that enter the regression, the most bought first: its time grows with the cube of their number, its memory with
+the square; 6,000 take about 10 seconds and 300 MB in the worker that computes statistics."""
+
+RIDGE = 300.0
+"""L2 penalty of the regression: Steck 2019, section 4, finds 200 to 1,000 for data of this size, hardly different."""
+
+RECENT_ORDERS = 60
+"""Newest orders of one visitor that count for what is bought next: a wholesaler is not a hundred shoppers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """Items alike, in compressed rows: those of item i are `item[start[i]:start[i + 1]]`, best first.
+    """The neighbours of item i are `item[start[i]:start[i + 1]]`, best first.
 
     start (n_items + 1,) int64; item (n,) int32; score (n,) float32 in (0, 1].
     """
@@ -42,8 +58,24 @@ class Neighbours:
         return cls(start, item, np.fromiter((pair[1] for pair in pairs), np.float32, len(pairs)))
 
     @classmethod
+    def from_scores(
+        cls, rows: Iterable[tuple[npt.NDArray[np.integer], FloatArray]], *, k: int = N_NEIGHBOURS
+    ) -> Neighbours:
+        """Take the k largest positive scores of each row, given as the other items and their scores, both (n,)."""
+        items: list[npt.NDArray[np.integer]] = [np.empty(0, np.int32)]
+        scores = [np.empty(0, np.float32)]
+        for item, score in rows:
+            best = np.argpartition(-score, k)[:k] if len(score) > k else np.arange(len(score))
+            best = best[score[best] > 0]
+            best = best[np.argsort(-score[best], kind="stable")]
+            items.append(item[best])
+            scores.append(score[best])
+        start = np.cumsum([len(item) for item in items], dtype=np.int64)
+        return cls(start, np.concatenate(items).astype(np.int32), np.concatenate(scores).astype(np.float32))
+
+    @classmethod
     def none(cls, n_items: int) -> Neighbours:
-        """No item is like another."""
+        """Return no neighbour for any item."""
         return cls(np.zeros(n_items + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
 
     def of(self, row: int) -> list[tuple[int, float]]:
@@ -52,68 +84,121 @@ class Neighbours:
         return list(zip(self.item[span].tolist(), self.score[span].tolist(), strict=True))
 
     def spread(self, rows: IntArray, weights: FloatArray) -> tuple[IntArray, FloatArray]:
-        """Return every neighbour of `rows` and its score times the weight of the row; both (n_found,)."""
-        first, length = self.start[rows], self.start[rows + 1] - self.start[rows]
-        offsets = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
-        index = np.repeat(first, length) + offsets
-        return self.item[index], self.score[index] * np.repeat(weights, length)
+        """Return every neighbour of `rows`, and its score times the weight of its row; both (n_neighbours,)."""
+        entry, index = row_entries(self.start, rows)
+        return self.item[entry], self.score[entry] * weights[index]
 
 
-def neighbours(
+def row_entries(start: npt.NDArray[np.int64], rows: IntArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the entries that compressed rows hold for `rows`, and for each entry the index of its row in `rows`."""
+    first, length = start[rows], start[rows + 1] - start[rows]
+    index = np.repeat(np.arange(len(rows)), length)
+    offset = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+    return np.repeat(first, length) + offset, index
+
+
+def cosine_neighbours(
     group: IntArray, item: IntArray, weight: FloatArray, *, n_items: int, k: int = N_NEIGHBOURS
 ) -> Neighbours:
-    """Return for each item the k items that share most groups (orders or visitors) with it; group -1 is nobody.
+    """Return for each item the k items that share most groups (orders or visitors) with it; group -1 is ignored.
 
     score = sum_g w_gi w_gj / (|i| |j| + shrinkage): the cosine of item-kNN (Sarwar et al. 2001, section 3.1) with
     `SHRINKAGE`. Inputs are (n_events,), ascending by time.
     """
     matrix = incidence(group, item, weight, n_items)
-    product = (matrix.T @ matrix).tocsr()
-    norm = np.sqrt(product.diagonal()).astype(np.float32)
-    start, columns, scores = np.zeros(n_items + 1, np.int64), [], []
-    for row in range(n_items):
-        span = slice(product.indptr[row], product.indptr[row + 1])
-        column = product.indices[span]
-        score = product.data[span] / (norm[row] * norm[column] + SHRINKAGE)
-        score[column == row] = 0
-        best = best_of(score, k)
-        start[row + 1] = start[row] + len(best)
-        columns.append(column[best])
-        scores.append(score[best])
-    if not columns:
-        return Neighbours.from_lists([])
-    return Neighbours(start, np.concatenate(columns).astype(np.int32), np.concatenate(scores).astype(np.float32))
+    shared = (matrix.T @ matrix).tocsr()
+    norm = np.sqrt(shared.diagonal()).astype(np.float32)
 
+    def scored(row: int) -> tuple[IntArray, FloatArray]:
+        span = slice(shared.indptr[row], shared.indptr[row + 1])
+        other = shared.indices[span]
+        score = shared.data[span] / (norm[row] * norm[other] + SHRINKAGE)
+        score[other == row] = 0
+        return other, score
 
-def best_of(score: FloatArray, k: int) -> npt.NDArray[np.int64]:
-    """Return the places of the k largest positive scores, best first."""
-    place = np.argpartition(-score, k)[:k] if len(score) > k else np.arange(len(score))
-    place = place[score[place] > 0]
-    return place[np.argsort(-score[place], kind="stable")]
+    return Neighbours.from_scores(map(scored, range(n_items)), k=k)
 
 
 def incidence(group: IntArray, item: IntArray, weight: FloatArray, n_items: int) -> sparse.csr_matrix:
-    """Return (n_groups, n_items): the strongest weight of the item in the group, newest items of long groups only."""
-    known = group >= 0
-    key = group[known].astype(np.int64) * n_items + item[known]
-    newest = np.arange(len(key))
-    order = np.lexsort((newest, key))
-    last = np.ones(len(key), bool)
-    last[:-1] = key[order][1:] != key[order][:-1]
-    if not len(key):
+    """Return (n_groups, n_items): the largest weight of each item in each group.
+
+    Of each group only the `LONGEST_HISTORY` items with the newest events count. Inputs (n_events,), ascending by time.
+    """
+    is_grouped = np.flatnonzero(group >= 0)
+    if not len(is_grouped):
         return sparse.csr_matrix((0, n_items), dtype=np.float32)
-    strongest = np.maximum.reduceat(weight[known][order], np.flatnonzero(np.r_[True, last[:-1]]))
-    rows, columns = key[order][last] // n_items, key[order][last] % n_items
-    rank = _rank_from_newest(rows, newest[order][last])
-    keep = rank < LONGEST_HISTORY
-    data = strongest.astype(np.float32)[keep]
-    return sparse.csr_matrix((data, (rows[keep], columns[keep])), shape=(int(rows.max()) + 1, n_items))
+    key = group[is_grouped].astype(np.int64) * n_items + item[is_grouped]
+    order = np.argsort(key, kind="stable")
+    cells, first = np.unique(key[order], return_index=True)
+    largest = np.maximum.reduceat(weight[is_grouped][order], first).astype(np.float32)
+    newest_event = np.append(order[first[1:] - 1], order[-1])
+    rows, columns = cells // n_items, cells % n_items
+    by_age = np.lexsort((-newest_event, rows))
+    rank = np.empty(len(rows), np.int64)
+    rank[by_age] = np.arange(len(rows)) - np.searchsorted(rows, rows[by_age])
+    is_new = rank < LONGEST_HISTORY
+    shape = (int(rows.max()) + 1, n_items)
+    return sparse.csr_matrix((largest[is_new], (rows[is_new], columns[is_new])), shape=shape)
 
 
-def _rank_from_newest(group: npt.NDArray[np.int64], position: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return for each entry how many of its group are newer; `group` is ascending."""
-    order = np.lexsort((-position, group))
-    start = np.searchsorted(group, group[order])
-    rank = np.empty(len(group), np.int64)
-    rank[order] = np.arange(len(group)) - start
-    return rank
+def regression_neighbours(visitor: IntArray, item: IntArray, weight: FloatArray, *, n_items: int) -> Neighbours:
+    """Return for each item what its buyers also buy once all their other items are accounted for, best first.
+
+    These are the largest positive weights of EASE (`ease_weights`) over visitors and items. Inputs (n_events,),
+    ascending by time; visitor -1 is ignored.
+    """
+    matrix = incidence(visitor, item, np.minimum(weight, 1.0), n_items)
+    n_buyers = np.asarray(matrix.sum(axis=0)).ravel()
+    popular = np.sort(np.argsort(-n_buyers, kind="stable")[:MOST_ITEMS])
+    popular = popular[n_buyers[popular] > 0].astype(np.int32)
+    if not len(popular):
+        return Neighbours.none(n_items)
+    weights = ease_weights(matrix[:, popular], penalty=RIDGE)
+    best = Neighbours.from_scores((popular, row) for row in weights)
+    n_neighbours = np.zeros(n_items + 1, np.int64)
+    n_neighbours[popular + 1] = np.diff(best.start)
+    return Neighbours(np.cumsum(n_neighbours), best.item, best.score)
+
+
+def ease_weights(matrix: sparse.csr_matrix, *, penalty: float) -> FloatArray:
+    """Return B (n_items, n_items) float32 with a diagonal of 0, for a user-item matrix X (n_users, n_items).
+
+    P = (XᵀX + λI)⁻¹, B = I - P / diag(P) by columns (Steck 2019, equation 8): the linear model from a user's other
+    items to each item.
+    """
+    gram = (matrix.T @ matrix).toarray().astype(np.float32)
+    gram[np.diag_indices_from(gram)] += penalty
+    factor, failed = linalg.lapack.spotrf(gram, lower=1, overwrite_a=1)
+    inverse, not_inverted = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
+    if failed or not_inverted:
+        raise np.linalg.LinAlgError(f"XᵀX + {penalty} I of {len(gram)} items is not positive definite.")
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    weights = -inverse / np.diag(inverse)
+    weights[np.diag_indices_from(weights)] = 0
+    return np.asarray(weights, np.float32)
+
+
+def sequel_neighbours(
+    visitor: IntArray, basket: IntArray, item: IntArray, time: TimeArray, *, n_items: int
+) -> Neighbours:
+    """Return for each item what the same visitors bought in their next order, best first: a Markov chain of orders.
+
+    score = n(i, then j) / sqrt((n(i) + 1) (n(j) + 1)), n counting orders. Inputs (n_events,), ascending by time; events
+    outside an order form one order per minute.
+    """
+    order = np.argsort(visitor, kind="stable")
+    order = order[visitor[order] >= 0]
+    if not len(order):
+        return Neighbours.none(n_items)
+    visitor, item, key = visitor[order], item[order], order_keys(basket, time)[order]
+    is_first = np.r_[True, (visitor[1:] != visitor[:-1]) | (key[1:] != key[:-1])]
+    buyer = visitor[is_first]
+    cells = (np.ones(len(item), np.float32), (np.cumsum(is_first) - 1, item))
+    orders = sparse.csr_matrix(cells, shape=(len(buyer), n_items))
+    orders.data[:] = 1
+    n_newer = np.searchsorted(buyer, buyer, side="right") - 1 - np.arange(len(buyer))
+    earlier = np.flatnonzero((n_newer > 0) & (n_newer <= RECENT_ORDERS))
+    scale = sparse.diags(1 / np.sqrt(np.asarray(orders.sum(axis=0)).ravel() + 1))
+    steps = (scale @ (orders[earlier].T @ orders[earlier + 1]) @ scale).tocsr()
+    spans = (slice(*span) for span in pairwise(steps.indptr))
+    return Neighbours.from_scores((steps.indices[span], steps.data[span]) for span in spans)

@@ -1,4 +1,4 @@
-"""A request in, its profile in the rows of one catalogue out."""
+"""A `Request` as a `Profile`: its items as rows of one catalogue, its refunds taken off its purchases."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ from collections.abc import Callable
 
 import numpy as np
 
-from recommender.features.returns import kept
-from recommender.types import EVENT_CODES, EventType, PastEvent, Profile, Request
+from recommender.features.returns import remaining_quantities
+from recommender.tables import Profile
+from recommender.types import EVENT_CODES, EventType, PastEvent, Request
 
 
 def profile_of(request: Request, row_of: Callable[[str], int]) -> Profile:
-    """As `Shelf.profile`; row_of(item_id) is -1 for an item that is not known."""
+    """Return the profile of a request; row_of(item_id) is -1 for an item that is not in the catalogue."""
     at = request.context.at
     rows = [row_of(event.item_id) if event.item_id else -1 for event in request.history]
-    told = [
+    history = [
         (row, event)
         for row, event in zip(rows, request.history, strict=True)
         if event.at < at and (row >= 0 or (event.type is EventType.SEARCH and event.query))
     ]
-    told, left = _without_returned(told)
+    history, quantity = _without_refunded(history)
     baskets: dict[str, int] = {}
-    n = len(told)
+    n = len(history)
     return Profile(
-        item=np.fromiter((row for row, _ in told), np.int32, n),
-        type=np.fromiter((EVENT_CODES[event.type] for _, event in told), np.int8, n),
-        time=np.fromiter((event.at.timestamp() for _, event in told), np.float64, n),
-        quantity=np.array(left, np.float32),
-        basket=np.fromiter((_basket(event.order_id, baskets) for _, event in told), np.int32, n),
-        queries=tuple(event.query if event.type is EventType.SEARCH else "" for _, event in told),
+        item=np.fromiter((row for row, _ in history), np.int32, n),
+        type=np.fromiter((EVENT_CODES[event.type] for _, event in history), np.int8, n),
+        time=np.fromiter((event.at.timestamp() for _, event in history), np.float64, n),
+        quantity=np.array(quantity, np.float32),
+        basket=np.fromiter((_basket(event.order_id, baskets) for _, event in history), np.int32, n),
+        queries=tuple(event.query if event.type is EventType.SEARCH else "" for _, event in history),
         now=at.timestamp(),
         slot=request.slot,
         query=request.query,
@@ -39,18 +40,22 @@ def profile_of(request: Request, row_of: Callable[[str], int]) -> Profile:
     )
 
 
-def _without_returned(told: list[tuple[int, PastEvent]]) -> tuple[list[tuple[int, PastEvent]], list[float]]:
-    """Take what came back off the purchases before it, as cleaning does; return events and quantities."""
-    quantity = [event.quantity for _, event in told]
-    if all(event.type is not EventType.REFUND for _, event in told):
-        return told, quantity
-    left = kept(
-        np.array([row for row, _ in told], np.int32),
-        np.array([EVENT_CODES[event.type] for _, event in told], np.int8),
+def _without_refunded(history: list[tuple[int, PastEvent]]) -> tuple[list[tuple[int, PastEvent]], list[float]]:
+    """Take refunds off the purchases, as cleaning does; return the events that are left and their quantities."""
+    quantity = [event.quantity for _, event in history]
+    if all(event.type is not EventType.REFUND for _, event in history):
+        return history, quantity
+    left = remaining_quantities(
+        np.array([row for row, _ in history], np.int32),
+        np.array([EVENT_CODES[event.type] for _, event in history], np.int8),
         np.array(quantity, np.float32),
     ).tolist()
-    here = [place for place, (_, event) in enumerate(told) if left[place] > 0 or event.type is not EventType.PURCHASE]
-    return [told[place] for place in here], [left[place] for place in here]
+    pairs = [
+        (entry, amount)
+        for entry, amount in zip(history, left, strict=True)
+        if amount > 0 or entry[1].type is not EventType.PURCHASE
+    ]
+    return [entry for entry, _ in pairs], [amount for _, amount in pairs]
 
 
 def _basket(order_id: str, baskets: dict[str, int]) -> int:

@@ -1,4 +1,9 @@
-"""Purchases and refunds in, what was kept of each purchase out: the one rule for trainer and server."""
+"""What visitors kept of their purchases: the one rule by which refunds are taken off purchases.
+
+A refund cancels as many units of the same item as it names. `remaining_quantities` takes them off single purchases, the
+newest before the refund first; `kept_shares` says what share of all units was kept, in whatever order they came. For
+refunds that follow their purchases both give the same.
+"""
 
 from __future__ import annotations
 
@@ -7,48 +12,66 @@ from collections import deque
 import numpy as np
 import numpy.typing as npt
 
-from recommender.features.state import EVENT_WEIGHTS
-from recommender.types import EVENT_CODES, EventType, FloatArray, Profile
-
-HALF_LIFE_DAYS = 60.0
-"""As `features.HALF_LIFE_DAYS`: what the ranker forgets, the segment forgets."""
+from recommender.features.weights import LOOK_WEIGHTS
+from recommender.tables import Profile
+from recommender.types import EVENT_CODES, EventType, FloatArray
 
 PURCHASE, REFUND = EVENT_CODES[EventType.PURCHASE], EVENT_CODES[EventType.REFUND]
-_CART, _OUT_OF_CART = EVENT_CODES[EventType.ADD_TO_CART], EVENT_CODES[EventType.REMOVE_FROM_CART]
-
-LOOK_WEIGHTS: FloatArray = EVENT_WEIGHTS.copy()
-"""`EVENT_WEIGHTS` but for purchases, which count by what was kept of them; what left the cart is taken back."""
-LOOK_WEIGHTS[PURCHASE], LOOK_WEIGHTS[_OUT_OF_CART] = 0, -EVENT_WEIGHTS[_CART]
 
 
-def kept(key: npt.NDArray[np.integer], kind: npt.NDArray[np.int8], quantity: FloatArray) -> FloatArray:
-    """Return (n,) quantities: what comes back is taken off the newest purchases of the same key before it.
+def remaining_quantities(key: npt.NDArray[np.integer], kind: npt.NDArray[np.int8], quantity: FloatArray) -> FloatArray:
+    """Return (n,) the quantity of each event after refunds are taken off the newest earlier purchases of the same key.
 
-    key (n,): who bought what, ascending by time. A purchase of which nothing is left has 0, so has a refund that was
-    taken whole: to do it again changes nothing.
+    key (n,): one number per visitor and item, ascending by time. A purchase that was fully refunded has 0 left, and so
+    has a refund whose purchases were all found: applying the function again changes nothing.
     """
     left = quantity.copy()
     refunds = np.flatnonzero(kind == REFUND)
     if not len(refunds):
         return left
-    purchases: dict[int, deque[int]] = {one: deque() for one in key[refunds].tolist()}
-    told = np.flatnonzero(np.isin(kind, (PURCHASE, REFUND)) & np.isin(key, key[refunds]))
-    for row, one in zip(told.tolist(), key[told].tolist(), strict=True):
+    purchases: dict[int, deque[int]] = {number: deque() for number in key[refunds].tolist()}
+    rows = np.flatnonzero(np.isin(kind, (PURCHASE, REFUND)) & np.isin(key, key[refunds]))
+    for row, number in zip(rows.tolist(), key[rows].tolist(), strict=True):
         if kind[row] == PURCHASE:
-            purchases[one].append(row)
+            purchases[number].append(row)
         else:
-            left[row] = _take_back(float(quantity[row]), purchases[one], left)
+            left[row] = _take_off(float(quantity[row]), purchases[number], left)
     return left
 
 
-def sent_back(profile: Profile) -> set[int]:
-    """Return the rows of items that came back and of which nothing is kept: of three units of which one came back two
-    are. Whether what came back was taken off its purchases already, as `kept` does, makes no difference."""
-    goods = profile.item >= 0
-    returned = np.unique(profile.item[goods & (profile.type == REFUND)])
-    sign = np.select([profile.type == PURCHASE, profile.type == REFUND], [1.0, -1.0], 0.0)
-    units = np.bincount(profile.item[goods], weights=(sign * profile.quantity)[goods], minlength=1)
-    return {int(row) for row in returned if units[row] <= 0}
+def _take_off(amount: float, purchases: deque[int], left: FloatArray) -> float:
+    """Take an amount off the newest purchases and return what exceeds them."""
+    while amount > 0 and purchases:
+        newest = purchases[-1]
+        taken = min(amount, float(left[newest]))
+        left[newest] -= taken
+        amount -= taken
+        if left[newest] <= 0:
+            purchases.pop()
+    return amount
+
+
+def kept_shares(
+    key: npt.NDArray[np.integer], kind: npt.NDArray[np.int8], quantity: FloatArray, n: int
+) -> npt.NDArray[np.float64]:
+    """Return (n,), by key (m,) in [0, n): the share of the purchased units that was kept, 0 without a purchase."""
+    bought = np.bincount(key, weights=(kind == PURCHASE) * quantity, minlength=n)
+    returned = np.bincount(key, weights=(kind == REFUND) * quantity, minlength=n)
+    return np.where(bought > 0, 1 - np.minimum(returned / np.maximum(bought, 1e-9), 1), 0.0)
+
+
+def returned_items(profile: Profile) -> set[int]:
+    """Return the rows of refunded items of which nothing is kept.
+
+    It makes no difference whether refunds were already taken off the purchases of the profile.
+    """
+    of_item = profile.item >= 0
+    item, kind = profile.item[of_item], profile.type[of_item]
+    refunded = np.unique(item[kind == REFUND])
+    if not len(refunded):
+        return set()
+    share = kept_shares(item, kind, profile.quantity[of_item], int(item.max()) + 1)
+    return set(refunded[share[refunded] <= 0].tolist())
 
 
 def kept_evidence(
@@ -58,25 +81,13 @@ def kept_evidence(
     fading: npt.NDArray[np.float64],
     n: int,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return (n,) twice, by key (m,) in [0, n): evidence of looks and carts, and of purchases by the share that was
-    kept. Goods that were all returned leave no trace of their purchase, one of ten returned leaves nine tenths."""
-    is_bought, is_back = kind == PURCHASE, kind == REFUND
+    """Return (n,) twice, by key (m,) in [0, n): the evidence of looks and carts, and that of purchases.
+
+    Each event counts its type's weight times fading (m,); purchases count by the share that was kept: if one of ten was
+    returned, nine tenths.
+    """
     looks = np.bincount(key, weights=LOOK_WEIGHTS[kind] * fading, minlength=n)
-    bought = np.bincount(key, weights=is_bought * fading, minlength=n).astype(np.float64)
-    if is_back.any():
-        taken = np.bincount(key, weights=is_bought * quantity, minlength=n)
-        returned = np.bincount(key, weights=is_back * quantity, minlength=n)
-        bought *= 1 - np.minimum(returned / np.maximum(taken, 1e-9), 1)
+    bought = np.bincount(key, weights=(kind == PURCHASE) * fading, minlength=n).astype(np.float64)
+    if (kind == REFUND).any():
+        bought = bought * kept_shares(key, kind, quantity, n)
     return np.maximum(looks, 0), bought
-
-
-def _take_back(amount: float, purchases: deque[int], left: FloatArray) -> float:
-    """Take what can be taken; return the rest."""
-    while amount > 0 and purchases:
-        newest = purchases[-1]
-        taken = min(amount, float(left[newest]))
-        left[newest] -= taken
-        amount -= taken
-        if left[newest] <= 0:
-            purchases.pop()
-    return amount

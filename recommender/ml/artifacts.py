@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recommender.exceptions import RunError
-from recommender.features.head import Head
-from recommender.features.heads import Heads
+from recommender.features.head import Head, Heads
 from recommender.features.sequence import decayed_mean
 from recommender.ml.budget import Budget
 from recommender.ml.context import model as context
@@ -18,11 +17,8 @@ from recommender.ml.encoder.graded import Partly, Taught
 from recommender.ml.encoder.model import Encoder
 from recommender.ml.head.forest import Forest
 from recommender.ml.head.multitask import Fitted
-from recommender.types import (
-    FloatArray,
-    ItemTable,
-    Profile,
-)
+from recommender.tables import ItemTable, Profile
+from recommender.types import FloatArray
 
 
 @dataclass(slots=True)

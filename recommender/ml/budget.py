@@ -9,10 +9,10 @@ from functools import partial
 
 import numpy as np
 
-from recommender.choices import FineTuning, Teaching
 from recommender.ml.encoder.model import Encoder
 from recommender.ml.plan import TrainingData, TrainingSettings
-from recommender.types import Interactions
+from recommender.tables import Interactions
+from recommender.types import FineTuning, Teaching
 
 N_TIMED = 96
 """Texts that are encoded to learn how fast this machine is today, once as many others have claimed their memory."""

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recommender.choices import Adaptation, FineTuning, Teaching
-from recommender.features.state import DAY_SECONDS
+from recommender.durations import DAY_SECONDS
 from recommender.ml import loop
 from recommender.ml.context.model import ContextSettings
 from recommender.ml.encoder import mlm
@@ -24,7 +23,8 @@ from recommender.ml.head.examples import days
 from recommender.ml.head.forest import ForestSettings
 from recommender.ml.head.multitask import MultitaskSettings
 from recommender.ml.progress import Progress
-from recommender.types import Impressions, Interactions, ItemTable, Judgements
+from recommender.tables import Impressions, Interactions, ItemTable, Judgements
+from recommender.types import Adaptation, FineTuning, Teaching
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from recommender.features import BERT_FEATURES
 from recommender.features.head import NEWCOMERS
-from recommender.features.state import EVENT_WEIGHTS, build_state
+from recommender.features.shop_state import build_state
+from recommender.features.weights import EVENT_WEIGHTS
 from recommender.ml.artifacts import Artifacts, context_of
 from recommender.ml.context.training import WEIGHED, Trained, train_context
 from recommender.ml.context.visits import Batchable, examples
@@ -31,10 +32,8 @@ from recommender.ml.metrics import best_threshold
 from recommender.ml.pace import EVIDENCE, STEPS
 from recommender.ml.plan import Cutoffs, TrainingData, TrainingSettings, plan, timed, until
 from recommender.ml.progress import UNWATCHED, Progress
-from recommender.types import (
-    FloatArray,
-    Interactions,
-)
+from recommender.tables import Interactions
+from recommender.types import FloatArray
 
 MOST_JUDGED = 200
 """Lists of the test window on which the probabilities are judged: sixty thousand candidates."""

@@ -12,12 +12,13 @@ import numpy as np
 from django.utils.dates import WEEKDAYS
 from django.utils.translation import gettext, ngettext
 
-from recommender.features.returns import HALF_LIFE_DAYS, LOOK_WEIGHTS
-from recommender.features.state import DAY_SECONDS
+from recommender.durations import DAY_SECONDS, PERSONA_HALF_LIFE_DAYS
+from recommender.features.weights import LOOK_WEIGHTS
 from recommender.personas.axes import SEARCH_WEIGHT
+from recommender.tables import ItemTable
 from recommender.text.vocabulary import Vocabulary, terms, vocabulary_of
 from recommender.text.words import folded
-from recommender.types import EVENT_CODES, EventType, ItemTable, PastEvent
+from recommender.types import EVENT_CODES, EventType, PastEvent
 
 N_INTERESTS = 6
 N_EXAMPLES = 3
@@ -240,7 +241,7 @@ def _decay(at: dt.datetime, now: dt.datetime) -> float:
 
     Exponential time weight of Ding and Li 2005, "Time weight collaborative filtering", CIKM.
     """
-    return float(0.5 ** ((now - at).total_seconds() / DAY_SECONDS / HALF_LIFE_DAYS))
+    return float(0.5 ** ((now - at).total_seconds() / DAY_SECONDS / PERSONA_HALF_LIFE_DAYS))
 
 
 def _category_interests(traces: Sequence[_Trace], items: ItemTable, total: float) -> tuple[Interest, ...]:

@@ -14,10 +14,12 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from recommender.features.returns import HALF_LIFE_DAYS, kept_evidence
-from recommender.features.state import DAY_SECONDS, EVENT_WEIGHTS
+from recommender.durations import DAY_SECONDS, PERSONA_HALF_LIFE_DAYS
+from recommender.features.returns import kept_evidence
+from recommender.features.weights import EVENT_WEIGHTS
+from recommender.tables import Interactions, ItemTable, Profile
 from recommender.text.vocabulary import terms, vocabulary_of
-from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Interactions, ItemTable, Profile, TimeArray
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, TimeArray
 
 Axis = tuple[str, str]
 """A block and a name in it: ("word", "lunch bag"), ("price", "low")."""
@@ -182,7 +184,7 @@ class _Acts:
 def _masses(acts: _Acts, axes: Axes, *, at: float) -> FloatArray:
     n_axes, n_items = len(axes), max(len(axes.of_item), 1)
     flat = np.zeros(acts.n_visitors * n_axes)
-    faded = 0.5 ** (np.maximum(at - acts.time, 0) / DAY_SECONDS / HALF_LIFE_DAYS)
+    faded = 0.5 ** (np.maximum(at - acts.time, 0) / DAY_SECONDS / PERSONA_HALF_LIFE_DAYS)
     goods = acts.item >= 0
     pair, where = np.unique(acts.visitor[goods] * n_items + acts.item[goods], return_inverse=True)
     looks, bought = kept_evidence(where, acts.type[goods], acts.quantity[goods], faded[goods], len(pair))
@@ -212,7 +214,7 @@ def _time_masses(acts: _Acts, axes: Axes, at: float, n: int) -> npt.NDArray[np.f
     part = np.where(day >= 5, 3, np.select([of_day < 5, of_day < 12, of_day < 17], [2, 0, 1], 2))
     age = np.maximum(at + axes.utc_offset_seconds - hour * 3600.0, 0) / DAY_SECONDS
     place = visitor * len(axes) + axes.names.index(TIMES[0]) + part
-    return np.bincount(place, weights=0.5 ** (age / HALF_LIFE_DAYS), minlength=n).astype(np.float64)
+    return np.bincount(place, weights=0.5 ** (age / PERSONA_HALF_LIFE_DAYS), minlength=n).astype(np.float64)
 
 
 def _order_masses(acts: _Acts, kept: npt.NDArray[np.int64], n_items: int, axes: Axes) -> npt.NDArray[np.float64]:

@@ -15,12 +15,12 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 
 from recommender import datasets
-from recommender.datasets.cleaning import Recorded, excess_claims, take
+from recommender.datasets.cleaning import Recorded, excess_claims
 from recommender.models import Segment, Visitor
 from recommender.personas.axes import Axis, axes_named
 from recommender.personas.segments import Segments, Trait, build_segments, lifts
+from recommender.tables import Interactions, ItemTable
 from recommender.text.vocabulary import terms
-from recommender.types import Interactions, ItemTable
 
 N_FITTED = 20_000
 """Visitors seen last that the groups are made of; the others are only put into the nearest one."""
@@ -218,7 +218,7 @@ def _read(items: ItemTable, people: datasets.People, at: dt.datetime) -> Interac
     """Read the events as they were recorded, refunds beside their purchases; none of bots, none claimed too often."""
     recorded: Recorded = datasets.read_interactions(items, until=at, people=people)
     events = recorded.take(~recorded.is_bot).interactions
-    return take(events, ~excess_claims(events))
+    return events.take(~excess_claims(events))
 
 
 def _members_before(people: datasets.People) -> dict[int, int]:

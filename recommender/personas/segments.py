@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from recommender.features.state import EVENT_WEIGHTS
+from recommender.features.weights import EVENT_WEIGHTS
 from recommender.personas.axes import (
     N_TASTE_BLOCKS,
     Axes,
@@ -25,7 +25,8 @@ from recommender.personas.axes import (
     persona_masses,
     persona_shares,
 )
-from recommender.types import FloatArray, Interactions, ItemTable, Profile
+from recommender.tables import Interactions, ItemTable, Profile
+from recommender.types import FloatArray
 
 FEWEST_MEMBERS = 5
 """A group of fewer could tell of one person, and is shared out among the others."""

@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from recommender.types import FloatArray, IntArray, Profile
+from recommender.tables import Profile
+from recommender.types import FloatArray, IntArray
 
 Mask = npt.NDArray[np.bool_]
 

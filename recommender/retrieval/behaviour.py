@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recommender.durations import CANDIDATE_HALF_LIFE_DAYS, DAY_SECONDS
 from recommender.features.neighbours import SHRINKAGE, Neighbours
-from recommender.features.returns import sent_back
-from recommender.features.state import DAY_SECONDS, EVENT_WEIGHTS, State
+from recommender.features.returns import returned_items
+from recommender.features.shop_state import ShopState
+from recommender.features.weights import EVENT_WEIGHTS
 from recommender.retrieval.base import Candidates, Mask, Wanted, permitted
-from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Profile
-
-HALF_LIFE_DAYS = 30.0
-"""A past event weighs half after a month: exponential time weight, Ding and Li 2005, CIKM."""
+from recommender.tables import Profile
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray
 
 N_SEEDS = 100
 """Newest items of a history whose neighbours are looked up."""
@@ -73,7 +73,7 @@ def neighbours_of(
     return Candidates.best(unique, total.astype(np.float32), limit)
 
 
-def evidence(state: State, row: int, found: Candidates) -> FloatArray:
+def evidence(state: ShopState, row: int, found: Candidates) -> FloatArray:
     """Return (n,) in [0, 1): how much the neighbours of an item by shared visitors are to be believed.
 
     The weight of the shared visitors is taken back out of the score of `neighbours` (whose norm is about the root of an
@@ -105,7 +105,7 @@ def own_weights(profile: Profile, types: Collection[EventType]) -> tuple[IntArra
     rows, place = np.unique(profile.item[used], return_inverse=True)
     age = np.maximum(profile.now - profile.time[used], 0) / DAY_SECONDS
     weight = np.bincount(
-        place, weights=EVENT_WEIGHTS[profile.type[used]] * 0.5 ** (age / HALF_LIFE_DAYS), minlength=len(rows)
+        place, weights=EVENT_WEIGHTS[profile.type[used]] * 0.5 ** (age / CANDIDATE_HALF_LIFE_DAYS), minlength=len(rows)
     )
     weight[np.isin(rows, _refused(profile, known))] = 0
     return rows.astype(np.int32), weight.astype(np.float32)
@@ -115,5 +115,5 @@ def _refused(profile: Profile, known: Mask) -> IntArray:
     """Return items whose newest purchase, refund or dismissal is a dismissal, or a refund that left nothing of them."""
     telling = known & np.isin(profile.type, (_PURCHASE, _REFUND, _DISMISS))
     last = dict(zip(profile.item[telling].tolist(), profile.type[telling].tolist(), strict=True))
-    returned = sent_back(profile)
+    returned = returned_items(profile)
     return np.array([row for row, code in last.items() if code == _DISMISS or row in returned], np.int32)

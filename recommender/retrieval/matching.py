@@ -8,8 +8,9 @@ import numpy as np
 
 from recommender.retrieval.lexical.index import LexicalHits, LexicalIndex
 from recommender.retrieval.lexical.wording import WORDING_FEATURES, WordTable
+from recommender.tables import ItemTable
 from recommender.text.intent import INTENT_FEATURE_NAMES, intent_features
-from recommender.types import FloatArray, IntArray, Intent, ItemTable
+from recommender.types import FloatArray, IntArray, Intent
 
 N_BEST = 10
 """Best hits by words whose mean vector is the second query: pseudo-relevance feedback (Rocchio 1971, section 14.4)."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recommender.features.state import State
+from recommender.features.shop_state import ShopState
 from recommender.retrieval.base import Candidates, Wanted
 from recommender.types import FloatArray, IntArray
 
@@ -40,14 +40,14 @@ class PopularRetriever:
         return Candidates.best(rows, self.popularity[rows], limit)
 
 
-def popularity(state: State) -> FloatArray:
+def popularity(state: ShopState) -> FloatArray:
     """Return (n_items,) float32: weighted events a day, 0 for an item that nobody touched."""
     recent = state.counts[:, :3] / WINDOW_DAYS @ WINDOW_WEIGHTS
     most = max(float(state.counts[:, 3].max(initial=0)), 1.0)
     return (recent + EVER_WEIGHT * state.counts[:, 3] / most).astype(np.float32)
 
 
-def trend(state: State) -> FloatArray:
+def trend(state: ShopState) -> FloatArray:
     """Return (n_items,) float32: how much faster an item sells this week than this month, damped for few events.
 
     (n_7 / 7 - n_30 / 30) / sqrt(n_30 / 30 + 1): the excess in units of a Poisson deviation, with one added event.

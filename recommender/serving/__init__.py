@@ -20,11 +20,12 @@ from django.db import connections, router
 
 from recommender import bundles, conf
 from recommender.exceptions import BundleError
-from recommender.features.state import State
+from recommender.features.shop_state import ShopState
 from recommender.models import Bundle, Item
 from recommender.models.connections import apart
 from recommender.serving.shelf import Shelf, build_shelf, load_shelf, refresh_shelf
-from recommender.types import ItemTable, Rung
+from recommender.tables import ItemTable
+from recommender.types import Rung
 
 if TYPE_CHECKING:
     from django.db.backends.sqlite3.base import DatabaseWrapper
@@ -158,7 +159,7 @@ def empty_shelf() -> Shelf:
     """A shelf without items: what is served while nothing can be read."""
     none = np.empty(0, np.float32)
     items = ItemTable((), (), none, np.empty(0, np.int32), (), np.empty(0), np.empty(0, bool))
-    state = State.from_columns(at=0.0, counts=np.empty((0, 4), np.float32), last_event_at=np.empty(0))
+    state = ShopState.from_columns(at=0.0, counts=np.empty((0, 4), np.float32), last_event_at=np.empty(0))
     return build_shelf(items, state=state)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recommender.features.neighbours import Neighbours
-from recommender.features.state import NEIGHBOURS, State
+from recommender.features.shop_state import NEIGHBOUR_KINDS, ShopState
 from recommender.types import IntArray
 
 Number = TypeVar("Number", bound=np.generic)
@@ -37,7 +37,7 @@ def coded(values: Sequence[str]) -> tuple[IntArray, tuple[str, ...]]:
     return np.array(found, np.int32), tuple(codes)
 
 
-def longer_state(state: State, n: int) -> State:
+def longer_state(state: ShopState, n: int) -> ShopState:
     """Return the state with rows without any behaviour added at its end."""
     if n == len(state.counts):
         return state
@@ -45,12 +45,12 @@ def longer_state(state: State, n: int) -> State:
     def extended(old: Neighbours) -> Neighbours:
         return Neighbours(longer(old.start, n + 1, len(old.item)), old.item, old.score)
 
-    return State.from_columns(
+    return ShopState.from_columns(
         at=state.at,
         counts=longer(state.counts, n, 0),
         last_event_at=longer(state.last_event_at, n, -np.inf),
         first_event_at=longer(state.first_event_at, n, np.inf),
-        **{kind: extended(getattr(state, kind)) for kind in NEIGHBOURS},
+        **{kind: extended(getattr(state, kind)) for kind in NEIGHBOUR_KINDS},
     )
 
 

@@ -12,8 +12,9 @@ from django.utils.translation import ngettext
 
 from recommender.features.neighbours import Neighbours
 from recommender.serving.shelf import Shelf
+from recommender.tables import Profile
 from recommender.text.intent import has_brand
-from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Intent, Profile, Reason, Relaxation, Role
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Intent, Reason, Relaxation, Role
 
 N_REASONS = 2
 

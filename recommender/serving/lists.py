@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recommender import conf
+from recommender.durations import SESSION_SECONDS
 from recommender.retrieval import fusion
 from recommender.retrieval.base import Candidates, Wanted
 from recommender.retrieval.behaviour import NeighbourRetriever, OwnRetriever, evidence, neighbours_of
@@ -20,9 +21,6 @@ from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Rung
 
 N_CANDIDATES = 300
 """Candidates that the head scores: what its two milliseconds allow."""
-
-SESSION_SECONDS = 1_800
-"""A session ends after half an hour of silence (Google Analytics' default)."""
 
 N_SESSION_ANCHORS = 5
 SESSION_SHARE = 0.5

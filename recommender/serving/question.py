@@ -9,7 +9,8 @@ import numpy as np
 
 from recommender.retrieval.base import Mask
 from recommender.serving import Served
-from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Intent, Profile, Relaxation, Request, Rung
+from recommender.tables import Profile
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Intent, Relaxation, Request, Rung
 
 DISMISSED = EVENT_CODES[EventType.DISMISS_ITEM]
 

@@ -16,13 +16,13 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 from recommender.exceptions import BundleError
-from recommender.features import FEATURE_NAMES, QUERY_FEATURES, features
-from recommender.features.head import NEWCOMERS, Head, Mixture
-from recommender.features.heads import Heads
+from recommender.features import FEATURE_NAMES, QUERY_FEATURES, RequestVectors, features
+from recommender.features.head import NEWCOMERS, Head, Heads, Mixture
 from recommender.features.sequence import decayed_mean, read_events, sequence
-from recommender.features.state import State
+from recommender.features.shop_state import ShopState
 from recommender.retrieval.matching import MATCH_FEATURES
-from recommender.types import FloatArray, IntArray, ItemTable, Profile
+from recommender.tables import ItemTable, Profile
+from recommender.types import FloatArray, IntArray
 
 FORMAT = 1
 BATCH_TEXTS = 64
@@ -153,7 +153,7 @@ class Ranker:
         is_item, used = told.item >= 0, read_events(told)
         vectors[is_item] = item_vectors[told.item[is_item]]
         for place in np.flatnonzero(used & ~is_item):
-            vectors[place] = self.encode_query(profile.queries[told.place[place]])
+            vectors[place] = self.encode_query(profile.queries[told.row[place]])
         if self._context is None:
             return decayed_mean(vectors[used], told.weight[used])
         inputs: dict[str, npt.NDArray] = {
@@ -184,7 +184,7 @@ class Ranker:
         self,
         profile: Profile,
         candidates: IntArray,
-        state: State,
+        state: ShopState,
         items: ItemTable,
         item_vectors: FloatArray,
         *,
@@ -203,9 +203,7 @@ class Ranker:
             candidates,
             state,
             items,
-            item_vectors=item_vectors,
-            context_vector=context_vector,
-            query_vector=query_vector,
+            vectors=RequestVectors(item_vectors, context_vector, query_vector),
             lexical=lexical,
         )
         asks = query_vector is not None or lexical is not None

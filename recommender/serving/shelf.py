@@ -13,9 +13,9 @@ import numpy.typing as npt
 from django.utils import timezone
 
 from recommender.features.neighbours import Neighbours
-from recommender.features.persona import known_terms
+from recommender.features.persona import cached_item_terms
 from recommender.features.profiles import profile_of
-from recommender.features.state import NEIGHBOURS, State, existing_since
+from recommender.features.shop_state import NEIGHBOUR_KINDS, ShopState, existing_since
 from recommender.retrieval.floors import Encode, Floors, measure
 from recommender.retrieval.lexical.index import LexicalIndex
 from recommender.retrieval.lexical.terms import Usage
@@ -25,16 +25,9 @@ from recommender.serving import records
 from recommender.serving.columns import coded, longer, longer_state, put, replaced_neighbours
 from recommender.serving.past_queries import PastQueries, Told, Understanding
 from recommender.serving.records import ItemRecord, StatisticsRecord, VectorRecord
+from recommender.tables import ItemTable, Profile
 from recommender.text.intent import Catalogue, known_words
-from recommender.types import (
-    FloatArray,
-    IntArray,
-    Intent,
-    ItemTable,
-    Profile,
-    Request,
-    TimeArray,
-)
+from recommender.types import FloatArray, IntArray, Intent, Request, TimeArray
 
 OVERLAP = dt.timedelta(minutes=2)
 """A look reads this far behind the last one: rows are stamped before their transaction commits, and clocks differ."""
@@ -78,7 +71,7 @@ class Shelf:
     lexical: LexicalIndex
     wording: WordTable
     vectors: FloatArray | None
-    state: State
+    state: ShopState
     version: str
     encoder_hash: str = ""
     stamps: TimeArray = field(default_factory=lambda: np.empty((0, 3)), repr=False)
@@ -123,7 +116,7 @@ class Shelf:
 def build_shelf(
     items: ItemTable,
     *,
-    state: State,
+    state: ShopState,
     titles: Sequence[str] | None = None,
     brands: Sequence[str] | None = None,
     vectors: FloatArray | None = None,
@@ -220,7 +213,7 @@ def _prepared(shelf: Shelf, look: LastLook) -> Shelf:
     """Do what no shopper should wait for, and name the version."""
     if shelf.understanding is not None:
         shelf.understanding.prepare()
-    known_terms(shelf.items)
+    cached_item_terms(shelf.items)
     return replace(shelf, version=_version(shelf), last_look=look)
 
 
@@ -340,12 +333,12 @@ def _with_statistics(shelf: Shelf, found: Sequence[StatisticsRecord]) -> Shelf:
     counts[rows] = [(record.n_1, record.n_7, record.n_30, record.n_total) for _, record in known]
     last[rows] = [_seconds(record.last_event_at, -np.inf) for _, record in known]
     first[rows] = [_seconds(record.first_event_at, np.inf) for _, record in known]
-    state = State.from_columns(
+    state = ShopState.from_columns(
         at=float(np.nanmax(stamps[:, 2])),
         counts=counts,
         last_event_at=last,
         first_event_at=first,
-        **{kind: _neighbours(shelf, known, kind) for kind in NEIGHBOURS},
+        **{kind: _neighbours(shelf, known, kind) for kind in NEIGHBOUR_KINDS},
     )
     return replace(shelf, items=existing_since(shelf.items, first), state=state, stamps=stamps)
 
@@ -369,7 +362,7 @@ def _neighbours(shelf: Shelf, known: Sequence[tuple[int, StatisticsRecord]], kin
 def _empty() -> Shelf:
     none = np.empty(0, np.float32)
     items = ItemTable((), (), none, np.empty(0, np.int32), (), np.empty(0), np.empty(0, bool))
-    state = State.from_columns(at=0.0, counts=np.empty((0, 4), np.float32), last_event_at=np.empty(0))
+    state = ShopState.from_columns(at=0.0, counts=np.empty((0, 4), np.float32), last_event_at=np.empty(0))
     return build_shelf(items, state=state)
 
 

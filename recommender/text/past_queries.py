@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import log
 
+from recommender.durations import SESSION_SECONDS
+from recommender.tables import Interactions
 from recommender.text.words import LINKING_WORDS, fold, folded, stem, words
-from recommender.types import EVENT_CODES, EventType, Interactions
-
-SEARCH_WINDOW_SECONDS = 1_800.0
-"""What a visitor takes up within half an hour of a search, and before the next one, the search led to."""
+from recommender.types import EVENT_CODES, EventType
 
 FEWEST_VISITORS = 3
 """A query of fewer visitors is theirs alone: it is neither stored nor shown to anybody."""
@@ -132,7 +131,7 @@ def _searches(interactions: Interactions) -> Iterable[tuple[str, int, float, lis
             open_searches[visitor] = (names[query], time, [])
         elif kind in TAKEN and item >= 0 and visitor in open_searches:
             text, started, taken = open_searches[visitor]
-            if time - started <= SEARCH_WINDOW_SECONDS:
+            if time - started <= SESSION_SECONDS:
                 taken.append(item)
     for visitor, (text, started, taken) in open_searches.items():
         yield text, visitor, started, taken

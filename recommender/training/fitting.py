@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from recommender import bundles
-from recommender.choices import Adaptation, FineTuning, Teaching
-from recommender.features.heads import EVENTS
-from recommender.features.state import State
+from recommender.features.head import EVENTS
+from recommender.features.shop_state import ShopState
 from recommender.ml import export
 from recommender.ml.artifacts import Artifacts
 from recommender.ml.plan import TrainingData, TrainingSettings
@@ -26,7 +25,7 @@ from recommender.serving.shelf import build_shelf
 from recommender.training.judging import parity
 from recommender.training.matcher import fit_matcher
 from recommender.training.split import Split
-from recommender.types import FloatArray
+from recommender.types import Adaptation, FineTuning, FloatArray, Teaching
 
 FIT_SHARE = 0.65
 """Share of the minutes for training and export; reading and evaluation take the rest."""
@@ -232,7 +231,7 @@ def _fit_matcher(
     if len(split.judgements) < settings.least_judgements:
         return {}
     texts = split.items.texts
-    nothing = State.from_columns(
+    nothing = ShopState.from_columns(
         at=split.test_start, counts=np.zeros((len(texts), 4), np.float32), last_event_at=np.full(len(texts), -np.inf)
     )
     shelf = build_shelf(split.items, titles=split.titles, brands=split.brands or None, state=nothing)

@@ -21,7 +21,8 @@ from recommender.retrieval.matching import ABOUT, MATCH_FEATURES, N_BEST, match_
 from recommender.retrieval.vector import nearest
 from recommender.serving.ranker import MATCHER
 from recommender.serving.shelf import Shelf
-from recommender.types import FloatArray, IntArray, Judgements
+from recommender.tables import Judgements
+from recommender.types import FloatArray, IntArray
 
 N_DISTRACTORS, N_POOL = 8, 2_000
 """Items of the catalogue drawn at random beside the judged ones of each query: what no answer looks like. All come from

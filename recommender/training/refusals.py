@@ -9,7 +9,7 @@ from django.utils.translation import gettext, ngettext
 
 from recommender import tracking
 from recommender.capture import order_consent
-from recommender.features.state import EVENT_WEIGHTS
+from recommender.features.weights import EVENT_WEIGHTS
 from recommender.training.judging import evaluation
 from recommender.training.split import Split, unknown_items
 from recommender.types import EVENT_CODES, EventType

@@ -11,9 +11,10 @@ from django.utils.translation import gettext
 
 from recommender.datasets import Dataset
 from recommender.datasets.cleaning import CleaningReport, Recorded, clean
+from recommender.durations import DAY_SECONDS
 from recommender.exceptions import InsufficientData
-from recommender.features.state import DAY_SECONDS, State, build_state
-from recommender.types import Impressions, Interactions, ItemTable, Judgements
+from recommender.features.shop_state import ShopState, build_state
+from recommender.tables import Impressions, Interactions, ItemTable, Judgements
 
 TEST_DAYS = 30.0
 TEST_SHARE = 0.2
@@ -48,7 +49,7 @@ class Split:
     brands: tuple[str, ...] = ()
 
     @cached_property
-    def state(self) -> State:
+    def state(self) -> ShopState:
         """The shop at `test_start`: the trainer's check, the gate and its competitors read the same; two seconds."""
         return build_state(self.past, self.items, at=self.test_start)
 

@@ -14,7 +14,7 @@ from recommender import bundles, datasets, runs
 from recommender.datasets import files as dataset_files
 from recommender.datasets import statistics
 from recommender.exceptions import InsufficientData, LeaseLost, RecommenderError
-from recommender.features.state import build_state
+from recommender.features.shop_state import build_state
 from recommender.ml.hardware import hardware
 from recommender.ml.pace import CLOCK, STEPS
 from recommender.models import Bundle, Item, Run

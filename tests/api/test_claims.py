@@ -16,10 +16,11 @@ from django.utils import timezone
 from recommender import capture, datasets, identity, pipeline, serving, tracking
 from recommender.capture import storage
 from recommender.datasets import cleaning, statistics
-from recommender.features.state import build_state
+from recommender.features.shop_state import build_state
 from recommender.identity import cookie_for, token_for
 from recommender.models import Event, Item, ItemStatistics, Visitor
-from recommender.types import EVENT_CODES, EventType, Interactions
+from recommender.tables import Interactions
+from recommender.types import EVENT_CODES, EventType
 from shopreco.shop.models import OrderLine
 from tests import behaviour, planted
 from tests.conftest import DemoShop

@@ -11,10 +11,10 @@ from scipy import stats
 
 from recommender import datasets
 from recommender.datasets import files as dataset_files
+from recommender.durations import ATTRIBUTION_WINDOW_SECONDS
 from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES
-from recommender.features.head import NEWCOMERS
-from recommender.features.heads import Heads
+from recommender.features.head import NEWCOMERS, Heads
 from recommender.ml.context import model as context
 from recommender.ml.encoder.model import SCRATCH
 from recommender.ml.export import write
@@ -27,8 +27,9 @@ from recommender.ml.plan import TrainingData, TrainingSettings, until
 from recommender.ml.train import fit
 from recommender.models import Event, Impression, Item, Visitor
 from recommender.serving.ranker import Ranker
+from recommender.tables import Impressions
 from recommender.training.fitting import head_figures
-from recommender.types import OUTCOME_SECONDS, SLOT_CODES, Impressions, Slot
+from recommender.types import SLOT_CODES, Slot
 from tests import behaviour
 
 NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
@@ -343,7 +344,7 @@ def test_slices_are_over_before_the_next_begins():
     cut = shown.slices(lists, since=30 * behaviour.DAY, until=END)
     parts = (cut.train, cut.calibration, cut.validation)
     assert all(len(part) > 100 for part in parts)
-    ends = [lists.time[part].max() + OUTCOME_SECONDS for part in parts]
+    ends = [lists.time[part].max() + ATTRIBUTION_WINDOW_SECONDS for part in parts]
     begins = [lists.time[part].min() for part in parts]
     assert ends[0] <= begins[1]
     assert ends[1] <= begins[2]

@@ -1,4 +1,4 @@
-"""State, features and sequence on a shop small enough to count by hand."""
+"""ShopState, features and sequence on a shop small enough to count by hand."""
 
 import dataclasses
 import math
@@ -7,10 +7,18 @@ import numpy as np
 import pytest
 
 from recommender import identity
-from recommender.features import BERT_FEATURES, FEATURE_NAMES, HISTORY_LIMIT, QUERY_FEATURES, features, purchases
+from recommender.features import (
+    BERT_FEATURES,
+    FEATURE_NAMES,
+    HISTORY_LIMIT,
+    QUERY_FEATURES,
+    RequestVectors,
+    features,
+    purchases,
+)
 from recommender.features.neighbours import SHRINKAGE, Neighbours
 from recommender.features.sequence import LENGTH, decayed_mean, sequence
-from recommender.features.state import NEIGHBOURS, State, build_state
+from recommender.features.shop_state import NEIGHBOUR_KINDS, ShopState, build_state
 from recommender.ml.head.examples import COLD_SHARE, Histories, Vectors, lists_at
 from recommender.training.judging import evaluation
 from recommender.types import EVENT_CODES, EventType
@@ -21,7 +29,7 @@ EVERYTHING = np.arange(len(ITEMS), dtype=np.int32)
 
 
 @pytest.fixture
-def state() -> State:
+def state() -> ShopState:
     rows = [(0, 0, 1, 0), (0, 1, 1, 0), (1, 0, 60, 1), (1, 1, 60, 1), (2, 2, 95, 2), (-1, 2, 99.5, 3), (0, 5, 101, 4)]
     return build_state(behaviour.interactions(rows), ITEMS, at=100 * behaviour.DAY)
 
@@ -52,8 +60,8 @@ def test_guests_count_for_popularity_but_are_nobodys_history(state):
 def test_state_from_stored_columns_equals_the_built_one(state):
     lists = [state.basket.of(row) for row in range(len(ITEMS))]
     last = np.where(np.isinf(state.last_event_at), np.nan, state.last_event_at)
-    kinds = {kind: getattr(state, kind) for kind in NEIGHBOURS} | {"basket": Neighbours.from_lists(lists)}
-    stored = State.from_columns(at=state.at, counts=state.counts, last_event_at=last, **kinds)
+    kinds = {kind: getattr(state, kind) for kind in NEIGHBOUR_KINDS} | {"basket": Neighbours.from_lists(lists)}
+    stored = ShopState.from_columns(at=state.at, counts=state.counts, last_event_at=last, **kinds)
     profile = behaviour.profile([(0, 90, 1)], now_day=100)
     np.testing.assert_allclose(
         features(profile, EVERYTHING, stored, ITEMS), features(profile, EVERYTHING, state, ITEMS), rtol=1e-6
@@ -133,9 +141,7 @@ def test_matches_are_cosines(state):
         EVERYTHING,
         state,
         ITEMS,
-        item_vectors=vectors,
-        context_vector=vectors[2],
-        query_vector=vectors[3],
+        vectors=RequestVectors(vectors, vectors[2], vectors[3]),
         lexical=np.arange(len(ITEMS), dtype=np.float32),
     )
     assert column(matrix, "interest_match").argmax() == 2
@@ -168,7 +174,7 @@ def test_sequence_keeps_the_newest_events_and_weighs_them():
 def test_sequence_reads_queries_and_skips_empty_ones():
     profile = behaviour.profile([(0, 1, -1), (-1, 2, -1), (-1, 3, -1)], now_day=4)
     profile = dataclasses.replace(profile, queries=("", "red cup", ""))
-    assert sequence(profile).place.tolist() == [0, 1]
+    assert sequence(profile).row.tolist() == [0, 1]
 
 
 def test_decayed_mean_of_nothing_is_zero():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from recommender.features import regression
-from recommender.features.regression import RIDGE, regression_neighbours, sequel_neighbours
+from recommender.features import neighbours as regression
+from recommender.features.neighbours import RIDGE, regression_neighbours, sequel_neighbours
 
 
 def columns(rows):

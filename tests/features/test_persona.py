@@ -10,23 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommender.features import persona as affinity
+from recommender.features.names import PERSONA
 from recommender.features.persona import (
     MOST_ITEMS,
-    PERSONA_FEATURES,
     ItemTerms,
+    cached_item_terms,
     evidence,
     item_terms,
-    known_terms,
     persona_features,
 )
+from recommender.tables import Profile
 from recommender.text.vocabulary import terms
-from recommender.types import EVENT_CODES, EventType, FloatArray, Profile
+from recommender.types import EVENT_CODES, EventType, FloatArray
 from tests import behaviour
 
 ITEMS = behaviour.table()
 TERMS = item_terms(ITEMS)
 EVERYTHING = np.arange(len(ITEMS), dtype=np.int32)
-PLACE = {name: place for place, name in enumerate(PERSONA_FEATURES)}
+PLACE = {name: place for place, name in enumerate(PERSONA)}
 """Items 0 to 5 are tea, 6 to 11 garden; the price rises with the row from 1 to 4."""
 
 
@@ -43,7 +44,7 @@ def did(*rows: tuple[int, EventType, float]) -> Profile:
 
 def test_nothing_is_told_of_an_empty_profile() -> None:
     rows = persona_features(behaviour.profile([], now_day=1), EVERYTHING, ITEMS, TERMS)
-    assert rows.shape == (12, len(PERSONA_FEATURES))
+    assert rows.shape == (12, len(PERSONA))
     assert rows.dtype == np.float32
     np.testing.assert_allclose(rows, 0, atol=1e-6)
 
@@ -136,10 +137,10 @@ def test_of_a_changed_catalogue_only_new_texts_are_read(monkeypatch) -> None:
     colours, things = ("red", "blue", "green", "black"), ("cup", "pot", "lamp", "rug", "vase")
     texts = tuple(f"{colour} {thing} no {n}" for n in range(3) for colour in colours for thing in things)
     items = behaviour.table(texts)
-    first, read = known_terms(items), list[str]()
+    first, read = cached_item_terms(items), list[str]()
     monkeypatch.setattr(affinity, "terms", lambda text: read.append(text) or terms(text))
-    assert known_terms(items) is first
-    second = known_terms(behaviour.table((*texts[:5], "red rug no 9", *texts[6:], "blue pot no 9")))
+    assert cached_item_terms(items) is first
+    second = cached_item_terms(behaviour.table((*texts[:5], "red rug no 9", *texts[6:], "blue pot no 9")))
     assert read == ["red rug no 9", "blue pot no 9"]
 
     def words(found: ItemTerms, row: int) -> list[tuple[int, float]]:
@@ -151,5 +152,5 @@ def test_of_a_changed_catalogue_only_new_texts_are_read(monkeypatch) -> None:
     assert words(second, 5) == words(first, texts.index("red rug no 0"))
     assert words(second, len(texts)) == words(first, texts.index("blue pot no 0"))
     read.clear()
-    known_terms(behaviour.table(tuple(f"{text} anew" for text in texts)))
+    cached_item_terms(behaviour.table(tuple(f"{text} anew" for text in texts)))
     assert len(read) == len(texts)

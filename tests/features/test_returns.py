@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.features.returns import PURCHASE, REFUND, kept
+from recommender.features.returns import PURCHASE, REFUND, remaining_quantities
 from recommender.types import EVENT_CODES, EventType
 
 VIEW = EVENT_CODES[EventType.VIEW_ITEM]
@@ -16,7 +16,7 @@ EVENTS = st.lists(
 def left(events):
     columns = list(zip(*events, strict=True)) or [(), (), ()]
     key, kind, quantity = (np.array(column, kind) for column, kind in zip(columns, ("i8", "i1", "f4"), strict=True))
-    return kept(key, kind, quantity)
+    return remaining_quantities(key, kind, quantity)
 
 
 def test_newest_purchase_before_it_gives_first():

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from recommender.bundles.manifest import manifest_of
-from recommender.choices import Adaptation, FineTuning
 from recommender.exceptions import BundleError, RunError
-from recommender.features.state import build_state
+from recommender.features.shop_state import build_state
 from recommender.ml.context.model import ContextSettings
 from recommender.ml.encoder import adapters, pairs
 from recommender.ml.encoder import model as encoders
@@ -25,6 +24,7 @@ from recommender.ml.plan import TrainingData, TrainingSettings
 from recommender.ml.progress import Progress
 from recommender.ml.train import fit
 from recommender.serving.ranker import Ranker
+from recommender.types import Adaptation, FineTuning
 from tests import behaviour
 from tests.progress import Recorder
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from recommender.choices import FineTuning
-from recommender.features.state import build_state
+from recommender.features.shop_state import build_state
 from recommender.ml.budget import EXPORT_TEXTS, JUDGED_READING, LEAST_LEARNING, Budget, seconds_per_text
 from recommender.ml.encoder import model as encoders
 from recommender.ml.encoder.model import ScratchSize, build_scratch
 from recommender.ml.head.examples import Histories, Vectors, lists_at
 from recommender.ml.plan import TrainingData, TrainingSettings, until
-from recommender.types import Judgements
+from recommender.tables import Judgements
+from recommender.types import FineTuning
 from tests import behaviour, planted
 
 N_TEXTS = 1_000

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from recommender.features import regression
-from recommender.features.state import build_state
+from recommender.features import neighbours as regression
+from recommender.features.shop_state import build_state
 from recommender.ml.rivals import competitors
 from recommender.ml.rivals.competitors import Basis, BlendWeights, TifuSettings
 from tests import behaviour

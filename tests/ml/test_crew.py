@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from recommender.exceptions import RunError
-from recommender.features.state import build_state
+from recommender.features.shop_state import build_state
 from recommender.ml.encoder import crew
 from recommender.ml.encoder.contrastive import TuneSettings, _Duty, fine_tune, freeze
 from recommender.ml.encoder.model import Encoder, ScratchSize, build_scratch

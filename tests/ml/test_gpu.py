@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from recommender.choices import FineTuning
-from recommender.features.state import build_state
+from recommender.features.shop_state import build_state
 from recommender.ml.encoder import model as encoders
 from recommender.ml.encoder.adapters import AdapterSettings, tune
 from recommender.ml.encoder.contrastive import TuneSettings
@@ -16,6 +15,7 @@ from recommender.ml.hardware import device, hardware
 from recommender.ml.loop import Box
 from recommender.ml.train import fit
 from recommender.serving.ranker import Ranker
+from recommender.types import FineTuning
 from tests.ml.test_train import DATA, END, EVENTS, ITEMS, SETTINGS
 from tests.progress import Recorder
 

@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 
 from recommender import datasets
 from recommender.datasets import files as dataset_files
-from recommender.features.state import State
+from recommender.features.shop_state import ShopState
 from recommender.ml.encoder.graded import GradedSettings, tune_in_two, tune_on_grades
 from recommender.ml.encoder.model import ScratchSize, build_scratch
 from recommender.ml.loop import Box
@@ -18,8 +18,8 @@ from recommender.models import Item, Judgement
 from recommender.retrieval.matching import MATCH_FEATURES, match_features
 from recommender.serving.ranker import FALLBACK_GRADE, formula_grade
 from recommender.serving.shelf import build_shelf
+from recommender.tables import Judgements
 from recommender.training.matcher import fit_matcher
-from recommender.types import Judgements
 from tests import behaviour
 
 COLOURS, THINGS = ("red", "blue", "green", "black", "white", "pink"), ("cup", "pot", "fork", "lamp", "rug", "vase")
@@ -106,7 +106,7 @@ def test_one_grade_and_no_answer_train_nothing(encoder):
 
 def shelf():
     n = len(TEXTS)
-    state = State.from_columns(at=0.0, counts=np.zeros((n, 4), np.float32), last_event_at=np.full(n, -np.inf))
+    state = ShopState.from_columns(at=0.0, counts=np.zeros((n, 4), np.float32), last_event_at=np.full(n, -np.inf))
     return build_shelf(behaviour.table(TEXTS), state=state)
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from transformers import BertForMaskedLM, DistilBertConfig
 
-from recommender.choices import Adaptation, FineTuning
 from recommender.exceptions import RunError
 from recommender.ml.context.model import ContextSettings
 from recommender.ml.encoder import mlm
@@ -22,6 +21,7 @@ from recommender.ml.pace import CLOCK
 from recommender.ml.plan import TrainingData, TrainingSettings
 from recommender.ml.progress import Progress
 from recommender.ml.train import fit
+from recommender.types import Adaptation, FineTuning
 from tests import behaviour
 from tests.progress import Recorder
 

@@ -6,7 +6,6 @@ import itertools
 import numpy as np
 import pytest
 
-from recommender.choices import FineTuning, Teaching
 from recommender.ml.context.model import ContextSettings
 from recommender.ml.encoder import distillation, teacher
 from recommender.ml.encoder.contrastive import TuneSettings
@@ -20,8 +19,9 @@ from recommender.ml.loop import Box
 from recommender.ml.metrics import pair_accuracy
 from recommender.ml.plan import TrainingData, TrainingSettings
 from recommender.ml.train import fit
+from recommender.tables import Judgements
 from recommender.training import fitting
-from recommender.types import Judgements
+from recommender.types import FineTuning, Teaching
 from tests import behaviour
 from tests.progress import Recorder
 

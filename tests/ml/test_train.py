@@ -11,7 +11,7 @@ from recommender import pipeline
 from recommender.exceptions import RunError
 from recommender.features.head import NEWCOMERS
 from recommender.features.neighbours import Neighbours
-from recommender.features.state import build_state
+from recommender.features.shop_state import build_state
 from recommender.ml import train as training
 from recommender.ml.context import model as context
 from recommender.ml.context.training import Trained, Worth

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.personas import HALF_LIFE_DAYS, PersonaDescription, ago, describe
+from recommender.durations import PERSONA_HALF_LIFE_DAYS
+from recommender.personas import PersonaDescription, ago, describe
+from recommender.tables import ItemTable
 from recommender.text.vocabulary import terms, vocabulary_of
-from recommender.types import EventType, ItemTable, PastEvent
+from recommender.types import EventType, PastEvent
 
 NOW = dt.datetime(2024, 5, 17, 12, 0, tzinfo=dt.UTC)
 TITLES = (
@@ -104,7 +106,7 @@ def test_purchase_outweighs_several_views() -> None:
 
 
 def test_evidence_fades_by_half_in_a_half_life() -> None:
-    said = said_of(past(0, days=HALF_LIFE_DAYS), past(4), has_categories=True)
+    said = said_of(past(0, days=PERSONA_HALF_LIFE_DAYS), past(4), has_categories=True)
     shares = {interest.name: interest.share for interest in said.interests}
     assert shares["Clocks"] == pytest.approx(2 * shares["Bags"])
 

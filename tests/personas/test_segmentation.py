@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from recommender import datasets, tasks
 from recommender.capture import privacy
-from recommender.features.returns import HALF_LIFE_DAYS
+from recommender.durations import PERSONA_HALF_LIFE_DAYS
 from recommender.models import Event, Item, Segment, Visitor
 from recommender.personas import segmentation
 from recommender.personas.segments import Trait
@@ -244,4 +244,4 @@ def test_segment_without_taste_is_told_by_habit_or_by_nothing() -> None:
     often = Trait(("orders", "often"), 0.9, 0.2)
     assert segmentation.in_words([often], {}) == "Order often"
     assert segmentation.in_words([Trait(("orders", "often"), 0.22, 0.2)], {}) == "A bit of everything"
-    assert HALF_LIFE_DAYS == 60
+    assert PERSONA_HALF_LIFE_DAYS == 60

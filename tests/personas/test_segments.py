@@ -11,7 +11,8 @@ import pytest
 from recommender.ml.head.examples import Histories
 from recommender.personas.axes import build_axes, persona_masses
 from recommender.personas.segments import Segments, build_segments, matched
-from recommender.types import EventType, Interactions, ItemTable
+from recommender.tables import Interactions, ItemTable
+from recommender.types import EventType
 from tests import behaviour
 
 HOUR = 3_600.0

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from recommender.retrieval.base import Candidates, Retriever, Wanted
-from recommender.types import EVENT_CODES, EventType, Profile
+from recommender.tables import Profile
+from recommender.types import EVENT_CODES, EventType
 
 DAY = 86_400.0
 NOW = 1_700_000_000.0

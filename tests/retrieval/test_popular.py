@@ -1,7 +1,7 @@
 import numpy as np
 
 from recommender.features.neighbours import Neighbours
-from recommender.features.state import State
+from recommender.features.shop_state import ShopState
 from recommender.retrieval.base import Wanted
 from recommender.retrieval.popular import PopularRetriever, popularity, trend
 from tests.retrieval.test_base import RetrieverContract, profile
@@ -10,7 +10,7 @@ from tests.retrieval.test_base import RetrieverContract, profile
 def state(*counts):
     n = len(counts)
     nobody = Neighbours.from_lists([[] for _ in counts])
-    return State.from_columns(
+    return ShopState.from_columns(
         at=0.0, counts=np.array(counts, np.float32), last_event_at=np.zeros(n), basket=nobody, visitor=nobody
     )
 

@@ -11,11 +11,13 @@ from django.test import Client
 
 from recommender import pipeline, serving
 from recommender.catalog import sync
-from recommender.features.state import Neighbours, State
+from recommender.features.neighbours import Neighbours
+from recommender.features.shop_state import ShopState
 from recommender.serving import Served
 from recommender.serving.ranker import formula_grade
 from recommender.serving.shelf import build_shelf
-from recommender.types import Context, ItemTable, Relaxation, Request, Rung, Slot
+from recommender.tables import ItemTable
+from recommender.types import Context, Relaxation, Request, Rung, Slot
 from shopreco.shop.models import Department, Product
 
 NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
@@ -40,7 +42,7 @@ def served(*, best_seller=5):
     counts = np.zeros((n, 4), np.float32)
     counts[best_seller] = 9
     nobody = Neighbours.from_lists([[] for _ in range(n)])
-    state = State.from_columns(
+    state = ShopState.from_columns(
         at=NOW.timestamp(), counts=counts, last_event_at=np.full(n, -np.inf), basket=nobody, visitor=nobody
     )
     return Served(build_shelf(items, state=state, brands=BRANDS))

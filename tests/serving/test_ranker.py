@@ -12,7 +12,7 @@ import pytest
 
 from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES
-from recommender.features.state import build_state
+from recommender.features.shop_state import build_state
 from recommender.ml.encoder.model import SCRATCH
 from recommender.ml.export import export_untrained
 from recommender.serving.ranker import Ranker, fallback_logits

@@ -12,13 +12,14 @@ import pytest
 
 from recommender import bundles, pipeline, serving
 from recommender.catalog import sync
-from recommender.features.state import State
+from recommender.features.shop_state import ShopState
 from recommender.ml.export import export_untrained
 from recommender.retrieval.floors import Floors, measure
 from recommender.serving import Served, vectors
 from recommender.serving.ranker import Ranker, formula_grade
 from recommender.serving.shelf import build_shelf
-from recommender.types import Context, ItemTable, Relaxation, Request, Slot
+from recommender.tables import ItemTable
+from recommender.types import Context, Relaxation, Request, Slot
 from shopreco.shop.models import Product
 
 NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
@@ -73,7 +74,7 @@ def shelf_of(titles, *, price=None, available=None, vectors=None, counts=None):
         first_seen=np.zeros(n),
         active=np.ones(n, bool),
     )
-    state = State.from_columns(
+    state = ShopState.from_columns(
         at=NOW.timestamp(),
         counts=np.zeros((n, 4), np.float32) if counts is None else np.array(counts, np.float32),
         last_event_at=np.full(n, -np.inf),

@@ -7,15 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.features.state import Neighbours, State
+from recommender.features.neighbours import Neighbours
+from recommender.features.shop_state import ShopState
 from recommender.serving.shelf import build_shelf
+from recommender.tables import ItemTable
 from recommender.text.intent import INTENT_FEATURE_NAMES, Catalogue, fit, intent_features, known_words
 from recommender.text.intent.model import labelled
 from recommender.text.intent.prices import price_in
 from recommender.text.intent.quantities import measures_of
 from recommender.text.intent.titles import ROLES, leading_brands, roles_of, tokens, varied_words
 from recommender.text.past_queries import AskedQuery
-from recommender.types import ItemTable, Role
+from recommender.types import Role
 
 BRANDS = ("Delta", "Kohler", "Glacier Bay")
 THINGS = {"Bathroom": ("Faucet", "Toilet Seat", "Shower Head"), "Garden": ("Garden Hose", "Rake", "Planter")}
@@ -56,7 +58,7 @@ def shelf():
         active=np.ones(n, bool),
     )
     nobody = Neighbours.from_lists([[] for _ in range(n)])
-    state = State.from_columns(
+    state = ShopState.from_columns(
         at=0.0, counts=np.zeros((n, 4), np.float32), last_event_at=np.full(n, -np.inf), basket=nobody, visitor=nobody
     )
     return build_shelf(items, state=state, brands=known.brands)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from recommender.tables import Interactions
 from recommender.text.past_queries import AskedQuery, asked_queries, learned_synonyms
-from recommender.types import EVENT_CODES, EventType, Interactions
+from recommender.types import EVENT_CODES, EventType
 
 
 def interactions(*rows):

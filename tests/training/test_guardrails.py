@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from recommender.features.state import build_state
+from recommender.features.shop_state import build_state
 from recommender.serving import Served
 from recommender.serving.shelf import build_shelf
 from recommender.training.judging import attack, evaluation, guardrails, slices

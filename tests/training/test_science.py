@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recommender.features import FEATURE_NAMES, features
-from recommender.features.state import build_state
+from recommender.features.shop_state import build_state
 from recommender.ml import metrics
 from recommender.ml.context.model import ContextSettings, ContextTransformer, context_vector
 from recommender.ml.head.additive import fit_head

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from recommender import bundles, datasets, runs, serving
 from recommender.exceptions import InsufficientData
-from recommender.features.state import build_state
+from recommender.features.shop_state import build_state
 from recommender.models import Bundle, Event, Item, ItemStatistics, Run, Visitor
 from recommender.runs import supervision
 from recommender.training import fitting, run, stages

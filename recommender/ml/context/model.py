@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from recommender.features.sequence import CIRCUMSTANCES, LENGTH, NEUTRAL, Sequence, read_events, sequence
 from recommender.ml.onnx_export import export_torch
-from recommender.types import EventType, FloatArray, Profile
+from recommender.tables import Profile
+from recommender.types import EventType, FloatArray
 
 LEAST_LENGTH = 0.1
 """A sum shorter than this is not stretched to length 1: without a history and untrained it is 0, where the gradient of
@@ -166,7 +167,7 @@ def event_vectors(
     vectors[is_item] = item_vectors[told.item[is_item]]
     if encode_query is not None:
         for place in np.flatnonzero(used & ~is_item):
-            vectors[place] = encode_query(profile.queries[told.place[place]])
+            vectors[place] = encode_query(profile.queries[told.row[place]])
     return told, vectors[used], used
 
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recommender.durations import SESSION_SECONDS
 from recommender.features.sequence import CIRCUMSTANCES, LENGTH, Sequence, sequence
 from recommender.ml.head.examples import Histories
-from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Interactions, Slot
-
-VISIT_SECONDS = 1_800
-"""A visit ends after half an hour of silence (Google Analytics' default)."""
+from recommender.tables import Interactions
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Slot
 
 _LOOKS = (EVENT_CODES[EventType.VIEW_ITEM], EVENT_CODES[EventType.SELECT_ITEM])
 
@@ -81,7 +80,7 @@ def _moments(
 ) -> list[_Moment]:
     source, rows = histories.interactions, histories.between(visitor, -np.inf, until)
     time = source.time[rows]
-    starts = np.append(0, np.flatnonzero(np.diff(time) > VISIT_SECONDS) + 1)
+    starts = np.append(0, np.flatnonzero(np.diff(time) > SESSION_SECONDS) + 1)
     found = []
     for place, (first, last) in enumerate(zip(starts, [*starts[1:], len(rows)], strict=True)):
         if not len(rows) or time[first] < since:

@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from recommender.choices import FineTuning
 from recommender.exceptions import BundleError, RunError
 from recommender.ml import checkpoint
 from recommender.ml.encoder.contrastive import TuneSettings, fine_tune
@@ -24,7 +23,7 @@ from recommender.ml.encoder.model import Encoder
 from recommender.ml.encoder.pairs import Pairs
 from recommender.ml.loop import Box, count_trained
 from recommender.ml.pace import STEPS
-from recommender.types import FloatArray
+from recommender.types import FineTuning, FloatArray
 
 FORMAT = 1
 WEIGHTS_FILE, RECORD_FILE = "adapter.safetensors", "adapter.json"

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from recommender.choices import Teaching
 from recommender.ml.encoder.graded import GradedSettings, Taught, tune_on_grades
 from recommender.ml.encoder.model import Encoder
 from recommender.ml.encoder.pairs import synthetic_query
@@ -16,7 +15,8 @@ from recommender.ml.encoder.teacher import Teacher, TeacherSettings, ordered, tr
 from recommender.ml.loop import Box
 from recommender.ml.progress import UNWATCHED, Progress
 from recommender.ml.rivals.baselines import tf_idf
-from recommender.types import FloatArray, IntArray, Judgements
+from recommender.tables import Judgements
+from recommender.types import FloatArray, IntArray, Teaching
 
 NAME = "distilled"
 HELD_OUT_SHARE = 0.1

@@ -14,7 +14,8 @@ from recommender.ml.encoder.contrastive import freeze
 from recommender.ml.encoder.model import Encoder, low_precision
 from recommender.ml.loop import Box, Ended, LoopSettings, train
 from recommender.ml.pace import EVIDENCE
-from recommender.types import FloatArray, IntArray, Judgements
+from recommender.tables import Judgements
+from recommender.types import FloatArray, IntArray
 
 UNSEEN_SHARES, ENOUGH_UNSEEN = (0.25, 0.5), 600
 """Share of the judged queries that the first part of a tuning leaves out: enough of them, within these bounds."""

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM
 from transformers.utils import cached_file
 
-from recommender.choices import Adaptation
 from recommender.exceptions import RunError
 from recommender.ml.encoder.model import PACKAGE, SCRATCH, Encoder, low_precision
 from recommender.ml.loop import Box, LoopSettings, train
 from recommender.ml.pace import STEPS
+from recommender.types import Adaptation
 
 NAME = "adaptation"
 IGNORED = -100

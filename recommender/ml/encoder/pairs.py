@@ -8,17 +8,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from recommender.durations import SESSION_SECONDS
 from recommender.features.neighbours import Neighbours
-from recommender.features.state import State
-from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Interactions, ItemTable
+from recommender.features.shop_state import ShopState
+from recommender.tables import Interactions, ItemTable
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray
 
 CATEGORY_SHARE = 0.1
 """Of the queries made from the catalogue, those that name a category and nothing else."""
 
 NOT_NEARER = 0.95
-
-SEARCH_WINDOW_SECONDS = 1_800.0
-"""A click or purchase within half an hour of a search answers it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Pairs:
         return len(self.anchor) + len(self.found)
 
 
-def build_pairs(interactions: Interactions, items: ItemTable, state: State) -> Pairs:
+def build_pairs(interactions: Interactions, items: ItemTable, state: ShopState) -> Pairs:
     """Take pairs of items from the neighbours of `state`, and of query and item from searches before `state.at`."""
     anchor, other, score = [], [], []
     strength = np.sqrt(state.counts[:, 3] + 1)
@@ -108,7 +107,7 @@ def _answered_searches(interactions: Interactions, at: float) -> tuple[tuple[str
         visitor, kind, time = int(interactions.visitor[row]), int(interactions.type[row]), float(interactions.time[row])
         if kind == search and interactions.query[row] >= 0:
             latest[visitor] = (time, int(interactions.query[row]))
-        elif kind in taken and visitor in latest and time - latest[visitor][0] <= SEARCH_WINDOW_SECONDS:
+        elif kind in taken and visitor in latest and time - latest[visitor][0] <= SESSION_SECONDS:
             pairs.append((interactions.queries[latest[visitor][1]], int(interactions.item[row])))
     return tuple(pairs)
 

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from recommender.choices import FineTuning, Teaching
-from recommender.features.state import build_state
+from recommender.features.shop_state import build_state
 from recommender.ml.artifacts import Artifacts
 from recommender.ml.budget import measured
 from recommender.ml.encoder import adapters, distillation, mlm
@@ -20,7 +19,8 @@ from recommender.ml.metrics import reciprocal_rank
 from recommender.ml.pace import EVIDENCE
 from recommender.ml.plan import TrainingData, TrainingSettings, box_of, timed
 from recommender.ml.progress import Progress
-from recommender.types import FloatArray, Interactions, Judgements
+from recommender.tables import Interactions, Judgements
+from recommender.types import FineTuning, FloatArray, Teaching
 
 
 def fit_encoder(

@@ -18,7 +18,8 @@ from recommender.ml.encoder.model import Encoder, low_precision
 from recommender.ml.head.examples import Histories
 from recommender.ml.loop import Box, LoopSettings, train
 from recommender.ml.metrics import pair_accuracy
-from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Interactions, Judgements
+from recommender.tables import Interactions, Judgements
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray
 
 NAME = "teacher"
 HISTORY_TITLES = 3

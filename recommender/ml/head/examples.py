@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from recommender.features import FEATURE_NAMES, HISTORY_LIMIT, features, purchases
+from recommender.durations import DAY_SECONDS
+from recommender.features import FEATURE_NAMES, HISTORY_LIMIT, RequestVectors, features, purchases
 from recommender.features.sequence import newest_items
-from recommender.features.state import DAY_SECONDS, State
+from recommender.features.shop_state import ShopState
 from recommender.ml.progress import UNWATCHED, Progress
-from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Interactions, ItemTable, Profile, Slot
+from recommender.tables import Interactions, ItemTable, Profile
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Slot
 
 N_CANDIDATES = 300
 SHARES = {"own": 110, "knn": 60, "regression": 50, "sequel": 50, "popular": 50, "interest": 40, "latest": 40}
@@ -134,7 +136,7 @@ class Vectors:
 
 def lists_at(
     histories: Histories,
-    state: State,
+    state: ShopState,
     items: ItemTable,
     vectors: Vectors,
     *,
@@ -165,7 +167,7 @@ def lists_at(
         context = vectors.context(histories.arrived(int(visitor), profile, until=until)) if vectors.context else None
         found = candidates(profile, state, items, vectors.items, context, generator)
         n = len(found)
-        rows[place, :n] = features(profile, found, state, items, item_vectors=vectors.items, context_vector=context)
+        rows[place, :n] = features(profile, found, state, items, vectors=RequestVectors(vectors.items, context))
         labels[place, :n] = np.isin(found, histories.bought(int(visitor), since=state.at, until=until))
         mask[place, :n] = True
         n_made += 1
@@ -174,7 +176,7 @@ def lists_at(
 
 def candidates(
     profile: Profile,
-    state: State,
+    state: ShopState,
     items: ItemTable,
     item_vectors: FloatArray | None,
     context_vector: FloatArray | None,

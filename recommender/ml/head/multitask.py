@@ -13,16 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recommender.features.head import Head
-from recommender.features.heads import CLICK, EVENTS, Heads
-from recommender.features.state import DAY_SECONDS
+from recommender.durations import ATTRIBUTION_WINDOW_SECONDS, DAY_SECONDS
+from recommender.features.head import CLICK, EVENTS, Head, Heads
 from recommender.ml import metrics
 from recommender.ml.head.additive import Additive, blank_head, calibrator, judged
 from recommender.ml.head.examples import Lists
 from recommender.ml.head.position import MOST_POSITIONS, Examination, estimate
 from recommender.ml.head.shown import Places
 from recommender.ml.progress import UNWATCHED, Progress
-from recommender.types import OUTCOME_SECONDS, SLOT_CODES, FloatArray, Slot
+from recommender.types import SLOT_CODES, FloatArray, Slot
 
 TOP = 10
 SMALLEST = 1e-6
@@ -125,7 +124,7 @@ class _Tower(Additive):
     def __init__(self, places: Places, event: str, chosen: np.ndarray) -> None:
         rows, labels = places.rows[chosen][None], places.labels[event][chosen][None]
         lists = Lists(rows, labels, np.ones(labels.shape, bool))
-        self.blank = blank_head(lists, event, OUTCOME_SECONDS / DAY_SECONDS, frozenset())
+        self.blank = blank_head(lists, event, ATTRIBUTION_WINDOW_SECONDS / DAY_SECONDS, frozenset())
         super().__init__(self.blank)
 
 

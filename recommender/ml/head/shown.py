@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from recommender.features import FEATURE_NAMES, features
-from recommender.features.heads import EVENTS
-from recommender.features.state import State, build_state
+from recommender.features import FEATURE_NAMES, RequestVectors, features
+from recommender.features.head import EVENTS
+from recommender.features.shop_state import ShopState, build_state
 from recommender.ml.head.examples import Histories, Vectors
 from recommender.ml.head.position import exploration_weights
 from recommender.ml.progress import UNWATCHED, Progress
-from recommender.types import SLOT_CODES, FloatArray, Impressions, IntArray, Interactions, ItemTable, Profile
+from recommender.tables import Impressions, Interactions, ItemTable, Profile
+from recommender.types import SLOT_CODES, FloatArray, IntArray
 
 N_STATES = 6
 """Moments at which the shop is summed up for a stretch of lists: a list reads the last one before it, as a server that
@@ -120,7 +121,7 @@ def _rows(profile: Profile, found: IntArray, states: _States, items: ItemTable, 
     """As the server scores them: the head is asked how an item is liked, never how well it answers the query."""
     context = vectors.context(profile) if vectors.context else None
     state = states.before(profile.now)
-    return features(profile, found, state, items, item_vectors=vectors.items, context_vector=context)
+    return features(profile, found, state, items, vectors=RequestVectors(vectors.items, context))
 
 
 class _States:
@@ -129,9 +130,9 @@ class _States:
     def __init__(self, interactions: Interactions, items: ItemTable, times: npt.NDArray[np.float64]) -> None:
         self.interactions, self.items = interactions, items
         self.moments = np.unique(times[:: max(1, -(-len(times) // N_STATES))])
-        self._last: tuple[int, State] | None = None
+        self._last: tuple[int, ShopState] | None = None
 
-    def before(self, at: float) -> State:
+    def before(self, at: float) -> ShopState:
         """Return the newest state of no later than `at`; ask in ascending order."""
         place = int(np.searchsorted(self.moments, at, side="right")) - 1
         if self._last is None or self._last[0] != place:

@@ -8,13 +8,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import sparse
 
-from recommender.features import ORDER_DECAY, features, purchases
+from recommender.features import ORDER_DECAY, RequestVectors, features, purchases
 from recommender.features.head import Head
 from recommender.features.sequence import decayed_mean, sequence
-from recommender.features.state import EVENT_WEIGHTS, State
-from recommender.types import FloatArray, ItemTable, Profile
+from recommender.features.shop_state import ShopState
+from recommender.features.weights import EVENT_WEIGHTS
+from recommender.tables import ItemTable, Profile
+from recommender.types import FloatArray
 
-Scorer = Callable[[Profile, State, ItemTable], FloatArray]
+Scorer = Callable[[Profile, ShopState, ItemTable], FloatArray]
 """(profile, state, items) -> (n_items,) float32, higher is better."""
 
 TIE_BREAK = 1e-4
@@ -23,7 +25,7 @@ TIE_BREAK = 1e-4
 def random_order(seed: int = 0) -> Scorer:
     """Any order, the same for the same seed and moment: the floor."""
 
-    def score(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+    def score(profile: Profile, state: ShopState, items: ItemTable) -> FloatArray:
         generator = np.random.default_rng((seed, len(profile.item), int(profile.now)))
         return generator.random(len(items), np.float32)
 
@@ -33,19 +35,19 @@ def random_order(seed: int = 0) -> Scorer:
 def popularity(window: int = 2) -> Scorer:
     """Most events lately; window 0, 1, 2, 3: one day, 7 days, 30 days, ever."""
 
-    def score(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+    def score(profile: Profile, state: ShopState, items: ItemTable) -> FloatArray:
         return state.counts[:, window] + TIE_BREAK * state.popularity[:, 3]
 
     return score
 
 
-def own_frequency(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+def own_frequency(profile: Profile, state: ShopState, items: ItemTable) -> FloatArray:
     """Orders of the visitor with the item, then popularity."""
     own = np.bincount(purchases(profile).item, minlength=len(items))
     return (own + TIE_BREAK * state.popularity[:, 2]).astype(np.float32)
 
 
-def decayed_frequency(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+def decayed_frequency(profile: Profile, state: ShopState, items: ItemTable) -> FloatArray:
     """Orders with the item, newer ones weigh more, then popularity: the personal part of TIFU-KNN (Hu et al. 2020)."""
     orders = purchases(profile)
     weight = ORDER_DECAY ** (orders.n_orders - 1 - orders.order)
@@ -53,7 +55,7 @@ def decayed_frequency(profile: Profile, state: State, items: ItemTable) -> Float
     return (own + TIE_BREAK * state.popularity[:, 2]).astype(np.float32)
 
 
-def item_knn(profile: Profile, state: State, items: ItemTable, *, tie_break: float = TIE_BREAK) -> FloatArray:
+def item_knn(profile: Profile, state: ShopState, items: ItemTable, *, tie_break: float = TIE_BREAK) -> FloatArray:
     """Sum of the similarities of the history's items (Sarwar et al. 2001), then popularity."""
     told = (profile.item >= 0) & (EVENT_WEIGHTS[profile.type] > 0)
     own = np.unique(profile.item[told])
@@ -65,7 +67,7 @@ def item_knn(profile: Profile, state: State, items: ItemTable, *, tie_break: flo
 def mean_vector(item_vectors: FloatArray) -> Scorer:
     """Cosine with the decayed mean of the history: what an untrained encoder can say."""
 
-    def score(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+    def score(profile: Profile, state: ShopState, items: ItemTable) -> FloatArray:
         told = sequence(profile)
         used = told.item >= 0
         return item_vectors @ decayed_mean(item_vectors[told.item[used]], told.weight[used])
@@ -76,7 +78,7 @@ def mean_vector(item_vectors: FloatArray) -> Scorer:
 def context_match(item_vectors: FloatArray, context: Callable[[Profile], FloatArray]) -> Scorer:
     """Cosine with the vector of the context model."""
 
-    def score(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+    def score(profile: Profile, state: ShopState, items: ItemTable) -> FloatArray:
         return item_vectors @ context(profile)
 
     return score
@@ -86,7 +88,7 @@ def lexical(texts: Sequence[str]) -> Scorer:
     """Cosine of the TF-IDF words of an item with those of the history's last items."""
     matrix = tf_idf(texts)
 
-    def score(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+    def score(profile: Profile, state: ShopState, items: ItemTable) -> FloatArray:
         told = sequence(profile)
         used = told.item >= 0
         if not used.any():
@@ -102,10 +104,10 @@ def headed(
 ) -> Scorer:
     """The head over the whole catalogue; without vectors and with a head that never saw them: the linear baseline."""
 
-    def score(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+    def score(profile: Profile, state: ShopState, items: ItemTable) -> FloatArray:
         everything = np.arange(len(items), dtype=np.int32)
         vector = context(profile) if context else None
-        rows = features(profile, everything, state, items, item_vectors=item_vectors, context_vector=vector)
+        rows = features(profile, everything, state, items, vectors=RequestVectors(item_vectors, vector))
         return head.logits(rows)
 
     return score

@@ -10,12 +10,14 @@ import numpy.typing as npt
 from scipy import sparse
 
 from recommender.features import purchases
-from recommender.features.regression import ease_weights
-from recommender.features.state import EVENT_WEIGHTS, State
+from recommender.features.neighbours import ease_weights
+from recommender.features.shop_state import ShopState
+from recommender.features.weights import EVENT_WEIGHTS
 from recommender.ml import metrics
 from recommender.ml.head.examples import Histories
 from recommender.ml.rivals import baselines
-from recommender.types import FloatArray, IntArray, Interactions, ItemTable, Profile
+from recommender.tables import Interactions, ItemTable, Profile
+from recommender.types import FloatArray, IntArray
 
 MOST_ITEMS = 6_000
 """Largest catalogue that EASE is fitted for: its matrix is inverted whole, about 6 s and 400 MB at this size."""
@@ -32,7 +34,7 @@ class Basis:
 
     past: Interactions
     items: ItemTable
-    state: State
+    state: ShopState
 
 
 def ease(basis: Basis, *, penalty: float = EASE_PENALTY) -> baselines.Scorer | None:
@@ -48,7 +50,7 @@ def ease(basis: Basis, *, penalty: float = EASE_PENALTY) -> baselines.Scorer | N
     matrix = sparse.csr_matrix((ones, (visitor, item)), (int(visitor.max()) + 1, len(known)))
     weights = ease_weights(matrix, penalty=penalty)
 
-    def score(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+    def score(profile: Profile, state: ShopState, items: ItemTable) -> FloatArray:
         own = place[np.unique(profile.item[_told(profile.item, profile.type)])]
         total = TIE_BREAK * state.popularity[:, 2]
         total[known] += weights[own[own >= 0]].sum(axis=0)
@@ -103,7 +105,7 @@ def tifu_knn(basis: Basis, *, settings: TifuSettings | None = None) -> baselines
     length = np.asarray(everybody.multiply(everybody).sum(axis=1)).ravel()
     k = min(chosen.n_neighbours, everybody.shape[0])
 
-    def score(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+    def score(profile: Profile, state: ShopState, items: ItemTable) -> FloatArray:
         own, frequency = frequency_vector(profile, settings=chosen)
         total = TIE_BREAK * state.popularity[:, 2].astype(np.float32)
         total[own] += chosen.own_share * frequency
@@ -130,7 +132,7 @@ class BlendWeights:
 def blend(weights: BlendWeights) -> baselines.Scorer:
     """Own frequency, item-kNN and popularity, each divided by its largest value, in a weighted sum."""
 
-    def score(profile: Profile, state: State, items: ItemTable) -> FloatArray:
+    def score(profile: Profile, state: ShopState, items: ItemTable) -> FloatArray:
         return _mixed(_parts(profile, state, items), weights)
 
     return score
@@ -141,7 +143,7 @@ KNN_SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 """The grid of the blend: habit against the rest, and within the rest item-kNN against popularity."""
 
 
-def tuned_weights(state: State, items: ItemTable, some: Sequence[tuple[Profile, frozenset[int]]]) -> BlendWeights:
+def tuned_weights(state: ShopState, items: ItemTable, some: Sequence[tuple[Profile, frozenset[int]]]) -> BlendWeights:
     """Weights of the best NDCG@10 on all items for visitors of a window before the test: profile, what they bought.
 
     The first of the grid where nothing tells: without a case it is popularity alone.
@@ -164,7 +166,7 @@ def best_rows(scores: FloatArray, k: int) -> list[int]:
     return found
 
 
-def _parts(profile: Profile, state: State, items: ItemTable) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _parts(profile: Profile, state: ShopState, items: ItemTable) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Own frequency, item-kNN and popularity (n_items,) each, the largest value of each being 1."""
     found = (
         np.bincount(purchases(profile).item, minlength=len(items)),

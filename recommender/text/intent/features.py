@@ -8,8 +8,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from recommender.tables import ItemTable
 from recommender.text.intent.quantities import measures_of
-from recommender.types import FloatArray, IntArray, Intent, ItemTable, Role
+from recommender.types import FloatArray, IntArray, Intent, Role
 
 INTENT_FEATURE_NAMES = (
     "intent_brand", "intent_category", "intent_product", "intent_attribute", "intent_number", "intent_measure",

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recommender.datasets.cleaning import take
-from recommender.features.state import DAY_SECONDS, State, build_state
+from recommender.durations import DAY_SECONDS
+from recommender.features.shop_state import ShopState, build_state
 from recommender.serving import Served
+from recommender.tables import Interactions
 from recommender.training.judging.evaluation import Case, K, Piped, bestsellers
 from recommender.training.split import Split, joined
-from recommender.types import EVENT_CODES, EventType, Interactions
+from recommender.types import EVENT_CODES, EventType
 
 FAKE_SHARE = 0.01
 """Fake visitors for each known one: what one person can make up by hand in a day in a small shop."""
@@ -24,7 +25,7 @@ N_WITH = 5
 N_LISTS = 100
 
 
-def attacked(split: Split, state: State, *, seed: int) -> tuple[State, int]:
+def attacked(split: Split, state: ShopState, *, seed: int) -> tuple[ShopState, int]:
     """Return the state with fake orders on its last day, and the row of the item: one that hardly anybody bought."""
     past = split.past
     generator = np.random.default_rng(seed)
@@ -50,7 +51,7 @@ def attacked(split: Split, state: State, *, seed: int) -> tuple[State, int]:
 
 
 def lifts(
-    served: Served, state: State, target: int, some: Sequence[Case], before: Sequence[Sequence[int]]
+    served: Served, state: ShopState, target: int, some: Sequence[Case], before: Sequence[Sequence[int]]
 ) -> list[float]:
     """Return per list whether the item came into its first places by the attack: 1, 0, or -1 where it fell out.
 
@@ -63,4 +64,4 @@ def lifts(
 
 def _in_time(interactions: Interactions) -> Interactions:
     order = np.argsort(interactions.time, kind="stable")
-    return take(interactions, order)
+    return interactions.take(order)

@@ -11,7 +11,7 @@ import numpy as np
 from recommender import datasets
 from recommender.features import HISTORY_LIMIT
 from recommender.features.head import Head
-from recommender.features.state import State, build_state
+from recommender.features.shop_state import ShopState, build_state
 from recommender.ml.head.examples import Histories
 from recommender.ml.rivals import baselines, competitors
 from recommender.models import Bundle, ItemVector
@@ -33,7 +33,7 @@ class Bench:
 
     dataset: datasets.Dataset
     split: Split
-    state: State
+    state: ShopState
 
     def served(self, ranker: Ranker, text_vectors: FloatArray) -> Served:
         """A ranker beside the shelf of that moment."""

@@ -12,25 +12,17 @@ import numpy as np
 
 from recommender import pipeline
 from recommender.features import HISTORY_LIMIT
-from recommender.features.state import EVENT_WEIGHTS, State
+from recommender.features.shop_state import ShopState
+from recommender.features.weights import EVENT_WEIGHTS
 from recommender.ml import metrics
 from recommender.ml.head.examples import Histories
 from recommender.ml.rivals.baselines import Scorer
 from recommender.ml.rivals.competitors import best_rows
 from recommender.serving import Served
+from recommender.tables import ItemTable, Profile
 from recommender.training.judging.gate import RANKER, Gain, best_competitor
 from recommender.training.split import Split
-from recommender.types import (
-    EVENT_CODES,
-    Context,
-    EventType,
-    IntArray,
-    ItemTable,
-    PastEvent,
-    Profile,
-    Request,
-    Slot,
-)
+from recommender.types import EVENT_CODES, Context, EventType, IntArray, PastEvent, Request, Slot
 
 K = 10
 N_LISTED = 20
@@ -115,7 +107,7 @@ class Piped:
         return [self.served.shelf.index[entry.item_id] for entry in ranking.entries]
 
 
-def scored(score: Scorer, state: State, items: ItemTable) -> ListMaker:
+def scored(score: Scorer, state: ShopState, items: ItemTable) -> ListMaker:
     """Lists of a competitor that scores the whole catalogue; the last case's scores serve both scopes."""
     last: list[Any] = [None, None]
 
@@ -153,7 +145,7 @@ def compare(
     return results
 
 
-def figures(results: Results, state: State, items: ItemTable, *, seed: int) -> dict[str, Any]:
+def figures(results: Results, state: ShopState, items: ItemTable, *, seed: int) -> dict[str, Any]:
     """The lists' part of `Run.metrics`."""
     popular = bestsellers(state, items)
     lists = {
@@ -201,7 +193,7 @@ def _quality(results: Results, scope: str, name: str, popular: frozenset[int], i
     }
 
 
-def bestsellers(state: State, items: ItemTable) -> frozenset[int]:
+def bestsellers(state: ShopState, items: ItemTable) -> frozenset[int]:
     """The 1 % of the catalogue, at least 10 items, with most events in the 30 days before the test."""
     n = max(10, round(int(items.active.sum()) * BESTSELLER_SHARE))
     return frozenset(np.argsort(-state.counts[:, 2], kind="stable")[:n].tolist())

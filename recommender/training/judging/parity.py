@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from recommender.exceptions import BundleError
-from recommender.features import FEATURE_NAMES, features
-from recommender.features.state import build_state
+from recommender.features import FEATURE_NAMES, RequestVectors, features
+from recommender.features.shop_state import build_state
 from recommender.ml.artifacts import Artifacts
 from recommender.ml.head.examples import Histories, candidates
 from recommender.serving import Served
+from recommender.tables import Interactions
 from recommender.training.judging.evaluation import history_of
 from recommender.training.split import Split
-from recommender.types import Context, FloatArray, IntArray, Interactions, PastEvent, Request, Slot
+from recommender.types import Context, FloatArray, IntArray, PastEvent, Request, Slot
 
 N_VISITORS = 50
 N_WHOLE = 10
@@ -43,7 +44,7 @@ def record(made: Artifacts, split: Split, folder: Path, *, seed: int) -> None:
         profile = histories.profile(visitor, at=split.test_start)
         context = made.context_vector(profile)
         items = candidates(profile, state, split.items, vectors, context, generator)
-        row = features(profile, items, state, split.items, item_vectors=vectors, context_vector=context)
+        row = features(profile, items, state, split.items, vectors=RequestVectors(vectors, context))
         found.append(items)
         rows.append(row)
         scores.append(made.probabilities(row) if made.head else np.empty(0, np.float32))

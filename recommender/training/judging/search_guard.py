@@ -12,7 +12,8 @@ from recommender import pipeline
 from recommender.ml import metrics
 from recommender.ml.encoder.pairs import known_items
 from recommender.serving import Served
-from recommender.types import Context, ItemTable, Request, Slot
+from recommender.tables import ItemTable
+from recommender.types import Context, Request, Slot
 
 N_QUERIES = 600
 N_LISTED = 10

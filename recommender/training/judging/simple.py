@@ -18,9 +18,10 @@ import numpy as np
 
 from recommender import bundles
 from recommender.bundles.manifest import MANIFEST
+from recommender.durations import DAY_SECONDS
 from recommender.features import FEATURE_NAMES
 from recommender.features.head import Head
-from recommender.features.state import DAY_SECONDS, build_state
+from recommender.features.shop_state import build_state
 from recommender.ml import metrics
 from recommender.ml.head.additive import blank_head, calibrated
 from recommender.ml.head.examples import Histories, Lists, Vectors, lists_at

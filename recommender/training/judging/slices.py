@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from recommender import pipeline
-from recommender.features.state import EVENT_WEIGHTS, State
+from recommender.durations import SESSION_SECONDS
+from recommender.features.shop_state import ShopState
+from recommender.features.weights import EVENT_WEIGHTS
 from recommender.ml import metrics
 from recommender.ml.head.examples import Histories
 from recommender.serving import Served
@@ -18,9 +20,6 @@ from recommender.training.judging.evaluation import N_LISTED, K, Results, wanted
 from recommender.training.judging.gate import CHAMPION, RANKER
 from recommender.training.split import Split
 from recommender.types import EVENT_CODES, Context, EventType, Relaxation, Request, Slot
-
-ANSWER_SECONDS = 1_800.0
-"""What is wanted within half an hour of a search was wanted by it: a session's length."""
 
 MOST_QUERIES = 150
 """Of one slice: two rankers answer 450 of them in about five seconds."""
@@ -61,7 +60,7 @@ def cold_visitors(split: Split, served: Served, champion: Served) -> Paired:
     return Paired(ours, theirs)
 
 
-def cold_items(results: Results, state: State) -> Paired:
+def cold_items(results: Results, state: ShopState) -> Paired:
     """Recall in the first 20 of what was wanted and had no event before the test, for whom that happened."""
     cold = frozenset(np.flatnonzero(state.counts[:, 3] == 0).tolist())
     truths = results.truths["all"]
@@ -81,7 +80,7 @@ def asked(split: Split, *, seed: int) -> list[Asked]:
     searches = np.flatnonzero((whole.type == SEARCH) & (whole.time >= split.test_start) & (whole.visitor >= 0))
     for row in np.random.default_rng(seed).permutation(searches).tolist():
         query, at = whole.queries[whole.query[row]], float(whole.time[row])
-        after = histories.between(int(whole.visitor[row]), at, min(at + ANSWER_SECONDS, split.test_end))
+        after = histories.between(int(whole.visitor[row]), at, min(at + SESSION_SECONDS, split.test_end))
         items = whole.item[after[whole.type[after] == wanted]]
         truth = frozenset(items[split.items.active[items]].tolist())
         part = found[slice_of.get(_key(query), "tail")]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from recommender.features.state import build_state
+from recommender.features.shop_state import build_state
 from recommender.ml.plan import until
 from recommender.ml.rivals import baselines, competitors
 from recommender.training.judging import evaluation

@@ -15,7 +15,7 @@ from django.utils.translation import gettext
 from recommender import datasets
 from recommender.datasets import files as dataset_files
 from recommender.exceptions import InsufficientData
-from recommender.features.state import State
+from recommender.features.shop_state import ShopState
 from recommender.ml import metrics
 from recommender.ml.artifacts import Artifacts
 from recommender.ml.progress import Progress
@@ -81,7 +81,7 @@ class Judge:
             }
             raise InsufficientData(too_few_cases(split, len(self.cases), needed=needed))
         self.split, self.n_cheap = split, max(LEAST_CASES, round(len(self.cases) * CHEAP_SHARE))
-        self.state: State = split.state
+        self.state: ShopState = split.state
 
     def cheap(self, score: baselines.Scorer) -> list[float]:
         """The scores of the first cases."""
