@@ -45,14 +45,15 @@ from goods.models import Article, Book, Voucher
 from django.contrib.sites.models import Site
 Voucher.objects.create(slug="gift", name="Gift")
 for n in range(200):
-    one = Article.objects.create(slug=f"mug-{n}", name_de=f"Becher mug {n}", name_en=f"mug {n}", net=10)
-    one.sites.add(Site.objects.get())
+    article = Article.objects.create(slug=f"mug-{n}", name_de=f"Becher mug {n}", name_en=f"mug {n}", net=10)
+    article.sites.add(Site.objects.get())
 factory = RequestFactory(HTTP_USER_AGENT="Mozilla/5.0 (X11; Linux x86_64) Chrome/126.0 Safari/537.36")
 factory.cookies["recommender_consent"] = "granted"
 from django.apps import apps
 if apps.is_installed("recommender"):
     import uuid
-    from recommender import identity, sync
+    from recommender import identity
+    from recommender.catalog import sync
     sync.sync()
     factory.cookies["recommender_visitor"] = identity.cookie_for(uuid.uuid4())
 from django.contrib.sessions.backends.db import SessionStore
@@ -81,17 +82,17 @@ def count(path):
     with CaptureQueriesContext(connection) as after:
         for closer in response._resource_closers:
             closer()
-    return [sum(not q["sql"].startswith(FRAMES) for q in one.captured_queries) for one in (before, after)]
+    return [sum(not q["sql"].startswith(FRAMES) for q in part.captured_queries) for part in (before, after)]
 print("ready", flush=True)
 for line in sys.stdin:
     what, path, n = json.loads(line)
-    told = count(path) if what == "count" else [ask(path) for _ in range(n)]
-    print(json.dumps(told), flush=True)
+    figures = count(path) if what == "count" else [ask(path) for _ in range(n)]
+    print(json.dumps(figures), flush=True)
 """
 
 
 class Shop:
-    """A process that serves the foreign shop; it answers one question a line."""
+    """A process that serves the foreign shop: a request per line on its input, the answer on its output."""
 
     def __init__(self, folder: Path, *, without: bool) -> None:
         name = "without" if without else "with"
@@ -111,18 +112,18 @@ class Shop:
 
     def ask(self, path: str, n: int) -> list[float]:
         """Milliseconds of n requests until the response is there."""
-        return self._told("ask", path, n)
+        return self._answer("ask", path, n)
 
     def count(self, path: str) -> list[int]:
         """Statements before the response, and after it."""
-        return self._told("count", path, 1)
+        return self._answer("count", path, 1)
 
     def end(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(timeout=30)
 
-    def _told(self, what: str, path: str, n: int) -> Any:
+    def _answer(self, what: str, path: str, n: int) -> Any:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([what, path, n]) + "\n")
         self.process.stdin.flush()
@@ -154,8 +155,8 @@ def _compare(shops: list[Shop], path: str) -> tuple[list[float], list[float]]:
     for shop in shops:
         shop.ask(path, CALLS_PER_ROUND)
     for _ in range(N_ROUNDS):
-        for found, shop in zip(times, shops, strict=True):
-            found += shop.ask(path, CALLS_PER_ROUND)
+        for milliseconds, shop in zip(times, shops, strict=True):
+            milliseconds += shop.ask(path, CALLS_PER_ROUND)
     return times
 
 

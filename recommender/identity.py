@@ -21,7 +21,7 @@ from django.utils.functional import LazyObject, empty
 from recommender import conf
 from recommender.features import HISTORY_LIMIT
 from recommender.models import Event, Visitor
-from recommender.models.claims import PAST_EVENT_COLUMNS, past_event
+from recommender.models.claims import PAST_EVENT_COLUMNS, past_events
 from recommender.types import Context, Live, PastEvent
 
 logger = logging.getLogger(__name__)
@@ -195,8 +195,7 @@ class Shopper:
         )
         if rows and is_by_account:  # these rows prove the consent: `visitor_key` need not ask again
             vars(self).setdefault("_account_key", rows[0][-1])
-        n_columns = len(PAST_EVENT_COLUMNS)
-        return tuple(past_event(*row[:n_columns]) for row in reversed(rows))
+        return past_events(rows)
 
     def _person(self) -> Q:
         """The visitors that are this person; empty for nobody. A cookie of another user is not."""

@@ -16,7 +16,7 @@ from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from recommender.models import Event, Visitor
-from recommender.models.claims import PAST_EVENT_COLUMNS, past_event
+from recommender.models.claims import PAST_EVENT_COLUMNS, past_events
 from recommender.types import Context, Live, PastEvent
 
 N_MATCHES = 200
@@ -109,17 +109,17 @@ def seen_as(visitor: Visitor) -> SeenAs:
     consenting = visitors_of(visitor).filter(has_consented=True, is_profiled=True)
     devices = dict(consenting.order_by("-last_seen_at").values_list("pk", "device"))
     device = visitor.device or next(filter(None, devices.values()), "")
-    return SeenAs(visitor.key, past_events(list(devices)), device)
+    return SeenAs(visitor.key, newest_events(list(devices)), device)
 
 
-def past_events(visitor_pks: Sequence[int]) -> tuple[PastEvent, ...]:
+def newest_events(visitor_pks: Sequence[int]) -> tuple[PastEvent, ...]:
     """Return the newest events of some visitors, oldest first. One query."""
     rows = (
         Event.objects.filter(visitor_id__in=visitor_pks)
         .order_by("-occurred_at", "-pk")
         .values_list(*PAST_EVENT_COLUMNS)[:N_EVENTS]
     )
-    return tuple(past_event(*row) for row in reversed(rows))
+    return past_events(list(rows))
 
 
 def _user_pk(key: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -11,10 +11,10 @@ from recommender.tables import Profile
 from recommender.types import EVENT_CODES, EventType, PastEvent, Request
 
 
-def profile_of(request: Request, row_of: Callable[[str], int]) -> Profile:
-    """Return the profile of a request; row_of(item_id) is -1 for an item that is not in the catalogue."""
+def profile_of(request: Request, index: Mapping[str, int]) -> Profile:
+    """Return the profile of a request; index holds the row of each item in the catalogue by its id."""
     at = request.context.at
-    rows = [row_of(event.item_id) if event.item_id else -1 for event in request.history]
+    rows = [index.get(event.item_id, -1) for event in request.history]
     history = [
         (row, event)
         for row, event in zip(rows, request.history, strict=True)
@@ -33,8 +33,10 @@ def profile_of(request: Request, row_of: Callable[[str], int]) -> Profile:
         now=at.timestamp(),
         slot=request.slot,
         query=request.query,
-        current_item=row_of(request.item_id),
-        cart=np.array([row for row in dict.fromkeys(map(row_of, request.cart_item_ids)) if row >= 0], np.int32),
+        current_item=index.get(request.item_id, -1),
+        cart=np.array(
+            [index[item_id] for item_id in dict.fromkeys(request.cart_item_ids) if item_id in index], np.int32
+        ),
         device=request.context.device,
         region=request.context.region,
     )

@@ -6,6 +6,8 @@ import datetime as dt
 import hashlib
 import re
 import uuid
+from collections.abc import Sequence
+from typing import Any
 
 from recommender.types import EventType, PastEvent
 
@@ -51,8 +53,12 @@ def counted_at(occurred_at: dt.datetime, received_at: dt.datetime, source: str) 
     return max(occurred_at, received_at - MAX_CLAIM_AGE) if source == "api" else occurred_at
 
 
-def past_event(
-    kind: str, at: dt.datetime, item_id: str, query: str, quantity: float, order_id: str, source: str
-) -> PastEvent:
-    """An event of a history, from its `PAST_EVENT_COLUMNS`, as what it counts as."""
-    return PastEvent(counted_as(kind, source), at, item_id, query, quantity, order_of(order_id, source))
+def past_events(rows: Sequence[tuple[Any, ...]]) -> tuple[PastEvent, ...]:
+    """A history, oldest first, from rows that begin with `PAST_EVENT_COLUMNS`, newest first: each as what it counts as.
+
+    One call for all of them, because every page of a known visitor reads a history.
+    """
+    return tuple(
+        PastEvent(counted_as(kind, source), at, item_id, query, quantity, order_of(order_id, source))
+        for kind, at, item_id, query, quantity, order_id, source, *_rest in reversed(rows)
+    )

@@ -110,7 +110,7 @@ class Shelf:
 
         That is an event of an unknown item, a search without words, and a purchase that came back whole.
         """
-        return profile_of(request, self.row)
+        return profile_of(request, self.index)
 
 
 def build_shelf(
