@@ -22,7 +22,7 @@ from shopreco.shop.models import Product
 pytestmark = pytest.mark.django_db
 
 
-def told(findings: list[Finding], topic: str) -> list[Finding]:
+def findings_on(findings: list[Finding], topic: str) -> list[Finding]:
     return [finding for finding in findings if finding.topic == topic]
 
 
@@ -55,10 +55,10 @@ def test_sound_installation_has_no_finding_but_good_ones(demo_shop: Any) -> None
 def test_empty_shop_is_told_what_to_run() -> None:
     findings = examine()
     assert exit_code(findings) == 1
-    assert told(findings, "items")[-1].level == "warning"
+    assert findings_on(findings, "items")[-1].level == "warning"
     Product.objects.create(stock_code="A", title="Mug", price=1)
     Item.objects.all().delete()
-    assert told(examine(), "items")[-1].repair == "python manage.py recommender_sync"
+    assert findings_on(examine(), "items")[-1].repair == "python manage.py recommender_sync"
 
 
 def test_report_as_json_is_whole() -> None:
@@ -70,13 +70,13 @@ def test_report_as_json_is_whole() -> None:
 
 def test_page_whose_url_is_gone_is_an_error(nothing_tracked: None) -> None:
     track_pages(page("shop:gone", "view_item", item_id="kwargs.pk"))
-    (finding,) = told(examine(), "pages")
+    (finding,) = findings_on(examine(), "pages")
     assert finding.level == "error"
     assert "shop:gone" in finding.message
 
 
 def test_nothing_tracked_is_a_warning(nothing_tracked: None) -> None:
-    (finding,) = told(examine(), "pages")
+    (finding,) = findings_on(examine(), "pages")
     assert (finding.level, "track_pages" in finding.repair) == ("warning", True)
 
 
@@ -89,20 +89,20 @@ def test_catalog_that_fails_is_an_error_and_the_others_are_examined(monkeypatch:
     Product.objects.create(stock_code="A", title="Mug", price=1)
     findings = examine()
     assert exit_code(findings) == 2
-    assert "no price list" in told(findings, "items")[0].message
-    assert told(findings, "test event")[0].level == "ok"
+    assert "no price list" in findings_on(findings, "items")[0].message
+    assert findings_on(findings, "test event")[0].level == "ok"
 
 
 def test_rows_that_no_signal_told_of_are_counted_with_the_repair(demo_shop: Any) -> None:
     Event.objects.filter(source="order").delete()
-    (finding,) = told(examine(), "orders")
+    (finding,) = findings_on(examine(), "orders")
     assert (finding.level, finding.repair) == ("warning", "python manage.py recommender_reconcile")
 
 
 def test_purchases_that_are_only_claimed_are_told_with_the_repair(nothing_tracked: None) -> None:
-    assert not told(examine(), "orders")
+    assert not findings_on(examine(), "orders")
     Event.objects.create(message_id="p", type="purchase", item_id="mug", source="api", occurred_at=timezone.now())
-    (finding,) = told(examine(), "orders")
+    (finding,) = findings_on(examine(), "orders")
     assert (finding.level, "@track_rows" in finding.repair) == ("warning", True)
 
 
@@ -115,7 +115,7 @@ def test_test_event_is_removed_even_if_looking_for_it_fails(monkeypatch: Any) ->
         raise OperationalError("the connection is gone")
 
     monkeypatch.setattr(doctor.capture, "ingest", stored_and_broken)
-    (finding,) = told(examine(), "test event")
+    (finding,) = findings_on(examine(), "test event")
     assert (finding.level, "connection is gone" in finding.message) == ("error", True)
     assert not Event.objects.filter(message_id__startswith="doctor:").exists()
     assert not Visitor.objects.exists()
@@ -127,18 +127,18 @@ def test_missing_tables_end_the_examination_with_the_command(monkeypatch: Any) -
     MigrationRecorder.Migration.objects.filter(app="recommender").delete()
     findings = examine()
     assert exit_code(findings) == 2
-    assert told(findings, "tables")[0].repair == "python manage.py migrate recommender"
-    assert not told(findings, "test event")
+    assert findings_on(findings, "tables")[0].repair == "python manage.py migrate recommender"
+    assert not findings_on(findings, "test event")
 
 
 def test_arrivals_are_told_by_type(demo_shop: Any) -> None:
-    assert "purchase" in told(examine(minutes=60), "arrivals")[0].message
-    assert "Nothing in the last" in told(examine(minutes=0), "arrivals")[0].message
+    assert "purchase" in findings_on(examine(minutes=60), "arrivals")[0].message
+    assert "Nothing in the last" in findings_on(examine(minutes=0), "arrivals")[0].message
 
 
 def test_shop_without_our_urls_is_warned(settings: Any) -> None:
     settings.ROOT_URLCONF = "shopreco.shop.urls"
-    (finding,) = told(examine(), "urls")
+    (finding,) = findings_on(examine(), "urls")
     assert (finding.level, "include" in finding.repair) == ("warning", True)
 
 
@@ -161,29 +161,29 @@ class TestItemsThatDoNotExist:
 
     def test_likely_item_is_named_with_the_page_to_write(self, mug: Product) -> None:
         self.seen("red-mug", f"product:{mug.pk}")
-        (finding,) = told(examine(), "item ids")
+        (finding,) = findings_on(examine(), "item ids")
         assert finding.level == "warning"
         assert finding.message == (
-            "1 of the last 2 view_item events name items that do not exist, such as 'red-mug': the item whose "
-            f"stock_code that is has the id 'product:{mug.pk}'."
+            "1 of the last 2 view_item events name items that do not exist, such as 'red-mug': the item with "
+            f"this stock_code has the id 'product:{mug.pk}'."
         )
         assert 'item_id=("shop.Product", "kwargs.<part>", "stock_code")' in finding.repair
 
     def test_bare_keys_of_order_rows_are_recognised(self, mug: Product) -> None:
         self.seen(str(mug.pk), kind="purchase")
-        (finding,) = told(examine(), "item ids")
+        (finding,) = findings_on(examine(), "item ids")
         assert (finding.level, f"'product:{mug.pk}'" in finding.message) == ("error", True)
         assert "path to the Product itself" in finding.repair
 
     def test_id_like_no_other_is_told_with_the_shape_of_an_id(self, mug: Product) -> None:
         self.seen("teapot")
-        (finding,) = told(examine(), "item ids")
+        (finding,) = findings_on(examine(), "item ids")
         assert f"Item ids look like 'product:{mug.pk}'" in finding.message
         assert "recommender_sync" in finding.repair
 
     def test_items_that_exist_are_fine(self, mug: Product) -> None:
         self.seen(f"product:{mug.pk}")
-        assert [finding.level for finding in told(examine(), "item ids")] == ["ok"]
+        assert [finding.level for finding in findings_on(examine(), "item ids")] == ["ok"]
 
 
 @pytest.mark.parametrize("declared", ["left out", "None", "Constant(None)"])
@@ -195,6 +195,6 @@ def test_shop_without_pages_says_so_once(monkeypatch: Any, declared: str) -> Non
     monkeypatch.setattr(Product, "get_absolute_url", lambda self: "/somewhere/" if declared == "None" else "")
     product = Product.objects.create(stock_code="A", title="Mug", price=1)
     assert headless.facts(product).url == ""
-    lacking = [finding for finding in told(examine(), "items") if "no URL" in finding.message]
+    lacking = [finding for finding in findings_on(examine(), "items") if "no URL" in finding.message]
     assert [finding.level for finding in lacking] == ["warning" if declared == "left out" else "ok"]
     assert ("url = None" in lacking[0].repair) is (declared == "left out")

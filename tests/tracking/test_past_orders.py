@@ -157,7 +157,7 @@ def test_doctor_counts_the_orders_that_wait(
     Event.objects.update(visitor=None)
     (finding,) = [finding for finding in doctor.examine() if finding.topic == "order consent"]
     assert finding.level == level
-    assert finding.message.startswith(f"{n_orders} orders are nobody's")
+    assert finding.message.startswith(f"{n_orders} orders are linked to no visitor")
     assert repair in finding.repair
 
 

@@ -1,10 +1,11 @@
-"""`manage.py recommender_doctor`: an installation in, what is wrong with it and the repair out."""
+"""`manage.py recommender_doctor`: says what is wrong with an installation and how to repair it."""
 
 import json
 import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.utils.translation import gettext as _
 
 from recommender.management import background, doctor
 
@@ -12,12 +13,12 @@ MARKS = {"ok": "ok     ", "warning": "warning", "error": "error  "}
 
 
 class Command(BaseCommand):
-    help = "Examine the installation. Exit code 0: all is well, 1: a warning, 2: an error."
-    requires_system_checks: list[str] = []  # the examination runs them, and goes on
+    help = _("Examine the installation. Exit code 0: everything is in order, 1: a warning, 2: an error.")
+    requires_system_checks: list[str] = []  # the examination runs them itself
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="print the report as JSON")
-        parser.add_argument("--minutes", type=float, default=15.0, help="tell what arrived in so many minutes")
+        parser.add_argument("--json", action="store_true", help=_("print the report as JSON"))
+        parser.add_argument("--minutes", type=float, default=15.0, help=_("count the events of the last MINUTES"))
 
     def handle(self, *args: Any, **options: Any) -> None:
         findings = doctor.examine(minutes=options["minutes"], others={"background": background.examine})

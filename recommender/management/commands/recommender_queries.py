@@ -1,18 +1,18 @@
-"""`manage.py recommender_queries`: searches in, suggestions and proposed synonyms out."""
+"""`manage.py recommender_queries`: learns suggestions and synonyms from past searches."""
 
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.utils.translation import gettext as _
 
 from recommender.datasets import queries
 
 
 class Command(BaseCommand):
-    help = "Learn from what shoppers searched: past queries to suggest, and synonyms to approve in the admin."
+    help = _("Learn from what shoppers searched: past queries to suggest, and synonyms to approve in the admin.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         report = queries.learn_queries()
-        self.stdout.write(
-            f"{report.n_queries} queries of several visitors; {report.n_synonyms} synonyms show in them, "
-            f"{report.n_proposed} of them are newly proposed"
-        )
+        message = _("%(n_queries)d queries by several visitors; %(n_synonyms)d synonyms, %(n_proposed)d newly proposed")
+        numbers = {"n_queries": report.n_queries, "n_synonyms": report.n_synonyms, "n_proposed": report.n_proposed}
+        self.stdout.write(message % numbers)

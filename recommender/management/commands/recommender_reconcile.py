@@ -1,10 +1,12 @@
-"""`manage.py recommender_reconcile`: order rows in, purchases out, each once; what is popular is counted anew."""
+"""`manage.py recommender_reconcile`: records past order rows as purchases, then recounts what is popular."""
 
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from recommender import tracking
@@ -14,32 +16,33 @@ from recommender.models import Item
 
 
 class Command(BaseCommand):
-    help = "Record the shop's past orders as purchases; rows that are recorded already are skipped."
+    help = _("Record the shop's past orders as purchases; recorded rows are skipped.")
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--days", type=float, help="only orders of the last so many days")
+        parser.add_argument("--days", type=float, help=_("only orders of the last DAYS"))
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not tracking.tracked_rows():
-            raise CommandError("No order rows are tracked. Declare @track_rows in a recommendations.py.")
+            raise CommandError(_("No order rows are tracked. Declare @track_rows in a recommendations.py."))
         since = timezone.now() - timedelta(days=options["days"]) if options["days"] else None
         with bar("orders") as progress:
             report = tracking.reconcile(since=since, progress=progress)
-        self.stdout.write(
-            f"{report.n_read} rows read: {report.n_recorded} recorded, {report.n_known} known"
-            f"{f' ({report.n_attached} given to their buyer)' if report.n_attached else ''}, "
-            f"{report.n_rejected} rejected"
+        message = _(
+            "%(n_read)d rows read: %(n_recorded)d recorded, %(n_known)d recorded before, %(n_rejected)d rejected"
         )
+        self.stdout.write(message % asdict(report))
+        if report.n_attached:
+            self.stdout.write(_("%(n)d rows linked to their buyer") % {"n": report.n_attached})
         if report.n_emptied:
             message = ngettext(
-                "%(n)d row counts without a value that makes no sense:",
-                "%(n)d rows count without a value that makes no sense:",
+                "%(n)d row counts without a value, because it is invalid:",
+                "%(n)d rows count without a value, because it is invalid:",
                 report.n_emptied,
             )
             self.stderr.write(message % {"n": report.n_emptied})
         for message in report.emptied:
             self.stderr.write(message)
         for message in report.rejections:
-            self.stderr.write(f"rejected: {message}")
-        if report.n_recorded and Item.objects.exists():  # else the first sync counts them
-            self.stdout.write(f"{statistics.refresh_statistics()} items have statistics")
+            self.stderr.write(_("rejected: %(message)s") % {"message": message})
+        if report.n_recorded and Item.objects.exists():  # otherwise the first sync computes them
+            self.stdout.write(_("%(n)d items have statistics") % {"n": statistics.refresh_statistics()})

@@ -1,4 +1,4 @@
-"""`manage.py recommender_worker`: all background work in one process, for a shop without Celery."""
+"""`manage.py recommender_worker`: does all background work in one process, for a shop without Celery."""
 
 import contextlib
 import signal
@@ -12,11 +12,11 @@ from recommender.jobs import worker
 
 
 class Command(BaseCommand):
-    help = "Do the background work until Ctrl-C: sync, encoding, statistics, orders, and the trainings. Without Celery."
+    help = _("Do all background work without Celery: sync, encoding, statistics, orders, trainings.")
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--only", choices=worker.KINDS, help="do only the short work, or only the trainings")
-        parser.add_argument("--once", action="store_true", help="do what is due and queued now, and return")
+        parser.add_argument("--only", choices=worker.KINDS, help=_("do only the recurring jobs, or only the trainings"))
+        parser.add_argument("--once", action="store_true", help=_("do what is due and queued now, then return"))
 
     def handle(self, *args: Any, **options: Any) -> None:
         does = (options["only"],) if options["only"] else worker.KINDS
@@ -27,7 +27,7 @@ class Command(BaseCommand):
         self._say(_("Working as %(name)s: %(does)s. Ctrl-C stops it.") % {"name": loop.name, "does": ", ".join(does)})
         with _interruptible(), contextlib.suppress(KeyboardInterrupt):
             loop.run()
-        self._say(_("Stopped. What was not done is done by the next worker."))
+        self._say(_("Stopped. The next worker continues."))
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
@@ -36,7 +36,7 @@ class Command(BaseCommand):
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """The first SIGTERM or Ctrl-C ends the block; further ones do not disturb what it tidies up then."""
+    """The first SIGTERM or Ctrl-C ends the block; further ones are ignored, so that it can clean up."""
     signals = (signal.SIGINT, signal.SIGTERM)
 
     def interrupt(number: int, frame: Any) -> None:

@@ -77,7 +77,7 @@ def _map_items(catalog: Catalog, trial: Trial) -> None:
     n_left = N_ITEMS - len(trial.items)
     objects = catalog.queryset().order_by("pk").iterator(chunk_size=100)
     for obj in islice((obj for obj in objects if catalog.is_item(obj)), n_left or 1):
-        found = doctor.mapped(catalog, obj)
+        found = doctor.finding_about(catalog, obj)
         trial.items.append(found.message)
         if found.level == "error" or (found.level == "warning" and hasattr(catalog.model, "get_absolute_url")):
             trial.faults.append(f"{found.message}: {found.repair}")
