@@ -86,14 +86,15 @@ def _forget(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
 
 
 def _load_in_this_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test reads its own uncommitted rows: the first list loads before it is made, and no page loads for others.
+    """Load and refresh in the test's own thread, which sees its uncommitted rows, and never at a page's first request.
 
-    What a process does instead, aside and without waiting, is what test_serving.py is about.
+    How a web process loads in the background is tested in serving/test_memory.py.
     """
     from recommender import serving
+    from recommender.serving import memory
 
-    monkeypatch.setattr(serving, "_memory", type(serving._memory)())
-    monkeypatch.setattr(serving, "_start", lambda work: work())
+    monkeypatch.setattr(memory, "_memory", type(memory._memory)())
+    monkeypatch.setattr(memory, "_start", lambda work: work())
     monkeypatch.setattr(serving, "warm_up", lambda: None)
 
 

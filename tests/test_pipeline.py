@@ -8,12 +8,12 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from recommender import pipeline, serving
+from recommender import bundles, pipeline, serving
 from recommender.catalog import sync
 from recommender.exceptions import BundleUnreachable, ConfigurationError
 from recommender.features.shop_state import build_state
 from recommender.models import Bundle
-from recommender.serving import Served
+from recommender.serving import Served, memory
 from recommender.serving.lists import session_candidates
 from recommender.serving.question import Question
 from recommender.serving.shelf import build_shelf
@@ -340,7 +340,7 @@ def test_failing_ranker_leaves_the_lower_rungs(stocked, monkeypatch, caplog):
 
     shelf = serving.current().shelf
     shelf = dataclasses.replace(shelf, vectors=np.eye(len(shelf), 4, dtype=np.float32))
-    monkeypatch.setattr(serving._memory, "served", Served(shelf, Broken(), "broken"))
+    monkeypatch.setattr(memory._memory, "served", Served(shelf, Broken(), "broken"))
     ranking = pipeline.recommend("home", shopper=Asker())
     assert ranking.entries
     assert ranking.rung == Rung.POPULARITY
@@ -358,7 +358,7 @@ def test_storage_that_does_not_answer_leaves_the_words(stocked, monkeypatch):
         raise BundleUnreachable("The bundle storage does not answer.")
 
     Bundle.objects.create(name="far-away", state=Bundle.State.CHAMPION, encoder_hash="e")
-    monkeypatch.setattr(serving.bundles, "fetch", fetch)
+    monkeypatch.setattr(bundles, "fetch", fetch)
     assert serving.reload().rung == Rung.LEXICAL
     assert ids(pipeline.search("desk lamp")) == ["C"]
     assert Bundle.objects.get(name="far-away").state == Bundle.State.CHAMPION

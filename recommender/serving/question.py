@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recommender.retrieval.base import Mask
-from recommender.serving import Served
+from recommender.serving.memory import Served
 from recommender.tables import Profile
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Intent, Relaxation, Request, Rung
 

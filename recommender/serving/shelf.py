@@ -149,11 +149,19 @@ def build_shelf(
     return with_queries(shelf, Told())
 
 
+def empty_shelf() -> Shelf:
+    """A shelf without items: served until the first load has ended."""
+    none = np.empty(0, np.float32)
+    items = ItemTable((), (), none, np.empty(0, np.int32), (), np.empty(0), np.empty(0, bool))
+    state = ShopState.from_columns(at=0.0, counts=np.empty((0, 4), np.float32), last_event_at=np.empty(0))
+    return build_shelf(items, state=state)
+
+
 def load_shelf(
     encoder_hash: str | None, item_vectors: ItemVectors | None = None, *, at: dt.datetime | None = None
 ) -> Shelf:
     """Read everything from SQL: five queries, four without an encoder, each read in chunks."""
-    empty = replace(_empty(), encoder_hash=encoder_hash or "", item_vectors=item_vectors)
+    empty = replace(empty_shelf(), encoder_hash=encoder_hash or "", item_vectors=item_vectors)
     look = LastLook(at or timezone.now())
     shelf = _with_items(empty, list(records.items().all()))
     if encoder_hash:
@@ -357,13 +365,6 @@ def _neighbours(shelf: Shelf, known: Sequence[tuple[int, StatisticsRecord]], kin
         for row, record in known
     }
     return replaced_neighbours(getattr(shelf.state, kind), found)
-
-
-def _empty() -> Shelf:
-    none = np.empty(0, np.float32)
-    items = ItemTable((), (), none, np.empty(0, np.int32), (), np.empty(0), np.empty(0, bool))
-    state = ShopState.from_columns(at=0.0, counts=np.empty((0, 4), np.float32), last_event_at=np.empty(0))
-    return build_shelf(items, state=state)
 
 
 def _version(shelf: Shelf) -> str:

@@ -24,11 +24,12 @@ def _forget(monkeypatch):
 
     from recommender import serving
     from recommender.capture import storage
+    from recommender.serving import memory
 
     cache.clear()
     storage.forget_visitors()
-    monkeypatch.setattr(serving, "_memory", type(serving._memory)())
-    monkeypatch.setattr(serving, "_start", lambda work: work())
+    monkeypatch.setattr(memory, "_memory", type(memory._memory)())
+    monkeypatch.setattr(memory, "_start", lambda work: work())
     monkeypatch.setattr(serving, "warm_up", lambda: None)
 
 

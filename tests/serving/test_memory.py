@@ -26,12 +26,12 @@ from recommender.bundles.manifest import MANIFEST
 from recommender.catalog import sync
 from recommender.exceptions import BundleUnreachable
 from recommender.models import Bundle, Item
-from recommender.serving import shelf, stored
+from recommender.serving import memory, shelf, stored
 from recommender.types import Ranking, Rung
 from shopreco.shop.models import Product
 from tests.conftest import ROOT, DemoShop, wait_for
 
-START, WARM_UP = serving._start, serving.warm_up
+START, WARM_UP = memory._start, serving.warm_up
 """The real ones: the fixtures of every other test load in the test's own thread."""
 
 NOBODY = 65534
@@ -47,7 +47,7 @@ def aside(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[threading.Thread]]:
         START(work)
         threads.extend(set(threading.enumerate()) - before)
 
-    monkeypatch.setattr(serving, "_start", start)
+    monkeypatch.setattr(memory, "_start", start)
     yield threads
     for thread in threads:
         thread.join(timeout=30)
@@ -62,7 +62,7 @@ def slow_load(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         assert may_load.wait(timeout=30)
         return load(*positional, **named)
 
-    monkeypatch.setattr(serving, "load_shelf", wait_and_load)
+    monkeypatch.setattr(memory, "load_shelf", wait_and_load)
     yield may_load
     may_load.set()
 
@@ -87,7 +87,7 @@ def ids(ranking: Ranking) -> list[str]:
 
 def unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process whose load has not ended."""
-    monkeypatch.setattr(serving, "_start", lambda work: serving._memory.lock.release())
+    monkeypatch.setattr(memory, "_start", lambda work: memory._memory.lock.release())
 
 
 class TestWhileLoading:
@@ -133,8 +133,8 @@ class TestWhileLoading:
         assert Client().get(path).status_code == 200
 
     def test_child_of_a_fork_loads_for_itself(self, db: None) -> None:
-        serving._memory.lock.acquire()
-        serving._forget_after_fork()
+        memory._memory.lock.acquire()
+        memory._forget_after_fork()
         assert serving.loaded().is_loaded
 
     def test_process_without_threads_to_spare_goes_on(
@@ -143,10 +143,10 @@ class TestWhileLoading:
         def refuse(work: Any) -> None:
             raise RuntimeError("can't start new thread")
 
-        monkeypatch.setattr(serving, "_start", refuse)
+        monkeypatch.setattr(memory, "_start", refuse)
         assert not serving.current().is_loaded
         assert "no thread can be started" in caplog.text
-        assert not serving._memory.lock.locked()
+        assert not memory._memory.lock.locked()
 
 
 class TestWordsFromSql:
@@ -215,16 +215,16 @@ class TestFaults:
             raise fault
 
         failed_before, load = serving.counts["failed"], shelf.load_shelf
-        monkeypatch.setattr(serving, "load_shelf", fail)
+        monkeypatch.setattr(memory, "load_shelf", fail)
         for _ in range(5):
             assert ids(pipeline.search("lunch bag")) == ["A", "B"]
         assert serving.counts["failed"] == failed_before + 1, "the next try waits"
-        monkeypatch.setattr(serving._memory, "looked_at", float("-inf"))
+        monkeypatch.setattr(memory._memory, "refreshed_at", float("-inf"))
         assert pipeline.search("lunch bag").rung == Rung.WORDS
         assert serving.counts["failed"] == failed_before + 2
         assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
-        monkeypatch.setattr(serving, "load_shelf", load)
-        monkeypatch.setattr(serving._memory, "looked_at", float("-inf"))
+        monkeypatch.setattr(memory, "load_shelf", load)
+        monkeypatch.setattr(memory._memory, "refreshed_at", float("-inf"))
         assert pipeline.search("lunch bag").rung == Rung.LEXICAL
         assert "loads again" in caplog.text
 
@@ -256,8 +256,8 @@ class TestFaults:
     def test_pauses_grow_to_five_minutes(self, db: None) -> None:
         pauses = []
         for _ in range(10):
-            serving._memory.fail("no", ValueError())
-            pauses.append(serving._memory.pause_seconds)
+            memory._memory.fail("no", ValueError())
+            pauses.append(memory._memory.pause_seconds)
         assert pauses[:3] == [5, 10, 20]
         assert pauses[-1] == 300
 
@@ -340,11 +340,11 @@ import os, time
 os.environ["DJANGO_SETTINGS_MODULE"] = "shopreco.settings"
 import django
 django.setup()
-from recommender import serving
-def look():
+from recommender.serving import memory
+def refresh():
     time.sleep(0.5)
     print("loaded", flush=True)
-serving._look = look
-serving._look_aside()
+memory._refresh = refresh
+memory._refresh_in_background()
 print("asked", flush=True)
 """
