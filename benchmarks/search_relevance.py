@@ -67,11 +67,11 @@ def _prepare(options: argparse.Namespace, clock: Clock, *, n_items: int, n_queri
 
 def _load_judgements(options: argparse.Namespace) -> int:
     """Put the labels into the tables, grades brought to 0 to 1; return how many are usable."""
-    from recommender import pipeline
     from recommender.models import Item, Judgement
+    from recommender.text.query import normal_query
 
     known = set(Item.objects.values_list("item_id", flat=True))
-    texts = {query_id: pipeline.understood(query) for query_id, query in _queries(options.train_queries).items()}
+    texts = {query_id: normal_query(query) for query_id, query in _queries(options.train_queries).items()}
     grades: dict[tuple[str, str], float] = {}
     n_rows = 0
     for row in read(options.train_labels, "query_id", "product_id", "relevance"):
@@ -98,6 +98,7 @@ def _answers(queries: Mapping[str, str], among: Mapping[str, Sequence[str]]) -> 
     from django.utils import timezone
 
     from recommender import pipeline, serving
+    from recommender.text.query import normal_query
     from recommender.types import Context, Request, Slot
 
     served, now = serving.reload(), timezone.now()
@@ -108,7 +109,7 @@ def _answers(queries: Mapping[str, str], among: Mapping[str, Sequence[str]]) -> 
         request = Request(
             Slot.SEARCH,
             Context(now),
-            query=pipeline.understood(query),
+            query=normal_query(query),
             among=tuple(asked),
             limit=len(asked) or N_LISTED,
         )

@@ -17,13 +17,13 @@ from recommender.models.connections import apart_once
 from recommender.serving import Served, stored
 from recommender.serving.live import LiveReads, with_live
 from recommender.serving.ranking import rank
+from recommender.text.query import normal_query
 from recommender.text.words import fold
 from recommender.types import Context, PastEvent, Ranking, Request, Slot
 
 __all__ = [
     "MAX_LIMIT",
     "MAX_OFFSET",
-    "MAX_QUERY_LENGTH",
     "Asker",
     "Suggestion",
     "rank",
@@ -31,12 +31,10 @@ __all__ = [
     "search",
     "slot_named",
     "suggest",
-    "understood",
 ]
 
 logger = logging.getLogger(__name__)
 
-MAX_QUERY_LENGTH = 200
 MAX_LIMIT = 100
 MAX_OFFSET = 1_000
 N_SPARE = 4
@@ -82,7 +80,7 @@ def search(
         request = Request(
             Slot.SEARCH,
             _context(shopper, at),
-            query=understood(query),
+            query=normal_query(query),
             limit=_clamped(limit, MAX_LIMIT),
             offset=max(0, min(offset, MAX_OFFSET)),
             filters=dict(filters or {}),
@@ -115,7 +113,7 @@ def recommend(
 def suggest(prefix: str, *, limit: int = 8) -> list[Suggestion]:
     """Completions of a prefix, then the items and categories that it names. No query."""
     shelf = serving.current().shelf
-    prefix = understood(prefix)
+    prefix = normal_query(prefix)
     limit = _clamped(limit, 20)
     if not prefix:
         return []
@@ -133,11 +131,6 @@ def suggest(prefix: str, *, limit: int = 8) -> list[Suggestion]:
     ][:3]
     n_texts = max(1, limit - len(categories) - len(items))
     return [*texts[:n_texts], *categories, *items][:limit]
-
-
-def understood(query: str) -> str:
-    """A query in its normal form: single spaces, cut at `MAX_QUERY_LENGTH`."""
-    return " ".join(query[: MAX_QUERY_LENGTH * 5].split())[:MAX_QUERY_LENGTH]
 
 
 def slot_named(slot: Slot | str) -> Slot:

@@ -152,7 +152,7 @@ class RankingSerializer(serializers.Serializer[Any]):
     )
     bundle = serializers.CharField(help_text="Hash of the model that ranked; empty without one.")
     catalog_version = serializers.CharField()
-    query = serializers.CharField(help_text="The query as it was understood: white space collapsed, cut at 200.")
+    query = serializers.CharField(help_text="The query as it was understood: spaces collapsed, cut at 255 characters.")
     corrected_query = serializers.CharField(help_text="What was searched instead, after a typo; else empty.")
     n_found = serializers.IntegerField(help_text="Matches before limit and offset.")
     intent = IntentSerializer(allow_null=True, help_text="What the query is about; null for a recommendation.")

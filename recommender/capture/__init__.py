@@ -6,7 +6,6 @@ import dataclasses
 import datetime as dt
 import logging
 import math
-import unicodedata
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -27,12 +26,12 @@ from recommender.models import Event
 from recommender.models.claims import message_id_of_client
 from recommender.models.connections import apart
 from recommender.signals import event_recorded
+from recommender.text.query import normal_query
 from recommender.types import EventType, Ranking
 
 logger = logging.getLogger(__name__)
 
 MAX_ID_LENGTH = 128
-MAX_QUERY_LENGTH = 255
 MAX_QUANTITY = 1e9
 MAX_POSITION = 32_767
 MAX_PRICE = Decimal(10) ** 12
@@ -203,13 +202,6 @@ def flush(request: Any) -> IngestResult:
     return ingest(drafts, [dataclasses.replace(draft, **own) for draft in buffer.impressions.values()])
 
 
-def normalised(query: str) -> str:
-    """A query as it is stored: composed, without control characters and runs of white space, at most 255 characters."""
-    text = unicodedata.normalize("NFC", query[: MAX_QUERY_LENGTH * 8].encode("utf-8", "replace").decode())
-    printable = "".join(" " if unicodedata.category(char) == "Cc" else char for char in text)
-    return " ".join(printable.split())[:MAX_QUERY_LENGTH].rstrip()
-
-
 def _told(source: Source, shopper: Shopper) -> list[EventDraft]:
     try:
         with apart():
@@ -292,7 +284,7 @@ def _impression_row(draft: ImpressionDraft) -> ImpressionRow:
     return ImpressionRow(
         ranking_id=ranking.id,
         slot=ranking.slot.value,
-        query=normalised(ranking.query),
+        query=ranking.query,
         current_item_id=draft.current_item_id if _is_plain(draft.current_item_id, MAX_ID_LENGTH) else "",
         item_ids=[entry.item_id for entry in ranking.entries],
         first_position=ranking.entries[0].position,
@@ -331,7 +323,7 @@ def _label(text: Any, limit: int, name: str) -> str:
 def _query(draft: EventDraft) -> str:
     if not isinstance(draft.query, str):
         raise InvalidEvent("Expected text.", field="query")
-    query = normalised(draft.query) if draft.query else ""
+    query = normal_query(draft.query)
     if not query and draft.type == EventType.SEARCH:
         raise InvalidEvent("A search needs the query that was searched.", field="query")
     return query

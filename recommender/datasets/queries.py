@@ -13,6 +13,7 @@ from recommender import datasets
 from recommender.models import QueryStatistics, Synonym
 from recommender.tables import ItemTable
 from recommender.text.past_queries import AskedQuery, LearnedSynonym, asked_queries, learned_synonyms
+from recommender.text.query import MAX_QUERY_LENGTH
 
 CHUNK_SIZE = 500
 MAX_QUERIES = 5_000
@@ -86,7 +87,7 @@ def propose(found: Sequence[LearnedSynonym]) -> int:
 
 def _statistics(one: AskedQuery, items: ItemTable, at: dt.datetime) -> QueryStatistics:
     return QueryStatistics(
-        query=one.query[:255],
+        query=one.query[:MAX_QUERY_LENGTH],
         n_visitors=one.n_visitors,
         n_searches=one.n_searches,
         items=[(items.ids[row], n_visitors) for row, n_visitors in one.items],

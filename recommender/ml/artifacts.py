@@ -18,6 +18,7 @@ from recommender.ml.encoder.model import Encoder
 from recommender.ml.head.forest import Forest
 from recommender.ml.head.multitask import Fitted
 from recommender.tables import ItemTable, Profile
+from recommender.text.query import encoder_text
 from recommender.types import FloatArray
 
 
@@ -77,7 +78,7 @@ class Artifacts:
 
     def encode_query(self, query: str) -> FloatArray:
         """Return (d,) of a query in a history, as the server asks for it; each is encoded once."""
-        key = " ".join(query.casefold().split())
+        key = encoder_text(query)
         if key not in self.query_vectors:
             self.query_vectors[key] = self.encoder.encode([key])[0]
         return self.query_vectors[key]

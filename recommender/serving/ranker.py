@@ -22,6 +22,7 @@ from recommender.features.sequence import decayed_mean, read_events, sequence
 from recommender.features.shop_state import ShopState
 from recommender.retrieval.matching import MATCH_FEATURES
 from recommender.tables import ItemTable, Profile
+from recommender.text.query import encoder_text
 from recommender.types import FloatArray, IntArray
 
 FORMAT = 1
@@ -123,7 +124,7 @@ class Ranker:
 
     def encode_query(self, query: str) -> FloatArray:
         """Return (d,) of one query; the last 2,048 queries, case and spaces aside, are remembered."""
-        key = " ".join(clipped(query).casefold().split())
+        key = encoder_text(clipped(query))
         with self._lock:
             if key in self._queries:
                 self._queries.move_to_end(key)

@@ -151,8 +151,8 @@ def _is_by_script(request: HttpRequest) -> bool:
 def drafts_of(page: TrackedPage, request: HttpRequest, shopper: Shopper, at: dt.datetime) -> Iterator[EventDraft]:
     """The event of a page; before a view that came out of a list, the click. At most two queries."""
     item_id = _item_id(page, request) if shopper.has_consented else _value(page, request)
-    query = capture.normalised(str(_read(page.query, request) or ""))
-    if not item_id and not query:
+    query = str(_read(page.query, request) or "")
+    if not item_id and not query.strip():
         return
     ranking_id, position = _origin(request)
     draft = EventDraft(

@@ -22,6 +22,7 @@ from recommender.retrieval.vector import nearest
 from recommender.serving.ranker import MATCHER
 from recommender.serving.shelf import Shelf
 from recommender.tables import Judgements
+from recommender.text.query import encoder_text
 from recommender.types import FloatArray, IntArray
 
 N_DISTRACTORS, N_POOL = 8, 2_000
@@ -111,7 +112,7 @@ def _told(
     generator, n_items = np.random.default_rng((seed, 1)), len(vectors)
     pool = generator.permutation(n_items)[:N_POOL]
     asked = list(hits)
-    spoken = encoder.encode([_spoken(judged.queries[query]) for query in asked])
+    spoken = encoder.encode([encoder_text(judged.queries[query]) for query in asked])
     everything = np.ones(n_items, bool)
     query, item, target = [], [], []
     order = np.argsort(judged.query, kind="stable")
@@ -162,7 +163,7 @@ def _described(
     vectors[needed] = reader.encode([texts[row] for row in np.flatnonzero(needed)], exact=False)
     fit = np.repeat(is_told, stop - start)
     asked, start, stop = asked[is_told], start[is_told], stop[is_told]
-    spoken = reader.encode([_spoken(queries[place]) for place in asked])
+    spoken = reader.encode([encoder_text(queries[place]) for place in asked])
     seen = replace(shelf, vectors=vectors)
     parts = [
         match_features(
@@ -176,10 +177,6 @@ def _described(
         for place, first, last, vector in zip(asked.tolist(), start, stop, spoken, strict=True)
     ]
     return np.concatenate(parts), fit
-
-
-def _spoken(query: str) -> str:
-    return " ".join(query.casefold().split())
 
 
 def _write(boosters: list[object], folder: Path, rows: FloatArray) -> None:

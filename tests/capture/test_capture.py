@@ -20,7 +20,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from recommender import capture, identity
-from recommender.capture import EventDraft, ImpressionDraft, IngestResult, ingest, normalised, storage
+from recommender.capture import EventDraft, ImpressionDraft, IngestResult, ingest, storage
 from recommender.models import Event, Impression, Visitor
 from recommender.models.claims import message_id_as_sent
 from recommender.signals import event_recorded
@@ -189,16 +189,6 @@ def test_every_event_is_accounted_for_whatever_is_sent(batch: list[tuple[dict[st
     assert accounted(result) == len(drafts)
     assert Event.objects.count() - n_before == result.n_accepted
     assert {rejection.index for rejection in result.rejections} <= set(range(len(drafts)))
-
-
-@given(st.text(st.characters(codec=None), max_size=3000))
-@budget(max_examples=200, deadline=None)
-def test_normalised_query_is_short_plain_and_stable(query: str) -> None:
-    text = normalised(query)
-    assert len(text) <= 255
-    assert "\x00" not in text
-    assert text == " ".join(text.split()) == normalised(text)
-    text.encode()
 
 
 def test_event_of_a_user_without_consent_is_dropped_and_an_order_is_nobodys() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recommender.retrieval.lexical.lexicon import LAST, Lexicon
-from recommender.retrieval.lexical.terms import MAX_QUERY_LENGTH
+from recommender.text.query import MAX_QUERY_LENGTH
 from recommender.text.words import LINKING_WORDS, stem, words
 from recommender.types import IntArray
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from recommender.retrieval.lexical import unspaced as runs
 from recommender.retrieval.lexical.lexicon import Lexicon
+from recommender.text.query import MAX_QUERY_LENGTH
 from recommender.text.words import LINKING_WORDS, Word, characters, fold, pairs, stem, words
 from recommender.types import IntArray
 
-MAX_QUERY_LENGTH = 400
 MAX_TERMS = 24
 MAX_PREFIX_WORDS = 50
 

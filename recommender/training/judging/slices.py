@@ -16,6 +16,7 @@ from recommender.features.weights import EVENT_WEIGHTS
 from recommender.ml import metrics
 from recommender.ml.head.examples import Histories
 from recommender.serving import Served
+from recommender.text.query import encoder_text
 from recommender.training.judging.evaluation import N_LISTED, K, Results, wanted_type
 from recommender.training.judging.gate import CHAMPION, RANKER
 from recommender.training.split import Split
@@ -83,9 +84,9 @@ def asked(split: Split, *, seed: int) -> list[Asked]:
         after = histories.between(int(whole.visitor[row]), at, min(at + SESSION_SECONDS, split.test_end))
         items = whole.item[after[whole.type[after] == wanted]]
         truth = frozenset(items[split.items.active[items]].tolist())
-        part = found[slice_of.get(_key(query), "tail")]
+        part = found[slice_of.get(encoder_text(query), "tail")]
         if truth and len(part) < MOST_QUERIES:
-            part.append(Asked(query, truth, slice_of.get(_key(query), "tail")))
+            part.append(Asked(query, truth, slice_of.get(encoder_text(query), "tail")))
     return [one for part in found.values() for one in part]
 
 
@@ -109,16 +110,12 @@ def _slices(split: Split) -> dict[str, str]:
     """Head: the most frequent queries that make up a third of the searches before the test; torso: the next third."""
     past = split.past
     asked_before = past.query[(past.type == SEARCH) & (past.query >= 0)].tolist()
-    counted = Counter(_key(past.queries[row]) for row in asked_before).most_common()
+    counted = Counter(encoder_text(past.queries[row]) for row in asked_before).most_common()
     names, before, total = {}, 0, sum(n for _, n in counted)
     for query, n in counted:
         names[query] = ("head", "torso", "tail")[min(2, 3 * before // total)]
         before += n
     return names
-
-
-def _key(query: str) -> str:
-    return " ".join(query.casefold().split())
 
 
 def _rows(request: Request, served: Served) -> list[int]:

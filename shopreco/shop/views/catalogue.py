@@ -7,11 +7,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
+from recommender.text.query import normal_query
 from shopreco.shop.cart import Cart
 from shopreco.shop.models import Department, Product
 
 PAGE_SIZE = 24
-MAX_QUERY_LENGTH = 200
 SORTS = {
     "popular": ("Most popular", ("-n_sold", "title")),
     "new": ("Newest", ("-first_seen", "title")),
@@ -50,7 +50,7 @@ def product(request: HttpRequest, stock_code: str) -> HttpResponse:
 @require_safe
 def search(request: HttpRequest) -> HttpResponse:
     """Search; the recommender's tag in the template finds the page's results."""
-    query = " ".join(request.GET.get("q", "").replace("\x00", " ").split())[:MAX_QUERY_LENGTH]
+    query = normal_query(request.GET.get("q", ""))
     number = _page_number(request)
     context = {"query": query, "number": number, "page_size": PAGE_SIZE, "n_until_here": number * PAGE_SIZE}
     return render(request, "shop/search.html", context)
