@@ -45,9 +45,9 @@ def positive_events(profile: Profile) -> npt.NDArray[np.bool_]:
     return positive
 
 
-def age_days(time: TimeArray, now: float) -> TimeArray:
+def age_days(time: npt.NDArray[np.floating], now: float) -> TimeArray:
     """Return the age of each event in days, at least 0."""
-    return np.maximum(now - time, 0) / DAY_SECONDS
+    return np.asarray(np.maximum(now - time, 0) / DAY_SECONDS, np.float64)
 
 
 def decay(age_days: TimeArray, half_life_days: float) -> TimeArray:

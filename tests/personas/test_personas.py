@@ -54,147 +54,148 @@ def past(
     return PastEvent(kind, NOW - dt.timedelta(days=days), "" if query else f"item:{row}", query, order_id=order)
 
 
-def said_of(*events: PastEvent, has_categories: bool = False) -> PersonaDescription:
+def described(*events: PastEvent, has_categories: bool = False) -> PersonaDescription:
     return describe(events, shelf(has_categories=has_categories), now=NOW, currency="GBP")
 
 
 def test_headline_names_the_main_interest_with_its_evidence() -> None:
     bought = [past(row, EventType.PURCHASE, days=4, order="1") for row in range(4)]
-    said = said_of(*bought, past(0), past(1), past(4))
-    assert said.headline == "Mostly lunch bag: 4 bought, 2 viewed, last just now"
+    description = described(*bought, past(0), past(1), past(4))
+    assert description.headline == "Mostly lunch bag: 4 bought, 2 viewed, last just now"
 
 
 def test_categories_of_the_shop_come_before_words_of_titles() -> None:
-    said = said_of(past(0, EventType.PURCHASE, days=4), past(5), has_categories=True)
-    assert [(interest.name, interest.kind) for interest in said.interests] == [
+    description = described(past(0, EventType.PURCHASE, days=4), past(5), has_categories=True)
+    assert [(interest.name, interest.kind) for interest in description.interests] == [
         ("Bags", "category"),
         ("Clocks", "category"),
     ]
-    assert said.headline == "Mostly Bags: 1 bought, last 4 days ago"
+    assert description.headline == "Mostly Bags: 1 bought, last 4 days ago"
 
 
 def test_one_view_is_already_described_by_its_title() -> None:
-    said = said_of(past(12, days=2))
-    assert said.headline == "Mostly CHEST OF NATURAL WOOD: 1 viewed, last 2 days ago"
-    assert [interest.kind for interest in said.interests] == ["item"]
+    description = described(past(12, days=2))
+    assert description.headline == "Mostly CHEST OF NATURAL WOOD: 1 viewed, last 2 days ago"
+    assert [interest.kind for interest in description.interests] == ["item"]
 
 
 def test_a_search_counts_toward_the_interest_that_it_names() -> None:
-    said = said_of(past(kind=EventType.SEARCH, query="lunch bags"), past(0))
-    assert said.interests[0].name in ("lunch bag", "lunch bags")
-    assert said.interests[0].evidence.in_words() == "1 viewed, searched once"
+    description = described(past(kind=EventType.SEARCH, query="lunch bags"), past(0))
+    assert description.interests[0].name in ("lunch bag", "lunch bags")
+    assert description.interests[0].evidence.in_words() == "1 viewed, searched once"
 
 
 def test_nothing_is_said_of_a_visitor_without_events() -> None:
-    said = said_of()
-    assert said.headline == "Nothing is known of this visitor yet."
-    assert not said.interests
-    assert said.n_events == 0
+    description = described()
+    assert description.headline == "Nothing is known of this visitor yet."
+    assert not description.interests
+    assert description.n_events == 0
 
 
 def test_after_erasure_of_the_bags_nothing_is_said_of_bags() -> None:
     bags, knobs = [past(row, EventType.PURCHASE) for row in range(4)], [past(8), past(9)]
-    assert "lunch bag" in said_of(*bags, *knobs).headline
-    erased = json.dumps(said_of(*knobs).as_dict())
+    assert "lunch bag" in described(*bags, *knobs).headline
+    erased = json.dumps(described(*knobs).as_dict())
     assert "bag" not in erased
     assert "drawer knob" in erased
 
 
 def test_purchase_outweighs_several_views() -> None:
-    said = said_of(past(0, EventType.PURCHASE), *[past(row) for row in (4, 5, 6)])
-    assert said.interests[0].evidence.n_bought == 1
+    description = described(past(0, EventType.PURCHASE), *[past(row) for row in (4, 5, 6)])
+    assert description.interests[0].evidence.n_bought == 1
 
 
 def test_evidence_fades_by_half_in_a_half_life() -> None:
-    said = said_of(past(0, days=PERSONA_HALF_LIFE_DAYS), past(4), has_categories=True)
-    shares = {interest.name: interest.share for interest in said.interests}
+    description = described(past(0, days=PERSONA_HALF_LIFE_DAYS), past(4), has_categories=True)
+    shares = {interest.name: interest.share for interest in description.interests}
     assert shares["Clocks"] == pytest.approx(2 * shares["Bags"])
 
 
 def test_returned_goods_are_no_interest() -> None:
-    said = said_of(past(0, EventType.PURCHASE, days=1), past(0, EventType.REFUND), past(8), has_categories=True)
-    assert [interest.name for interest in said.interests] == ["Knobs"]
-    assert said.evidence.n_returned == 1
+    bought, returned = past(0, EventType.PURCHASE, days=1), past(0, EventType.REFUND)
+    description = described(bought, returned, past(8), has_categories=True)
+    assert [interest.name for interest in description.interests] == ["Knobs"]
+    assert description.evidence.n_returned == 1
 
 
 def test_goods_that_were_all_returned_leave_a_plain_sentence() -> None:
-    said = said_of(past(0, EventType.PURCHASE, days=1), past(0, EventType.REFUND))
-    assert said.headline == "2 events, about nothing that is still in the catalogue, last just now"
+    description = described(past(0, EventType.PURCHASE, days=1), past(0, EventType.REFUND))
+    assert description.headline == "2 events, about nothing that is still in the catalogue, last just now"
 
 
 def test_one_of_ten_returned_leaves_the_interest_the_price_and_the_order() -> None:
     ten = PastEvent(EventType.PURCHASE, NOW - dt.timedelta(days=1), "item:0", quantity=10, order_id="1")
     one_back = PastEvent(EventType.REFUND, NOW, "item:0", quantity=1)
-    said = said_of(ten, one_back, has_categories=True)
-    assert [interest.name for interest in said.interests] == ["Bags"]
-    assert said.price_band is not None
-    assert said.price_band.text.startswith("Buys at 2.00 GBP")
-    assert said.repeat_cycle is not None
-    assert said.repeat_cycle.n_orders == 1
+    description = described(ten, one_back, has_categories=True)
+    assert [interest.name for interest in description.interests] == ["Bags"]
+    assert description.price_band is not None
+    assert description.price_band.text.startswith("Buys at 2.00 GBP")
+    assert description.repeat_cycle is not None
+    assert description.repeat_cycle.n_orders == 1
 
 
 def test_returned_goods_set_neither_price_nor_rhythm_of_orders() -> None:
     back = [past(12, EventType.PURCHASE, days=40, order="1"), past(12, EventType.REFUND, days=39), past(12, days=38)]
-    said = said_of(*back, past(8, EventType.PURCHASE, days=1, order="2"))
-    assert said.price_band is not None
-    assert said.price_band.text.startswith("Buys at 1.00 GBP")
-    assert said.repeat_cycle is not None
-    assert said.repeat_cycle.text == "1 order"
+    description = described(*back, past(8, EventType.PURCHASE, days=1, order="2"))
+    assert description.price_band is not None
+    assert description.price_band.text.startswith("Buys at 1.00 GBP")
+    assert description.repeat_cycle is not None
+    assert description.repeat_cycle.text == "1 order"
 
 
 def test_one_event_already_tells_interest_price_and_hour() -> None:
-    said = said_of(past(0), has_categories=True)
-    assert said.headline == "Mostly Bags: 1 viewed, last just now"
-    assert said.price_band is not None
-    assert said.price_band.text.startswith("Looks at 2.00 GBP")
-    assert said.rhythm is not None
-    assert said.rhythm.hours[12] == 1
+    description = described(past(0), has_categories=True)
+    assert description.headline == "Mostly Bags: 1 viewed, last just now"
+    assert description.price_band is not None
+    assert description.price_band.text.startswith("Looks at 2.00 GBP")
+    assert description.rhythm is not None
+    assert description.rhythm.hours[12] == 1
 
 
 def test_no_single_interest_dominates_is_said_so() -> None:
-    said = said_of(past(0), past(4), past(8), has_categories=True)
-    assert said.headline.startswith("Many things, most of all ")
+    description = described(past(0), past(4), past(8), has_categories=True)
+    assert description.headline.startswith("Many things, most of all ")
 
 
 def test_events_after_now_are_not_looked_at() -> None:
-    assert said_of(past(0, days=-1)).n_events == 0
+    assert described(past(0, days=-1)).n_events == 0
 
 
 def test_item_that_left_the_catalogue_is_counted_but_not_named() -> None:
-    said = said_of(PastEvent(EventType.PURCHASE, NOW, "item:gone"), past(8))
-    assert said.n_events == 2
-    assert "gone" not in said.headline
+    description = described(PastEvent(EventType.PURCHASE, NOW, "item:gone"), past(8))
+    assert description.n_events == 2
+    assert "gone" not in description.headline
 
 
 def test_price_band_is_that_of_purchases_against_the_catalogue() -> None:
-    band = said_of(*(past(row, EventType.PURCHASE) for row in (8, 9)), past(12)).price_band
+    band = described(*(past(row, EventType.PURCHASE) for row in (8, 9)), past(12)).price_band
     assert band is not None
     assert band.text == "Buys at 1.00 GBP, among the cheaper things here"
 
 
 def test_no_price_gives_no_band() -> None:
-    assert said_of(past(kind=EventType.SEARCH, query="lunch bag")).price_band is None
+    assert described(past(kind=EventType.SEARCH, query="lunch bag")).price_band is None
 
 
 def test_rhythm_counts_a_long_order_once_and_needs_several_visits() -> None:
-    one_order = said_of(*(past(row, EventType.PURCHASE) for row in range(8)))
+    one_order = described(*(past(row, EventType.PURCHASE) for row in range(8)))
     assert one_order.rhythm is not None
     assert sum(one_order.rhythm.weekdays) == 1
     assert one_order.rhythm.text == ""
-    fridays = said_of(*(past(days=7 * week) for week in range(5)))
+    fridays = described(*(past(days=7 * week) for week in range(5)))
     assert fridays.rhythm is not None
     assert fridays.rhythm.text == "Mostly on a Friday, around 12:00"
 
 
 def test_rhythm_is_told_in_local_time() -> None:
-    said = describe([past()], shelf(), now=NOW, timezone=dt.timezone(dt.timedelta(hours=9)))
-    assert said.rhythm is not None
-    assert said.rhythm.hours[21] == 1
+    description = describe([past()], shelf(), now=NOW, timezone=dt.timezone(dt.timedelta(hours=9)))
+    assert description.rhythm is not None
+    assert description.rhythm.hours[21] == 1
 
 
 def test_repeat_cycle_is_the_middle_gap_between_orders() -> None:
     orders = [past(0, EventType.PURCHASE, days=days, order=str(days)) for days in (63, 42, 21, 1)]
-    cycle = said_of(*orders, past(1, EventType.PURCHASE, days=1, order="1")).repeat_cycle
+    cycle = described(*orders, past(1, EventType.PURCHASE, days=1, order="1")).repeat_cycle
     assert cycle is not None
     assert (cycle.n_orders, cycle.median_days) == (4, 21)
     assert cycle.repeated == (("item:0", 4),)
@@ -202,15 +203,15 @@ def test_repeat_cycle_is_the_middle_gap_between_orders() -> None:
 
 
 def test_late_order_is_called_overdue() -> None:
-    cycle = said_of(*(past(0, EventType.PURCHASE, days=days, order=str(days)) for days in (30, 20))).repeat_cycle
+    cycle = described(*(past(0, EventType.PURCHASE, days=days, order=str(days)) for days in (30, 20))).repeat_cycle
     assert cycle is not None
     assert cycle.text == "2 orders, about every 10 days; overdue by 10 days"
 
 
 def test_description_survives_json() -> None:
-    said = said_of(past(0, EventType.PURCHASE), past(4), past(kind=EventType.SEARCH, query="knob"))
-    plain = json.loads(json.dumps(said.as_dict()))
-    assert plain["headline"] == said.headline
+    description = described(past(0, EventType.PURCHASE), past(4), past(kind=EventType.SEARCH, query="knob"))
+    plain = json.loads(json.dumps(description.as_dict()))
+    assert plain["headline"] == description.headline
     assert plain["interests"][0]["evidence"]["n_bought"] == 1
     assert dt.datetime.fromisoformat(plain["last_at"]) == NOW
 
@@ -259,11 +260,11 @@ any_event = st.builds(
 
 @given(st.lists(any_event, max_size=40))
 def test_any_history_can_be_described(events: list[PastEvent]) -> None:
-    said = describe(events, shelf(has_categories=True), now=NOW)
-    assert said.headline
-    assert said.n_events == len(events)
-    assert sum(interest.share for interest in said.words) <= 1 + 1e-6
-    json.dumps(said.as_dict())
+    description = describe(events, shelf(has_categories=True), now=NOW)
+    assert description.headline
+    assert description.n_events == len(events)
+    assert sum(interest.share for interest in description.words) <= 1 + 1e-6
+    json.dumps(description.as_dict())
 
 
 def test_vocabulary_of_no_titles_knows_no_term() -> None:

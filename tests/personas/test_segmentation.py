@@ -1,4 +1,4 @@
-"""Segments in the database and in the admin: kept from run to run, named in words, and gone with consent."""
+"""Segments in the database and in the admin: stable from run to run, named in words, and gone with consent."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from django.utils import timezone
 
 from recommender import datasets, tasks
 from recommender.capture import privacy
-from recommender.durations import PERSONA_HALF_LIFE_DAYS
 from recommender.models import Event, Item, Segment, Visitor
 from recommender.personas import segmentation
 from recommender.personas.segments import Trait
+from recommender.personas.wording import segment_in_words
 from tests.personas.test_segments import BAGS, CHRISTMAS, CLOCKS, TEXTS
 
 pytestmark = pytest.mark.django_db
@@ -41,11 +41,11 @@ def shoppers(n_each: int = 20, *, first: int = 0) -> list[Visitor]:
     """Visitor v likes kind v % 3, and has bought of it on three days at nine in the morning."""
     visitors = [Visitor.objects.create(last_seen_at=NOW) for _ in range(3 * n_each)]
     rows = []
-    for place, visitor in enumerate(visitors):
-        goods = (CHRISTMAS, BAGS, CLOCKS)[place % 3]
+    for number, visitor in enumerate(visitors):
+        goods = (CHRISTMAS, BAGS, CLOCKS)[number % 3]
         for days in (4, 11, 18):
             at = NOW - dt.timedelta(days=days, hours=3)
-            rows += [bought(visitor, goods[(place + n) % 6], at) for n in range(3)]
+            rows += [bought(visitor, goods[(number + n) % 6], at) for n in range(3)]
     Event.objects.bulk_create(rows)
     return visitors
 
@@ -127,8 +127,8 @@ def test_personas_and_visitors_can_be_filtered_by_segment(admin_client: Client) 
     visitors = grouped()
     number = numbers()[visitors[0].pk]
     for model in ("persona", "visitor"):
-        found = admin_client.get(f"/admin/recommender/{model}/", {"segment": number}).context["cl"].result_list
-        assert {visitor.pk % 3 for visitor in found} == {visitors[0].pk % 3}
+        visible = admin_client.get(f"/admin/recommender/{model}/", {"segment": number}).context["cl"].result_list
+        assert {visitor.pk % 3 for visitor in visible} == {visitors[0].pk % 3}
         assert admin_client.get(f"/admin/recommender/{model}/", {"segment": "' OR 1"}).status_code == 200
 
 
@@ -197,8 +197,8 @@ def test_erasure_of_everybody_retires_the_segments_and_their_numbers() -> None:
 
 def test_export_tells_the_segment_by_name() -> None:
     visitor = grouped()[0]
-    told = privacy.export(visitor_key=visitor.key)["visitors"][0]["segment"]
-    assert told == Segment.objects.get(number=numbers()[visitor.pk]).name
+    exported = privacy.export(visitor_key=visitor.key)["visitors"][0]["segment"]
+    assert exported == Segment.objects.get(number=numbers()[visitor.pk]).name
 
 
 def test_stored_segments_are_the_ones_that_were_built() -> None:
@@ -206,7 +206,7 @@ def test_stored_segments_are_the_ones_that_were_built() -> None:
     segments = segmentation.stored_segments(datasets.read_items())
     assert segments is not None
     assert segments.centroids.shape == (3, len(segments.axes))
-    assert segments.counts.sum() == pytest.approx(180 * 9)
+    assert sum(sum(segment.item_counts.values()) for segment in Segment.objects.all()) == pytest.approx(180 * 9)
     assert segments.mean == pytest.approx(segments.centroids.mean(axis=0), abs=0.01)
 
 
@@ -242,6 +242,5 @@ def test_few_visitors_are_no_segment() -> None:
 
 def test_segment_without_taste_is_told_by_habit_or_by_nothing() -> None:
     often = Trait(("orders", "often"), 0.9, 0.2)
-    assert segmentation.in_words([often], {}) == "Order often"
-    assert segmentation.in_words([Trait(("orders", "often"), 0.22, 0.2)], {}) == "A bit of everything"
-    assert PERSONA_HALF_LIFE_DAYS == 60
+    assert segment_in_words([often], {}) == "Order often"
+    assert segment_in_words([Trait(("orders", "often"), 0.22, 0.2)], {}) == "A bit of everything"

@@ -10,7 +10,7 @@ import pytest
 
 from recommender.ml.head.examples import Histories
 from recommender.personas.axes import build_axes, persona_masses
-from recommender.personas.segments import Segments, build_segments, matched
+from recommender.personas.segments import Previous, Segments, build_segments, item_counts, matched
 from recommender.tables import Interactions, ItemTable
 from recommender.types import EventType
 from tests import behaviour
@@ -73,15 +73,15 @@ def built() -> tuple[Segments, npt.NDArray[np.int64]]:
     return build_segments(EVENTS, ITEMS, at=END, seed=3)
 
 
-def told(segments: Segments, row: int) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+def traits_by_block(segments: Segments, row: int) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
     for trait in segments.traits(row, most=12):
-        found.setdefault(trait.axis[0], []).append(trait.axis[1])
-    return found
+        names.setdefault(trait.axis[0], []).append(trait.axis[1])
+    return names
 
 
 def masses(table: Interactions, *, at: float) -> dict[tuple[str, str], float]:
-    """What speaks for visitor 0, by axis."""
+    """The evidence of visitor 0, by axis."""
     axes = build_axes(ITEMS, np.ones(len(ITEMS), np.float32))
     row = persona_masses(table, axes, at=at)[0]
     return {axis: float(value) for axis, value in zip(axes.names, row, strict=True) if value}
@@ -97,7 +97,7 @@ def test_three_kinds_of_shoppers_become_three_segments() -> None:
 
 def test_segment_is_told_by_what_distinguishes_it(built: tuple[Segments, npt.NDArray[np.int64]]) -> None:
     segments, member = build_segments(three_kinds(n_each=60), ITEMS, at=END)
-    christmas, bags, clocks = (told(segments, int(member[kind])) for kind in range(3))
+    christmas, bags, clocks = (traits_by_block(segments, int(member[kind])) for kind in range(3))
     assert christmas["word"][0] == "christma"
     assert christmas["price"] == ["low"]
     assert christmas["time"] == ["weekday morning"]
@@ -118,8 +118,8 @@ def test_segment_keeps_its_number_when_a_few_more_visitors_come(seed: int) -> No
     early, member = build_segments(three_kinds(n_each=60), ITEMS, at=END)
     members_before = {visitor: early.numbers[row] for visitor, row in enumerate(member.tolist())}
     later, now = build_segments(
-        three_kinds(n_each=64, days=22), ITEMS, at=END + 3 * behaviour.DAY, seed=seed, before=early,
-        members_before=members_before,
+        three_kinds(n_each=64, days=22), ITEMS, at=END + 3 * behaviour.DAY, seed=seed,
+        previous=Previous(early, members_before),
     )  # fmt: skip
     assert set(later.numbers) == set(early.numbers)
     numbers = {visitor: later.numbers[now[visitor]] for visitor in members_before}
@@ -131,7 +131,7 @@ def test_segment_keeps_its_number_when_a_few_more_visitors_come(seed: int) -> No
 
 def test_segment_keeps_its_number_by_its_centre_where_no_visitor_is_known_twice() -> None:
     early, member = build_segments(three_kinds(n_each=60), ITEMS, at=END)
-    later, now = build_segments(three_kinds(n_each=60, seed=5), ITEMS, at=END, seed=8, before=early)
+    later, now = build_segments(three_kinds(n_each=60, seed=5), ITEMS, at=END, seed=8, previous=Previous(early))
     for kind in range(3):
         assert later.numbers[now[kind]] == early.numbers[member[kind]]
 
@@ -141,7 +141,8 @@ def test_group_of_other_people_is_a_new_segment_and_no_old_number_is_given_again
     member = np.arange(180) % 3
     strangers = {visitor: early.numbers[visitor // 60] for visitor in range(180)}  # cut across the new groups
     few = {visitor: number for visitor, number in strangers.items() if number == early.numbers[0] and visitor % 3 == 0}
-    numbers = matched(early.centroids, member, early, early.centroids * early.axes.weight, few, early.axes.weight)
+    centroids = early.centroids * early.axes.weight
+    numbers = matched(centroids, member, Previous(early, few), centroids)
     assert numbers[0] == early.numbers[0]
     assert set(numbers[1:]) == {4, 5}
 
@@ -172,26 +173,23 @@ def test_nobody_is_in_a_segment_without_evidence(built: tuple[Segments, npt.NDAr
 
 def test_goods_that_came_back_leave_no_taste_and_no_order() -> None:
     bought = (0, 0, MONDAY, "purchase", "")
-    kept = masses(events([bought]), at=MONDAY + 60)
-    assert kept["word", "christma"] == pytest.approx(1, abs=1e-3)
-    assert kept["orders", "one"] == 1
+    before = masses(events([bought]), at=MONDAY + 60)
+    assert before["word", "christma"] == pytest.approx(1, abs=1e-3)
+    assert before["orders", "one"] == 1
     returned = masses(events([bought, (0, 0, MONDAY + 30, "refund", "")]), at=MONDAY + 60)
     assert not {axis for axis in returned if axis[0] in ("word", "price")}
     assert returned["orders", "none"] == 1
 
 
 def test_erased_events_leave_no_trace_in_the_others() -> None:
-    erased = EVENTS.visitor != 0
-    table = dataclasses.replace(EVENTS, **{name: column[erased] for name, column in EVENTS.columns().items()})
-    _, member = build_segments(table, ITEMS, at=END)
+    _, member = build_segments(EVENTS.take(EVENTS.visitor != 0), ITEMS, at=END)
     assert member[0] == -1
     assert (member[1:] >= 0).all()
 
 
 def test_later_events_do_not_reach_an_earlier_moment() -> None:
     early = persona_masses(EVENTS, build_axes(ITEMS, np.ones(len(ITEMS), np.float32)), at=MONDAY + 5 * behaviour.DAY)
-    cut = int(np.searchsorted(EVENTS.time, MONDAY + 5 * behaviour.DAY))
-    table = dataclasses.replace(EVENTS, **{name: column[:cut] for name, column in EVENTS.columns().items()})
+    table = EVENTS.take(EVENTS.time < MONDAY + 5 * behaviour.DAY)
     alone = persona_masses(table, build_axes(ITEMS, np.ones(len(ITEMS), np.float32)), at=MONDAY + 5 * behaviour.DAY)
     np.testing.assert_array_equal(early[: len(alone)], alone)
 
@@ -210,17 +208,19 @@ def test_rhythm_is_told_by_the_shop_s_clock_and_a_long_order_once() -> None:
     assert tokyo[axes.column["time", "weekday morning"]] == pytest.approx(1, abs=0.02)
 
 
-@pytest.mark.parametrize(("gap_days", "n_orders", "told_as"), [(10, 3, "often"), (100, 3, "seldom"), (10, 1, "one")])
-def test_rhythm_of_orders_is_told_by_the_gap_between_them(gap_days: int, n_orders: int, told_as: str) -> None:
+@pytest.mark.parametrize(("gap_days", "n_orders", "rhythm"), [(10, 3, "often"), (100, 3, "seldom"), (10, 1, "one")])
+def test_rhythm_of_orders_is_told_by_the_gap_between_them(gap_days: int, n_orders: int, rhythm: str) -> None:
     rows = [(0, 0, MONDAY + n * gap_days * behaviour.DAY, "purchase", "") for n in range(n_orders)]
-    assert masses(events(rows), at=MONDAY + 400 * behaviour.DAY)["orders", told_as] == 1
+    assert masses(events(rows), at=MONDAY + 400 * behaviour.DAY)["orders", rhythm] == 1
 
 
-def test_popularity_in_a_segment_is_lifted_where_its_members_buy_more_than_the_shop() -> None:
-    segments, member = build_segments(three_kinds(n_each=60), ITEMS, at=END)
-    christmas = segments.lift[member[0]]
-    assert (christmas[list(CHRISTMAS)] > 0.5).all()
-    assert (christmas[list(BAGS)] < -0.5).all()
+def test_items_of_a_segment_are_counted_by_the_events_of_its_members() -> None:
+    table = three_kinds(n_each=60)
+    segments, member = build_segments(table, ITEMS, at=END)
+    counts = item_counts(table, member, n_segments=len(segments), n_items=len(ITEMS), at=END)
+    of_kind = counts.reshape(3, 3, 6).sum(axis=2)  # by segment and kind of goods
+    assert np.count_nonzero(of_kind) == 3
+    assert of_kind[member[0], 0] == np.isin(table.item, list(CHRISTMAS)).sum()
 
 
 def test_no_segment_is_small_enough_to_be_one_person() -> None:
@@ -233,6 +233,6 @@ def test_no_segment_is_small_enough_to_be_one_person() -> None:
 def test_one_of_ten_returned_leaves_nine_tenths() -> None:
     table = events([(0, 0, MONDAY, "purchase", ""), (0, 0, MONDAY + 30, "refund", "")])
     table = dataclasses.replace(table, quantity=np.asarray([10, 1], np.float32))
-    told = masses(table, at=MONDAY + 60)
-    assert told["word", "christma"] == pytest.approx(0.9, abs=1e-3)
-    assert told["orders", "one"] == 1
+    evidence = masses(table, at=MONDAY + 60)
+    assert evidence["word", "christma"] == pytest.approx(0.9, abs=1e-3)
+    assert evidence["orders", "one"] == 1
