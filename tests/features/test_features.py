@@ -165,10 +165,10 @@ def test_purchases_without_an_order_share_one_by_the_minute():
 
 def test_sequence_keeps_the_newest_events_and_weighs_them():
     profile = behaviour.profile([(day % 12, day, day) for day in range(80)], now_day=81)
-    told = sequence(profile)
-    assert len(told.item) == LENGTH
-    assert told.weight.sum() == pytest.approx(1)
-    assert (np.diff(told.weight) > 0).all()
+    newest = sequence(profile)
+    assert len(newest.item) == LENGTH
+    assert newest.weight.sum() == pytest.approx(1)
+    assert (np.diff(newest.weight) > 0).all()
 
 
 def test_sequence_reads_queries_and_skips_empty_ones():
@@ -183,7 +183,7 @@ def test_decayed_mean_of_nothing_is_zero():
 
 def test_trainer_and_server_read_as_much_of_a_history():
     n = HISTORY_LIMIT + 20
-    events = behaviour.interactions([(0, place % 12, place, place) for place in range(n)])
+    events = behaviour.interactions([(0, day % 12, day, day) for day in range(n)])
     assert len(Histories(events).profile(0, at=(n + 1) * behaviour.DAY).item) == HISTORY_LIMIT
     assert identity.HISTORY_LIMIT == evaluation.HISTORY_LIMIT == HISTORY_LIMIT
 
@@ -195,8 +195,8 @@ def test_lists_are_asked_for_newcomers_too():
     histories, at = Histories(events), 10 * behaviour.DAY
     assert histories.newcomers(at=at, until=20 * behaviour.DAY).tolist() == list(range(20, 30))
     state = build_state(events, ITEMS, at=at)
-    found = lists_at(histories, state, ITEMS, Vectors(), until=20 * behaviour.DAY, n_visitors=20, seed=0)
+    lists = lists_at(histories, state, ITEMS, Vectors(), until=20 * behaviour.DAY, n_visitors=20, seed=0)
     cold = FEATURE_NAMES.index("is_cold")
-    assert len(found) == 20 + int(20 * COLD_SHARE)
-    assert (found.rows[:, 0, cold] == 1).sum() == int(20 * COLD_SHARE)
-    assert found.labels.sum() == len(found)
+    assert len(lists) == 20 + int(20 * COLD_SHARE)
+    assert (lists.rows[:, 0, cold] == 1).sum() == int(20 * COLD_SHARE)
+    assert lists.labels.sum() == len(lists)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recommender.features import neighbours as regression
+from recommender.features import neighbours as module
 from recommender.features.neighbours import RIDGE, regression_neighbours, sequel_neighbours
 
 
@@ -19,44 +19,45 @@ def test_regression_is_the_closed_form_of_ease():
         matrix[visitor, item] = 1
     inverse = np.linalg.inv(matrix.T @ matrix + RIDGE * np.eye(3))
     expected = inverse / -np.diag(inverse)
-    found = regression_neighbours(*columns(rows), n_items=3)
+    neighbours = regression_neighbours(*columns(rows), n_items=3)
     for row in range(3):
         wanted = {other: expected[row, other] for other in range(3) if other != row and expected[row, other] > 0}
-        assert dict(found.of(row)) == pytest.approx(wanted, rel=1e-3)
+        assert dict(neighbours.of(row)) == pytest.approx(wanted, rel=1e-3)
 
 
 def test_regression_explains_away_what_a_third_item_causes(monkeypatch):
-    """0 and 2 meet only through 1: once 1 is known, 2 says nothing of 0."""
-    monkeypatch.setattr(regression, "RIDGE", 0.5)
+    """0 and 2 meet only through 1: given 1, 2 says nothing of 0."""
+    monkeypatch.setattr(module, "RIDGE", 0.5)
     rows = [(v, i) for v in range(40) for i in (0, 1)] + [(v, i) for v in range(40, 80) for i in (1, 2)]
     rows += [(v, i) for v in range(80, 90) for i in (0, 1, 2)]
-    found = regression_neighbours(*columns(sorted(rows)), n_items=3)
-    assert dict(found.of(1)).keys() == {0, 2}
-    assert 2 not in dict(found.of(0))
+    neighbours = regression_neighbours(*columns(sorted(rows)), n_items=3)
+    assert dict(neighbours.of(1)).keys() == {0, 2}
+    assert 2 not in dict(neighbours.of(0))
 
 
 def test_only_the_most_bought_items_enter_a_large_regression(monkeypatch):
-    monkeypatch.setattr(regression, "MOST_ITEMS", 2)
+    monkeypatch.setattr(module, "MOST_ITEMS", 2)
     rows = [(v, i) for v in range(9) for i in (0, 1)] + [(0, 2), (1, 2)]
-    found = regression_neighbours(*columns(sorted(rows)), n_items=4)
-    assert [len(found.of(row)) for row in range(4)] == [1, 1, 0, 0]
+    neighbours = regression_neighbours(*columns(sorted(rows)), n_items=4)
+    assert [len(neighbours.of(row)) for row in range(4)] == [1, 1, 0, 0]
 
 
 def test_sequel_knows_what_comes_next_and_not_what_came_before():
     visitor = np.array([0, 0, 0, 1, 1], np.int32)
     basket = np.array([0, 1, 2, 3, 4], np.int32)
     item = np.array([0, 1, 2, 0, 1], np.int32)
-    found = sequel_neighbours(visitor, basket, item, np.arange(5.0) * 1e5, n_items=3)
-    assert dict(found.of(0)) == pytest.approx({1: 2 / 3})
-    assert dict(found.of(1)) == pytest.approx({2: 1 / np.sqrt(6)})
-    assert found.of(2) == []
+    neighbours = sequel_neighbours(visitor, basket, item, np.arange(5.0) * 1e5, n_items=3)
+    assert dict(neighbours.of(0)) == pytest.approx({1: 2 / 3})
+    assert dict(neighbours.of(1)) == pytest.approx({2: 1 / np.sqrt(6)})
+    assert neighbours.of(2) == []
 
 
 def test_events_without_an_order_share_one_within_a_minute():
     visitor, basket = np.zeros(3, np.int32), np.full(3, -1, np.int32)
-    found = sequel_neighbours(visitor, basket, np.array([0, 1, 2], np.int32), np.array([0.0, 30.0, 90.0]), n_items=3)
-    assert set(dict(found.of(0))) == {2}
-    assert set(dict(found.of(1))) == {2}
+    seconds = np.array([0.0, 30.0, 90.0])
+    neighbours = sequel_neighbours(visitor, basket, np.array([0, 1, 2], np.int32), seconds, n_items=3)
+    assert set(dict(neighbours.of(0))) == {2}
+    assert set(dict(neighbours.of(1))) == {2}
 
 
 def test_nobody_and_nothing_give_no_neighbours():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.features import persona as affinity
+from recommender.features import persona
 from recommender.features.names import PERSONA
 from recommender.features.persona import (
     MOST_ITEMS,
@@ -27,12 +27,12 @@ from tests import behaviour
 ITEMS = behaviour.table()
 TERMS = item_terms(ITEMS)
 EVERYTHING = np.arange(len(ITEMS), dtype=np.int32)
-PLACE = {name: place for place, name in enumerate(PERSONA)}
+COLUMN = {name: column for column, name in enumerate(PERSONA)}
 """Items 0 to 5 are tea, 6 to 11 garden; the price rises with the row from 1 to 4."""
 
 
 def scored(profile: Profile, name: str) -> FloatArray:
-    return persona_features(profile, EVERYTHING, ITEMS, TERMS)[:, PLACE[name]]
+    return persona_features(profile, EVERYTHING, ITEMS, TERMS)[:, COLUMN[name]]
 
 
 def did(*rows: tuple[int, EventType, float]) -> Profile:
@@ -83,11 +83,11 @@ def test_unknown_price_and_category_count_as_nothing() -> None:
     price, category = np.where(fourth, np.nan, ITEMS.price), np.where(fourth, -1, ITEMS.category)
     items = dataclasses.replace(ITEMS, price=price, category=category)
     rows = persona_features(did((0, EventType.PURCHASE, 0)), EVERYTHING, items, item_terms(items))
-    assert rows[4, PLACE["persona_price"]] == 0
-    assert rows[4, PLACE["persona_category"]] == 0
+    assert rows[4, COLUMN["persona_price"]] == 0
+    assert rows[4, COLUMN["persona_category"]] == 0
     assert np.isfinite(rows).all()
     only_unknown = persona_features(did((4, EventType.PURCHASE, 0)), EVERYTHING, items, item_terms(items))
-    assert not only_unknown[:, PLACE["persona_price"]].any()
+    assert not only_unknown[:, COLUMN["persona_price"]].any()
 
 
 def test_old_evidence_gives_way_to_new() -> None:
@@ -129,8 +129,8 @@ def test_any_profile_gives_finite_features_in_their_range(acts: list[tuple[int, 
     rows = persona_features(did(*acts), EVERYTHING, ITEMS, TERMS)
     assert np.isfinite(rows).all()
     for name in ("persona_words", "persona_price"):
-        assert (rows[:, PLACE[name]] >= -1e-6).all()
-        assert (rows[:, PLACE[name]] <= 1 + 1e-5).all()
+        assert (rows[:, COLUMN[name]] >= -1e-6).all()
+        assert (rows[:, COLUMN[name]] <= 1 + 1e-5).all()
 
 
 def test_of_a_changed_catalogue_only_new_texts_are_read(monkeypatch) -> None:
@@ -138,17 +138,17 @@ def test_of_a_changed_catalogue_only_new_texts_are_read(monkeypatch) -> None:
     texts = tuple(f"{colour} {thing} no {n}" for n in range(3) for colour in colours for thing in things)
     items = behaviour.table(texts)
     first, read = cached_item_terms(items), list[str]()
-    monkeypatch.setattr(affinity, "terms", lambda text: read.append(text) or terms(text))
+    monkeypatch.setattr(persona, "terms", lambda text: read.append(text) or terms(text))
     assert cached_item_terms(items) is first
     second = cached_item_terms(behaviour.table((*texts[:5], "red rug no 9", *texts[6:], "blue pot no 9")))
     assert read == ["red rug no 9", "blue pot no 9"]
 
-    def words(found: ItemTerms, row: int) -> list[tuple[int, float]]:
-        own = slice(found.start[row], found.start[row + 1])
-        return sorted(zip(found.term[own].tolist(), found.weight[own].tolist(), strict=True))
+    def words(item_terms: ItemTerms, row: int) -> list[tuple[int, float]]:
+        own = slice(item_terms.start[row], item_terms.start[row + 1])
+        return sorted(zip(item_terms.term[own].tolist(), item_terms.weight[own].tolist(), strict=True))
 
-    kept = [row for row in range(len(texts)) if row != 5]
-    assert [words(first, row) for row in kept] == [words(second, row) for row in kept]
+    unchanged = [row for row in range(len(texts)) if row != 5]
+    assert [words(first, row) for row in unchanged] == [words(second, row) for row in unchanged]
     assert words(second, 5) == words(first, texts.index("red rug no 0"))
     assert words(second, len(texts)) == words(first, texts.index("blue pot no 0"))
     read.clear()
