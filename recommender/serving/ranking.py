@@ -18,9 +18,10 @@ def rank(request: Request, *, served: Served) -> Ranking:
     question = Question(request, shelf.profile(request), served)
     listed = LISTS[request.slot](question)
     start = request.offset if request.slot == Slot.SEARCH else 0
-    rows, scores = (column[start : start + request.limit] for column in (listed.rows, listed.scores))
+    page = slice(start, start + request.limit)
+    rows = listed.rows[page]
     reasons = explain(rows, question.profile, shelf, query=_answered_query(listed), intent=listed.intent)
-    places = zip(rows.tolist(), scores.tolist(), reasons, strict=True)
+    places = zip(rows.tolist(), listed.scores[page].tolist(), reasons, strict=True)
     return Ranking(
         id=uuid.uuid4(),
         slot=request.slot,

@@ -19,7 +19,7 @@ from recommender.ml.progress import UNWATCHED, Progress
 from recommender.retrieval.lexical.index import LexicalHits
 from recommender.retrieval.matching import ABOUT, MATCH_FEATURES, N_BEST, match_features
 from recommender.retrieval.vector import nearest
-from recommender.serving.ranker import MATCHER
+from recommender.serving.bundle_parts import MATCHER
 from recommender.serving.shelf import Shelf
 from recommender.tables import Judgements
 from recommender.text.query import encoder_text
