@@ -1,4 +1,4 @@
-"""Asks a model for the address of an object, and sees which URL answers it and by which field it names the object."""
+"""Resolves the `get_absolute_url` of a model's object to find the URL of its page and the field in it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEYS_FIRST = ("pk", "id", "uuid", "slug", "sku", "code")
 
 
 def page_of(model: type[models.Model]) -> tuple[str, Lookup] | None:
-    """The name of the URL that shows an object of the model, and the part of it that names the object."""
+    """The name of the URL that shows an object of the model, and how its page looks the object up."""
     if not hasattr(model, "get_absolute_url"):
         return None
     for obj in _examples(model):
@@ -32,11 +32,11 @@ def page_of(model: type[models.Model]) -> tuple[str, Lookup] | None:
 
 
 def _examples(model: type[models.Model]) -> Iterator[Any]:
-    """An object whose every field has a value of its own, never stored; then one of the shop's."""
+    """An unsaved object in which each field has a different value; then one of the shop's own objects."""
     try:
-        yield _unlike_any(model)
-    except Exception:  # a model of the shop's may refuse to be made
-        logger.debug("%s cannot be made without its arguments", model._meta.label, exc_info=True)
+        yield _with_distinct_values(model)
+    except Exception:  # a model of the shop may need arguments
+        logger.debug("%s cannot be created without arguments", model._meta.label, exc_info=True)
     try:
         if stored := model._default_manager.order_by("pk").first():
             yield stored
@@ -44,15 +44,15 @@ def _examples(model: type[models.Model]) -> Iterator[Any]:
         logger.debug("the table of %s cannot be read", model._meta.label, exc_info=True)
 
 
-def _unlike_any(model: type[models.Model]) -> Any:
+def _with_distinct_values(model: type[models.Model]) -> Any:
     obj = model()
-    for place, field in enumerate(model._meta.concrete_fields):
+    for number, field in enumerate(model._meta.concrete_fields):
         if isinstance(field, models.UUIDField):
             setattr(obj, field.attname, uuid.uuid5(uuid.NAMESPACE_URL, field.name))
         elif isinstance(field, models.CharField):
-            setattr(obj, field.attname, f"text-{place}"[: field.max_length or None])
+            setattr(obj, field.attname, f"text-{number}"[: field.max_length or None])
         elif isinstance(field, models.IntegerField | models.AutoField):
-            setattr(obj, field.attname, NUMBER + place)
+            setattr(obj, field.attname, NUMBER + number)
     for part in getattr(model, "_parler_meta", ()):
         for name in part.get_translated_fields():
             setattr(obj, name, f"text-{name}")
@@ -64,25 +64,25 @@ def _match(obj: Any) -> Any:
         return resolve(urlsplit(str(obj.get_absolute_url())).path)
     except Resolver404:
         return None
-    except Exception:  # the shop's own code, given an object that is not stored
+    except Exception:  # the shop's own code, called with an unsaved object
         logger.debug("%s has no address", obj._meta.label, exc_info=True)
         return None
 
 
 def _lookup(model: type[models.Model], obj: Any, kwargs: dict[str, Any]) -> Lookup | None:
-    """The part of the URL that is a field's value: the key before the slug before any other."""
+    """The part of the URL that is the value of a field: the key, else the slug, else any other field."""
     fields = {field.name: getattr(obj, field.attname) for field in model._meta.concrete_fields if not field.is_relation}
     for part in getattr(model, "_parler_meta", ()):
         (rows,) = texts_apart(model)[:1]
         fields |= {f"{rows}__{name}": getattr(obj, name, None) for name in part.get_translated_fields()}
     fields = {"pk": obj.pk, **fields}
-    found = [
+    lookups = [
         Lookup(model, name, Path("kwargs", (part,)))
         for part, value in kwargs.items()
         for name, own in fields.items()
         if own not in (None, "") and str(own) == str(value)
     ]
-    return min(found, key=lambda lookup: _rank(lookup.field), default=None)
+    return min(lookups, key=lambda lookup: _rank(lookup.field), default=None)
 
 
 def _rank(field: str) -> int:

@@ -1,4 +1,4 @@
-"""Which of a shop's URLs put items into the cart or take them out, and the line that records each."""
+"""Finds the URLs that put items into the cart or take them out, and drafts the line that tracks each page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from recommender.catalog.guesses import named_key
 from recommender.management.drafting import reading, words
-from recommender.management.drafting.facts import Line
+from recommender.management.drafting.lines import Line
 from recommender.management.drafting.lookups import Items, Lookup, Path, Reading, item_of, of_each_item
 from recommender.management.drafting.views import View
 
@@ -16,7 +16,7 @@ KEYS = ("pk", "id", "uuid", "slug", "sku", "code")
 
 
 def cart_lines(view: View, items: Items) -> list[Line]:
-    """The lines of a view that changes the cart; none for another view."""
+    """The lines for a view that fills or empties the cart; none for another view."""
     changes = words.has(view.words, words.CHANGES) and not words.has(view.words, ("add",))
     if changes or words.has(view.words, words.NO_CART):
         return []
@@ -29,7 +29,7 @@ def cart_lines(view: View, items: Items) -> list[Line]:
 
 
 def _parts_of(view: View) -> list[tuple[str, Reading]]:
-    """`(method, what is read)` of each part of a view; an empty method where the source does not tell."""
+    """`(HTTP method, what is read)` for each part of a view; the method is empty if the source does not show it."""
     if view.function is not None:
         methods = view.methods or [""]
         return [(method, view.reading) for method in methods if method != "GET" or methods == ["GET"]]
@@ -62,16 +62,18 @@ def _lines_of(view: View, items: Items, method: str, read: Reading, *, fills: bo
     verb = "takes out of" if removes else "puts into"
     for lookup in lookups:
         reason = f"/{view.route.text} {verb} the cart what {lookup.path} names"
-        for one in [method] if method else ["POST"] if lookup.path.kind in SENT_KINDS else ["GET", "POST"]:
-            sent = f', method="{one}"' if one != "GET" else ""
-            yield Line(f'page("{view.name}", "{event}", item_id={item_of(lookup, items)}{quantity}{sent}),', reason)
+        either = ["POST"] if lookup.path.kind in SENT_KINDS else ["GET", "POST"]
+        for name in [method] if method else either:
+            argument = f', method="{name}"' if name != "GET" else ""
+            item_id = item_of(lookup, items)
+            yield Line(f'page("{view.name}", "{event}", item_id={item_id}{quantity}{argument}),', reason)
 
 
 def _lookups_of(view: View, items: Items, read: Reading) -> list[Lookup]:
-    """How a view finds what goes into the cart; by the names of the parts where its source does not tell."""
-    found = of_each_item(read.lookups, items)
-    if found or len(items) != 1:
-        return found
+    """How a view finds the item; by the names of the request's parts if its source does not show it."""
+    lookups = of_each_item(read.lookups, items)
+    if lookups or len(items) != 1:
+        return lookups
     (model,) = items
     named = (*words.PRODUCT, *KEYS)
     paths = read.paths_named(named, (*GET_KINDS, *SENT_KINDS))

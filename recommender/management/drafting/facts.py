@@ -1,11 +1,10 @@
-"""What can be read off any model: the fields of a kind, the links to it and from it, whose user it is."""
+"""Facts about any model: its columns of a kind, its relations, its title, its user and its languages."""
 
 from __future__ import annotations
 
 import inspect
 import sysconfig
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,72 +21,69 @@ FOREIGN = (
     "django.contrib", "recommender", "rest_framework", "allauth", "django_celery_beat", "django_celery_results", "axes",
     "oauth2_provider", "silk", "reversion", "guardian", "easy_thumbnails", "sorl", "waffle", "taggit", "knox", "otp",
 )  # fmt: skip
-"""Apps that sell nothing."""
+"""Apps that are not part of a shop."""
 
 TIMES = (models.DateTimeField, models.DateField)
 TEXTS = (models.CharField,)
+PROFILES = ("customer", "profile", "client", "buyer", "account")
 FLAGS = (models.BooleanField, models.CharField, models.IntegerField)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of the draft, and why it stands there. `is_hint` comments it out."""
-
-    code: str
-    reason: str = ""
-    is_hint: bool = False
-
-
 def shop_models() -> list[type[models.Model]]:
-    """Every model that may be the shop's own business."""
+    """Every model that may belong to the shop itself."""
     return [
         model
         for model in apps.get_models()
         if not any(model.__module__ == name or model.__module__.startswith(f"{name}.") for name in FOREIGN)
         and not model._meta.proxy
         and not model._meta.swapped
-        and not _is_a_record_of_others(model)
+        and not _is_about_another_model(model)
     ]
 
 
 def columns(model: type[models.Model], kinds: Any) -> Iterator[models.Field[Any, Any]]:
-    """The columns of a kind that a person gave a value: no key, no link."""
+    """The columns of a kind, without primary and foreign keys."""
     for field in model._meta.concrete_fields:
         if isinstance(field, kinds) and not field.is_relation and not field.primary_key:
             yield field
 
 
 def numbers(model: type[models.Model]) -> Iterator[models.Field[Any, Any]]:
-    """Columns of numbers."""
+    """The numeric columns."""
     return columns(model, NUMBERS)
+
+
+def price_column(model: type[models.Model]) -> Any:
+    """The numeric column whose name is most like a price, or None."""
+    return best(numbers(model), lambda name: words.fit(name, words.PRICE, words.NOT_THE_PRICE))
 
 
 def best(fields: Iterator[models.Field[Any, Any]], fit: Callable[[str], int], *, least: int = 20) -> Any:
     """The field whose name fits best, or None."""
-    scored = [(fit(field.name), -place, field) for place, field in enumerate(fields)]
-    return max((row for row in scored if row[0] >= least), default=(0, 0, None), key=lambda row: row[:2])[2]
+    scored = [(fit(field.name), field) for field in fields]
+    return max((row for row in scored if row[0] >= least), default=(0, None), key=lambda row: row[0])[1]
 
 
 def links(model: type[models.Model]) -> Iterator[models.ForeignKey[Any, Any]]:
-    """Forward foreign keys, one-to-one among them."""
+    """The foreign keys, including one-to-one."""
     for field in model._meta.fields:
         if isinstance(field, models.ForeignKey):
             yield field
 
 
 def link_to(model: type[models.Model], target: type[models.Model]) -> models.ForeignKey[Any, Any] | None:
-    """The foreign key to a model or to an ancestor of it."""
+    """The foreign key to a model or to one of its ancestors."""
     return next((link for link in links(model) if issubclass(target, link.related_model)), None)
 
 
 def generic_link(model: type[models.Model]) -> str:
-    """The name of a generic foreign key; nothing where there is none."""
+    """The name of a generic foreign key; empty if there is none."""
     fields: list[Any] = list(model._meta.private_fields)
     return next((field.name for field in fields if isinstance(field, GenericForeignKey)), "")
 
 
 def rows_about(model: type[models.Model]) -> Iterator[tuple[str, type[models.Model], Any]]:
-    """`(accessor, model, foreign key)` of each model whose rows point to this one."""
+    """`(accessor, model, foreign key)` of each model with a foreign key to this one."""
     for relation in model._meta.related_objects:
         accessor = relation.get_accessor_name()
         if accessor and not relation.many_to_many and isinstance(relation.related_model, type):
@@ -95,23 +91,21 @@ def rows_about(model: type[models.Model]) -> Iterator[tuple[str, type[models.Mod
 
 
 def user_path(model: type[models.Model]) -> str:
-    """The path from a model to its user, through a customer's or a profile's model; nothing where there is none."""
+    """The path from a model to its user, perhaps through a customer or profile; empty if there is none."""
     user = get_user_model()
     candidates = [link for link in links(model) if link.related_model is user]
     if candidates:
         likely = best(iter(candidates), lambda name: words.fit(name, ("user", "customer", "owner", "buyer", "account")))
         return (likely or candidates[0]).name
     for link in links(model):
-        inner = next((one for one in links(link.related_model) if one.related_model is user), None)
-        if inner is not None and words.has(
-            link.related_model.__name__, ("customer", "profile", "client", "buyer", "account")
-        ):
+        inner = next((key for key in links(link.related_model) if key.related_model is user), None)
+        if inner is not None and words.has(link.related_model.__name__, PROFILES):
             return f"{link.name}.{inner.name}"
     return ""
 
 
 def title_of(model: type[models.Model]) -> str:
-    """What names an object of the model: a field, a translated attribute or a property."""
+    """The attribute that names an object: a field, a translated attribute or a property; empty if there is none."""
     for name in words.TITLE:
         if hasattr(model, name) and not callable(getattr(model, name, None)):
             return name
@@ -120,8 +114,8 @@ def title_of(model: type[models.Model]) -> str:
 
 
 def languages_of(model: type[models.Model]) -> tuple[str, ...]:
-    """The shop's languages, where the model's texts are in more than one: columns `name_de`, `name_en`, or parler."""
-    codes = [code for code, _ in settings.LANGUAGES]
+    """The shop's languages if the model has texts in several of them: as columns `name_de`, `name_en`, or by parler."""
+    codes = [code for code, _name in settings.LANGUAGES]
     codes.sort(key=lambda code: code != settings.LANGUAGE_CODE)
     if texts_apart(model):
         return tuple(codes)
@@ -131,27 +125,27 @@ def languages_of(model: type[models.Model]) -> tuple[str, ...]:
 
 
 def is_tree(model: type[models.Model]) -> bool:
-    """Do the objects lie in a tree: a parent of its own kind, or treebeard's path?"""
+    """Do the objects form a tree, by a parent of the same model or by treebeard's path?"""
     names = {field.name for field in model._meta.fields}
     own = any(link.related_model is model for link in links(model))
     return own or {"path", "depth", "numchild"} <= names
 
 
 def is_installed_package(app_label: str) -> bool:
-    """Does the app come from a package, where nobody writes a file of their own?"""
+    """Does the app come from an installed package, where the shop cannot add a file?"""
     path = Path(apps.get_app_config(app_label).path).resolve()
     return any(Path(sysconfig.get_path(name)).resolve() in path.parents for name in ("purelib", "platlib"))
 
 
-def source_of(thing: Any) -> str:
-    """The source of a function or class; nothing where there is none."""
+def source_of(function: Any) -> str:
+    """The source of a function; empty if it is not available."""
     try:
-        return inspect.getsource(thing)
+        return inspect.getsource(function)
     except (OSError, TypeError):
         return ""
 
 
-def _is_a_record_of_others(model: type[models.Model]) -> bool:
-    """Rows of translations and of histories, which belong to another model."""
+def _is_about_another_model(model: type[models.Model]) -> bool:
+    """Does it hold the translations or the history of another model?"""
     names = {field.name for field in model._meta.fields}
     return {"language_code", "master"} <= names or {"history_id", "history_type"} <= names

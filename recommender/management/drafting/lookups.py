@@ -1,4 +1,4 @@
-"""What a view takes from a request, how it finds an item by it, and how a declared page says the same."""
+"""What a view reads from a request, how it looks up an item by it, and how a tracked page declares the same."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Model = type[models.Model]
 KEYS = ("slug", "sku", "code", "number", "upc", "ean", "isbn", "handle", "key")
 
 Items = Mapping[Model, Sequence[tuple[Model, str]]]
-"""Each model of items, with the `(model, look-up)` pairs of its variants that are models of their own."""
+"""Each model of items, with `(model, look-up)` of its variants that are models of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Where a value of the request stands, such as `GET.q` or `JSON.line.sku`; `kind` is its first word."""
+    """Where a value is in the request, such as `GET.q` or `JSON.line.sku`; `kind` is the first word."""
 
     kind: str
     names: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """`field` of `model` was compared with the value at `path`; `is_single` where one object was asked for."""
+    """The view looks up `model` by `field` with the value at `path`; `is_single` if it wants one object."""
 
     model: type[models.Model]
     field: str
@@ -44,7 +44,7 @@ class Lookup:
 
 @dataclass(slots=True)
 class Reading:
-    """What the source of a view tells."""
+    """What the source of a view shows."""
 
     lookups: list[Lookup] = field(default_factory=list)
     fixed: list[tuple[type[models.Model], str, Any]] = field(default_factory=list)
@@ -54,12 +54,12 @@ class Reading:
     is_read: bool = False
 
     def note(self, path: Path, name: str = "") -> None:
-        """A value was read, and given to a variable or an argument of this name."""
+        """Note that a value is read, and the variable or argument that it is given to."""
         if path.names:
             self.reads.setdefault(path, set()).update({name} - {""})
 
     def paths_named(self, wanted: tuple[str, ...], kinds: tuple[str, ...]) -> list[Path]:
-        """The paths whose last name, or whose variable's, is one of the words; exact names first."""
+        """The paths whose last name, or whose variable, contains one of the words; exact names first."""
         fitting = [
             path
             for path, names in self.reads.items()
@@ -69,27 +69,27 @@ class Reading:
 
 
 def surest(lookups: Sequence[Lookup], items: Items | None) -> Lookup | None:
-    """The look-up of an item, by key before by slug before by anything else; of any object where `items` is None."""
+    """The best look-up of an item: by key, else by a unique column, else any; of any object if `items` is None."""
     fitting = [
         lookup
         for lookup in lookups
-        if _names_one(lookup) and (items is None or head_of(lookup.model, items) is not None)
+        if _finds_one(lookup) and (items is None or head_of(lookup.model, items) is not None)
     ]
     return min(fitting, key=_rank, default=None)
 
 
 def of_each_item(lookups: Sequence[Lookup], items: Items) -> list[Lookup]:
-    """The surest look-up of each model of items that a view may look up, in the order of the source."""
-    heads = dict.fromkeys(head[0] for lookup in lookups if (head := head_of(lookup.model, items)) is not None)
-    chosen = [surest([one for one in lookups if head_of(one.model, items) == (model, "")], items) for model in heads]
-    variants = [
-        surest([one for one in lookups if (head_of(one.model, items) or (None,))[0] is model], items) for model in heads
-    ]
-    return [own or variant for own, variant in zip(chosen, variants, strict=True) if own or variant]  # type: ignore[misc]
+    """The best look-up of each model of items that a view looks up, in the order of the source; variants count last."""
+    heads = [(lookup, head) for lookup in lookups if (head := head_of(lookup.model, items)) is not None]
+    best = []
+    for model in dict.fromkeys(head[0] for _lookup, head in heads):
+        own = surest([lookup for lookup, head in heads if head == (model, "")], items)
+        best.append(own or surest([lookup for lookup, head in heads if head[0] is model], items))
+    return [lookup for lookup in best if lookup is not None]
 
 
 def head_of(model: Model, items: Items) -> tuple[Model, str] | None:
-    """The model of the item and the look-up that leads to it: empty for an item itself, or for one of its variants."""
+    """The model of the item, and the look-up from it to this model, which is empty if it is the item itself."""
     concrete = model._meta.concrete_model or model
     if concrete in items:
         return concrete, ""
@@ -98,7 +98,7 @@ def head_of(model: Model, items: Items) -> tuple[Model, str] | None:
 
 
 def item_of(lookup: Lookup, items: Items) -> str:
-    """`item_id` of a page, in the shortest form that finds the object."""
+    """The `item_id` of a page, in the shortest form that finds the object."""
     model, via = head_of(lookup.model, items) or (lookup.model, "")
     pk = model._meta.pk.name if model._meta.pk else "pk"
     field = "pk" if lookup.field in ("pk", "id", pk) and not via else lookup.field
@@ -110,15 +110,15 @@ def item_of(lookup: Lookup, items: Items) -> str:
 
 
 def column_of(model: Model, name: str) -> str:
-    """A field as a filter takes it: a translated one of parler lies in rows of its own."""
+    """The name of a field in a filter; parler keeps translated fields in rows of their own."""
     own = {field.name for field in model._meta.get_fields()} | {"pk"}
     if name in own or "__" in name:
         return name
     return next((f"{rows}__{name}" for rows in texts_apart(model)), name)
 
 
-def _names_one(lookup: Lookup) -> bool:
-    """Does it find one object, and not all of a category? By a key, or by a column where one object was asked for."""
+def _finds_one(lookup: Lookup) -> bool:
+    """Does it find a single object rather than, say, all of a category?"""
     field, model = lookup.field, lookup.model
     if field == "pk" or named_key(model, field) in (field, "pk") or field in KEYS:
         return True
@@ -129,8 +129,7 @@ def _names_one(lookup: Lookup) -> bool:
 
 
 def _rank(lookup: Lookup) -> tuple[int, int]:
-    is_key = lookup.field in ("pk", "id") or lookup.field == (
-        lookup.model._meta.pk.name if lookup.model._meta.pk else ""
-    )
+    key = lookup.model._meta.pk
+    is_key = lookup.field in ("pk", "id") or (key is not None and lookup.field == key.name)
     is_unique = is_key or named_key(lookup.model, lookup.field) == lookup.field
     return (0 if is_key else 1 if is_unique else 2, lookup.field.count("__"))

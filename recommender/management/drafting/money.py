@@ -1,4 +1,4 @@
-"""Finds the currency of a shop's prices: in a column, in the settings, or as the sign that its templates write."""
+"""Finds the currency of a shop's prices: in a column, in the settings, or as a sign in its templates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIGNS = {
     "₪": "ILS", "₫": "VND", "฿": "THB", "₦": "NGN", "R$": "BRL", "元": "CNY", "円": "JPY", "$": "USD",
     "تومان": "IRT", "ریال": "IRR",
 }  # fmt: skip
-"""A sign and the currency that it most often means. ISO 4217 has no toman: `IRT` is what Persian gateways write."""
+"""Each sign and the currency that it usually means. ISO 4217 has no toman: Persian payment gateways write `IRT`."""
 
 WORDS = {
     "euro": "EUR", "euros": "EUR", "eur": "EUR", "pound": "GBP", "pounds": "GBP", "gbp": "GBP", "sterling": "GBP",
@@ -34,27 +34,27 @@ WORDS = {
     "yuan": "CNY", "rmb": "CNY", "rupees": "INR", "inr": "INR", "chf": "CHF", "francs": "CHF", "zloty": "PLN",
     "pln": "PLN", "rubles": "RUB", "lira": "TRY",
 }  # fmt: skip
-"""What a column says of itself, and the currency that it means."""
+"""Words in the name or help text of a column, and the currency that they mean."""
 
 MAX_FILES = 400
 
 
 def currency_column(model: type[models.Model], price: str) -> str:
-    """The column that says in which currency a model's price is; nothing where there is none."""
+    """The column with the currency of a model's price; empty if there is none."""
     names = {field.name for field in columns(model, models.CharField)}
     wanted = (f"{price}_currency", "currency", "currency_code", "price_currency")
     return next((name for name in wanted if name in names), "")
 
 
 def currency_in_words(price: models.Field) -> tuple[str, str]:
-    """The currency that a column says of itself, as in "price in rial"; two empty texts where it says none."""
+    """The currency in a column's name or help text, as in "price in rial", and the reason; two empty texts if none."""
     text = f"{price.name} {price.verbose_name} {price.help_text}"
     word = next((word for word in words.parts(text) if word in WORDS), "")
-    return (WORDS[word], f"its price says {word}") if word else ("", "")
+    return (WORDS[word], f"the price column says {word}") if word else ("", "")
 
 
 def currency_of_shop(products: Sequence[Model], orders: Sequence[Model]) -> tuple[str, str]:
-    """The one currency of the shop and where it stands; two empty texts where nothing says."""
+    """The currency of the shop and where it was found; two empty texts if it was not found."""
     for name in SETTINGS:
         code = getattr(settings, name, None)
         if isinstance(code, str) and re.fullmatch("[A-Za-z]{3}", code):
@@ -82,13 +82,13 @@ def _signs(app_label: str) -> set[str]:
 
 
 def _is_price(text: str, sign: str) -> bool:
-    """Does the sign stand beside a number or a variable of a template?"""
+    """Is the sign beside a number or a template variable?"""
     quoted = re.escape(sign)
     return bool(re.search(rf"{quoted}\s?(\{{\{{|\{{|%|\d)|(\}}\}}|\}}|\d)\s?(<[^>]*>\s?)*{quoted}", text))
 
 
 def _texts(app_label: str) -> list[str]:
-    """The templates of the project, and the templates and the code of the app."""
+    """The sources of the project's templates, and of the app's templates and code."""
     folders = [Path(apps.get_app_config(app_label).path)]
     for engine in engines.all():
         folders += [Path(folder) for folder in engine.dirs]

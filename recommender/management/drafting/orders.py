@@ -1,4 +1,4 @@
-"""Finds the rows by which a shop sells, a line of an order each, and tells them from the lines of carts."""
+"""Finds the models whose rows are sold items, usually the lines of orders, and tells them from carts."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ ORDER_THRESHOLD = 4
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """A model whose rows are sold items. `order` is the foreign key to the order; empty where the row is the order.
+    """A model whose rows are sold items. `order` is the foreign key to the order; empty if the row is the order.
 
-    `items` are the foreign keys to what is sold, `generic` the name of a generic one, `json` of a column of lines.
+    `items` are the foreign keys to what is sold, `generic` is a generic foreign key, `json` a column with the lines.
     """
 
     model: Model
@@ -40,12 +40,12 @@ class Sale:
     @property
     def item_models(self) -> list[Model]:
         """The models that the foreign keys to items lead to."""
-        found = [self.model._meta.get_field(name).related_model for name in self.items]
-        return [model for model in found if isinstance(model, type)]
+        related = [self.model._meta.get_field(name).related_model for name in self.items]
+        return [model for model in related if isinstance(model, type)]
 
 
 def sales(candidates: list[Model]) -> list[Sale]:
-    """The models of sold rows, the surest first: lines with a key to an order, then orders of one item or of JSON."""
+    """The models of sold rows: lines with a foreign key to an order, then orders of one item or with lines in JSON."""
     by_lines = [sale for model in candidates if (sale := _sale_of_line(model)) is not None]
     orders = {sale.order_model for sale in by_lines}
     through = [sale for model in candidates if model not in orders for sale in _sales_of_many(model)]
@@ -59,7 +59,7 @@ def sales(candidates: list[Model]) -> list[Sale]:
 
 
 def is_cart(model: Model) -> bool:
-    """Is it a cart, a wish list or a line of one: by its name, or that of what it belongs to?"""
+    """Is it a cart, a wish list or a line of one, by its own name or that of its owner?"""
     if words.has(model.__name__, words.CART) or words.has(model._meta.app_label, words.CART):
         return True
     return any(
@@ -70,7 +70,7 @@ def is_cart(model: Model) -> bool:
 
 
 def order_score(model: Model) -> int:
-    """How much a model looks like an order: its name, a buyer, a date, a state, a total; a session's key does not."""
+    """How much a model looks like an order: name, buyer, date, state, total. The key of a session counts against it."""
     if is_cart(model) or issubclass(model, get_user_model()):
         return 0
     names = [field.name for field in model._meta.fields]
@@ -84,13 +84,13 @@ def order_score(model: Model) -> int:
 
 
 def quantity_of(model: Model) -> str:
-    """The column of the number of pieces."""
+    """The column with the number of pieces; empty if there is none."""
     field = facts.best(facts.numbers(model), lambda name: words.fit(name, words.QUANTITY, ("allocated", *words.STOCK)))
     return "" if field is None or (words.fit(field.name, words.PRICE) and not _is_whole(field)) else field.name
 
 
 def price_of(model: Model) -> str:
-    """The column of the price of one piece."""
+    """The column with the price of one piece; empty if there is none."""
     against = ("original", *words.NOT_THE_PRICE)
     fields = (field for field in facts.numbers(model) if field.name != quantity_of(model))
     field = facts.best(fields, lambda name: words.fit(name, words.UNIT_PRICE, against), least=40)
@@ -98,19 +98,19 @@ def price_of(model: Model) -> str:
 
 
 def total_of(model: Model) -> str:
-    """The column of the price of all pieces, for a model without a price of one."""
+    """The column with the price of all pieces; empty if there is none."""
     fit = ("total", "subtotal", "sum", "line", "price", "amount")
     fields = (field for field in facts.numbers(model) if field.name != quantity_of(model))
     field = facts.best(fields, lambda name: words.fit(name, fit, ("tax", "discount", "shipping", "excl", "before")))
     return "" if field is None else field.name
 
 
-def _without_copies(found: list[Sale]) -> list[Sale]:
-    """Leave out what tells of another sale: the lines of an invoice, of a delivery or of a return of an order."""
-    orders = {sale.order_model for sale in found}
+def _without_copies(candidates: list[Sale]) -> list[Sale]:
+    """Leave out what documents another sale: the lines of an invoice, of a delivery or of a return of an order."""
+    orders = {sale.order_model for sale in candidates}
     return [
         sale
-        for sale in found
+        for sale in candidates
         if not any(link.related_model in orders - {sale.order_model} for link in links(sale.order_model))
     ]
 
@@ -137,44 +137,43 @@ def _sale_of_line(model: Model) -> Sale | None:
 
 
 def _sales_of_many(model: Model) -> list[Sale]:
-    """Orders that have their items by many-to-many: the rows of the table between."""
+    """Orders that have their items by many-to-many: the rows of the table in between."""
     if order_score(model) < ORDER_THRESHOLD:
         return []
-    found = []
+    sales = []
     for field in model._meta.many_to_many:
         through: Any = field.remote_field.through
         if through._meta.auto_created and _is_sellable(field.related_model):
             order, item = field.m2m_field_name(), field.m2m_reverse_field_name()
-            found.append(Sale(through, order, (item,), reason=f"the rows of {model.__name__}.{field.name}"))
-    return found
+            sales.append(Sale(through, order, (item,), reason=f"the rows of {model.__name__}.{field.name}"))
+    return sales
 
 
 def _sale_of_order(model: Model) -> Sale | None:
-    """A row that is an order of one item."""
+    """Orders of one item each."""
     items = _items_of(model, but="")
     if order_score(model) < ORDER_THRESHOLD + 1 or not items or not (quantity_of(model) or price_of(model)):
         return None
-    return Sale(
-        model, "", tuple(items), generic_link(model), reason="an order of one item: buyer, item and date in a row"
-    )
+    reason = "an order of one item: buyer, item and date in a row"
+    return Sale(model, "", tuple(items), generic_link(model), reason=reason)
 
 
 def _sale_of_json(model: Model) -> Sale | None:
-    """An order that keeps its lines in a column of JSON."""
+    """Orders that keep their lines in a JSON column."""
     if order_score(model) < ORDER_THRESHOLD:
         return None
     named = (*words.LINE, *words.CART, *words.PRODUCT)
     field = facts.best(columns(model, models.JSONField), lambda name: words.fit(name, named))
-    return (
-        None if field is None else Sale(model, "", (), json=field.name, reason=f"its lines are JSON, in {field.name!r}")
-    )
+    if field is None:
+        return None
+    return Sale(model, "", (), json=field.name, reason=f"its lines are JSON, in {field.name!r}")
 
 
 def _items_of(model: Model, *, but: str) -> list[str]:
-    """The foreign keys that may lead to what is sold; of a variant's and its product's the product's."""
-    found = [link for link in links(model) if link.name != but and _is_sellable(link.related_model)]
-    named = [one for one in found if words.has(f"{one.name} {one.related_model.__name__}", words.PRODUCT)]
-    pool = named or found
+    """The foreign keys that may lead to what is sold; of a variant and its product, only the one to the product."""
+    sellable = [link for link in links(model) if link.name != but and _is_sellable(link.related_model)]
+    named = [link for link in sellable if words.has(f"{link.name} {link.related_model.__name__}", words.PRODUCT)]
+    pool = named or sellable
     return [link.name for link in pool if not any(_leads_to(link.related_model, other.related_model) for other in pool)]
 
 
@@ -183,7 +182,7 @@ def _leads_to(model: Model, other: Model) -> bool:
 
 
 def _is_sellable(model: Model) -> bool:
-    """May its objects be sold at all: a title, no user, no order, no cart, and no name of something else?"""
+    """May its objects be sold: they have a title or a price, and are no users, orders, carts or anything else?"""
     if issubclass(model, get_user_model()) or is_cart(model) or order_score(model) >= ORDER_THRESHOLD:
         return False
     if facts.is_tree(model) and words.has(model.__name__, words.CATEGORY):

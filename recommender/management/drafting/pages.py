@@ -1,4 +1,4 @@
-"""Which of a shop's URLs show an item or search, and the line that records each."""
+"""Finds the URLs that show an item or search, and drafts the line that tracks each page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.views.generic.edit import FormMixin, ModelFormMixin
 
 from recommender.management.drafting import carts, facts, reading, words
 from recommender.management.drafting.addresses import page_of
-from recommender.management.drafting.facts import Line
+from recommender.management.drafting.lines import Line
 from recommender.management.drafting.lookups import Items, Lookup, Model, Path, column_of, item_of, surest
 from recommender.management.drafting.views import View
 
@@ -25,7 +25,7 @@ def page_lines(views: Sequence[View], items: Items) -> list[Line]:
 
 
 def viewing(view: View, items: Items) -> list[Line]:
-    """The line of a page that shows one item, if it is one."""
+    """The line for a page that shows one item; none for another page."""
     acts = words.has(view.words, (*words.NO_VIEW, *words.CARTS_OF_VIEWS, *words.REMOVES)) or "POST" in view.methods
     lookup = _lookup_by_address(view, items) or (None if acts else surest(_lookups_of_page(view), items))
     if lookup is None:
@@ -33,13 +33,13 @@ def viewing(view: View, items: Items) -> list[Line]:
     is_public = view.function is not None and _is_public(reading.decorators_of(view.function))
     reason = f"/{view.route.text} shows one {lookup.model.__name__}, by its {lookup.field}"
     if is_public:
-        reason += "; a CDN may keep it, so recommender.js in the page tells of it"
+        reason += "; a CDN may cache it, so recommender.js in the page reports it"
     beacon = ", beacon=True" if is_public else ""
     return [Line(f'page("{view.name}", "view_item", item_id={item_of(lookup, items)}{beacon}),', reason)]
 
 
 def searching(view: View, items: Items) -> list[Line]:
-    """The line of a page that searches, if it does."""
+    """The line for a page that searches; none for another page."""
     if words.has(view.words, words.NO_SEARCH) or "POST" in view.methods:
         return []
     if view.actions and "list" not in view.actions.values():
@@ -51,20 +51,20 @@ def searching(view: View, items: Items) -> list[Line]:
 
 
 def shown_by(view: View) -> Model | None:
-    """The model whose one object a page shows, whatever the model is."""
+    """The model of the single object that a page shows, an item or not."""
     lookup = surest(_lookups_of_page(view), None)
     return None if lookup is None else lookup.model
 
 
 def shown_models(views: Sequence[View], candidates: Sequence[Model]) -> list[Model]:
-    """Every model of which a page shows one object."""
+    """Every model that has a page for a single object."""
     names = {view.name for view in views}
     by_address = [model for model in candidates if (page := page_of(model)) is not None and page[0] in names]
     return [*by_address, *(model for view in views if (model := shown_by(view)) is not None and facts.title_of(model))]
 
 
 def _query_of(view: View, items: Items) -> Path | None:
-    """Where the words of a search stand."""
+    """Where the query of a search is in the request."""
     is_named = words.has(view.words, words.SEARCH)
     read = view.reading.paths_named(words.QUERY, ("GET", "kwargs") if is_named else ("GET",))
     if read:
@@ -79,13 +79,13 @@ def _query_of(view: View, items: Items) -> Path | None:
 
 
 def _lookup_by_address(view: View, items: Items) -> Lookup | None:
-    """How a page finds its one object, where it is the address that an item tells of itself."""
+    """How a page finds its object, if the page is an item's own `get_absolute_url`."""
     pages = (page_of(model) for model in items)
     return next((page[1] for page in pages if page is not None and page[0] == view.name), None)
 
 
 def _lookups_of_page(view: View) -> list[Lookup]:
-    """What a view looks up by parts of its URL, as generic views and viewsets do, or in its source."""
+    """What a view looks up by parts of its URL, as a generic view, as a viewset, or in its source."""
     generic = _generic_lookup(view)
     if view.actions:
         return [generic] if generic is not None else []
@@ -110,15 +110,14 @@ def _generic_lookup(view: View) -> Lookup | None:
 
 
 def _is_public(decorators: str) -> bool:
-    """May shared caches keep the page, so that the shop never sees it?"""
+    """May a shared cache store the page, so that the shop does not see every visit?"""
     return "cache_control(" in decorators and "public=True" in decorators
 
 
 def _parameter_of_filter(cls: Any) -> Path | None:
-    """The parameter of REST framework's search filter, where the view has it."""
+    """The parameter of REST framework's search filter, if the view has one."""
     from rest_framework.filters import SearchFilter
 
-    filters = [
-        one for one in getattr(cls, "filter_backends", ()) if isinstance(one, type) and issubclass(one, SearchFilter)
-    ]
-    return Path("GET", (str(filters[0].search_param),)) if filters else None
+    backends = (backend for backend in getattr(cls, "filter_backends", ()) if isinstance(backend, type))
+    search = next((backend for backend in backends if issubclass(backend, SearchFilter)), None)
+    return None if search is None else Path("GET", (str(search.search_param),))

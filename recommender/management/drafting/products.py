@@ -1,4 +1,4 @@
-"""Finds the models that a shop sells, by what points to them, what they have and which pages show them."""
+"""Finds the models that a shop sells, by their columns, what points to them, and which pages show them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HINT_THRESHOLD = 5
 
 @dataclass(slots=True)
 class Product:
-    """A model whose objects are items. `group` is the foreign key of a variant to what it is a variant of."""
+    """A model whose objects may be items. `group` is a variant's foreign key to what it is a variant of."""
 
     model: Model
     score: int = 0
@@ -29,31 +29,39 @@ class Product:
 
     @property
     def is_sure(self) -> bool:
-        """Is it sold, or priced and shown: surely an item?"""
+        """Is there enough evidence that its objects are sold?"""
         return self.score >= THRESHOLD
 
     def add(self, points: int, reason: str) -> None:
-        """Count a clue."""
+        """Count a piece of evidence."""
         self.score += points
         self.reasons.append(reason)
 
 
-def products(candidates: list[Model], sales: list[Sale], shown: Iterable[Model]) -> list[Product]:
-    """What looks like an item, the surest first; models of variants stand after what they vary."""
-    pages = list(shown)
+def products(candidates: list[Model], sales: list[Sale], shown_models: Iterable[Model]) -> list[Product]:
+    """The models that look like items, the highest score first; models of variants come last."""
+    pages = list(shown_models)
     scored = [_scored(model, sales, pages, candidates) for model in candidates if _may_be_item(model, sales)]
-    found = [product for product in scored if product.score >= HINT_THRESHOLD]
-    _mark_variants(found)
-    order = sorted(found, key=lambda product: (product.is_variant_model, -product.score))
-    return [product for product in order if not product.is_variant_model or _head_of(product, found) is not None]
+    likely = [product for product in scored if product.score >= HINT_THRESHOLD]
+    _mark_variants(likely)
+    order = sorted(likely, key=lambda product: (product.is_variant_model, -product.score))
+    return [product for product in order if not product.is_variant_model or _has_head(product, likely)]
 
 
-def variant_links(product: Product, found: list[Product]) -> list[tuple[str, Model]]:
-    """`(accessor, model)` of the variants of a product that are a model of their own, or of its own kind."""
-    variants = {other.model: other.group for other in found if other.group}
+def variant_links(product: Product, others: list[Product]) -> list[tuple[str, Model]]:
+    """`(accessor, model)` of a product's variants, which are a model of their own or of the same model."""
+    variants = {other.model: other.group for other in others if other.group}
     return [
         (accessor, model) for accessor, model, key in facts.rows_about(product.model) if variants.get(model) == key.name
     ]
+
+
+def is_priced(model: Model) -> bool:
+    """Does the model have a price without being an order, a cart or a line of one?"""
+    is_line = words.has(model.__name__, ("line", "lines", "position", "entry", *words.ORDER))
+    if is_line or order_score(model) >= ORDER_THRESHOLD or is_cart(model):
+        return False
+    return facts.price_column(model) is not None
 
 
 def _may_be_item(model: Model, sales: list[Sale]) -> bool:
@@ -69,7 +77,7 @@ def _scored(model: Model, sales: list[Sale], pages: list[Model], candidates: lis
         product.add(4, "order lines point to it")
     if any(is_cart(other) and link_to(other, model) for other in candidates):
         product.add(2, "carts point to it")
-    price = facts.best(facts.numbers(model), lambda column: words.fit(column, words.PRICE, words.NOT_THE_PRICE))
+    price = facts.price_column(model)
     if price is not None:
         product.add(3, f"has {price.name!r}")
     elif any(is_priced(rows) for _, rows, _ in facts.rows_about(model)):
@@ -88,23 +96,16 @@ def _scored(model: Model, sales: list[Sale], pages: list[Model], candidates: lis
 
 
 def _is_something_else(model: Model) -> bool:
-    """Does its name say that it is no product: by the last word, or by any where none is a product's?"""
+    """Does its name say that it is not a product: by the last word, or by any word if none is a product's?"""
     own = words.parts(model.__name__)
     is_other = own[-1] in words.NO_PRODUCT or not words.has(model.__name__, words.PRODUCT)
     return is_other and words.has(f"{model.__name__} {model._meta.app_label}", words.NO_PRODUCT)
 
 
-def is_priced(model: Model) -> bool:
-    """Have its rows a price, without being orders, carts or lines of one?"""
-    is_line = words.has(model.__name__, ("line", "lines", "position", "entry", *words.ORDER))
-    if is_line or order_score(model) >= ORDER_THRESHOLD or is_cart(model):
-        return False
-    return facts.best(facts.numbers(model), lambda name: words.fit(name, words.PRICE, words.NOT_THE_PRICE)) is not None
-
-
-def _mark_variants(found: list[Product]) -> None:
-    """A key to its own kind named as a parent's, or a model of variants with a key to a product."""
-    for product in found:
+def _mark_variants(candidates: list[Product]) -> None:
+    """Set `group`: a foreign key to its own model named like a parent, or that of a variant model to a product."""
+    product_models = {product.model for product in candidates}
+    for product in candidates:
         model = product.model
         own = [link.name for link in facts.links(model) if link.related_model is model and link.name in words.GROUPS]
         if own:
@@ -112,11 +113,11 @@ def _mark_variants(found: list[Product]) -> None:
             continue
         if not words.has(model.__name__, ("variant", "variation", "sku", "edition", "version", "size", "child")):
             continue
-        heads = [link for link in facts.links(model) if link.related_model in {other.model for other in found}]
+        heads = [link for link in facts.links(model) if link.related_model in product_models]
         if heads:
             product.group, product.is_variant_model = heads[0].name, True
 
 
-def _head_of(product: Product, found: list[Product]) -> Product | None:
+def _has_head(product: Product, others: list[Product]) -> bool:
     related = product.model._meta.get_field(product.group).related_model
-    return next((other for other in found if other.model is related), None)
+    return any(other.model is related for other in others)

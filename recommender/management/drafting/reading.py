@@ -1,4 +1,4 @@
-"""Reads the source of a view: which parts of the URL, form or JSON it takes, and which objects it looks up by them."""
+"""Reads the source of a view with `ast`: which values of the request it uses, and which objects it looks up by them."""
 
 from __future__ import annotations
 
@@ -21,29 +21,21 @@ TRANSPARENT = ("cleaned_data", "validated_data", "initial_data", "data")
 SAME = ("int", "str", "float", "UUID", "Decimal", "unquote", "escape", "force_str", "abs", "max", "min")
 SAME_METHODS = ("strip", "lower", "upper", "replace", "removeprefix", "rstrip", "lstrip")
 FETCHES = (
-    "get",
-    "filter",
-    "get_or_create",
-    "update_or_create",
-    "create",
-    "first",
-    "exclude",
-    "aget",
-    "acreate",
-    "acount",
-)
+    "get", "filter", "get_or_create", "update_or_create", "create", "first", "exclude", "aget", "acreate", "acount",
+)  # fmt: skip
 CREATES = ("create", "get_or_create", "update_or_create", "bulk_create", "acreate")
 SHORTCUTS = ("get_object_or_404", "get_list_or_404", "aget_object_or_404")
 HOST_HOOKS = (
     "get", "post", "put", "dispatch", "get_object", "get_queryset", "get_context_data", "form_valid", "perform_create",
     "retrieve", "list", "create", "get_form_kwargs", "get_results", "get_form",
 )  # fmt: skip
-FRAMEWORKS = ("django", "rest_framework", "parler", "mptt", "haystack")
+FRAMEWORKS = ("django", "rest_framework", "parler", "mptt", "haystack", "builtins")
+LIBRARIES = (*FRAMEWORKS, "json", "uuid", "decimal")
 
 
 @dataclass(frozen=True, slots=True)
 class _Instance:
-    """An object of a class of the shop's."""
+    """An instance of one of the shop's classes."""
 
     cls: type
 
@@ -53,14 +45,14 @@ REQUEST, SESSION, SELF = object(), object(), object()
 
 
 def read_function(function: Any) -> Reading:
-    """What a view that is a function reads; its arguments but the request are parts of the URL."""
+    """What a function view reads; its arguments, except the request, are parts of the URL."""
     reading = Reading()
     _Reader(reading, function).call({}, is_view=True)
     return reading
 
 
 def model_of(cls: Any) -> type[models.Model] | None:
-    """The model whose objects a view shows: by `model`, `queryset`, `get_queryset` or its serializer."""
+    """The model whose objects a view shows, by `model`, `queryset`, `get_queryset` or its serializer."""
     declared = getattr(cls, "model", None) or getattr(getattr(cls, "queryset", None), "model", None)
     if declared is None and (function := _own_method(cls, "get_queryset")) is not None:
         answer = _Reader(Reading(), function, cls=cls).call({}, is_view=True)
@@ -71,7 +63,7 @@ def model_of(cls: Any) -> type[models.Model] | None:
 
 
 def read_class(cls: type, names: tuple[str, ...] = HOST_HOOKS) -> Reading:
-    """What the methods of a view's class read, those of Django and of REST framework aside."""
+    """What the methods that the shop wrote for a view's class read."""
     reading = Reading(fixed=fixed_of(getattr(cls, "queryset", None)))
     for name in names:
         function = _own_method(cls, name)
@@ -81,19 +73,20 @@ def read_class(cls: type, names: tuple[str, ...] = HOST_HOOKS) -> Reading:
 
 
 def fixed_of(queryset: Any) -> list[tuple[type[models.Model], str, Any]]:
-    """The flags by which the queryset of a view's class chooses, such as `listed=True`."""
+    """The conditions of a view's class on its queryset, such as `listed=True`."""
     conditions = getattr(getattr(getattr(queryset, "query", None), "where", None), "children", ())
-    exact = [one for one in conditions if getattr(one, "lookup_name", "") == "exact" and hasattr(one.lhs, "target")]
-    return [(queryset.model, one.lhs.target.name, one.rhs) for one in exact if one.lhs.target.model is queryset.model]
+    exact = [node for node in conditions if getattr(node, "lookup_name", "") == "exact" and hasattr(node.lhs, "target")]
+    targets = [(node.lhs.target, node.rhs) for node in exact]
+    return [(queryset.model, target.name, value) for target, value in targets if target.model is queryset.model]
 
 
 def own_methods(cls: type, names: tuple[str, ...]) -> list[str]:
-    """Those of the methods that the shop wrote."""
+    """Those of the named methods that the shop wrote."""
     return [name for name in names if _own_method(cls, name) is not None]
 
 
 def fields_of_form(cls: Any) -> list[str]:
-    """The names of a form's fields; none where the class is no form."""
+    """The names of a form's fields; empty if the class is not a form."""
     return list(getattr(cls, "base_fields", None) or getattr(cls, "_declared_fields", None) or ())
 
 
@@ -105,14 +98,14 @@ def decorators_of(function: Any) -> str:
 def _own_method(cls: type, name: str) -> Any:
     for ancestor in cls.__mro__:
         if name in vars(ancestor):
-            is_foreign = ancestor.__module__.partition(".")[0] in (*FRAMEWORKS, "builtins")
+            is_foreign = ancestor.__module__.partition(".")[0] in FRAMEWORKS
             function = inspect.unwrap(vars(ancestor)[name]) if callable(vars(ancestor)[name]) else None
             return None if is_foreign or not isinstance(function, types.FunctionType) else function
     return None
 
 
 class _Reader:
-    """Follows the values of one function, and of those that it calls, without running anything."""
+    """Follows the values in a function, and in the functions that it calls, without running them."""
 
     def __init__(self, reading: Reading, function: Any, *, cls: type | None = None, depth: int = 0) -> None:
         self.reading, self.function, self.cls, self.depth = reading, inspect.unwrap(function), cls, depth
@@ -120,8 +113,8 @@ class _Reader:
         self.answer: Any = UNKNOWN
         self.scope = getattr(self.function, "__globals__", {})
 
-    def call(self, given: dict[str, Any], *, positional: tuple[Any, ...] = (), is_view: bool = False) -> Any:
-        """Read the function with these arguments; what it answers, where that is followed."""
+    def call(self, keywords: dict[str, Any], *, positional: tuple[Any, ...] = (), is_view: bool = False) -> Any:
+        """Read the function with these arguments, and return what it returns, or UNKNOWN."""
         node = self._node()
         if node is None:
             return UNKNOWN
@@ -131,7 +124,7 @@ class _Reader:
         if arguments[:1] == ["self"] and not is_view:
             self.names["self"] = SELF
             arguments = arguments[1:]
-        for name, value in (*zip(arguments, positional, strict=False), *given.items()):
+        for name, value in (*zip(arguments, positional, strict=False), *keywords.items()):
             self.names[name] = value
             if isinstance(value, Path):
                 self.reading.note(value, name)
@@ -192,19 +185,20 @@ class _Reader:
             self.reading.writes_session = True
 
     def _value(self, node: ast.AST | None) -> Any:
-        """What an expression stands for: a part of the request, a model, a class, a function; else UNKNOWN."""
-        if isinstance(node, ast.Name):
-            return self.names.get(node.id, self.scope.get(node.id, UNKNOWN))
-        if isinstance(node, ast.Constant):
-            return node.value
-        if isinstance(node, ast.Attribute):
-            return self._attribute(self._value(node.value), node.attr)
-        if isinstance(node, ast.Subscript):
-            return self._item(self._value(node.value), node.slice)
-        if isinstance(node, ast.Call):
-            return self._call(node)
-        if isinstance(node, ast.Await):
-            return self._value(node.value)
+        """The value of an expression: a part of the request, a model, a class, a function; otherwise UNKNOWN."""
+        match node:
+            case ast.Name(id=name):
+                return self.names.get(name, self.scope.get(name, UNKNOWN))
+            case ast.Constant(value=value):
+                return value
+            case ast.Attribute(value=owner, attr=name):
+                return self._attribute(self._value(owner), name)
+            case ast.Subscript(value=owner, slice=key):
+                return self._item(self._value(owner), key)
+            case ast.Call():
+                return self._call(node)
+            case ast.Await(value=awaited):
+                return self._value(awaited)
         inner = [self._value(child) for child in ast.iter_child_nodes(node)] if node is not None else []
         if isinstance(node, ast.BoolOp | ast.IfExp):
             return next((value for value in inner if isinstance(value, Path)), UNKNOWN)
@@ -229,11 +223,8 @@ class _Reader:
         if isinstance(owner, models.Manager | models.QuerySet):
             return owner.model
         if isinstance(owner, type) and issubclass(owner, models.Model):
-            return (
-                owner
-                if name in ("objects", "_default_manager") or isinstance(getattr(owner, name, None), models.Manager)
-                else UNKNOWN
-            )
+            is_manager = name in ("objects", "_default_manager")
+            return owner if is_manager or isinstance(getattr(owner, name, None), models.Manager) else UNKNOWN
         if isinstance(owner, types.ModuleType):
             return getattr(owner, name, UNKNOWN)
         return UNKNOWN
@@ -279,12 +270,9 @@ class _Reader:
         if isinstance(owner, _Instance):
             return self._follow(_own_method(owner.cls, name), owner.cls, arguments, keywords)
         if owner is SELF:
-            function = _own_method(self.cls, name) if self.cls is not None else None
-            return (
-                self._follow(function, self.cls, arguments, keywords)
-                if function
-                else self._function(self._own_attribute(name), arguments, keywords)
-            )
+            if self.cls is not None and (function := _own_method(self.cls, name)):
+                return self._follow(function, self.cls, arguments, keywords)
+            return self._function(self._own_attribute(name), arguments, keywords)
         if isinstance(owner, types.ModuleType):
             if name in ("loads", "load"):
                 return arguments[0] if arguments else UNKNOWN
@@ -324,17 +312,11 @@ class _Reader:
         if isinstance(function, type) and issubclass(function, models.Model):
             self.reading.created.add(function)
             return UNKNOWN
-        bare = next(
-            (
-                value
-                for value in (*arguments, *keywords.values())
-                if isinstance(value, Path) and not value.names and value.kind != "kwargs"
-            ),
-            None,
-        )
-        if bare is not None and (isinstance(function, type) or function is UNKNOWN):
-            self._note_form(function, bare)
-            return bare
+        paths = [value for value in (*arguments, *keywords.values()) if isinstance(value, Path)]
+        whole = next((path for path in paths if not path.names and path.kind != "kwargs"), None)
+        if whole is not None and (isinstance(function, type) or function is UNKNOWN):
+            self._note_form(function, whole)
+            return whole
         if isinstance(function, type) and not _is_foreign(function):
             self._follow(_own_method(function, "__init__"), function, arguments, keywords)
             return _Instance(function)
@@ -343,7 +325,7 @@ class _Reader:
         return UNKNOWN
 
     def _note_form(self, form: Any, sent: Path) -> None:
-        """The fields of a form or a serializer; one that chooses an object looks it up."""
+        """Note the fields of a form or serializer; a field that selects an object is a look-up."""
         for name, declared in getattr(form, "base_fields", getattr(form, "_declared_fields", {})).items():
             self.reading.note(sent.inside(name))
             model = getattr(getattr(declared, "queryset", None), "model", None)
@@ -358,11 +340,5 @@ class _Reader:
         return reader.call(keywords, positional=arguments)
 
 
-def _is_foreign(thing: Any) -> bool:
-    return str(getattr(thing, "__module__", "")).partition(".")[0] in (
-        *FRAMEWORKS,
-        "builtins",
-        "json",
-        "uuid",
-        "decimal",
-    )
+def _is_foreign(target: Any) -> bool:
+    return str(getattr(target, "__module__", "")).partition(".")[0] in LIBRARIES

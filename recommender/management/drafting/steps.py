@@ -1,4 +1,4 @@
-"""What is still to be done after the draft: lines of settings, URLs and templates that are missing, then commands."""
+"""What remains to be done after the draft: missing lines of settings, URLs and templates, then the commands to run."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from importlib.util import find_spec
 from django.apps import apps
 from django.conf import settings
 from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from recommender import checks
 
-CONSENT_QUESTION = """May past orders teach the model? The decision is the shop's.
-  required      only those of people who have consented here; all others count for nobody (the default)
-  pseudonymous  everybody's; nobody is served a profile of past orders before consent
-  shop.privacy.agreed, say: a function of yours that takes primary keys of users and returns those that have agreed"""
+CONSENT_QUESTION = gettext_lazy("""May past orders be used for training? The shop must decide.
+  required      only orders of customers who have consented here; others are linked to no visitor (the default)
+  pseudonymous  all orders; nobody sees lists based on them before consent
+  shop.privacy.agreed, for example: your function that takes primary keys of users and returns those who agreed""")
 
 
 def missing_lines(order_consent: str = "") -> list[str]:
-    """The lines that the settings and the URLs lack."""
+    """The lines that are missing in the settings and the URLs."""
     lines = []
     if not apps.is_installed("rest_framework"):
         lines.append('settings: INSTALLED_APPS = [..., "rest_framework", "recommender"]')
@@ -32,12 +34,12 @@ def missing_lines(order_consent: str = "") -> list[str]:
 
 
 def is_consent_decided() -> bool:
-    """Do the settings say already whose orders teach?"""
+    """Is `ORDER_CONSENT` set?"""
     return "ORDER_CONSENT" in getattr(settings, "RECOMMENDER", {})
 
 
 def commands() -> list[str]:
-    """What to run next, in this order."""
+    """The commands to run next, in this order."""
     worker = "celery -A yourproject worker   # or: python manage.py recommender_worker"
     return [
         "python manage.py migrate",
@@ -49,7 +51,7 @@ def commands() -> list[str]:
 
 
 def template_lines() -> list[str]:
-    """What shows a list."""
+    """The lines of a template that show a list."""
     return ["{% load recommender %}", '{% recommendations "home" limit=8 %}']
 
 
@@ -63,15 +65,13 @@ def has_urls() -> bool:
 
 
 def oscar_lines() -> list[str]:
-    """What a shop on Oscar needs instead of a draft; nothing on another one."""
+    """What a shop on Oscar needs instead of a draft; empty for other shops."""
     if not any(config.name.startswith("oscar.apps.") or config.name == "oscar" for config in apps.get_app_configs()):
         return []
     if apps.is_installed("recommender.contrib.oscar"):
-        return [
-            "recommender.contrib.oscar is installed: products, baskets, pages and orders are known without a mapping."
-        ]
+        return [_("recommender.contrib.oscar is installed: products, baskets, pages and orders need no mapping.")]
     return [
-        "This is Oscar: one line does more than a draft can.",
+        _("This is Oscar: one line does more than a draft can."),
         '  settings: INSTALLED_APPS += ["recommender.contrib.oscar"]',
-        "A fork that has no more in common with Oscar: python manage.py recommender_init --plain",
+        _("For a fork with little left of Oscar: python manage.py recommender_init --plain"),
     ]

@@ -1,4 +1,4 @@
-"""Tries a draft on the shop's own rows: the items, orders and pages that the real code would record. Writes nothing."""
+"""Tries a draft on the shop's own rows and lists the items, orders and pages that it would record. Writes nothing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from django.db import models
 from django.test import RequestFactory
 from django.urls import Resolver404, resolve
+from django.utils.translation import gettext as _
 
 from recommender import catalog as catalogs_of
 from recommender import tracking
@@ -28,7 +29,7 @@ N_ROWS = 50
 
 @dataclass(slots=True)
 class Trial:
-    """What a draft makes of the shop, in lines for a person; `faults` are what it cannot read."""
+    """What a draft would record, in lines of text; `faults` are what it cannot read."""
 
     items: list[str] = field(default_factory=list)
     orders: list[str] = field(default_factory=list)
@@ -38,22 +39,22 @@ class Trial:
 
 
 def try_out(text: str) -> Trial:
-    """Run the text of a `recommendations.py` with nothing else registered, and map some rows by it."""
+    """Run the text of a `recommendations.py` with nothing else registered, and read some rows by it."""
     trial = Trial()
     with alone():
         exec(compile(text, "recommendations.py", "exec"), {"__name__": "recommender_draft"})  # noqa: S102  our own draft
         for catalog in catalogs_of.catalogs():
-            trial.faults += [message for _, message in catalog.faults()]
+            trial.faults += [message for _attribute, message in catalog.faults()]
             _guarded(trial, catalog.label, lambda catalog=catalog: _map_items(catalog, trial))
         for rows in tracking.tracked_rows():
-            trial.faults += [message for _, message in rows.faults()]
+            trial.faults += [message for _attribute, message in rows.faults()]
             _guarded(trial, rows.label, lambda rows=rows: _map_orders(rows, trial))
     return trial
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Within, nothing is declared but what the block declares; afterwards all is as it was."""
+    """Empty the registries during the block and restore them afterwards."""
     registries: tuple[dict[Any, Any], ...] = (catalogs_of._catalogs, tracking._pages, tracking._rows)
     before = [dict(registry) for registry in registries]
     for registry in registries:
@@ -69,7 +70,7 @@ def alone() -> Iterator[None]:
 def _guarded(trial: Trial, label: str, look: Any) -> None:
     try:
         look()
-    except Exception as error:  # the shop's tables and code: what breaks one look must not end the others
+    except Exception as error:  # the shop's own tables and code; the other examinations go on
         trial.faults.append(f"{label}: {type(error).__name__}: {error}")
 
 
@@ -77,15 +78,15 @@ def _map_items(catalog: Catalog, trial: Trial) -> None:
     n_left = N_ITEMS - len(trial.items)
     objects = catalog.queryset().order_by("pk").iterator(chunk_size=100)
     for obj in islice((obj for obj in objects if catalog.is_item(obj)), n_left or 1):
-        found = doctor.finding_about(catalog, obj)
-        trial.items.append(found.message)
-        if found.level == "error" or (found.level == "warning" and hasattr(catalog.model, "get_absolute_url")):
-            trial.faults.append(f"{found.message}: {found.repair}")
+        finding = doctor.finding_about(catalog, obj)
+        trial.items.append(finding.message)
+        if finding.level == "error" or (finding.level == "warning" and hasattr(catalog.model, "get_absolute_url")):
+            trial.faults.append(f"{finding.message}: {finding.repair}")
         trial.pages += _page_of(catalog, obj)
 
 
 def _page_of(catalog: Catalog, obj: Any) -> Iterator[str]:
-    """The object's own address, and the item that its page would record: the same, or the draft is wrong."""
+    """The object's own address and the item that its page would record; if these differ, the draft is wrong."""
     url = getattr(obj, "get_absolute_url", lambda: "")()
     path = str(url or "").partition("?")[0]
     try:
@@ -96,9 +97,12 @@ def _page_of(catalog: Catalog, obj: Any) -> Iterator[str]:
     request.resolver_match = match
     for page in tracking.tracked_pages():
         if page.view_name == match.view_name and page.method == "GET":
-            seen, item_id = pages._item_id(page, request), catalog.item_id(obj)
-            verdict = "" if seen == item_id else f", which is not its item {item_id}: correct the page"
-            yield f"{path} is a {page.event.value} of {seen or 'nothing'}{verdict}"
+            recorded_id, item_id = pages._item_id(page, request), catalog.item_id(obj)
+            line = _("%(path)s is a %(event)s of %(item)s")
+            line %= {"path": path, "event": page.event.value, "item": recorded_id or _("nothing")}
+            if recorded_id != item_id:
+                line += _(", which is not its item %(item)s: correct the page") % {"item": item_id}
+            yield line
 
 
 def _map_orders(rows: OrderRows, trial: Trial) -> None:
@@ -111,19 +115,20 @@ def _map_orders(rows: OrderRows, trial: Trial) -> None:
         for draft in rows.drafts(row):
             orders.setdefault(draft.order_id, []).append(draft)
     for order_id, drafts in list(orders.items())[:N_ORDERS]:
-        trial.orders += [
-            f"order {order_id}, {_buyer(drafts[0])}:",
-            *(f"  {_told(draft)}" for draft in reversed(drafts)),
-        ]
+        heading = _("order %(id)s, %(buyer)s:") % {"id": order_id, "buyer": _buyer(drafts[0])}
+        trial.orders += [heading, *(f"  {_line_of(draft)}" for draft in reversed(drafts))]
     if newest and not orders:
-        trial.faults.append(f"{rows.label}: none of the newest {len(newest)} rows counts as bought: look at `paid`")
+        fault = _("%(label)s: none of the newest %(n)d rows counts as bought: look at `paid`")
+        trial.faults.append(fault % {"label": rows.label, "n": len(newest)})
 
 
 def _buyer(draft: EventDraft) -> str:
-    return f"user {draft.user_key}" if draft.user_key else "a guest's browser" if draft.visitor_key else "nobody's name"
+    if draft.user_key:
+        return _("user %(key)s") % {"key": draft.user_key}
+    return _("a guest's browser") if draft.visitor_key else _("no known buyer")
 
 
-def _told(draft: EventDraft) -> str:
+def _line_of(draft: EventDraft) -> str:
     price = "" if draft.price is None else f" at {draft.price} {draft.currency}".rstrip()
-    pieces = f"{draft.quantity:g} × {draft.item_id or 'nothing'}"
+    pieces = f"{draft.quantity:g} × {draft.item_id or _('nothing')}"
     return f"{EventType(draft.type).value} of {pieces}{price}, {draft.occurred_at:%Y-%m-%d}"

@@ -1,4 +1,4 @@
-"""Every named URL of a shop with the view that answers it: a function, a class, or an action of a viewset."""
+"""Lists every named URL of a shop with its view: a function, a class, or an action of a viewset."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from recommender.management.drafting.facts import FOREIGN
 from recommender.management.drafting.lookups import Reading
 
 POSTS = ("post", "form_valid", "perform_create", "create")
+LOOKUP_ARGUMENTS = ("model", "queryset", "lookup_field", "slug_field")
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A named URL, what its source reads, and by which methods it is called."""
+    """A named URL with its view and what the source of the view reads."""
 
     name: str
     route: checks.Route
@@ -29,13 +30,13 @@ class View:
 
     @property
     def words(self) -> str:
-        """Its names: of the URL, and of the function or the class."""
+        """The names of the URL, of the function or class, and of the actions."""
         own = self.cls if self.function is None else self.function
         return f"{self.name} {getattr(own, '__name__', '')} {' '.join(self.actions.values())}"
 
     @property
     def methods(self) -> list[str]:
-        """The HTTP methods that it surely takes; empty where the source does not tell."""
+        """The HTTP methods that it accepts; empty if the source does not show them."""
         if self.actions:
             return [method.upper() for method in self.actions if method != "head"]
         if self.function is not None:
@@ -57,7 +58,7 @@ class View:
 
 
 def views() -> Iterator[View]:
-    """The named URLs that the shop itself answers, in the order of its URLconf; of equal names the first."""
+    """The named URLs with a view of the shop, in the order of the URLconf; the first of equal names."""
     seen: set[tuple[str, tuple[str, ...]]] = set()
     for name, route in checks.named_routes():
         callback = route.callback
@@ -80,7 +81,7 @@ def _view(name: str, route: checks.Route, callback: Any, actions: dict[str, str]
 
 
 def _function_of(cls: Any, callback: Any) -> Any:
-    """The function of a view that is one; also within what REST framework's `api_view` made of it."""
+    """The function of a function view, also if REST framework's `api_view` wrapped it; None for a class."""
     if cls is None:
         function = inspect.unwrap(callback)
         return function if isinstance(function, types.FunctionType) else getattr(function, "__call__", None)  # noqa: B004
@@ -92,13 +93,13 @@ def _function_of(cls: Any, callback: Any) -> Any:
 
 
 def _class_of(callback: Any) -> Any:
-    """The class behind a view, with what `as_view()` was given."""
+    """The class of a view, with the arguments of `as_view()` as attributes."""
     cls = getattr(callback, "view_class", None) or getattr(callback, "cls", None)
-    given = getattr(callback, "view_initkwargs", None) or getattr(callback, "initkwargs", None) or {}
-    named = {
-        name: value for name, value in given.items() if name in ("model", "queryset", "lookup_field", "slug_field")
-    }
-    return type(cls.__name__, (cls,), {**named, "__module__": cls.__module__}) if cls is not None and named else cls
+    arguments = getattr(callback, "view_initkwargs", None) or getattr(callback, "initkwargs", None) or {}
+    attributes = {name: value for name, value in arguments.items() if name in LOOKUP_ARGUMENTS}
+    if cls is None or not attributes:
+        return cls
+    return type(cls.__name__, (cls,), {**attributes, "__module__": cls.__module__})
 
 
 def _is_foreign(callback: Any) -> bool:

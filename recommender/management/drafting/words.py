@@ -1,6 +1,6 @@
-"""The words by which shops name fields, models and URLs, and how well a name fits a list of them.
+"""The words that shops use in names of fields, models and URLs, and how well a name fits a list of words.
 
-English first, with the usual words of German, French, Spanish, Italian, Portuguese and transliterated Persian shops.
+They are English, with the usual words of German, French, Spanish, Italian, Portuguese and transliterated Persian shops.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ NOT_THE_PRICE = _listed(
     total subtotal sum weight count excl retail buying list rrp previous
     """
 )
-"""Of a number that is named as a price: another one than what a shopper pays now."""
+"""Words that show that a number is not the price that a shopper pays now."""
 
 UNIT_PRICE = _listed("price unit each piece selling net gross preis precio prix prezzo preco gheymat")
-"""Of one piece in an order's line, where `amount` is that of all."""
+"""The price of one piece in an order line; there `amount` is the price of all pieces."""
 
 QUANTITY = _listed(
     """
@@ -62,17 +62,17 @@ NO_PRODUCT = _listed(
     benefit template token site banner notification charge charges shipping wallet event note
     """
 )
-"""What may have a title, a price and a page, and is no product."""
+"""Models that may have a title, a price and a page but are not products."""
 
 ORDER = _listed("order orders purchase sale sales invoice checkout booking transaction bestellung pedido commande")
 
 LINE = _listed("line lines item items position entry row detail product orderline orderitem")
 
 CART = _listed("cart basket bag trolley warenkorb wish wishlist favorite favourite saved quote carrito panier")
-"""Carts and wish lists, which are no orders."""
+"""Carts and wish lists, which are not orders."""
 
 CARTS_OF_VIEWS = _listed("cart basket bag trolley warenkorb carrito panier")
-"""Of URLs, views and models: a cart, and no wish list."""
+"""Carts, but not wish lists, in names of URLs, views and models."""
 
 ADDS = _listed("add put create buy append increase plus")
 
@@ -84,11 +84,11 @@ NO_VIEW = _listed(
     comment order orders preview feed sitemap export
     """
 )
-"""Pages about a product that are not its own."""
+"""Pages about a product that are not its own page."""
 
 NO_CART = _listed("checkout voucher vouchers coupon promo saved wishlist wishlists dashboard")
 CHANGES = _listed("update set edit change quantity")
-"""Pages about a cart that put no item into it."""
+"""Pages that change a cart without putting an item into it."""
 
 QUERY = _listed("q query search s term terms words keyword keywords text find phrase suche")
 
@@ -129,13 +129,13 @@ BOUGHT_STATES = _listed(
     successful succeeded closed done finished bezahlt versendet returned refunded pardakht
     """
 )
-"""States of an order that has been paid, some time."""
+"""States of an order that has been paid at some time."""
 
 RETURNED_STATES = _listed("returned refunded refund chargeback cancelled canceled")
 
 
 def parts(name: str) -> list[str]:
-    """The words of a name in snake, camel or dashed writing, in small letters: "shop:cart-addItem" has four."""
+    """The words of a name in snake, camel or kebab case, in lower case: "shop:cart-addItem" has four."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
     return [part.lower() for part in re.split(r"[^A-Za-z0-9]+", spaced) if part]
 
@@ -146,10 +146,10 @@ def has(name: str, words: Iterable[str]) -> bool:
 
 
 def fit(name: str, words: tuple[str, ...], against: tuple[str, ...] = ()) -> int:
-    """How well a name fits a list of words: about 100 where it does, less 60 for each word of `against`, 0 for none."""
+    """How well a name fits a list of words: about 100 if it does, minus 60 for each word of `against`; otherwise 0."""
     own = parts(name)
-    places = [words.index(part) for part in own if part in words]
-    if not places:
+    indices = [words.index(part) for part in own if part in words]
+    if not indices:
         return 0
-    spoilt = set(own) & set(against) - ({"tax", "vat"} if {"incl", "inc", "with", "gross"} & set(own) else set())
-    return max(0, 100 - 2 * min(places) + (50 if len(own) == 1 else 0) - 5 * len(own) - 60 * len(spoilt))
+    opposed = set(own) & set(against) - ({"tax", "vat"} if {"incl", "inc", "with", "gross"} & set(own) else set())
+    return max(0, 100 - 2 * min(indices) + (50 if len(own) == 1 else 0) - 5 * len(own) - 60 * len(opposed))

@@ -2,154 +2,141 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from recommender.management.drafting import facts, mapping, money, orders, pages, products
-from recommender.management.drafting.facts import Line
+from recommender.management.drafting.lines import Line, comment, indented
 from recommender.management.drafting.mapping import CatalogLines
 from recommender.management.drafting.orders import Model, Sale
 from recommender.management.drafting.products import Product
 from recommender.management.drafting.rows import RowLines
 from recommender.management.drafting.views import View, views
 
-WIDTH = 116
 OPENING = '''"""What the recommender learns from this shop, as `manage.py recommender_init` understood it."""'''
+NO_ITEM_PAGE = [
+    "    # No page of an item was recognised; it would look like this:",
+    '    # page("product", "view_item", item_id=("shop.Product", "kwargs.slug")),',
+]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Draft:
-    """The text of the file, the app that it belongs to, and what was recognised."""
+    """The text of the file and the app that it belongs to; both are empty if no product was recognised."""
 
     text: str = ""
     app_label: str = ""
-    products: list[Product] = field(default_factory=list)
-    sales: list[Sale] = field(default_factory=list)
-    pages: list[Line] = field(default_factory=list)
 
 
 def draft() -> Draft:
-    """The draft for a project. Of its tables only the states of orders and the newest lines in JSON are read."""
+    """The draft for a project. From its tables it reads only the states of orders and the newest lines in JSON."""
     candidates = facts.shop_models()
-    answering = list(views())
-    sales = orders.sales(candidates)
-    found = products.products(candidates, sales, pages.shown_models(answering, candidates))
-    heads = {one.model: one.group for one in found if one.is_variant_model}
-    items = [one for one in found if not one.is_variant_model]
-    sure = [one for one in items if one.is_sure]
-    hints = [one for one in items if not one.is_sure]
-    by_item = {one.model: _lookups(one, found) for one in sure}
-    page_lines = pages.page_lines(answering, by_item)
-    perhaps = [line for one in hints for view in answering for line in pages.viewing(view, {one.model: []})]
-    currency = money.currency_of_shop([one.model for one in sure], [sale.order_model for sale in sales])
-    written = _Text(sure, hints, found, answering, currency)
-    written.catalogs()
-    written.pages([*page_lines, *(Line(line.code, line.reason, is_hint=True) for line in perhaps)])
-    written.sales(_sold(sales, sure, heads), heads)
-    return Draft(written.text(), sure[0].model._meta.app_label if sure else "", sure, sales, page_lines)
-
-
-def _lookups(product: Product, found: list[Product]) -> list[tuple[Model, str]]:
-    """Variant models of a product, with the look-up that leads from it to them."""
-    pairs = products.variant_links(product, found)
-    return [
-        (model, mapping.query_name(product.model, accessor)) for accessor, model in pairs if model is not product.model
+    shop = _Shop(candidates, list(views()), orders.sales(candidates))
+    if not shop.items:
+        return Draft()
+    body = "\n".join([*shop.catalogs(), *shop.pages(), *shop.order_rows()])
+    names = [name for name in ("Catalog", "Constant", "register") if f"{name}(" in body or name == "Catalog"]
+    tracking = [name for name in ("OrderRows", "page", "track_pages", "track_rows") if name in body]
+    lines = [
+        OPENING,
+        "",
+        *(["import dataclasses", ""] if "dataclasses." in body else []),
+        f"from recommender.catalog import {', '.join(names)}",
+        f"from recommender.tracking import {', '.join(tracking)}",
+        body.rstrip(),
+        "",
     ]
+    return Draft("\n".join(lines), shop.items[0].model._meta.app_label)
 
 
-def _sold(sales: list[Sale], sure: list[Product], heads: dict[Model, str]) -> list[Sale]:
-    """The sales of what are items here; generic keys and JSON name them themselves."""
-    known = {one.model for one in sure} | set(heads)
-    return [sale for sale in sales if sale.generic or sale.json or known & set(sale.item_models)]
+class _Shop:
+    """What was recognised in a project, and the lines that declare it."""
 
+    def __init__(self, candidates: list[Model], answering: list[View], sales: list[Sale]) -> None:
+        self.views, self.sales = answering, sales
+        self.products = products.products(candidates, sales, pages.shown_models(answering, candidates))
+        self.heads = {product.model: product.group for product in self.products if product.is_variant_model}
+        whole = [product for product in self.products if not product.is_variant_model]
+        self.items = [product for product in whole if product.is_sure]
+        self.possible_items = [product for product in whole if not product.is_sure]
+        models = [product.model for product in self.items]
+        self.currency = money.currency_of_shop(models, [sale.order_model for sale in sales])
 
-class _Text:
-    """The file, from above to below."""
-
-    def __init__(
-        self,
-        sure: list[Product],
-        hints: list[Product],
-        found: list[Product],
-        answering: list[View],
-        currency: tuple[str, str],
-    ) -> None:
-        self.sure, self.hints, self.found, self.views, self.currency = sure, hints, found, answering, currency
-        self.body: list[str] = []
-
-    def catalogs(self) -> None:
-        taken: set[str] = set()
-        names = [one.model.__name__ for one in self.sure]
-        for product in self.sure:
-            variants = products.variant_links(product, self.found)
-            catalog = CatalogLines(
-                product, variants, self._fixed(product.model), taken_names=set(taken), currency=self.currency
-            )
+    def catalogs(self) -> Iterator[str]:
+        """The Catalog of each item; one that may be an item is commented out."""
+        taken_names: set[str] = set()
+        class_names = [product.model.__name__ for product in self.items]
+        for product in self.items:
+            options, name = product.model._meta, product.model.__name__
+            variants, fixed = products.variant_links(product, self.products), self._fixed(product.model)
+            catalog = CatalogLines(product, variants, fixed, taken_names=set(taken_names), currency=self.currency)
             lines = catalog.lines()
-            taken.add(catalog.name)
-            name = product.model.__name__
-            prefix = product.model._meta.app_label.title().replace("_", "") if names.count(name) > 1 else ""
-            self.body += ["", "", *_commented(f"An item: {', '.join(product.reasons)}.")]
-            if told := catalog.by_itself():
-                self.body += _commented(f"Without a line here: {told}.")
-            self.body += [f'@register("{product.model._meta.label}")', f"class {prefix}{_plural(name)}(Catalog):"]
-            self.body += [*_indented(lines), *(["    pass"] if all(line.is_hint for line in lines) else [])]
-        for product in self.hints:
-            self.body += [
-                "",
-                "",
-                *_commented(f"Perhaps an item too ({', '.join(product.reasons)}); nothing says that it is sold:"),
-            ]
-            self.body.append(f'# register("{product.model._meta.label}")(Catalog)')
+            taken_names.add(catalog.name)
+            prefix = _prefix(product.model) if class_names.count(name) > 1 else ""
+            yield from ["", "", *comment(f"An item: {', '.join(product.reasons)}.")]
+            if by_itself := catalog.by_itself():
+                yield from comment(f"Found without a line here: {by_itself}.")
+            yield f'@register("{options.label}")'
+            yield f"class {prefix}{_plural(name)}(Catalog):"
+            yield from indented(lines)
+            if all(line.is_hint for line in lines):
+                yield "    pass"
+        for product in self.possible_items:
+            reasons = ", ".join(product.reasons)
+            yield from ["", "", *comment(f"Perhaps an item too ({reasons}), but nothing shows that it is sold:")]
+            yield f'# register("{product.model._meta.label}")(Catalog)'
 
-    def pages(self, lines: list[Line]) -> None:
-        self.body += ["", "", "track_pages("]
-        self.body += _indented(lines)
-        self.body.append(")")
-        if not any("view_item" in line.code for line in lines if not line.is_hint):
-            self.body[-1:] = [
-                "    # No page of an item was recognised; such a page looks like this:",
-                '    # page("product", "view_item", item_id=("shop.Product", "kwargs.slug")),',
-                ")",
-            ]
+    def pages(self) -> Iterator[str]:
+        """The tracked pages; those of what may be an item are commented out."""
+        lookups = {product.model: self._variant_lookups(product) for product in self.items}
+        lines = pages.page_lines(self.views, lookups)
+        possible = (
+            line
+            for product in self.possible_items
+            for view in self.views
+            for line in pages.viewing(view, {product.model: []})
+        )
+        yield from ["", "", "track_pages("]
+        yield from indented([*lines, *(Line(line.code, line.reason, is_hint=True) for line in possible)])
+        yield from [] if any("view_item" in line.code for line in lines) else NO_ITEM_PAGE
+        yield ")"
 
-    def sales(self, sales: list[Sale], heads: dict[Model, str]) -> None:
-        for place, sale in enumerate(sales):
-            same = any(other.order_model.__name__ == sale.order_model.__name__ for other in sales if other is not sale)
-            name = (
-                f"{sale.model._meta.app_label.title().replace('_', '')}{_class_name(sale.model)}"
-                if same
-                else _class_name(sale.model)
-            )
-            prefix = "" if place == 0 else f"{sale.order_model._meta.label_lower}"
-            rows = RowLines(sale, heads, [one.model for one in self.sure], self.currency[0], prefix=prefix)
-            self.body += ["", "", *_commented(f"Sold: {sale.reason}.")]
-            self.body += [
-                f'@track_rows("{sale.model._meta.label}")',
-                f"class {name}Rows(OrderRows):",
-                *_indented(rows.lines()),
-            ]
+    def order_rows(self) -> Iterator[str]:
+        """The OrderRows of each sale of an item; generic foreign keys and JSON name their items themselves."""
+        models = {product.model for product in self.items} | set(self.heads)
+        sales = [sale for sale in self.sales if sale.generic or sale.json or models & set(sale.item_models)]
+        for number, sale in enumerate(sales):
+            others = (other.order_model.__name__ for other in sales if other is not sale)
+            name = _class_name(sale.model)
+            if sale.order_model.__name__ in others:
+                name = f"{_prefix(sale.model)}{name}"
+            prefix = sale.order_model._meta.label_lower if number else ""
+            items = [product.model for product in self.items]
+            rows = RowLines(sale, self.heads, items, self.currency[0], prefix=prefix)
+            yield from ["", "", *comment(f"Sold: {sale.reason}.")]
+            yield f'@track_rows("{sale.model._meta.label}")'
+            yield f"class {name}Rows(OrderRows):"
+            yield from indented(rows.lines())
 
-    def text(self) -> str:
-        body = "\n".join(self.body)
-        names = [name for name in ("Catalog", "Constant", "register") if f"{name}(" in body or name == "Catalog"]
-        tracking = [name for name in ("OrderRows", "page", "track_pages", "track_rows") if name in body]
-        imports = [
-            f"from recommender.catalog import {', '.join(names)}",
-            f"from recommender.tracking import {', '.join(tracking)}",
-        ]
-        above = ["import dataclasses", ""] if "dataclasses." in body else []
-        return "\n".join([OPENING, "", *above, *imports, body.rstrip(), ""])
+    def _variant_lookups(self, product: Product) -> list[tuple[Model, str]]:
+        """The variant models of a product, each with the look-up that leads to it."""
+        links = products.variant_links(product, self.products)
+        return [(model, mapping.query_name(product.model, name)) for name, model in links if model is not product.model]
 
     def _fixed(self, model: Model) -> dict[str, bool]:
-        """The flags of a model by which the pages that show one object of it choose."""
+        """The flags by which the pages that show one object of the model select it."""
         names = {column.name for column in facts.columns(model, facts.FLAGS)}
         return {
             name: value
             for view in self.views
             if pages.shown_by(view) is model
-            for of, name, value in view.reading.fixed
-            if of is model and name in names
+            for owner, name, value in view.reading.fixed
+            if owner is model and name in names
         }
+
+
+def _prefix(model: Model) -> str:
+    return model._meta.app_label.title().replace("_", "")
 
 
 def _class_name(model: Model) -> str:
@@ -160,33 +147,3 @@ def _plural(name: str) -> str:
     if name.endswith("y") and name[-2:-1] not in "aeiou":
         return f"{name[:-1]}ies"
     return f"{name}es" if name.endswith(("s", "x", "ch", "sh")) else f"{name}s"
-
-
-def _commented(text: str) -> list[str]:
-    """A comment of as many lines as it needs."""
-    lines, current = [], "#"
-    for word in text.split():
-        if len(current) + 1 + len(word) > WIDTH:
-            lines.append(current)
-            current = "#"
-        current += f" {word}"
-    return [*lines, current]
-
-
-def _indented(lines: list[Line]) -> list[str]:
-    """The lines of a class or a call, each with its reason behind it, or above it where that is too long."""
-    written: list[str] = []
-    for line in lines:
-        code = f"    {'# ' if line.is_hint else ''}{line.code}".rstrip()
-        ends_block = line.code and not line.code.startswith(" ") and written and written[-1].startswith("        ")
-        if written and written[-1] and (line.code.startswith("def ") or ends_block):
-            written.append("")
-        if not line.reason:
-            written.append(code)
-        elif len(code) + len(line.reason) <= WIDTH:
-            written.append(f"{code}  # {line.reason}")
-        else:
-            written += [f"    {comment}" for comment in _commented(line.reason)] + [code]
-    while written and not written[-1]:
-        written.pop()
-    return written
