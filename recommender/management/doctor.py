@@ -28,6 +28,7 @@ from recommender.models import Event, Item
 from recommender.models.claims import ROWS_OF_THE_SHOP
 from recommender.tracking.orders import OrderRows
 from recommender.tracking.pages import item_id_named
+from recommender.tracking.routes import named_routes
 from recommender.types import EventType
 
 logger = logging.getLogger(__name__)
@@ -184,7 +185,7 @@ def _is_without(catalog: Catalog, name: str) -> bool:
 
 def _pages() -> Iterator[Finding]:
     """Every tracked page with the address of its URL; the system checks warn about pages without a URL too."""
-    routes = dict(checks.named_routes())
+    routes = dict(named_routes())
     pages = tracking.tracked_pages()
     for page in pages:
         declared = f"{page.method} {page.view_name} is {page.event.value}"

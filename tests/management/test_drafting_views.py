@@ -15,8 +15,8 @@ from django.views.generic import DetailView, View
 from rest_framework import serializers
 from rest_framework.decorators import api_view
 
-from recommender import checks
 from recommender.management.drafting import pages, reading, views, words
+from recommender.tracking.routes import Route
 from shopreco.shop.models import Department, Product
 
 ITEMS: dict[Any, list[Any]] = {Product: []}
@@ -90,7 +90,7 @@ class ShownByHand(View):
 
 
 def view_of(callback: Any, *parts: str, name: str = "page") -> views.View:
-    return views._view(name, checks.Route("there/", dict.fromkeys(parts), callback), callback, {})
+    return views._view(name, Route("there/", dict.fromkeys(parts), callback), callback, {})
 
 
 @pytest.mark.parametrize(

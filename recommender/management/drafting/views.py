@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from recommender import checks
 from recommender.management.drafting import reading
 from recommender.management.drafting.facts import FOREIGN
 from recommender.management.drafting.lookups import Reading
+from recommender.tracking.routes import Route, named_routes
 
 POSTS = ("post", "form_valid", "perform_create", "create")
 LOOKUP_ARGUMENTS = ("model", "queryset", "lookup_field", "slug_field")
@@ -22,7 +22,7 @@ class View:
     """A named URL with its view and what the source of the view reads."""
 
     name: str
-    route: checks.Route
+    route: Route
     cls: Any
     function: Any
     actions: dict[str, str]
@@ -60,7 +60,7 @@ class View:
 def views() -> Iterator[View]:
     """The named URLs with a view of the shop, in the order of the URLconf; the first of equal names."""
     seen: set[tuple[str, tuple[str, ...]]] = set()
-    for name, route in checks.named_routes():
+    for name, route in named_routes():
         callback = route.callback
         if _is_foreign(callback) or "format" in route.kwargs:
             continue
@@ -70,7 +70,7 @@ def views() -> Iterator[View]:
             yield _view(name, route, callback, actions)
 
 
-def _view(name: str, route: checks.Route, callback: Any, actions: dict[str, str]) -> View:
+def _view(name: str, route: Route, callback: Any, actions: dict[str, str]) -> View:
     cls = _class_of(callback)
     function = _function_of(cls, callback)
     if function is not None:
