@@ -1,4 +1,4 @@
-"""Units of time, the length of a session, the attribution window and half-lives, each defined once.
+"""Units of time, the length of a session, the window of labels and half-lives, each defined once.
 
 After a half-life an event counts half: its weight is 0.5 ** (age / half-life), the exponential time weight of Ding and
 Li 2005, "Time weight collaborative filtering", CIKM. No Django, no I/O.
@@ -11,9 +11,9 @@ SESSION_SECONDS = 1_800.0
 """A session ends after half an hour without an event (Google Analytics' default), and so does the effect of a search:
 what a visitor clicks or buys within this time of a query counts as its answer."""
 
-ATTRIBUTION_WINDOW_SECONDS = DAY_SECONDS
-"""A click, cart or purchase is attributed to a list for one day: later ones are hardly its effect, and labels that are
-complete after a day are soon available for training."""
+LABEL_WINDOW_SECONDS = DAY_SECONDS
+"""A click, cart or purchase labels a list for one day: later ones are hardly its effect, and labels that are complete
+after a day are soon available for training."""
 
 HABIT_HALF_LIFE_DAYS = 60.0
 """Of an order in the features for lasting habits."""

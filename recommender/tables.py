@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recommender.durations import ATTRIBUTION_WINDOW_SECONDS
+from recommender.durations import LABEL_WINDOW_SECONDS
 from recommender.types import FloatArray, IntArray, Slot, TimeArray
 
 
@@ -116,8 +116,8 @@ class Impressions:
         return len(self.time)
 
     def between(self, since: float, until: float) -> npt.NDArray[np.int64]:
-        """Return the lists shown at or after `since` whose attribution window had closed by `until`."""
-        return np.flatnonzero((self.time >= since) & (self.time + ATTRIBUTION_WINDOW_SECONDS <= until))
+        """Return the lists shown at or after `since` whose label window had closed by `until`."""
+        return np.flatnonzero((self.time >= since) & (self.time + LABEL_WINDOW_SECONDS <= until))
 
 
 @dataclass(frozen=True, slots=True)

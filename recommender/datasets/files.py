@@ -1,4 +1,4 @@
-"""A dataset in, two files out, and back: what a run that was interrupted has read need not be read again."""
+"""A dataset in two files, so that a run that was interrupted need not read it again."""
 
 from __future__ import annotations
 
@@ -7,56 +7,59 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from recommender.datasets import Dataset, columns_of, read_dataset
 from recommender.datasets.cleaning import Recorded
+from recommender.datasets.dataset import Dataset, read_dataset
+from recommender.datasets.report import columns_of
 from recommender.tables import Impressions, Interactions, ItemTable, Judgements
 
 
 def read_once(folder: Path, *, as_of: float | None = None) -> Dataset:
-    """What an interrupted run has read into its folder already, else the dataset, saved there."""
-    found = load(folder)
-    if found is None:
-        found = read_dataset() if as_of is None else read_dataset(as_of=as_of)
-        save(found, folder)
-    return found
+    """Return the dataset saved in the folder, or read it and save it there."""
+    dataset = load(folder)
+    if dataset is None:
+        dataset = read_dataset(as_of=as_of)
+        save(dataset, folder)
+    return dataset
 
 
 def save(dataset: Dataset, folder: Path) -> None:
-    """Write the dataset as two files, texts as JSON and numbers as npz; the JSON last, renamed into place."""
+    """Write texts as JSON and numbers as npz; the JSON last, renamed into place, as the mark of a complete copy."""
     folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, npt.NDArray[Any]] = {"is_bot": dataset.recorded.is_bot}
-    texts: dict[str, Any] = {"titles": dataset.titles, "brands": dataset.brands, "taken_at": dataset.taken_at}
-    tables = (
-        ("events", dataset.recorded.interactions), ("items", dataset.items), ("judged", dataset.judgements),
-        ("shown", dataset.impressions),
-    )  # fmt: skip
-    for prefix, table in tables:
-        for name, value in columns_of(table).items():
-            (arrays if isinstance(value, np.ndarray) else texts)[f"{prefix}.{name}"] = value
+    values: dict[str, Any] = {"is_bot": dataset.recorded.is_bot}
+    values |= {"titles": dataset.titles, "brands": dataset.brands, "taken_at": dataset.taken_at}
+    tables: dict[str, Interactions | ItemTable | Judgements | Impressions] = {
+        "events": dataset.recorded.interactions, "items": dataset.items, "judged": dataset.judgements,
+        "shown": dataset.impressions,
+    }  # fmt: skip
+    for prefix, table in tables.items():
+        values |= {f"{prefix}.{name}": column for name, column in columns_of(table).items()}
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
     with (folder / "dataset.npz").open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
     draft = folder / "dataset.json.new"
-    draft.write_text(json.dumps(texts))
+    draft.write_text(json.dumps({name: value for name, value in values.items() if name not in arrays}))
     draft.replace(folder / "dataset.json")
 
 
 def load(folder: Path) -> Dataset | None:
-    """What `save` wrote there; None where it did not finish."""
+    """Return what `save` wrote there; None if it did not finish."""
     if not (folder / "dataset.json").is_file():
         return None
-    texts = json.loads((folder / "dataset.json").read_text())
+    values = json.loads((folder / "dataset.json").read_text())
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     with np.load(folder / "dataset.npz", allow_pickle=False) as arrays:
-        values = {name: arrays[name] for name in arrays.files}
-    lists = {name: tuple(value) for name, value in texts.items() if isinstance(value, list)}
+        values |= {name: arrays[name] for name in arrays.files}
 
-    def table(prefix: str) -> dict[str, Any]:
-        found = {**values, **lists}
-        return {name.partition(".")[2]: value for name, value in found.items() if name.startswith(f"{prefix}.")}
+    def columns(prefix: str) -> dict[str, Any]:
+        return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 
-    recorded = Recorded(Interactions(**table("events")), values["is_bot"])
-    judged = Judgements(**table("judged"))
-    shown = Impressions(**table("shown"))
-    items = ItemTable(**table("items"))
-    return Dataset(items, lists["titles"], recorded, texts["taken_at"], judged, shown, lists["brands"])
+    return Dataset(
+        items=ItemTable(**columns("items.")),
+        titles=values["titles"],
+        recorded=Recorded(Interactions(**columns("events.")), values["is_bot"]),
+        taken_at=values["taken_at"],
+        judgements=Judgements(**columns("judged.")),
+        impressions=Impressions(**columns("shown.")),
+        brands=values["brands"],
+    )

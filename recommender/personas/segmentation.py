@@ -155,7 +155,7 @@ def _profiled(visitors: QuerySet[Visitor]) -> QuerySet[Visitor]:
 
 def _read(items: ItemTable, people: datasets.People, at: dt.datetime) -> Interactions:
     """Read the events as recorded, with refunds beside their purchases, but without bots and excess claims."""
-    recorded = datasets.read_interactions(items, until=at, people=people)
+    recorded = datasets.read_interactions(items, until=at, people=people, visitor_pks=list(people))
     events = recorded.take(~recorded.is_bot).interactions
     return events.take(~excess_claims(events))
 

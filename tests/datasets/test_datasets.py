@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from recommender import datasets
-from recommender.datasets import cleaning
+from recommender.datasets import cleaning, reading
 from recommender.datasets import files as dataset_files
 from recommender.models import Event, Item, Judgement, Visitor
 from recommender.types import EVENT_CODES, EventType
@@ -72,7 +72,7 @@ def test_reading_takes_few_queries(items, visitor, django_assert_num_queries):
 
 
 def test_more_than_a_page_of_events_is_read_whole(items, visitor, monkeypatch):
-    monkeypatch.setattr(datasets, "CHUNK_SIZE", 4)
+    monkeypatch.setattr(reading, "CHUNK_SIZE", 4)
     for minutes in range(10):
         record(visitor=visitor, minutes_ago=minutes)
     assert len(datasets.read_interactions(items)) == 10
@@ -86,8 +86,8 @@ def test_events_at_until_or_later_are_not_read(items, visitor):
 
 def test_visitors_of_one_user_are_one(items):
     laptop, phone, other = (Visitor.objects.create(user_key=key) for key in ("ann", "ann", None))
-    for who in (laptop, phone, other):
-        record(visitor=who)
+    for person in (laptop, phone, other):
+        record(visitor=person)
     assert len(set(datasets.read_interactions(items).interactions.visitor.tolist())) == 2
 
 
@@ -176,7 +176,7 @@ def test_refund_of_a_guest_cancels_what_the_same_order_bought(items):
     record(visitor=None, quantity=2, order_id="o1", minutes_ago=90)
     record(visitor=None, quantity=3, order_id="o2", minutes_ago=80)
     record("refund", visitor=None, quantity=2, order_id="o1", minutes_ago=30)
-    record("refund", visitor=None, quantity=9, order_id="", minutes_ago=20)  # of an order that nobody told
+    record("refund", visitor=None, quantity=9, order_id="", minutes_ago=20)  # of an unknown order
     interactions, report = cleaned(items)
     assert interactions.quantity[interactions.type == PURCHASE].tolist() == [3]
     assert report.removed == {"refunded_purchase": 1}
@@ -241,16 +241,16 @@ def test_no_event_at_all_cleans_to_nothing(items):
     assert datasets.summary(interactions, items, report)["density"] == 0
 
 
-def test_matrix_holds_weights_of_known_visitors_only(items, visitor):
+def test_density_counts_pairs_of_identified_visitors_only(items, visitor):
     record(visitor=visitor)
     record(visitor=visitor, minutes_ago=10)
     record("view_item", "bag", visitor=visitor)
     record("search", "", query="mug", visitor=visitor)
     record(visitor=None)
-    interactions, _ = cleaned(items)
-    matrix = datasets.user_item_matrix(interactions, items)
-    assert matrix.shape == (1, 3)
-    assert matrix.toarray().tolist() == [[2.0, pytest.approx(0.2), 0.0]]
+    interactions, report = cleaned(items)
+    summary = datasets.summary(interactions, items, report)
+    assert summary["n_visitors"] == 1
+    assert summary["density"] == pytest.approx(2 / 3)
 
 
 def test_saved_dataset_loads_equal_and_an_unfinished_one_does_not(items, visitor, tmp_path):

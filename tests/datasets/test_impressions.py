@@ -11,7 +11,8 @@ from scipy import stats
 
 from recommender import datasets
 from recommender.datasets import files as dataset_files
-from recommender.durations import ATTRIBUTION_WINDOW_SECONDS
+from recommender.datasets import impressions, reading
+from recommender.durations import LABEL_WINDOW_SECONDS
 from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES
 from recommender.features.head import NEWCOMERS, Heads
@@ -344,7 +345,7 @@ def test_slices_are_over_before_the_next_begins():
     cut = shown.slices(lists, since=30 * behaviour.DAY, until=END)
     parts = (cut.train, cut.calibration, cut.validation)
     assert all(len(part) > 100 for part in parts)
-    ends = [lists.time[part].max() + ATTRIBUTION_WINDOW_SECONDS for part in parts]
+    ends = [lists.time[part].max() + LABEL_WINDOW_SECONDS for part in parts]
     begins = [lists.time[part].min() for part in parts]
     assert ends[0] <= begins[1]
     assert ends[1] <= begins[2]
@@ -441,7 +442,7 @@ def test_what_follows_a_day_later_or_before_the_list_is_not_its_doing(items, vis
 
 
 def test_flood_of_lists_is_no_shoppers(items, visitor, monkeypatch):
-    monkeypatch.setattr(datasets, "MAX_VIEWS_PER_DAY", 3)
+    monkeypatch.setattr(impressions, "MAX_VIEWS_PER_DAY", 3)
     for minutes in range(4):
         show(visitor, "mug", minutes_ago=minutes)
     show(visitor, "mug", minutes_ago=60 * 30)
@@ -453,7 +454,7 @@ def test_lists_are_read_in_chunks(items, visitor, monkeypatch, django_assert_num
         follow(show(visitor, "mug", minutes_ago=minutes + 60), "select_item", "mug")
     with django_assert_num_queries(7):  # a page and the empty page behind it, of visitors, lists and events; the staff
         datasets.read_impressions(items)
-    monkeypatch.setattr(datasets, "CHUNK_SIZE", 2)
+    monkeypatch.setattr(reading, "CHUNK_SIZE", 2)
     lists = datasets.read_impressions(items)
     assert len(lists) == 5
     assert np.isfinite(lists.clicked).all()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recommender.durations import ATTRIBUTION_WINDOW_SECONDS, DAY_SECONDS
+from recommender.durations import DAY_SECONDS, LABEL_WINDOW_SECONDS
 from recommender.features.head import CLICK, EVENTS, Head, Heads
 from recommender.ml import metrics
 from recommender.ml.head.additive import Additive, blank_head, calibrator, judged
@@ -124,7 +124,7 @@ class _Tower(Additive):
     def __init__(self, places: Places, event: str, chosen: np.ndarray) -> None:
         rows, labels = places.rows[chosen][None], places.labels[event][chosen][None]
         lists = Lists(rows, labels, np.ones(labels.shape, bool))
-        self.blank = blank_head(lists, event, ATTRIBUTION_WINDOW_SECONDS / DAY_SECONDS, frozenset())
+        self.blank = blank_head(lists, event, LABEL_WINDOW_SECONDS / DAY_SECONDS, frozenset())
         super().__init__(self.blank)
 
 
