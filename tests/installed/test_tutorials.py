@@ -81,8 +81,8 @@ def test_every_command_of_the_tutorial_works(project: Path) -> None:
     assert "product:1 · Blue mug · no category · 9.00 EUR · /p/blue-mug/" in log
     assert re.findall(r"^(warning|error  ) (.*)$", log, re.MULTILINE) == [
         ("warning", "arrivals: No event has ever arrived."),
-        ("warning", "background: No worker does the short work: encoding, statistics, late orders."),
-        ("warning", "background: No worker trains: a run that is asked for waits."),
+        ("warning", "background: No worker does the recurring jobs: encoding, statistics, late orders."),
+        ("warning", "background: No worker trains: a requested run waits."),
     ]
 
 

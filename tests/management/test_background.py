@@ -178,5 +178,5 @@ def test_doctor_prints_it(no_app: None) -> None:
     output = StringIO()
     with pytest.raises(SystemExit):
         call_command("recommender_doctor", stdout=output)
-    assert "background: No worker trains: a run that is asked for waits." in output.getvalue()
+    assert "background: No worker trains: a requested run waits." in output.getvalue()
     assert "-> python manage.py recommender_worker" in output.getvalue()
