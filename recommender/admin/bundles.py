@@ -1,4 +1,4 @@
-"""Bundles: which weights serve, which served before, and the steps promote and roll back."""
+"""Bundles: which weights serve, which served before, and the steps to promote and to roll back."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from recommender.admin.readonly import ReadOnlyAdmin
 from recommender.admin.runs import badge, bundle_links
 from recommender.admin.steps import PROMOTE, Outcome, Step, require, walk
 from recommender.models import Bundle, Run
+from recommender.runs.figures import Figures
 
 
 @admin.register(Bundle)
@@ -79,10 +80,10 @@ class BundleAdmin(ReadOnlyAdmin):
             title=gettext("Promote bundle %s") % bundle,
             question=gettext("Let this model serve search and every list of the shop?"),
             consequences=(
-                gettext("It takes the place of %s, which stays at hand to roll back to.") % champion
+                gettext("It replaces %s, which you can roll back to.") % champion
                 if champion
-                else gettext("Until now no model serves: lists come from words and bestsellers."),
-                gettext("Every web process takes it over within seconds; nothing is restarted."),
+                else gettext("No model serves yet: lists come from matching words and bestsellers."),
+                gettext("Every web process uses it within seconds; nothing is restarted."),
             ),
             button=gettext("Promote anyway") if warning else gettext("Promote"),
             back_url=reverse("admin:recommender_bundle_change", args=[pk]),
@@ -97,9 +98,9 @@ class BundleAdmin(ReadOnlyAdmin):
         previous = Bundle.objects.filter(state=Bundle.State.PREVIOUS).first()
         step = Step(
             title=gettext("Roll back"),
-            question=gettext("Go back from %(now)s to %(before)s?") % {"now": champion, "before": previous}
+            question=gettext("Roll back from %(now)s to %(before)s?") % {"now": champion, "before": previous}
             if previous
-            else gettext("There is no previous champion to go back to."),
+            else gettext("There is no previous champion to roll back to."),
             consequences=(
                 gettext("The previous model serves again within seconds."),
                 gettext("The present one is kept and can be promoted again."),
@@ -112,22 +113,24 @@ class BundleAdmin(ReadOnlyAdmin):
 
 def _promote(request: HttpRequest, bundle: Bundle, *, is_against_gate: bool) -> Outcome:
     bundles.promote(bundle, user=request.user)
-    log = "Promoted although the gate had refused it." if is_against_gate else "Promoted."
+    log = gettext("Promoted although the gate had refused it.") if is_against_gate else gettext("Promoted.")
     url = reverse("admin:recommender_run_changelist")
-    return Outcome(bundle, log, gettext("Bundle %s serves now. If it disappoints, roll back.") % bundle, url)
+    return Outcome(bundle, log, gettext("Bundle %s serves now. If you are not satisfied, roll back.") % bundle, url)
 
 
 def _roll_back(request: HttpRequest) -> Outcome:
     champion = bundles.roll_back(user=request.user)
     message = gettext("Rolled back: bundle %s serves again.") % champion
-    return Outcome(champion, "Rolled back to it.", message, reverse("admin:recommender_run_changelist"))
+    return Outcome(champion, gettext("Rolled back to it."), message, reverse("admin:recommender_run_changelist"))
 
 
 def _why_refused(bundle: Bundle) -> str:
-    """Return why the gate would not have this bundle; nothing for one that it let through or that served before."""
+    """Return why the gate refused this bundle; "" for one that it promoted or that served before."""
     run: Run | None = bundle.runs.order_by("-pk").first()
     if run is None or run.verdict == Run.Verdict.PROMOTED or bundle.promoted_at is not None:
         return ""
     reason = run.reason or gettext("Run %d ended without a verdict.") % run.pk
-    gains = [f"{table.title}: {table.summary}" for table in figures.list_tables(run.metrics) if table.summary]
+    gains = [
+        f"{table.title}: {table.summary}" for table in figures.list_tables(Figures.of(run.metrics)) if table.summary
+    ]
     return " ".join([gettext("The gate did not promote this model."), reason, *gains])

@@ -1,4 +1,7 @@
-"""Charts as text: points in, an accessible SVG out that takes its colours from the page's style sheet. No I/O."""
+"""Draws charts as accessible SVG, with colours from the page's style sheet.
+
+Our own drawing, since a chart here is 40 lines of markup: no script, no image, and nothing to install.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,23 @@ from dataclasses import dataclass, replace
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+
+from recommender.runs.figures import Gain
 
 WIDTH = 460
 HEIGHT = 220
 LEFT, RIGHT, TOP, BOTTOM = 46, 14, 34, 44
 N_SERIES_STYLES = 6
-"""Series are told apart by colour and dash; the style sheet has this many of each, then they start again."""
+"""Series differ in colour and dash; the style sheet has this many of each, then they repeat."""
 
 N_POINTS = 400
-"""Points drawn per line: more than one in two pixels cannot be seen."""
+"""Points drawn per line: more than one per pixel cannot be seen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line; `points` are (x, y), ascending in x. A faint one stands back behind the others."""
+    """One line; `points` are (x, y), ascending in x. A faint one is drawn behind the others."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -35,16 +41,6 @@ class Bar:
     label: str
     value: float
     text: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A gain with its 95 % bounds."""
-
-    label: str
-    low: float
-    middle: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +127,14 @@ def column_chart(columns: Sequence[Bar], *, title: str, label_every: int = 1) ->
     return _svg(parts, title=title, description=description, css="rec-columns", height=height, width=width)
 
 
-def interval_chart(intervals: Sequence[Interval], *, title: str) -> SafeString:
-    """Draw each gain as a dot with its bounds beside a line at 0: right of it is better, left of it worse."""
-    shown = [gain for gain in intervals if all(map(math.isfinite, (gain.low, gain.middle, gain.high)))]
-    if not shown:
+def interval_chart(gains: Sequence[tuple[str, Gain]], *, title: str) -> SafeString:
+    """Draw each gain, by its label, as a dot with its bounds beside a line at 0: better is right of it."""
+    finite = [(label, gain) for label, gain in gains if all(map(math.isfinite, gain))]
+    if not finite:
         return SafeString("")
     row, left, width = 28, 176, 460
-    height = TOP + row * len(shown) + 26
-    lowest, highest = min(0.0, *(gain.low for gain in shown)), max(0.0, *(gain.high for gain in shown))
+    height = TOP + row * len(finite) + 26
+    lowest, highest = min(0.0, *(gain.low for _, gain in finite)), max(0.0, *(gain.high for _, gain in finite))
     marks = ticks(lowest, highest, 5)
     scale = _Scale(min(lowest, marks[0]), max(highest, marks[-1]), left, width - 24)
     parts = [
@@ -150,14 +146,14 @@ def interval_chart(intervals: Sequence[Interval], *, title: str) -> SafeString:
         ),
         format_html('<path class="rec-axis" d="M{0} {1}V{2}"/>', scale(0), TOP - 8, height - 26),
         format_html(
-            '<text class="rec-quiet" x="{0}" y="14" text-anchor="end">◀ worse</text>'
-            '<text class="rec-quiet" x="{1}" y="14">better ▶</text>',
-            f"{float(scale(0)) - 8:.1f}", f"{float(scale(0)) + 8:.1f}",
+            '<text class="rec-quiet" x="{0}" y="14" text-anchor="end">◀ {2}</text>'
+            '<text class="rec-quiet" x="{1}" y="14">{3} ▶</text>',
+            f"{float(scale(0)) - 8:.1f}", f"{float(scale(0)) + 8:.1f}", gettext("worse"), gettext("better"),
         ),
-        *(_interval(gain, TOP + n * row + 10, scale) for n, gain in enumerate(shown)),
+        *(_interval(label, gain, TOP + n * row + 10, scale) for n, (label, gain) in enumerate(finite)),
     ]  # fmt: skip
-    description = "; ".join(f"{gain.label}: {gain.middle:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})" for gain in shown)
-    return _svg(parts, title=title, description=description, css="rec-intervals", height=height, width=width)
+    texts = (f"{label}: {gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})" for label, gain in finite)
+    return _svg(parts, title=title, description="; ".join(texts), css="rec-intervals", height=height, width=width)
 
 
 SMALLEST_SPAN = 1e-290
@@ -228,18 +224,18 @@ def _legend(names: Sequence[str]) -> SafeString:
     )  # fmt: skip
 
 
-def _interval(gain: Interval, y: float, scale: _Scale) -> SafeString:
+def _interval(label: str, gain: Gain, y: float, scale: _Scale) -> SafeString:
     css = "rec-better" if gain.low > 0 else "rec-worse" if gain.high < 0 else "rec-even"
     return format_html(
         '<text class="rec-label" x="0" y="{y}" dy="4">{label}</text>'
         '<path class="rec-whisker {css}" d="M{low} {y}H{high}"/>'
         '<circle class="rec-dot {css}" cx="{x}" cy="{y}" r="5"/>',
         y=y,
-        label=_short(gain.label, 26),
+        label=_short(label, 26),
         css=css,
         low=scale(gain.low),
         high=scale(gain.high),
-        x=scale(gain.middle),
+        x=scale(gain.mean),
     )
 
 

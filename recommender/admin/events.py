@@ -1,4 +1,4 @@
-"""Behaviour as it was recorded: events, impressions and visitors, to look at and to search, never to change."""
+"""Events, impressions and visitors as they were recorded, to read and to search, never to change."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class BehaviourChangeList(BoundedChangeList):
 
 
 class BehaviourAdmin(ReadOnlyAdmin):
-    """Newest first by the index on `occurred_at`; a search only asks columns that have an index."""
+    """Newest first by the index on `occurred_at`; a search uses indexed columns only."""
 
     ordering = ("-occurred_at",)
     sortable_by = ("occurred_at",)
@@ -124,4 +124,4 @@ class VisitorAdmin(ReadOnlyAdmin):
     @admin.display(description=_("persona"))
     def persona(self, visitor: Visitor) -> SafeString:
         url = reverse("admin:recommender_persona_change", args=[visitor.pk])
-        return format_html('<a href="{}">{}</a>', url, _("in words"))
+        return format_html('<a href="{}">{}</a>', url, _("show"))

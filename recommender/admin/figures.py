@@ -1,9 +1,9 @@
-"""Figures of a run for people: the JSON that a run wrote in, tables with words out. Parts that are missing stay out."""
+"""The figures of a run as the admin shows them: tables, charts and sentences made from `runs.figures`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -13,47 +13,24 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from recommender.admin.charts import Bar, Interval, Series, bar_chart, interval_chart, line_chart
+from recommender.admin.charts import Bar, Series, bar_chart, interval_chart, line_chart
+from recommender.runs.comparisons import SCOPES, explanation_of, label_of
+from recommender.runs.figures import Figures, Gain, ListQuality, ProbabilityQuality
 
-NAMES: Mapping[str, Any] = {
-    "ranker": _("this model"),
-    "champion": _("champion until now"),
-    "linear_baseline": _("linear model without BERT"),
-    "untuned_encoder": _("BERT before fine-tuning"),
-    "lexical": _("matching words"),
-    "ease": _("linear model of what goes together (EASE)"),
-    "blend": _("habit, co-purchase and bestsellers, weighed"),
-    "tifu_knn": _("habit of the shopper and of alike ones (TIFU-KNN)"),
-    "item_knn": _("bought by the same people"),
-    "own_frequency": _("what the shopper buys most"),
-    "popularity": _("recent bestsellers"),
-    "random": _("random order"),
-}
-SCOPES: Mapping[str, Any] = {
-    "all": _("All items"),
-    "new": _("Items new to the shopper"),
-}
 HEADS: Mapping[str, Any] = {
     "click": _("will click"),
-    "cart": _("will put in the cart"),
+    "cart": _("will add to the cart"),
     "buy": _("will buy"),
-    "buy_later": _("will buy some day, whatever is shown"),
+    "buy_later": _("will buy at some time, whatever is shown"),
 }
-HEAD_METRICS: Mapping[str, Any] = {
-    "accuracy": _("accuracy"),
-    "recall": _("recall"),
-    "f1": _("F1"),
-    "log_loss": _("log-loss"),
-    "calibration_error": _("calibration error"),
+HEAD_FIGURES: Mapping[str, tuple[Any, Any]] = {
+    "accuracy": (_("accuracy"), _("share of correct predictions; higher is better")),
+    "recall": (_("recall"), _("share of the wanted items that were found; higher is better")),
+    "f1": (_("F1"), _("balance of precision and recall; higher is better")),
+    "log_loss": (_("log loss"), _("penalty for improbable outcomes; lower is better")),
+    "calibration_error": (_("calibration error"), _("difference of probabilities and frequencies; lower is better")),
 }
-HEAD_HINTS: Mapping[str, Any] = {
-    "accuracy": _("share of right answers; higher is better"),
-    "recall": _("share of the wanted items that were found; higher is better"),
-    "f1": _("balance of precision and recall; higher is better"),
-    "log_loss": _("surprise at what happened; lower is better"),
-    "calibration_error": _("how far probabilities are from frequencies; lower is better"),
-}
-SEARCH_NAMES: Mapping[str, Any] = {
+SEARCHERS: Mapping[str, Any] = {
     "tuned": _("encoder of this run"),
     "untuned": _("BERT before fine-tuning"),
     "lexical": _("matching words"),
@@ -65,18 +42,18 @@ REPORT: Mapping[str, Any] = {
     "n_visitors": _("Visitors"),
     "n_items": _("Items"),
     "n_impressions": _("Lists shown"),
-    "density": _("Filled share of the visitor-item matrix"),
+    "density": _("Density of the visitor-item matrix"),
     "from": _("From"),
     "to": _("To"),
 }
 EVEN = 1e-9
 N_SMOOTHED = 40
-"""From this many steps on a loss curve gets a running mean; its window is a tenth of the steps."""
+"""From this many steps on, a loss curve gets a running mean over a tenth of its steps."""
 
 
 @dataclass(frozen=True, slots=True)
-class Gain:
-    """How much better this model is than a competitor, in a sign, in words and as a CSS class."""
+class ShownGain:
+    """How much better this model is than a competitor, as a sign, in words and as a CSS class."""
 
     css: str
     sign: str
@@ -87,18 +64,16 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class ListRow:
-    name: str
+    """One ranker on one scope; `quality` is written out as text."""
+
     label: str
-    ndcg: str
-    recall: str
-    mrr: str
-    coverage: str
-    popularity_share: str
-    gain: Gain | None = None
-    rolling: str = ""
-    is_ranker: bool = False
-    is_best_competitor: bool = False
-    is_served: bool = False
+    explanation: str
+    quality: Mapping[str, str]
+    gain: ShownGain | None
+    rolling: str
+    is_ranker: bool
+    is_best_competitor: bool
+    is_served: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,92 +87,68 @@ class ListTable:
     summary: str
 
 
-@dataclass(frozen=True, slots=True)
-class HeadRow:
-    label: str
-    hint: str
-    validation: str
-    test: str
+def list_tables(figures: Figures) -> list[ListTable]:
+    """Return one table per scope."""
+    scopes = [*(scope for scope in SCOPES if scope in figures.lists), *(s for s in figures.lists if s not in SCOPES)]
+    return [_list_table(scope, figures) for scope in scopes if figures.lists[scope]]
 
 
-@dataclass(frozen=True, slots=True)
-class HeadTable:
-    title: str
-    rows: tuple[HeadRow, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SearchTable:
-    rows: tuple[tuple[str, str, str, bool], ...]
-    n_queries: int | None
-    verdict: str
-
-
-def name_of(key: str) -> str:
-    """Return what people call a ranker; a name that is not known is shown as it is."""
-    return str(NAMES.get(key, key.replace("_", " ")))
-
-
-def list_tables(metrics: Any) -> list[ListTable]:
-    """Return one table per scope of `metrics["lists"]`."""
-    lists = _mapping(metrics, "lists")
-    order = [*(scope for scope in SCOPES if scope in lists), *(scope for scope in lists if scope not in SCOPES)]
-    return [_list_table(scope, metrics) for scope in order if _mapping(lists, scope)]
-
-
-def gain_of(metrics: Any, scope: str, competitor: str) -> Gain | None:
+def gain_of(figures: Figures, scope: str, competitor: str) -> ShownGain | None:
     """Return the gain of this model in NDCG@10 over a competitor, with its interval where one was computed."""
-    bounds = _mapping(metrics, "intervals", scope).get(competitor)
-    if isinstance(bounds, list | tuple) and len(bounds) == 3:
-        low, mean, high = (_number(bound) for bound in bounds)
-        if low is not None and mean is not None and high is not None:
-            return _gain(mean, low, high)
-    figures = _mapping(metrics, "lists", scope)
-    mine = _number(_mapping(figures, str(_mapping(metrics).get("ranker", "ranker"))).get("ndcg"))
-    theirs = _number(_mapping(figures, competitor).get("ndcg"))
-    return None if mine is None or theirs is None else _gain(mine - theirs, None, None)
+    if gain := figures.intervals.get(scope, {}).get(competitor):
+        return _shown(gain.mean, gain)
+    lists = figures.lists.get(scope, {})
+    difference = lists.get(figures.ranker, ListQuality()).ndcg - lists.get(competitor, ListQuality()).ndcg
+    return None if math.isnan(difference) else _shown(difference, None)
 
 
-def head_tables(metrics: Any) -> list[HeadTable]:
-    """Return one table per classification head, metrics in the order of `HEAD_METRICS`."""
-    heads = _mapping(metrics, "heads")
-    return [
-        HeadTable(str(HEADS.get(head, head)), tuple(_head_rows(_mapping(heads, head))))
-        for head in [*(head for head in HEADS if head in heads), *(head for head in heads if head not in HEADS)]
-        if _mapping(heads, head)
-    ]
+def head_tables(figures: Figures) -> list[tuple[str, list[tuple[str, ...]]]]:
+    """Return title and rows of each classifier; a row is label, explanation, figure on validation and on test."""
+    order = [*(head for head in HEADS if head in figures.heads), *(head for head in figures.heads if head not in HEADS)]
+    tables: list[tuple[str, list[tuple[str, ...]]]] = []
+    for head in order:
+        parts = [part or ProbabilityQuality() for part in (figures.heads[head].validation, figures.heads[head].test)]
+        rows = [
+            (str(label), str(explanation), *(decimal(value) for value in values))
+            for name, (label, explanation) in HEAD_FIGURES.items()
+            if not all(map(math.isnan, values := [getattr(part, name) for part in parts]))
+        ]
+        if rows:
+            tables.append((str(HEADS.get(head, head)), rows))
+    return tables
 
 
-def search_table(metrics: Any) -> SearchTable | None:
-    """Return the search guard's figures; None before they exist."""
-    search = _mapping(metrics, "search")
-    kept = str(search.get("kept", ""))
-    rows = tuple(
-        (str(label), decimal(figures.get("mrr")), percent(figures.get("recall")), key == kept)
-        for key, label in SEARCH_NAMES.items()
-        if (figures := _mapping(search, key))
-    )
-    if not rows:
+def search_table(figures: Figures) -> dict[str, Any] | None:
+    """Return the figures of the search guard; None before they exist."""
+    search = figures.search
+    if search is None:
         return None
+    rows = [
+        (str(label), decimal(quality.mrr), percent(quality.recall), name == search.encoder_of_bundle)
+        for name, label in SEARCHERS.items()
+        if (quality := getattr(search, name))
+    ]
     verdicts = {
         "tuned": gettext("Search uses the encoder of this run: it finds known items no worse than the untuned one."),
-        "untuned": gettext("Search keeps the untuned encoder: the one of this run lost to it on known items."),
+        "untuned": gettext("Search keeps the untuned encoder: the one of this run found fewer known items."),
     }
-    return SearchTable(rows, _count(search.get("n_queries")), verdicts.get(kept, ""))
+    verdict = verdicts.get(search.encoder_of_bundle, "")
+    return {"rows": rows, "n_queries": search.n_queries, "verdict": verdict} if rows else None
 
 
 def loss_charts(losses: Any) -> list[tuple[str, SafeString]]:
     """Return a title and a chart per stage that reported a loss; long curves with their running mean."""
     stages: dict[str, list[tuple[float, float]]] = {}
     for entry in losses if isinstance(losses, list) else ():
-        step, loss = _number(_mapping(entry).get("step")), _number(_mapping(entry).get("loss"))
-        if step is not None and loss is not None:
-            stages.setdefault(str(entry.get("stage", "")), []).append((step, loss))
+        point = (_number(entry.get("step")), _number(entry.get("loss"))) if isinstance(entry, dict) else (math.nan,)
+        if len(point) == 2 and not any(map(math.isnan, point)):
+            stages.setdefault(str(entry.get("stage", "")), []).append(point)
     charts = []
     for stage, points in stages.items():
-        series = [Series(gettext("each step"), sorted(points), is_faint=len(points) >= N_SMOOTHED)]
-        if len(points) >= N_SMOOTHED:
-            series.append(Series(gettext("running mean"), _running_mean(sorted(points))))
+        points.sort()
+        is_long = len(points) >= N_SMOOTHED
+        series = [Series(gettext("each step"), points, is_faint=is_long)]
+        series += [Series(gettext("running mean"), _running_mean(points))] if is_long else []
         title = gettext("Loss of the %(stage)s") % {"stage": stage_name(stage)}
         charts.append((title, line_chart(series, title=title, x_label=gettext("step"), y_label=gettext("loss"))))
     return charts
@@ -210,23 +161,26 @@ def stage_name(stage: str) -> str:
 
 def stage_chart(seconds: Any) -> SafeString:
     """Return the time of each stage as bars, in the order they ran."""
-    timed = [(str(stage), value) for stage, raw in _mapping(seconds).items() if (value := _number(raw)) is not None]
-    bars = [Bar(capfirst(stage_name(stage)), value, duration(value)) for stage, value in timed]
+    entries = seconds.items() if isinstance(seconds, dict) else ()
+    timed = [(str(stage), number) for stage, value in entries if not math.isnan(number := _number(value))]
+    bars = [Bar(capfirst(stage_name(stage)), number, duration(number)) for stage, number in timed]
     return bar_chart(bars, title=gettext("Time per stage"))
 
 
 def data_rows(report: Any) -> list[tuple[str, str]]:
-    """Return what a run trained on, known entries first, in words."""
-    entries = {key: value for key, value in _mapping(report).items() if not isinstance(value, dict | list)}
-    order = [*(key for key in REPORT if key in entries), *(key for key in entries if key not in REPORT)]
-    return [(str(REPORT.get(key, capfirst(key.replace("_", " ")))), _entry(key, entries[key])) for key in order]
+    """Return what a run trained on, in words; entries that the table of labels does not have come last."""
+    entries = report if isinstance(report, dict) else {}
+    plain = {name: value for name, value in entries.items() if not isinstance(value, dict | list)}
+    order = [*(name for name in REPORT if name in plain), *(name for name in plain if name not in REPORT)]
+    return [(str(REPORT.get(name, capfirst(name.replace("_", " ")))), _entry(name, plain[name])) for name in order]
 
 
 def removed_rows(report: Any) -> list[tuple[str, str]]:
-    """Return why rows were left out and how many, most first."""
-    removed = _mapping(report, "removed")
-    rows = [(capfirst(str(reason).replace("_", " ")), n) for reason, raw in removed.items() if (n := _count(raw))]
-    return [(reason, f"{n:,}") for reason, n in sorted(rows, key=lambda row: -row[1])]
+    """Return why events were left out and how many, most first."""
+    removed = report.get("removed") if isinstance(report, dict) else None
+    entries = removed.items() if isinstance(removed, dict) else ()
+    rows = [(capfirst(str(reason).replace("_", " ")), n) for reason, value in entries if (n := _number(value)) >= 1]
+    return [(reason, f"{n:,.0f}") for reason, n in sorted(rows, key=lambda row: -row[1])]
 
 
 def duration(seconds: float | None) -> str:
@@ -242,16 +196,14 @@ def duration(seconds: float | None) -> str:
     return gettext("%(m)d min %(s)d s") % {"m": minutes, "s": rest} if minutes else gettext("%d s") % rest
 
 
-def decimal(value: Any) -> str:
+def decimal(value: float) -> str:
     """Return four decimals, a dash for what is not a number."""
-    number = _number(value)
-    return "—" if number is None else f"{number:.4f}"
+    return f"{value:.4f}" if math.isfinite(value) else "—"
 
 
-def percent(value: Any) -> str:
+def percent(value: float) -> str:
     """Return a share as a percentage, a dash for what is not a number."""
-    number = _number(value)
-    return "—" if number is None else f"{number:.1%}"
+    return f"{value:.1%}" if math.isfinite(value) else "—"
 
 
 def cases_in_words(n: int) -> str:
@@ -259,131 +211,100 @@ def cases_in_words(n: int) -> str:
     return ngettext("%(n)s test case", "%(n)s test cases", n) % {"n": f"{n:,}"}
 
 
-def _list_table(scope: str, metrics: Any) -> ListTable:
-    figures = _mapping(metrics, "lists", scope)
-    ranker = str(_mapping(metrics).get("ranker", "ranker"))
-    best = _mapping(metrics, "best_competitor").get(scope)
-    names = sorted(figures, key=lambda name: -(_number(_mapping(figures, name).get("ndcg")) or -1.0))
-    rows = tuple(_list_row(name, scope, metrics, ranker=ranker, best=best) for name in names)
-    title = str(SCOPES.get(scope, scope))
-    n_cases = _count(_mapping(metrics, "n_cases").get(scope))
+def _list_table(scope: str, figures: Figures) -> ListTable:
+    lists = figures.lists[scope]
+    names = sorted(lists, key=lambda name: -lists[name].ndcg if math.isfinite(lists[name].ndcg) else 1.0)
+    rows = tuple(_list_row(name, scope, figures) for name in names)
+    title = capfirst(SCOPES.get(scope, scope))
+    gains = figures.intervals.get(scope, {})
+    chart_title = gettext("Gain in NDCG@10: %(scope)s") % {"scope": title}
     return ListTable(
         title=title,
-        cases="" if n_cases is None else cases_in_words(n_cases),
+        cases=cases_in_words(figures.n_cases[scope]) if scope in figures.n_cases else "",
         rows=rows,
-        chart=interval_chart(
-            list(_intervals(metrics, scope, names)), title=gettext("Gain in NDCG@10: %(scope)s") % {"scope": title}
-        ),
+        chart=interval_chart([(label_of(name), gains[name]) for name in names if name in gains], title=chart_title),
         summary=_summary(rows),
     )
 
 
-def _list_row(name: str, scope: str, metrics: Any, *, ranker: str, best: Any) -> ListRow:
-    figures = _mapping(metrics, "lists", scope, name)
+def _list_row(name: str, scope: str, figures: Figures) -> ListRow:
+    quality = figures.lists[scope][name]
     return ListRow(
-        name=name,
-        label=name_of(name),
-        ndcg=decimal(figures.get("ndcg")),
-        recall=percent(figures.get("recall")),
-        mrr=decimal(figures.get("mrr")),
-        coverage=percent(figures.get("coverage")),
-        popularity_share=percent(figures.get("popularity_share")),
-        gain=None if name == ranker else gain_of(metrics, scope, name),
-        rolling=_rolling(metrics, scope, name),
-        is_ranker=name == ranker,
-        is_best_competitor=name == best,
-        is_served=name == _mapping(metrics).get("served"),
+        label=label_of(name),
+        explanation=explanation_of(name),
+        quality={
+            "ndcg": decimal(quality.ndcg),
+            "recall": percent(quality.recall),
+            "mrr": decimal(quality.mrr),
+            "coverage": percent(quality.coverage),
+            "popularity_share": percent(quality.popularity_share),
+        },
+        gain=None if name == figures.ranker else gain_of(figures, scope, name),
+        rolling=_rolling(figures, scope, name),
+        is_ranker=name == figures.ranker,
+        is_best_competitor=name == figures.best_competitor.get(scope),
+        is_served=name == figures.served,
     )
 
 
-def _rolling(metrics: Any, scope: str, name: str) -> str:
-    """Say mean and spread over earlier windows; of one alone its figure, "" where there was none."""
-    found = _mapping(metrics, "rolling", "lists", scope, name)
-    mean, deviation = _number(found.get("mean")), _number(found.get("deviation"))
-    if mean is None or deviation is None:
+def _rolling(figures: Figures, scope: str, name: str) -> str:
+    """Return mean and spread over earlier windows; of a single window its figure, "" where there was none."""
+    spread = figures.rolling.lists.get(scope, {}).get(name) if figures.rolling else None
+    if figures.rolling is None or spread is None or not math.isfinite(spread.mean):
         return ""
-    n_windows = _count(_mapping(metrics, "rolling").get("n_windows")) or 0
-    return f"{mean:.4f} ± {deviation:.4f}" if n_windows > 1 else f"{mean:.4f}"
-
-
-def _intervals(metrics: Any, scope: str, names: Iterable[str]) -> Iterable[Interval]:
-    intervals = _mapping(metrics, "intervals", scope)
-    for name in names:
-        bounds = intervals.get(name)
-        numbers = [_number(bound) for bound in bounds] if isinstance(bounds, list | tuple) else []
-        known = [number for number in numbers if number is not None]
-        if len(known) == 3:
-            yield Interval(name_of(name), *known)
+    return f"{spread.mean:.4f} ± {spread.deviation:.4f}" if figures.rolling.n_windows > 1 else f"{spread.mean:.4f}"
 
 
 def _summary(rows: Sequence[ListRow]) -> str:
-    """Say in one sentence how this model stands against the best simple competitor."""
+    """Compare this model with the best simple competitor in one sentence."""
     row = next((row for row in rows if row.is_best_competitor and row.gain), None)
     if row is None or row.gain is None:
         return ""
-    words = {
+    sentences = {
         "better": gettext("This model is better than the best simple competitor, %(name)s: %(amount)s NDCG@10."),
         "worse": gettext("This model is worse than the best simple competitor, %(name)s: %(amount)s NDCG@10."),
-        "even": gettext("This model and the best simple competitor, %(name)s, cannot be told apart (%(amount)s)."),
+        "even": gettext(
+            "There is no clear difference between this model and the best simple competitor, %(name)s (%(amount)s)."
+        ),
     }
     amount = f"{row.gain.amount} {row.gain.bounds}".strip()
-    return words[row.gain.css] % {"name": row.label, "amount": amount}
+    return sentences[row.gain.css] % {"name": row.label, "amount": amount}
 
 
-def _gain(mean: float, low: float | None, high: float | None) -> Gain:
+def _shown(mean: float, gain: Gain | None) -> ShownGain:
     """Call it better or worse only where the whole interval is; without an interval by the sign alone."""
-    is_better, is_worse = (low if low is not None else mean) > EVEN, (high if high is not None else mean) < -EVEN
-    bounds = "" if low is None else gettext("(%(low)+.4f to %(high)+.4f)") % {"low": low, "high": high}
+    low, high = (gain.low, gain.high) if gain else (mean, mean)
+    bounds = gettext("(%(low)+.4f to %(high)+.4f)") % {"low": low, "high": high} if gain else ""
     amount = f"{mean:+.4f}"
-    if is_better:
-        return Gain("better", "▲", amount, gettext("better"), bounds)
-    if is_worse:
-        return Gain("worse", "▼", amount, gettext("worse"), bounds)
-    return Gain("even", "≈", amount, gettext("no clear difference"), bounds)
+    if low > EVEN:
+        return ShownGain("better", "▲", amount, gettext("better"), bounds)
+    if high < -EVEN:
+        return ShownGain("worse", "▼", amount, gettext("worse"), bounds)
+    return ShownGain("even", "≈", amount, gettext("no clear difference"), bounds)
 
 
-def _head_rows(head: Mapping[str, Any]) -> Iterable[HeadRow]:
-    validation, test = _mapping(head, "validation"), _mapping(head, "test")
-    for metric, label in HEAD_METRICS.items():
-        if metric in validation or metric in test:
-            hint = str(HEAD_HINTS[metric])
-            yield HeadRow(str(label), hint, decimal(validation.get(metric)), decimal(test.get(metric)))
-
-
-def _entry(key: str, value: Any) -> str:
+def _entry(name: str, value: Any) -> str:
     number = _number(value)
-    if number is None:
+    if math.isnan(number):
         return str(value)
-    if key == "density":
+    if name == "density":
         return f"{number:.3%}"
     return f"{int(number):,}" if number == int(number) else f"{number:,.4g}"
 
 
 def _running_mean(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return at each step the mean of the points around it, a tenth of the curve, less toward its ends."""
+    """Return at each step the mean of the points around it, over a tenth of the curve, less toward its ends."""
     half = max(1, len(points) // 20)
     total = [0.0, *accumulate(loss for _step, loss in points)]
     means = []
-    for place, (step, _loss) in enumerate(points):
-        reach = min(half, place, len(points) - 1 - place)
-        first, last = place - reach, place + reach + 1
+    for n, (step, _loss) in enumerate(points):
+        reach = min(half, n, len(points) - 1 - n)
+        first, last = n - reach, n + reach + 1
         means.append((step, (total[last] - total[first]) / (last - first)))
     return means
 
 
-def _mapping(value: Any, *path: str) -> Mapping[str, Any]:
-    """Follow `path` through nested dicts; whatever is not a dict on the way reads as empty."""
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value if isinstance(value, dict) else {}
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
-def _count(value: Any) -> int | None:
-    number = _number(value)
-    return None if number is None else int(number)
+def _number(value: Any) -> float:
+    """Return a finite number; NaN for anything else."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number else math.nan

@@ -1,4 +1,4 @@
-"""Filters whose choices are fixed, so that a page never asks a large table for its distinct values."""
+"""Filters with fixed choices, so that no page has to read the distinct values of a large table."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class SignedInFilter(SimpleListFilter):
 
 
 class SegmentFilter(_FieldFilter):
-    """The segments of now, a handful; one query."""
+    """The present segments; one query."""
 
     title = _("segment")
     parameter_name = "segment"
@@ -96,7 +96,7 @@ class SegmentFilter(_FieldFilter):
 
 
 class DecisionFilter(SimpleListFilter):
-    """What became of a synonym."""
+    """Whether a synonym was decided on, and how."""
 
     title = _("state")
     parameter_name = "state"

@@ -1,4 +1,4 @@
-"""Items and their statistics as the recommender knows them, to look at; the shop's own admin changes them."""
+"""Items and their statistics as the recommender stores them, to read; they are changed in the shop's own admin."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ N_NEIGHBOURS = 10
 
 def titles_of(item_ids: Iterable[str]) -> dict[str, str]:
     """Return the title of each known item; one query, none for no id."""
-    known = {item_id for item_id in item_ids if item_id}
-    return dict(Item.objects.filter(item_id__in=known).values_list("item_id", "title")) if known else {}
+    present = {item_id for item_id in item_ids if item_id}
+    return dict(Item.objects.filter(item_id__in=present).values_list("item_id", "title")) if present else {}
 
 
 def listed(item_ids: Sequence[str], *, start: int = 1, notes: Sequence[str] = ()) -> SafeString:
@@ -31,10 +31,7 @@ def listed(item_ids: Sequence[str], *, start: int = 1, notes: Sequence[str] = ()
     rows = format_html_join(
         "",
         '<li>{} <span class="rec-quiet">{} {}</span></li>',
-        (
-            (titles.get(item_id, ""), item_id, notes[place] if place < len(notes) else "")
-            for place, item_id in enumerate(item_ids)
-        ),
+        ((titles.get(item_id, ""), item_id, notes[n] if n < len(notes) else "") for n, item_id in enumerate(item_ids)),
     )
     return format_html('<ol class="rec-list" start="{}">{}</ol>', start, rows) if item_ids else SafeString("—")
 

@@ -1,4 +1,4 @@
-"""Judgements: how well items answer queries, to look at, to add and to take back."""
+"""Judgements of how well items answer queries, to read, add and delete."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class JudgementForm(forms.ModelForm):
         fields = ("query", "item_id", "grade")
 
     def clean_item_id(self) -> str:
-        """Refuse an item that the recommender does not know."""
+        """Refuse an item id that does not exist."""
         item_id: str = self.cleaned_data["item_id"]
         if not Item.objects.filter(item_id=item_id).exists():
-            raise ValidationError(_("There is no item with this id: copy it from the list of items."))
+            raise ValidationError(_("There is no item with this id. Copy the id from the list of items."))
         return item_id
 
 
@@ -36,6 +36,6 @@ class JudgementAdmin(admin.ModelAdmin):
     show_full_result_count = False
 
     def save_model(self, request: Any, obj: Judgement, form: Any, change: bool) -> None:
-        """A judgement made here is that of a person, named by user."""
+        """Record the user as the source of a judgement made here."""
         obj.source = f"user {request.user.pk}"
         super().save_model(request, obj, form, change)

@@ -1,4 +1,4 @@
-"""Visitors as people: the names behind their keys, how much they did, and the shopper that the pipeline would see."""
+"""The people behind visitors: their names, their numbers of events, and the shopper that the pipeline sees."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from recommender.models.claims import PAST_EVENT_COLUMNS, past_events
 from recommender.types import Context, Live, PastEvent
 
 N_MATCHES = 200
-"""People that one search may mean; more and the words are too common to help."""
+"""Most people that a search may find; with more, its words are too common."""
 
 N_EVENTS = 500
-"""Newest events that a description is made of; the pipeline reads as many."""
+"""Newest events that a description uses; the pipeline reads as many."""
 
 
 def names_of(user_keys: Iterable[str | None]) -> dict[str, str]:
@@ -38,14 +38,14 @@ def names_of(user_keys: Iterable[str | None]) -> dict[str, str]:
 def keys_matching(words: str) -> list[str]:
     """Return keys of the users whose name holds `words`, at most `N_MATCHES`. One query."""
     model = get_user_model()
-    known = {entry.name for entry in model._meta.get_fields()}
-    fields = [model.USERNAME_FIELD, *(name for name in ("first_name", "last_name") if name in known)]
+    field_names = {entry.name for entry in model._meta.get_fields()}
+    fields = [model.USERNAME_FIELD, *(name for name in ("first_name", "last_name") if name in field_names)]
     matches = Q()
     for word in words.split()[:4]:
-        one = Q()
+        condition = Q()
         for name in fields:
-            one |= Q(**{f"{name}__icontains": word})
-        matches &= one
+            condition |= Q(**{f"{name}__icontains": word})
+        matches &= condition
     if not matches:
         return []
     return [str(pk) for pk in model._default_manager.filter(matches).values_list("pk", flat=True)[:N_MATCHES]]
@@ -89,7 +89,7 @@ def n_events_of(visitors: Sequence[Visitor]) -> dict[int, int]:
 
 @dataclass(slots=True)
 class SeenAs:
-    """A visitor as the pipeline sees a shopper, without a request of theirs: nothing is recorded."""
+    """A visitor as the pipeline sees a shopper, but without a request, so that nothing is recorded."""
 
     visitor_key: uuid.UUID | None
     events: tuple[PastEvent, ...] = ()

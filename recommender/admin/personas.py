@@ -1,4 +1,4 @@
-"""Personas: a visitor in words, with the evidence, and the list that this shopper sees beside the bestsellers."""
+"""Personas: a visitor described in words, with the evidence, and the list that this shopper sees."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ N_NEWEST = 25
 RUNGS: Mapping[Rung, Any] = {
     Rung.CHAMPION: _("the trained model"),
     Rung.UNTRAINED: _("the untrained model"),
-    Rung.LEXICAL: _("words and bestsellers"),
+    Rung.LEXICAL: _("matching words and bestsellers"),
     Rung.POPULARITY: _("bestsellers"),
-    Rung.WORDS: _("words, while the catalogue is being loaded"),
+    Rung.WORDS: _("matching words, while the catalogue is loading"),
     Rung.SHOP_ORDER: _("the shop's own order"),
-    Rung.EMPTY: _("nothing: no item is known yet"),
+    Rung.EMPTY: _("nothing: there are no items yet"),
 }
 VERBS: Mapping[EventType, Any] = {
     EventType.VIEW_ITEM_LIST: _("saw a list"),
     EventType.SELECT_ITEM: _("clicked"),
     EventType.VIEW_ITEM: _("viewed"),
     EventType.SEARCH: _("searched"),
-    EventType.ADD_TO_CART: _("put in the cart"),
-    EventType.REMOVE_FROM_CART: _("took out of the cart"),
+    EventType.ADD_TO_CART: _("added to the cart"),
+    EventType.REMOVE_FROM_CART: _("removed from the cart"),
     EventType.PURCHASE: _("bought"),
     EventType.REFUND: _("returned"),
     EventType.DISMISS_ITEM: _("dismissed"),
@@ -100,7 +100,7 @@ class PersonaChangeList(BoundedChangeList):
 
 @admin.register(Persona)
 class PersonaAdmin(ReadOnlyAdmin):
-    """One row per person: of several visitors with one user key, the one seen last."""
+    """One row per person: the visitor seen last, where several have the same user key."""
 
     list_display = ("who", "n_events", "segment", "last_seen_at", "device", "is_personalised")
     list_filter = (SignedInFilter, PersonalisedFilter, SegmentFilter, DeviceFilter, "last_seen_at")
@@ -120,7 +120,7 @@ class PersonaAdmin(ReadOnlyAdmin):
         return super().get_queryset(request).filter(~Exists(same_person))
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """Return any visitor, so that links from an event stay good after a later visit by another device."""
+        """Return any visitor, so that links from events stay valid after a later visit on another device."""
         return Persona.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
 
     def get_search_results(
@@ -158,7 +158,7 @@ class PersonaAdmin(ReadOnlyAdmin):
 
 
 def why_not_personalised(visitor: Visitor) -> str:
-    """Return why nothing is personal for this visitor; "" where it is."""
+    """Return why nothing is personalised for this visitor; "" where it is."""
     if visitor.is_bot:
         return gettext("no: a bot")
     if not visitor.has_consented:
@@ -211,7 +211,7 @@ def _interest_chart(interests: tuple[Interest, ...], title: str, now: dt.datetim
 
 
 def _word_chart(description: PersonaDescription, now: dt.datetime) -> SafeString:
-    """Draw words apart only where the interests above are categories."""
+    """Draw the words only where the interests above are categories."""
     if description.interests == description.words:
         return SafeString("")
     return _interest_chart(description.words, gettext("Words that its items share"), now)

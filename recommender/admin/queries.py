@@ -1,4 +1,4 @@
-"""The words of shoppers: synonyms to write, approve and reject, and the queries that several visitors typed."""
+"""Synonyms to write, approve and reject, and the queries that several visitors typed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from django.utils.translation import gettext_lazy as _
 
 from recommender.admin.filters import DecisionFilter
 from recommender.admin.items import listed
-from recommender.admin.readonly import ReadOnlyAdmin
+from recommender.admin.readonly import ReadOnlyAdmin, StyledAdmin
 from recommender.admin.runs import badge
 from recommender.models import QueryStatistics, Synonym
 
 
 @admin.register(Synonym)
-class SynonymAdmin(admin.ModelAdmin):
+class SynonymAdmin(StyledAdmin):
     list_display = ("words", "meaning", "kind", "decision", "source", "n_evidence", "updated_at")
     list_filter = (DecisionFilter, "kind", "source")
     search_fields = ("words", "meaning")
@@ -29,9 +29,6 @@ class SynonymAdmin(admin.ModelAdmin):
     readonly_fields = ("source", "n_evidence", "reviewed_at")
     actions = ("approve", "reject")
     show_full_result_count = False
-
-    class Media:
-        css = {"all": ("recommender/admin.css",)}
 
     @admin.display(description=_("state"))
     def decision(self, synonym: Synonym) -> SafeString:
@@ -54,7 +51,7 @@ class SynonymAdmin(admin.ModelAdmin):
         self.message_user(request, text, messages.SUCCESS)
 
     def save_model(self, request: HttpRequest, obj: Synonym, form: Any, change: bool) -> None:
-        """Who saves has decided."""
+        """Saving is a decision."""
         obj.reviewed_at = timezone.now()
         super().save_model(request, obj, form, change)
 
@@ -64,7 +61,7 @@ class SynonymAdmin(admin.ModelAdmin):
             synonym.is_active, synonym.reviewed_at, synonym.updated_at = is_active, timezone.now(), timezone.now()
         Synonym.objects.bulk_update(synonyms, ["is_active", "reviewed_at", "updated_at"])
         for synonym in synonyms:
-            self.log_change(request, synonym, "Approved." if is_active else "Rejected.")
+            self.log_change(request, synonym, gettext("Approved.") if is_active else gettext("Rejected."))
         return len(synonyms)
 
 

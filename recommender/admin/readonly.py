@@ -1,4 +1,4 @@
-"""What every page of behaviour shares: nothing can be changed, and no query grows with the table."""
+"""Base of the pages of behaviour: nothing can be changed, and no query gets slower with the size of the table."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from django.utils.functional import cached_property
 from django.utils.text import capfirst
 
 N_COUNTED = 10_000
-"""Rows that a page counts and leafs through; beyond it one searches or filters."""
+"""Rows that a page counts and pages through; to see more, search or filter."""
 
 
 class BoundedPaginator(Paginator):
-    """Counts to `N_COUNTED` and no further, so that a page costs the same at a thousand rows and at five million."""
+    """Counts to `N_COUNTED` at most, so that a page takes as long with a thousand rows as with five million."""
 
     @cached_property
     def count(self) -> int:
@@ -32,14 +32,21 @@ class BoundedPaginator(Paginator):
 
 
 class BoundedChangeList(ChangeList):
-    """Sorts by the columns of `sortable_by` only: Django hides the other headings, but obeys a typed address."""
+    """Sorts by the columns of `sortable_by` only; Django hides the other headings, but obeys a typed address."""
 
     def get_ordering_field(self, field_name: Any) -> Any:
         return super().get_ordering_field(field_name) if field_name in (self.sortable_by or ()) else None
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """Shows rows; adding, changing and deleting is refused to everybody, superusers included."""
+class StyledAdmin(admin.ModelAdmin):
+    """Uses the style sheet of the recommender's pages."""
+
+    class Media:
+        css = {"all": ("recommender/admin.css",)}
+
+
+class ReadOnlyAdmin(StyledAdmin):
+    """Shows rows; nobody can add, change or delete any, not even a superuser."""
 
     paginator = BoundedPaginator
     show_full_result_count = False
@@ -48,9 +55,6 @@ class ReadOnlyAdmin(admin.ModelAdmin):
     list_max_show_all = 0
     sortable_by: ClassVar[list[str] | tuple[str, ...] | None] = ()
     actions = None
-
-    class Media:
-        css = {"all": ("recommender/admin.css",)}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return BoundedChangeList

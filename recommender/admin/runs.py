@@ -1,4 +1,4 @@
-"""Model runs: what was trained, how good it is beside its competitors, and the steps train and cancel."""
+"""Model runs: what was trained, how good it is beside its competitors, and the steps to train and to cancel."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from recommender import runs
+from recommender import bundles, runs
 from recommender.admin import figures, trials
 from recommender.admin.guardrails import guardrail_table
+from recommender.admin.provenance import provenance_rows
 from recommender.admin.readonly import ReadOnlyAdmin
 from recommender.admin.steps import PROMOTE, TRAIN, Link, Outcome, Step, require, walk
 from recommender.admin.tunings import TuningSteps, tuning_links
 from recommender.management import background
 from recommender.models import Bundle, Run
+from recommender.runs.comparisons import CHAMPION, SIMPLE, label_of
+from recommender.runs.figures import Figures
 
-ACTIVE = (Run.State.QUEUED, Run.State.RUNNING, Run.State.CANCELLING)
 REFRESH_SECONDS = 5
 
 SIGNS = {
@@ -51,7 +53,7 @@ TRIGGERS = {
 
 
 def badge(value: str, label: str) -> SafeString:
-    """Return a state as a badge that is told by sign and word, not only by colour."""
+    """Return a state as a badge with sign and word, so that it does not depend on colour."""
     if not value:
         return SafeString("—")
     sign = SIGNS.get(value, "●")  # type: ignore[call-overload]
@@ -83,11 +85,11 @@ class RunAdmin(TuningSteps, ReadOnlyAdmin):
 
     @admin.display(description=_("state"))
     def state_badge(self, run: Run) -> SafeString:
-        shown = badge(run.state, run.get_state_display())
-        if run.state not in ACTIVE:
-            return shown
+        state = badge(run.state, run.get_state_display())
+        if run.state not in runs.ACTIVE:
+            return state
         bar = format_html('<progress max="1" value="{}" aria-label="{}"></progress>', run.progress, _("progress"))
-        return format_html('{} {} <span class="rec-quiet">{}</span>', shown, bar, f"{run.progress:.0%}")
+        return format_html('{} {} <span class="rec-quiet">{}</span>', state, bar, f"{run.progress:.0%}")
 
     @admin.display(description=_("verdict"))
     def verdict_badge(self, run: Run) -> SafeString:
@@ -95,22 +97,17 @@ class RunAdmin(TuningSteps, ReadOnlyAdmin):
 
     @admin.display(description=_("gain in NDCG@10"))
     def gain(self, run: Run) -> SafeString | str:
+        measured = Figures.of(run.metrics)
         if run.kind == Run.Kind.TUNING:
-            table = trials.tuning_table(run.metrics)
-            words = gettext("on the validation window, best of the trials")
+            table = trials.tuning_table(measured)
+            words = gettext("best trial, on the validation window")
             return format_html('{} <span class="rec-quiet">{}</span>', table.gain, words) if table else "—"
-        best = run.metrics.get("best_competitor") if isinstance(run.metrics, dict) else None
-        name = best.get("all") if isinstance(best, dict) else None
-        found = figures.gain_of(run.metrics, "all", str(name)) if name else None
-        if found is None:
+        name = measured.best_competitor.get("all")
+        gain = figures.gain_of(measured, "all", name) if name else None
+        if gain is None:
             return "—"
-        return format_html(
-            '<span class="rec-gain rec-{}">{} {}</span> <span class="rec-quiet">{}</span>',
-            found.css,
-            found.sign,
-            found.amount,
-            found.words,
-        )
+        markup = '<span class="rec-gain rec-{}">{} {}</span> <span class="rec-quiet">{}</span>'
+        return format_html(markup, gain.css, gain.sign, gain.amount, gain.words)
 
     @admin.display(description=_("took"))
     def took(self, run: Run) -> SafeString:
@@ -118,7 +115,7 @@ class RunAdmin(TuningSteps, ReadOnlyAdmin):
         return format_html('{} <span class="rec-quiet">{}</span>', duration, started_by(run))
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        active = Run.objects.filter(state__in=ACTIVE).order_by("pk").first()
+        active = Run.objects.filter(state__in=runs.ACTIVE).order_by("pk").first()
         serving = Bundle.objects.filter(state__in=(Bundle.State.CHAMPION, Bundle.State.PREVIOUS))
         by_state = {bundle.state: bundle for bundle in serving.prefetch_related("runs")}
         context = {
@@ -134,7 +131,7 @@ class RunAdmin(TuningSteps, ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show one run. Raises nothing for parts that the run did not write."""
+        """Show one run; parts that the run did not write are left out."""
         run = self.get_object(request, object_id)
         if run is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined]
@@ -148,10 +145,10 @@ class RunAdmin(TuningSteps, ReadOnlyAdmin):
         require(request, TRAIN)
         step = Step(
             title=gettext("Train now"),
-            question=gettext("Start a training run on everything the shop has seen until now?"),
+            question=gettext("Start a training run on all events and items that the shop has recorded?"),
             consequences=(
-                gettext("A worker trains in the background; the shop goes on as it is."),
-                gettext("The new model serves only if it beats the present one and every simple competitor."),
+                gettext("A worker trains in the background; the shop keeps working as it is."),
+                gettext("The new model serves only if it is better than the present one and every simple competitor."),
             ),
             button=gettext("Train now"),
             back_url=reverse("admin:recommender_run_changelist"),
@@ -166,7 +163,7 @@ class RunAdmin(TuningSteps, ReadOnlyAdmin):
             question=gettext("Stop this run? It is %(state)s, %(share)d %% done.")
             % {"state": run.get_state_display(), "share": run.progress * 100},
             consequences=(
-                gettext("What it has learned is thrown away; the shop goes on with the present model."),
+                gettext("What it has learned is discarded; the shop keeps the present model."),
                 gettext("You can train again at any time."),
             ),
             button=gettext("Cancel the run"),
@@ -176,19 +173,19 @@ class RunAdmin(TuningSteps, ReadOnlyAdmin):
 
     def _train(self, request: HttpRequest) -> Outcome:
         run = runs.request_run(trigger="admin", user=request.user)
-        message = gettext("Run %d waits for a training worker. This page shows how it goes on.") % run.pk
-        return Outcome(run, "Requested from the admin.", message, _url(run))
+        message = gettext("Run %d waits for a training worker. This page shows its progress.") % run.pk
+        return Outcome(run, gettext("Requested from the admin."), message, _url(run))
 
     def _cancel(self, request: HttpRequest, run: Run) -> Outcome:
         runs.cancel(run, user=request.user)
-        message = gettext("Run %d is being cancelled. The shop goes on with the present model.") % run.pk
-        return Outcome(run, "Cancelled from the admin.", message, _url(run))
+        message = gettext("Run %d is being cancelled. The shop keeps the present model.") % run.pk
+        return Outcome(run, gettext("Cancelled from the admin."), message, _url(run))
 
     def _list_links(self, request: HttpRequest, active: Run | None, serving: dict[str, Bundle]) -> list[Link]:
         links = []
         if active is None and request.user.has_perm(TRAIN):
             links.append(Link(gettext("Train now"), reverse("admin:recommender_run_train"), "default"))
-            links.append(Link(gettext("Search better settings"), reverse("admin:recommender_run_tune")))
+            links.append(Link(gettext("Find better settings"), reverse("admin:recommender_run_tune")))
         if active is not None and request.user.has_perm(TRAIN):
             links += _cancel_links(active)
         if Bundle.State.PREVIOUS in serving and request.user.has_perm(PROMOTE):
@@ -200,14 +197,14 @@ class RunAdmin(TuningSteps, ReadOnlyAdmin):
         if request.user.has_perm(TRAIN):
             again = Link(gettext("Train again"), reverse("admin:recommender_run_train"))
             ended = tuning_links(run) if run.kind == Run.Kind.TUNING else [again]
-            links += _cancel_links(run) if run.state in ACTIVE else ended
+            links += _cancel_links(run) if run.state in runs.ACTIVE else ended
         if run.bundle is not None and request.user.has_perm(PROMOTE):
             links += bundle_links(run.bundle)
         return links
 
 
 def bundle_links(bundle: Bundle) -> list[Link]:
-    """Return what can be done with a bundle: roll the champion back, promote another, nothing with a broken one."""
+    """Return what can be done with a bundle: roll back the champion, promote another; nothing with a broken one."""
     if bundle.state == Bundle.State.CHAMPION:
         can_roll_back = Bundle.objects.filter(state=Bundle.State.PREVIOUS).exists()
         return [Link(gettext("Roll back"), reverse("admin:recommender_bundle_roll_back"))] if can_roll_back else []
@@ -225,8 +222,8 @@ def started_by(run: Run) -> str:
 
 def _page(run: Run) -> dict[str, Any]:
     """Return all that the page of one run shows, in words."""
-    now = timezone.now()
-    is_active = run.state in ACTIVE
+    now, measured = timezone.now(), Figures.of(run.metrics)
+    is_active = run.state in runs.ACTIVE
     return {
         "title": _title(run),
         "run": run,
@@ -241,17 +238,17 @@ def _page(run: Run) -> dict[str, Any]:
         "took": figures.duration(_seconds(run, now)),
         "started_by": started_by(run),
         "next": _next(run),
-        "list_tables": figures.list_tables(run.metrics),
-        "served": figures.name_of(str(run.metrics.get("served", ""))) if isinstance(run.metrics, dict) else "",
-        "head_tables": figures.head_tables(run.metrics),
-        "search_table": figures.search_table(run.metrics),
-        "guardrail_table": guardrail_table(run.metrics),
+        "list_tables": figures.list_tables(measured),
+        "served": _served(run, measured),
+        "head_tables": figures.head_tables(measured),
+        "search_table": figures.search_table(measured),
+        "guardrail_table": guardrail_table(measured),
         "loss_charts": figures.loss_charts(run.losses),
         "stage_chart": figures.stage_chart(run.seconds),
         "data_rows": figures.data_rows(run.report),
         "removed_rows": figures.removed_rows(run.report),
-        "tuning": trials.tuning_table(run.metrics),
-        "provenance_rows": trials.provenance_rows(run.provenance) + trials.context_rows(run.metrics),
+        "tuning": trials.tuning_table(measured),
+        "provenance_rows": provenance_rows(run, measured),
         "settings": json.dumps(run.settings, indent=2, ensure_ascii=False) if run.settings else "",
     }
 
@@ -266,10 +263,10 @@ def _next(run: Run) -> str:
             "“%s”."
         )
         % background.training_command(),
-        Run.State.RUNNING: gettext("This page refreshes itself. The shop goes on with the present model meanwhile."),
-        Run.State.CANCELLING: gettext("It stops at the next step. The shop goes on with the present model."),
-        Run.State.FAILED: gettext("The shop goes on as before. Repair what the reason names, then train again."),
-        Run.State.CANCELLED: gettext("The shop goes on with the present model. You can train again at any time."),
+        Run.State.RUNNING: gettext("This page refreshes itself. Meanwhile the shop keeps the present model."),
+        Run.State.CANCELLING: gettext("It stops at the next step. The shop keeps the present model."),
+        Run.State.FAILED: gettext("The shop keeps working as before. Fix what the reason names, then train again."),
+        Run.State.CANCELLED: gettext("The shop keeps the present model. You can train again at any time."),
     }.get(Run.State(run.state), "")
 
 
@@ -281,21 +278,32 @@ def _next_after_success(run: Run) -> str:
     if run.kind == Run.Kind.TUNING:
         if run.accepted_at is not None:
             return gettext("Later runs use the settings that it found.")
-        return gettext("Nothing has changed: use these settings, search on, or leave it.")
+        return gettext("Nothing has changed yet: use these settings, continue the search, or leave it.")
     if run.bundle is not None and run.bundle.state == Bundle.State.CHAMPION:
-        return gettext("This model serves the shop now. If it disappoints, roll back to the one before.")
-    if run.verdict == Run.Verdict.REFUSED and _is_simple_served(run):
-        return gettext("A simple rule did better than the champion and took its place. Bundles has the way back.")
+        return gettext("This model serves the shop now. If you are not satisfied, roll back to the previous one.")
+    if run.verdict == Run.Verdict.REFUSED and Figures.of(run.metrics).served in SIMPLE:
+        return gettext(
+            "A simple ranker was better than the previous model and took its place. To undo this, roll back in Bundles."
+        )
     return {
-        Run.Verdict.PROMOTED: gettext("This model served the shop until another took its place."),
-        Run.Verdict.REFUSED: gettext("The shop goes on as before. You may still promote this model yourself."),
-        Run.Verdict.INSUFFICIENT: gettext("There are too few events to judge by. Train again when the shop has more."),
+        Run.Verdict.PROMOTED: gettext("This model served the shop until another one took its place."),
+        Run.Verdict.REFUSED: gettext("The shop keeps working as before. You may still promote this model yourself."),
+        Run.Verdict.INSUFFICIENT: gettext(
+            "There are too few events to evaluate a model. Train again when the shop has more."
+        ),
     }.get(Run.Verdict(run.verdict) if run.verdict else Run.Verdict.INSUFFICIENT, "")
 
 
-def _is_simple_served(run: Run) -> bool:
-    served = run.metrics.get("served", "") if isinstance(run.metrics, dict) else ""
-    return served not in ("", "champion", "ranker", "lexical")
+def _served(run: Run, measured: Figures) -> tuple[str, str] | None:
+    """Return a label and what serves since this run; the label says "now" while nothing was promoted since."""
+    if not measured.served:
+        return None
+    champion = bundles.champion()
+    is_now = champion and run.finished_at and champion.promoted_at and champion.promoted_at <= run.finished_at
+    served = label_of(measured.served)
+    if is_now and champion and measured.served == CHAMPION and not champion.is_trained:
+        served = gettext("%s (untrained)") % served
+    return (gettext("Now serving") if is_now else gettext("Served after this run")), served
 
 
 def _cancel_links(run: Run) -> list[Link]:
@@ -308,7 +316,7 @@ def _seconds(run: Run, now: dt.datetime) -> float | None:
     """Return how long a run took, or has taken so far; None before it starts."""
     if run.started_at is None:
         return None
-    end = run.finished_at or (now if run.state in ACTIVE else run.heartbeat_at)
+    end = run.finished_at or (now if run.state in runs.ACTIVE else run.heartbeat_at)
     return (end - run.started_at).total_seconds() if end else None
 
 

@@ -1,4 +1,4 @@
-"""Segments: the groups that the visitors fall into, what distinguishes each, examples, and a name of one's own."""
+"""Segments of visitors: what distinguishes each, examples, and a name that people can give."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from recommender.models import Segment, Visitor
 
 N_EXAMPLES = 10
 LEAST_COUNT = 3.0
-"""Weighted events of an item, by all members together, before it can be an example."""
+"""Least weighted events by all members together for an item to be an example."""
 
 
 @admin.register(Segment)
 class SegmentAdmin(ReadOnlyAdmin):
-    """Only the name can be changed: the rest is computed from what the visitors do."""
+    """Only the name can be changed; the rest is computed from behaviour."""
 
     list_display = ("title", "n_people", "share_of_people", "distinguished_by", "personas", "computed_at")
     sortable_by = ("n_people",)
@@ -58,7 +58,7 @@ class SegmentAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("what distinguishes it"))
     def chart(self, segment: Segment) -> SafeString:
-        """Draw the share of the members' evidence on each telling axis, with everybody's in words."""
+        """Draw the members' share on each distinguishing trait, with everybody's in words."""
         bars = [
             Bar(words, share, f"{share:.0%} · {_('everybody')} {overall:.0%}")
             for *__, words, share, overall in segment.traits
@@ -73,12 +73,12 @@ class SegmentAdmin(ReadOnlyAdmin):
             for item_id, count in counts.items():
                 rest[item_id] = rest.get(item_id, 0) + count
         everybody = max(sum(rest.values()), 1e-9)
-        told = {
+        liking = {
             item_id: (count / total) * (count / total / (rest[item_id] / everybody))
             for item_id, count in segment.item_counts.items()
             if count >= LEAST_COUNT
         }
-        return listed(sorted(told, key=lambda item_id: -told[item_id])[:N_EXAMPLES])
+        return listed(sorted(liking, key=lambda item_id: -liking[item_id])[:N_EXAMPLES])
 
     @admin.display(description=_("some of its members"))
     def example_people(self, segment: Segment) -> SafeString:

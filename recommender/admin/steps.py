@@ -1,4 +1,4 @@
-"""Steps that change something: a question page, then a POST that acts, writes the log and says what happens next."""
+"""Steps that change something: a page with a question, then a POST that acts, logs and says what happens next."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a step did: the object that it is logged at, for the log, for the person, and where to go on."""
+    """What a step did: the object whose history gets `log`, a message for the person, and the next page."""
 
     obj: Model
     log: str
@@ -52,9 +52,9 @@ class Outcome:
 
 
 def require(request: HttpRequest, permission: str) -> None:
-    """Raises `PermissionDenied` for who may not take a step."""
+    """Raises `PermissionDenied` for a user without the permission."""
     if not request.user.has_perm(permission):
-        raise PermissionDenied(f"This step needs the permission {permission}.")
+        raise PermissionDenied(gettext("This step needs the permission %s.") % permission)
 
 
 def walk(
@@ -63,7 +63,7 @@ def walk(
     step: Step,
     act: Callable[[], Outcome],
 ) -> HttpResponse:
-    """Ask on GET; on POST act, unless a warning was not confirmed. A refusal is shown in its own words."""
+    """Ask on GET; on POST act, unless a warning was not confirmed. A refusal is shown with its reason."""
     if request.method != "POST":
         return _ask(model_admin, request, step)
     if step.warning and request.POST.get("insist") != "yes":

@@ -1,4 +1,4 @@
-"""The steps of a tuning in the admin: search better settings, use those that were found, go back to the defaults."""
+"""The steps of a tuning in the admin: find better settings, use them, go back to the defaults."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class TuningSteps(admin.ModelAdmin):
 
     def tune_view(self, request: HttpRequest) -> HttpResponse:
         require(request, TRAIN)
-        step = _tune_step(gettext("Search better settings?"), reverse("admin:recommender_run_changelist"))
+        step = _tune_step(gettext("Find better settings?"), reverse("admin:recommender_run_changelist"))
         return walk(self, request, step, lambda: _tune(request, {}))
 
     def tune_on_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         require(request, TRAIN)
         run = get_object_or_404(Run, pk=pk)
-        question = gettext("Go on with the trials of run %d? Where data or code have changed, new ones begin.") % pk
+        question = gettext("Continue the trials of run %d? If data or code have changed, a new series begins.") % pk
         step = _tune_step(question, _url(run))
-        return walk(self, request, step, lambda: _tune(request, tunings.going_on_from(run)))
+        return walk(self, request, step, lambda: _tune(request, tunings.continued(run)))
 
     def use_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         require(request, TRAIN)
@@ -48,7 +48,7 @@ class TuningSteps(admin.ModelAdmin):
             question=gettext("Train with these settings from now on?"),
             consequences=(
                 gettext("Later runs use them; the model that serves stays as it is."),
-                gettext("A model trained with them is judged like any other before it serves."),
+                gettext("A model trained with them is evaluated like any other before it serves."),
             ),
             button=gettext("Use these settings"),
             back_url=_url(run),
@@ -61,11 +61,11 @@ class TuningSteps(admin.ModelAdmin):
         require(request, TRAIN)
         run = tunings.accepted()
         step = Step(
-            title=gettext("Go back to the default settings"),
+            title=gettext("Back to the default settings"),
             question=gettext("Train with the default settings from now on?")
             if run
             else gettext("Trainings use the default settings already."),
-            consequences=(gettext("The settings that were found stay on the page of their run."),),
+            consequences=(gettext("The settings that were found remain on the page of their run."),),
             button=gettext("Use the defaults"),
             back_url=reverse("admin:recommender_run_changelist"),
         )
@@ -77,24 +77,26 @@ def tuning_links(run: Run) -> list[Link]:
     links = []
     if run.accepted_at is not None:
         links.append(Link(gettext("Back to the defaults"), reverse("admin:recommender_run_defaults")))
-    elif isinstance(run.metrics, dict) and (run.metrics.get("tuning") or {}).get("best", {}).get("values"):
+    elif tunings.trials_of(run).best.values:
         css = "default" if tunings.is_better(run) else ""
         links.append(Link(gettext("Use these settings"), reverse("admin:recommender_run_use", args=[run.pk]), css))
-    return [*links, Link(gettext("Search on"), reverse("admin:recommender_run_tune_on", args=[run.pk]))]
+    return [*links, Link(gettext("Continue"), reverse("admin:recommender_run_tune_on", args=[run.pk]))]
 
 
 def _tune_step(question: str, back_url: str) -> Step:
     minutes = conf.get("TUNING_MINUTES")
     return Step(
-        title=gettext("Search better settings"),
+        title=gettext("Find better settings"),
         question=question,
         consequences=(
-            gettext("A worker tries settings for about %(minutes)g minutes, on days that judge no model.")
+            gettext(
+                "A worker tries settings for about %(minutes)g minutes, on days that are not used to evaluate models."
+            )
             % {"minutes": minutes},
-            gettext("No training can run meanwhile; the shop goes on as it is."),
+            gettext("No training can run meanwhile; the shop keeps working as it is."),
             gettext("Nothing changes until somebody uses what was found."),
         ),
-        button=gettext("Search"),
+        button=gettext("Start"),
         back_url=back_url,
     )
 
@@ -102,18 +104,21 @@ def _tune_step(question: str, back_url: str) -> Step:
 def _tune(request: HttpRequest, settings: dict[str, Any]) -> Outcome:
     run = runs.request_run(trigger="admin", user=request.user, kind=Run.Kind.TUNING, settings=settings)
     message = gettext("Run %d waits for a training worker. This page shows its trials.") % run.pk
-    return Outcome(run, "Requested from the admin, a tuning.", message, _url(run))
+    return Outcome(run, gettext("Tuning requested from the admin."), message, _url(run))
 
 
 def _use(run: Run) -> Outcome:
     tunings.accept(run)
-    return Outcome(run, "Its settings are used.", gettext("Later runs use the settings of run %d.") % run.pk, _url(run))
+    message = gettext("Later runs use the settings of run %d.") % run.pk
+    return Outcome(run, gettext("Its settings are in use."), message, _url(run))
 
 
 def _go_back() -> Outcome:
     run = tunings.withdraw()
     home = reverse("admin:recommender_run_changelist")
-    return Outcome(run, "Its settings are used no more.", gettext("Later runs use the default settings."), home)
+    return Outcome(
+        run, gettext("Its settings are no longer in use."), gettext("Later runs use the default settings."), home
+    )
 
 
 def _url(run: Run) -> str:

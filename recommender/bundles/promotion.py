@@ -86,8 +86,8 @@ def retained() -> list[Bundle]:
         models.When(usable_untrained, then=2),
         default=3,
     )
-    ranked = list(Bundle.objects.annotate(rank=rank).order_by("rank", "-created_at", "-pk"))
-    n_always = sum(bundle.rank < 3 for bundle in ranked)
+    ranked: list[Bundle] = list(Bundle.objects.annotate(rank=rank).order_by("rank", "-created_at", "-pk"))
+    n_always = sum(bundle.rank < 3 for bundle in ranked)  # type: ignore[attr-defined]
     return ranked[: n_always + N_OTHERS]
 
 

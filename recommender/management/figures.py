@@ -1,66 +1,80 @@
-"""The figures of a run in, lines of a plain table out, for commands."""
+"""The figures of a run as lines of plain tables, for the terminal."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
-from recommender.models import Run
+from django.utils.text import capfirst
+from django.utils.translation import gettext
 
-COLUMNS = ("ndcg", "recall", "mrr", "coverage", "popularity_share")
-TITLES = {"all": "All items", "new": "Items new to the shopper"}
+from recommender.models import Run
+from recommender.runs.comparisons import SCOPES
+from recommender.runs.figures import LIST_FIGURES, Classifier, Figures, Gain, SearchFigures
+
 HEADINGS = ("NDCG@10", "recall@20", "MRR", "coverage", "bestsellers")
 
 
 def table(run: Run) -> Iterator[str]:
-    """The model against every competitor on each list, its probabilities, search, and what was left out."""
+    """The data, the model beside every competitor on each list, its probabilities, and search."""
+    figures = Figures.of(run.metrics)
     yield from _data_lines(run.report)
-    lists = run.metrics.get("lists", {})
-    for scope, title in TITLES.items():
-        if lists.get(scope):
-            yield from _list_lines(run.metrics, scope, title)
-    yield from _head_lines(run.metrics.get("heads", {}))
-    yield from _search_lines(run.metrics.get("search", {}))
+    for scope in SCOPES:
+        if figures.lists.get(scope):
+            yield from _list_lines(figures, scope)
+    for head, classifier in figures.heads.items():
+        yield from _head_lines(head, classifier)
+    if figures.search is not None:
+        yield from _search_lines(figures.search)
 
 
 def _data_lines(report: dict[str, Any]) -> Iterator[str]:
     if not report:
         return
-    removed = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in report["removed"].items()) or "none"
+    removed = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in report["removed"].items())
     yield ""
-    yield (
-        f"{report['n_clean']:,} of {report['n_read']:,} events, {report['n_visitors']:,} visitors, "
-        f"{report['n_items']:,} items, {report['from']} to {report['to']}; left out: {removed}"
-    )
+    yield gettext(
+        "%(n_clean)s of %(n_read)s events, %(n_visitors)s visitors, %(n_items)s items, %(from)s to %(to)s; removed: "
+        "%(removed)s"
+    ) % {
+        **{name: f"{report[name]:,}" for name in ("n_clean", "n_read", "n_visitors", "n_items")},
+        "from": report["from"],
+        "to": report["to"],
+        "removed": removed or gettext("none"),
+    }
 
 
-def _list_lines(metrics: dict[str, Any], scope: str, title: str) -> Iterator[str]:
-    figures, intervals = metrics["lists"][scope], metrics["intervals"][scope]
+def _list_lines(figures: Figures, scope: str) -> Iterator[str]:
+    lists, gains = figures.lists[scope], figures.intervals.get(scope, {})
     yield ""
-    yield f"{title} ({metrics['n_cases'][scope]:,} test cases)".ljust(34) + "".join(f"{name:>12}" for name in HEADINGS)
-    for name, values in sorted(figures.items(), key=lambda pair: -pair[1]["ndcg"]):
-        label = f"* {name}" if name == metrics["ranker"] else f"  {name}"
-        row = label.replace("_", " ").ljust(34) + "".join(f"{values[column]:>12.4f}" for column in COLUMNS)
-        yield row + (f"   {_gain(intervals[name])}" if name in intervals else "")
+    title = gettext("%(scope)s (%(n)s test cases)")
+    words = {"scope": capfirst(SCOPES[scope]), "n": f"{figures.n_cases.get(scope, 0):,}"}
+    yield (title % words).ljust(34) + "".join(f"{heading:>12}" for heading in HEADINGS)
+    for name, quality in sorted(lists.items(), key=lambda pair: -pair[1].ndcg):
+        label = f"* {name}" if name == figures.ranker else f"  {name}"
+        row = label.replace("_", " ").ljust(34) + "".join(f"{getattr(quality, n):>12.4f}" for n in LIST_FIGURES)
+        yield row + (f"   {_gain(gains[name])}" if name in gains else "")
 
 
-def _gain(bounds: list[float]) -> str:
-    low, mean, high = bounds
-    return f"model {mean:+.4f} ({low:+.4f} to {high:+.4f})"
+def _gain(gain: Gain) -> str:
+    return gettext("model %(mean)+.4f (%(low)+.4f to %(high)+.4f)") % gain._asdict()
 
 
-def _head_lines(heads: dict[str, Any]) -> Iterator[str]:
-    for head, slices in heads.items():
-        for part, values in slices.items():
-            shown = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in values.items())
+def _head_lines(head: str, classifier: Classifier) -> Iterator[str]:
+    for part in ("validation", "test"):
+        if (quality := getattr(classifier, part)) is not None:
+            numbers = {name: value for name, value in dataclasses.asdict(quality).items() if not math.isnan(value)}
             yield ""
-            yield f"P({head}), {part}: {shown}"
+            yield f"P({head}), {part}: " + ", ".join(f"{n.replace('_', ' ')} {v:.3f}" for n, v in numbers.items())
 
 
-def _search_lines(search: dict[str, Any]) -> Iterator[str]:
-    if not search:
-        return
-    shown = ", ".join(f"{name} {search[name]['mrr']:.3f}" for name in ("tuned", "untuned", "lexical") if name in search)
-    yield ""
-    yield f"Search, MRR of {search['n_queries']} synthetic known-item queries: {shown}; kept: {search['kept']}"
+def _search_lines(search: SearchFigures) -> Iterator[str]:
+    parts = {name: getattr(search, name) for name in ("tuned", "untuned", "lexical")}
+    yield gettext("Search, MRR of %(n)d synthetic known-item queries: %(figures)s; kept: %(kept)s") % {
+        "n": search.n_queries,
+        "figures": ", ".join(f"{name} {quality.mrr:.3f}" for name, quality in parts.items() if quality),
+        "kept": search.encoder_of_bundle,
+    }
     yield ""

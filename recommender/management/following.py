@@ -1,4 +1,4 @@
-"""A run in, its progress on the terminal until it ends: what every command that asks for a run shares."""
+"""Shows the progress of a run on the terminal until it ends, for every command that starts one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from django.core.management.base import OutputWrapper
+from django.utils.translation import gettext
 
 from recommender import runs
 from recommender.management import background
@@ -23,7 +24,7 @@ PATIENCE_SECONDS = 10.0
 def follow(run: Run, errors: OutputWrapper, *, is_here: bool) -> None:
     """Show the progress until the run ends; with `is_here` a thread of this process supervises it."""
     here = _Here(run) if is_here else None
-    started, was_told = time.monotonic(), is_here
+    started, has_hinted = time.monotonic(), is_here
     try:
         with _drawn() as draw:
             while run.state in runs.ACTIVE:
@@ -32,19 +33,19 @@ def follow(run: Run, errors: OutputWrapper, *, is_here: bool) -> None:
                     here.look_after()
                 persistently(run.refresh_from_db)
                 draw(run)
-                if not was_told and run.state == Run.State.QUEUED and time.monotonic() - started > PATIENCE_SECONDS:
-                    was_told = True
+                if not has_hinted and run.state == Run.State.QUEUED and time.monotonic() - started > PATIENCE_SECONDS:
+                    has_hinted = True
                     errors.write(_no_worker())
     except KeyboardInterrupt:
         runs.cancel(run)
-        errors.write(f"Run {run.pk} is being cancelled.")
+        errors.write(gettext("Run %d is being cancelled.") % run.pk)
     if here is not None:
         here.thread.join()
     persistently(run.refresh_from_db)
 
 
 class _Here:
-    """The supervision of a run by a thread of this process, begun again where it ended and the run has not."""
+    """Supervises a run from a thread of this process; a thread that ends before its run is started again."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -52,11 +53,11 @@ class _Here:
         self.n_threads = 1
 
     def look_after(self) -> None:
-        """See that a run whose thread has ended is ended too, or taken again: nobody else looks after it."""
+        """Once the thread has ended, end the run or start another thread: nobody else looks after it."""
         if self.thread.is_alive():
             return
         persistently(self.run.refresh_from_db)
-        if self.run.state in runs.HELD:  # by another worker, which beats, or by nobody
+        if self.run.state in runs.HELD:  # by another worker, which sends heartbeats, or by nobody
             persistently(runs.reap_stale)
         elif self.run.state == Run.State.QUEUED and self.n_threads < runs.MAX_LEASES:
             self.thread, self.n_threads = supervision.supervise_in_thread(self.run.pk), self.n_threads + 1
@@ -66,7 +67,7 @@ class _Here:
 
 @contextmanager
 def _drawn() -> Iterator[Callable[[Run], None]]:
-    """Yield what shows the progress of a run: a bar on a terminal with tqdm, else a line per stage."""
+    """Yield a function that shows the progress of a run: a bar on a terminal with tqdm, else a line per stage."""
     try:
         from tqdm import tqdm
     except ImportError:
@@ -85,11 +86,11 @@ def _drawn() -> Iterator[Callable[[Run], None]]:
 
 
 def _line_per_stage() -> Callable[[Run], None]:
-    told: list[str] = []
+    drawn_stages: set[str] = set()
 
     def draw(run: Run) -> None:
-        if _stage(run) not in told:
-            told.append(_stage(run))
+        if _stage(run) not in drawn_stages:
+            drawn_stages.add(_stage(run))
             sys.stderr.write(f"{run.progress:4.0%}  {_stage(run)}\n")
 
     return draw
@@ -100,16 +101,15 @@ def _stage(run: Run) -> str:
 
 
 def _not_trained_here(run: Run) -> str:
-    reason = f" {run.reason}" if run.reason else ""
-    return (
-        f"It was begun {runs.MAX_LEASES} times in the process of this command, and each time it ended before the run "
-        f"did.{reason} See the messages above and {supervision.log_path(run.pk)}, then train again."
-    )
+    reason = gettext(
+        "It was started %(n)d times in the process of this command, and each time the process ended before the run "
+        "did. %(reason)s See the messages above and %(log)s, then train again."
+    ) % {"n": runs.MAX_LEASES, "reason": run.reason, "log": supervision.log_path(run.pk)}
+    return " ".join(reason.split())
 
 
 def _no_worker() -> str:
-    return (
-        f"No worker took the run within {PATIENCE_SECONDS:.0f} s. Start one in another terminal:\n"
-        f"  {background.training_command()}\n"
-        "or leave with Ctrl-C and run the same command with --here."
-    )
+    return gettext(
+        "No worker took the run within %(seconds)d s. Start one in another terminal:\n  %(command)s\nor leave with "
+        "Ctrl-C and run the same command with --here."
+    ) % {"seconds": PATIENCE_SECONDS, "command": background.training_command()}

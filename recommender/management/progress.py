@@ -1,4 +1,4 @@
-"""A progress bar for commands: tqdm where it is installed, else nothing."""
+"""A progress bar for commands: drawn by tqdm where it is installed."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -13,10 +13,10 @@ def bar(unit: str) -> Iterator[Callable[[int, int], None]]:
     except ImportError:
         yield lambda done, total: None
         return
-    with tqdm(unit=f" {unit}", leave=True, disable=not sys.stderr.isatty()) as drawn:
+    with tqdm(unit=f" {unit}", leave=True, disable=not sys.stderr.isatty()) as progress_bar:
 
         def progress(done: int, total: int) -> None:
-            drawn.total = total
-            drawn.update(done - drawn.n)
+            progress_bar.total = total
+            progress_bar.update(done - progress_bar.n)
 
         yield progress

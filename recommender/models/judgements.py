@@ -18,9 +18,11 @@ class Judgement(models.Model):
     grade = models.FloatField(
         _("grade"),
         validators=[MinValueValidator(0.0), MaxValueValidator(1.0)],
-        help_text=_("From 0, not at all, to 1, just what was meant."),
+        help_text=_("From 0 (does not match at all) to 1 (exactly what was meant)."),
     )
-    source = models.CharField(_("source"), max_length=40, default="person", help_text=_("Who or what judged."))
+    source = models.CharField(
+        _("source"), max_length=40, default="person", help_text=_("Who or what made the judgement.")
+    )
     judged_at = models.DateTimeField(_("judged"), default=timezone.now)
 
     class Meta:

@@ -53,7 +53,7 @@ class Synonym(models.Model):
     source = models.CharField(_("source"), max_length=7, choices=Source, default=Source.EDITED)
     is_active = models.BooleanField(_("active"), default=True)
     n_evidence = models.PositiveIntegerField(
-        _("evidence"), default=0, help_text=_("Visitors whose choices speak for it; 0 for one that was written here.")
+        _("evidence"), default=0, help_text=_("Number of visitors whose choices support it; 0 if it was written here.")
     )
     reviewed_at = models.DateTimeField(_("decided"), null=True, blank=True)
     updated_at = models.DateTimeField(_("updated"), auto_now=True, db_index=True)

@@ -15,9 +15,9 @@ class Segment(models.Model):
     """
 
     number = models.PositiveSmallIntegerField(_("number"), unique=True)
-    name = models.CharField(_("name in words"), max_length=160, blank=True)
+    name = models.CharField(_("automatic name"), max_length=160, blank=True)
     own_name = models.CharField(
-        _("your name for it"), max_length=160, blank=True, help_text=_("Shown instead of the words; empty: the words.")
+        _("your name for it"), max_length=160, blank=True, help_text=_("Leave empty to use the automatic name.")
     )
     traits = models.JSONField(_("what distinguishes it"), default=list)
     axes = models.JSONField(default=list)

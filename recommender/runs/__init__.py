@@ -1,6 +1,6 @@
-"""The life of a training run: asked for, leased, alive while it beats, ended once. A row in SQL, no ml, no Celery.
+"""The life of a run as a row in SQL: requested, leased by one process, kept alive by heartbeats, ended once.
 
-A lease is the number `fencing_token`: who holds an older one writes nothing any more and learns it by `LeaseLost`.
+A lease is the number in `fencing_token`: a process with an older number can write nothing and gets `LeaseLost`.
 """
 
 from __future__ import annotations
@@ -9,26 +9,29 @@ import dataclasses
 import datetime as dt
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.contrib.contenttypes.models import ContentType
 from django.db import models, transaction
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from recommender import conf
 from recommender.exceptions import LeaseLost, RunError
 from recommender.models import Bundle, Run
 from recommender.runs import tunings
+from recommender.runs.figures import Figures
+from recommender.runs.settings import RunSettings
 
 logger = logging.getLogger(__name__)
 
 STALE_SECONDS = 120
-"""A run beats every few seconds; silence this long means that its process is gone."""
+"""A run sends a heartbeat every few seconds; after this long without one its process is taken for dead."""
 
 MAX_LEASES = 2
-"""A run whose process died is tried once more; who dies twice, dies again."""
+"""A run whose process died is tried once more: what killed it twice would kill it again."""
 
 MAX_LOSSES = 400
 ACTIVE = (Run.State.QUEUED, Run.State.RUNNING, Run.State.CANCELLING)
@@ -36,31 +39,34 @@ HELD = (Run.State.RUNNING, Run.State.CANCELLING)
 
 
 @dataclasses.dataclass(slots=True)
-class Figures:
+class Record:
     """What a run writes about itself; None leaves the column as it is. The layouts are in docs/training.md."""
 
     report: dict[str, Any] | None = None
-    metrics: dict[str, Any] | None = None
+    figures: Figures | None = None
     losses: Sequence[dict[str, Any]] | None = None
     seconds: dict[str, float] | None = None
     provenance: dict[str, Any] | None = None
 
     def columns(self) -> dict[str, Any]:
         """The columns that are given; a long loss curve is thinned to `MAX_LOSSES` points."""
-        names = ("report", "metrics", "seconds", "provenance")
-        given: dict[str, Any] = {name: getattr(self, name) for name in names}
-        if self.losses is not None:
-            given["losses"] = thinned(self.losses)
-        return {name: value for name, value in given.items() if value is not None}
+        columns = {
+            "report": self.report,
+            "metrics": None if self.figures is None else self.figures.as_json(),
+            "losses": None if self.losses is None else thinned(self.losses),
+            "seconds": self.seconds,
+            "provenance": self.provenance,
+        }
+        return {name: value for name, value in columns.items() if value is not None}
 
 
 def request_run(
-    *, trigger: str, user: Any = None, settings: dict[str, Any] | None = None, kind: Run.Kind = Run.Kind.TRAINING
+    *, trigger: str, user: Any = None, settings: Mapping[str, Any] | None = None, kind: Run.Kind = Run.Kind.TRAINING
 ) -> Run:
-    """Queue a run. Raises RunError that names the one that is still active, or the known values of a wrong setting."""
-    asked = _settings(kind, settings or {})
+    """Queue a run. Raises RunError that names the active run, or the known values of a setting with a wrong one."""
+    with_defaults = _settings(kind, settings or {})
     for name in conf.CHOICES:
-        if message := conf.wrong_choice(name, asked[name.lower()]):
+        if message := conf.wrong_choice(name, with_defaults[name.lower()]):
             raise RunError(message)
     with transaction.atomic():
         # One row that always exists is the lock: two requests at once must see each other.
@@ -68,41 +74,49 @@ def request_run(
         active = Run.objects.filter(state__in=ACTIVE).order_by("pk").first()
         if active is not None:
             raise RunError(
-                f"Run {active.pk} is {active.get_state_display()}, started by {active.trigger}: there is one at a "
-                f"time. Wait for it, or cancel it with `recommender_train --cancel` or in the admin."
+                gettext(
+                    "Run %(id)d is %(state)s, started by %(trigger)s: there is one at a time. Wait for it, or cancel "
+                    "it with `recommender_train --cancel` or in the admin."
+                )
+                % {"id": active.pk, "state": active.get_state_display(), "trigger": active.trigger}
             )
-        return Run.objects.create(kind=kind, trigger=trigger, requested_by=user, settings=asked, stage="waiting")
+        stored = RunSettings.of(with_defaults).as_json()
+        return Run.objects.create(kind=kind, trigger=trigger, requested_by=user, settings=stored, stage="waiting")
 
 
 def repeat(run: Run, *, trigger: str, user: Any = None) -> Run:
-    """Queue a run with the settings of another, on the data of its time. Raises RunError where those are not known."""
+    """Queue a run with the settings of another, on the data of its time. Raises RunError where those are unknown."""
     taken_at = run.provenance.get("taken_at")
     if run.kind != Run.Kind.TRAINING or taken_at is None:
-        raise RunError(f"Run {run.pk} cannot be repeated: it is no training, or it never read its data.")
-    told = {"knobs": {}, **run.settings, "as_of": taken_at, "like": run.pk}
-    return request_run(trigger=trigger, user=user, settings=told)
+        raise RunError(gettext("Run %d cannot be repeated: it is no training, or it never read its data.") % run.pk)
+    repetition = dataclasses.replace(RunSettings.of(run.settings), as_of=taken_at, repeats=run.pk)
+    return request_run(trigger=trigger, user=user, settings=repetition.as_json())
 
 
 def cancel(run: Run, *, user: Any = None) -> None:
     """End a queued run at once; ask a running one to stop at its next step. Raises RunError for one that has ended."""
-    who = f"user {user.get_username()}" if user is not None else "a command"
-    now = timezone.now()
-    ended = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED).update(
-        state=Run.State.CANCELLED, reason=f"Cancelled by {who} before it started.", finished_at=now
+    who = gettext("user %s") % user.get_username() if user is not None else gettext("a command")
+    n_ended = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED).update(
+        state=Run.State.CANCELLED,
+        reason=gettext("Cancelled by %s before it started.") % who,
+        finished_at=timezone.now(),
     )
-    asked = Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(
-        state=Run.State.CANCELLING, reason=f"Cancelled by {who}."
+    n_stopping = Run.objects.filter(pk=run.pk, state=Run.State.RUNNING).update(
+        state=Run.State.CANCELLING, reason=gettext("Cancelled by %s.") % who
     )
     run.refresh_from_db()
-    if not ended and not asked and run.state != Run.State.CANCELLING:
-        raise RunError(f"Run {run.pk} has already {run.get_state_display()}: there is nothing to cancel.")
+    if not n_ended and not n_stopping and run.state != Run.State.CANCELLING:
+        raise RunError(
+            gettext("Run %(id)d has already %(state)s: there is nothing to cancel.")
+            % {"id": run.pk, "state": run.get_state_display()}
+        )
     logger.info("run %s cancelled by %s", run.pk, who)
 
 
 def lease(run_id: int, *, worker: str, key: str = "") -> int | None:
-    """Take a queued run; return the fencing token of this lease, None where it is not to be had.
+    """Take a queued run; return the fencing token of this lease, None if the run is not queued any more.
 
-    With `key` only the run that has it: the number alone may be that of another database.
+    With `key` only the run that has it: another database may have a run of the same number.
     """
     now = timezone.now()
     queued = Run.objects.filter(pk=run_id, state=Run.State.QUEUED, **({"key": key} if key else {}))
@@ -127,13 +141,13 @@ def heartbeat(
     progress: float | None = None,
     stage: str | None = None,
     message: str | None = None,
-    figures: Figures | None = None,
+    record: Record | None = None,
 ) -> bool:
-    """Say that the run is alive and how far; return whether it may go on, False once it is to be cancelled.
+    """Write that the run is alive and how far it is; return whether it may go on, False once it is to be cancelled.
 
     Raises LeaseLost where the token is stale. Two queries.
     """
-    columns: dict[str, Any] = {"heartbeat_at": timezone.now(), **(figures.columns() if figures else {})}
+    columns: dict[str, Any] = {"heartbeat_at": timezone.now(), **(record.columns() if record else {})}
     if progress is not None:
         columns["progress"] = min(max(progress, 0.0), 1.0)
     if stage is not None:
@@ -154,11 +168,11 @@ def finish(
     reason: str,
     verdict: Run.Verdict | None = None,
     bundle: Bundle | None = None,
-    figures: Figures | None = None,
+    record: Record | None = None,
 ) -> None:
     """End a run, once. Raises LeaseLost where the token is stale or the run has ended."""
     columns: dict[str, Any] = {"state": state, "reason": reason, "finished_at": timezone.now()}
-    columns |= {"verdict": verdict or "", **(figures.columns() if figures else {})}
+    columns |= {"verdict": verdict or "", **(record.columns() if record else {})}
     if state == Run.State.SUCCEEDED:
         columns["progress"] = 1.0
     if bundle is not None:
@@ -169,7 +183,7 @@ def finish(
 
 
 def release(run_id: int, token: int, *, reason: str) -> None:
-    """Give a run back to the queue, as when its host shuts down: the next worker resumes from its checkpoints.
+    """Give a run back to the queue, as when its host shuts down: the next worker resumes it from its checkpoints.
 
     A run that was being cancelled is cancelled instead. A stale token changes nothing.
     """
@@ -207,31 +221,31 @@ def queued_ids() -> list[int]:
 
 
 def thinned(points: Sequence[dict[str, Any]], most: int = MAX_LOSSES) -> list[dict[str, Any]]:
-    """At most `most` points, evenly taken, the last one always."""
+    """At most `most` points, evenly spaced, always with the last one."""
     if len(points) <= most:
         return list(points)
     step = (len(points) - 1) / (most - 1)
-    return [points[round(place * step)] for place in range(most)]
+    return [points[round(n * step)] for n in range(most)]
 
 
-def _settings(kind: Run.Kind, given: dict[str, Any]) -> dict[str, Any]:
-    """The defaults of now under what was asked for; a setting that was asked for goes before a knob of its name."""
-    minutes = conf.get("TUNING_MINUTES" if kind == Run.Kind.TUNING else "TRAINING_MINUTES")
-    told = {
-        "minutes": minutes,
+def _settings(kind: Run.Kind, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults of now, overridden by what was asked for; a setting that was asked for overrides a knob too."""
+    is_tuning = kind == Run.Kind.TUNING
+    settings = {
+        "minutes": conf.get("TUNING_MINUTES" if is_tuning else "TRAINING_MINUTES"),
         "seed": conf.get("SEED"),
         "encoder": conf.get("ENCODER"),
         **{name.lower(): conf.get(name) for name in conf.CHOICES},
         "knobs": {name: value for name, value in tunings.accepted_knobs().items() if name not in given},
-    } | given
-    if kind == Run.Kind.TUNING:
-        told.setdefault("trial_minutes", tunings.trial_minutes(float(told["minutes"])))
-        told.setdefault("study", uuid.uuid4().hex)  # names its file: numbers of runs begin again with a new database
-    return told
+    } | dict(given)
+    if is_tuning:
+        settings.setdefault("trial_minutes", tunings.trial_minutes(float(settings["minutes"])))
+        settings.setdefault("study", uuid.uuid4().hex)  # names a file: numbers of runs start again in a new database
+    return settings
 
 
 def _with_attempt(run: Run) -> dict[str, Any]:
-    """How a run was made, and beside it the attempt that ended before the run did."""
+    """The provenance of a run that is resumed, with the attempt that ended before the run did."""
     attempt = {
         "worker": run.worker,
         "started_at": run.started_at.timestamp() if run.started_at else None,
@@ -256,16 +270,12 @@ def _lost(run_id: int, token: int) -> LeaseLost:
 def _after_silence(run: Run, now: dt.datetime) -> dict[str, Any]:
     if run.state == Run.State.CANCELLING:
         return {"state": Run.State.CANCELLED, "finished_at": now}
+    circumstances = {"worker": run.worker, "stage": run.stage or gettext("the start")}
     if run.fencing_token < MAX_LEASES:
-        return {
-            "state": Run.State.QUEUED,
-            "reason": f"Its process on {run.worker} went silent at {run.stage or 'the start'}; it is tried once more.",
-        }
-    return {
-        "state": Run.State.FAILED,
-        "finished_at": now,
-        "reason": (
-            f"Its process on {run.worker} went silent at {run.stage or 'the start'}, for the second time. It may lack "
-            "memory, or the host was switched off. See the worker's log, then train again."
-        ),
-    }
+        reason = gettext("Its process on %(worker)s went silent at %(stage)s; it is tried once more.")
+        return {"state": Run.State.QUEUED, "reason": reason % circumstances}
+    reason = gettext(
+        "Its process on %(worker)s went silent at %(stage)s, for the second time. It may lack memory, or the host was "
+        "switched off. See the worker's log, then train again."
+    )
+    return {"state": Run.State.FAILED, "finished_at": now, "reason": reason % circumstances}

@@ -1,6 +1,6 @@
-"""The knobs of a training that a tuning may turn: name, phase and range. Pure; the defaults stand where they are used.
+"""The knobs of a training that a tuning may turn: name, phase and range. Their defaults stand where they are used.
 
-A value comes from a study, from SQL or from a person, and is checked wherever it is read.
+A value may come from a study, from SQL or from a person, so it is checked wherever it is read.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext
+
 from recommender.exceptions import ConfigurationError
 
 Values = dict[str, float | int]
 PHASES = ("encoder", "context", "head")
-"""In the order of the training: each phase of a tuning reuses what the phases before it have settled."""
+"""In the order of the training: each phase of a tuning reuses the results of the phases before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ KNOBS = (
     Knob("tune.temperature", "encoder", 0.02, 0.2, is_log=True),
     Knob("tune.share_items", "encoder", 0.1, 0.9),
     Knob("tune.keep", "encoder", 0.0, 2.0),
-    # Every stage ends where the first moment of the head begins, so that these two belong to the first phase.
+    # These two decide where every stage ends (at the first moment of the head), so they belong to the first phase.
     Knob("horizon_days", "encoder", 7, 60),
     Knob("n_cutoffs", "encoder", 2, 8, is_whole=True),
     Knob("context.learning_rate", "context", 1e-4, 1e-2, is_log=True),
@@ -58,37 +60,43 @@ def of_phase(phase: str) -> tuple[Knob, ...]:
 
 
 def validated(values: Mapping[str, Any]) -> Values:
-    """Return the values as numbers. Raises ConfigurationError that names the first knob at fault."""
-    kept, faults = usable(values)
+    """Return the values as numbers. Raises ConfigurationError that names the first wrong one."""
+    numbers, faults = usable(values)
     if faults:
         raise ConfigurationError(faults[0])
-    return kept
+    return numbers
 
 
 def usable(values: Any) -> tuple[Values, list[str]]:
-    """Return what can be used, and a sentence about each value that cannot: a knob may be gone since it was stored."""
+    """Return the values that can be used, and a sentence about each that cannot: a knob may have gone since."""
     if not isinstance(values, Mapping):
-        return {}, [f"Knobs must be numbers by name, not {values!r:.80}. Tune again, or go back to the defaults."]
-    kept: Values = {}
+        fault = gettext("Knobs must be numbers by name, not %.80r. Tune again, or go back to the defaults.")
+        return {}, [fault % (values,)]
+    numbers: Values = {}
     faults = []
     for name, value in values.items():
-        fault = _fault(str(name), value)
-        if fault:
+        if fault := _fault(str(name), value):
             faults.append(fault)
         else:
-            kept[str(name)] = int(value) if BY_NAME[name].is_whole else float(value)
-    return kept, faults
+            numbers[str(name)] = int(value) if BY_NAME[name].is_whole else float(value)
+    return numbers, faults
 
 
 def _fault(name: str, value: Any) -> str:
     knob = BY_NAME.get(name)
     if knob is None:
-        return f"There is no knob {name!r:.80}. The knobs are {', '.join(BY_NAME)}."
+        message = gettext("There is no knob %(name).80r. The knobs are %(known)s.")
+        return message % {"name": name, "known": ", ".join(BY_NAME)}
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if is_number and knob.low <= value <= knob.high and (not knob.is_whole or value == int(value)):
         return ""
-    kind = "a whole number" if knob.is_whole else "a number"
-    return (
-        f"The knob {name} must be {kind} from {knob.low:g} to {knob.high:g}, not {value!r:.80}. "
-        "Tune again, or go back to the defaults."
-    )
+    return gettext(
+        "The knob %(name)s must be %(kind)s from %(low)g to %(high)g, not %(value).80r. Tune again, or go back to the "
+        "defaults."
+    ) % {
+        "name": name,
+        "kind": gettext("a whole number") if knob.is_whole else gettext("a number"),
+        "low": knob.low,
+        "high": knob.high,
+        "value": value,
+    }

@@ -1,10 +1,11 @@
-"""How a run was made, so that it can be made again: code, versions, data, settings, hardware. Pure: no SQL, no clock.
+"""How a run was made (code, versions, data, settings, hardware), and in what two runs differ.
 
 The layout of a provenance is in docs/training.md.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -22,9 +23,9 @@ PACKAGES = (
 """What the numbers of a run may depend on."""
 
 CAUSES = ("data_hash", "code", "versions", "seed", "encoder", "settings", "hardware")
-"""The parts of a provenance that decide what comes out, in the order in which people ask for them."""
+"""The parts of a provenance that decide the result, in the order in which people ask for them."""
 
-UNTOLD = ("—", None)
+MISSING = "—"
 CLOCK = "clock"
 
 
@@ -49,25 +50,26 @@ def code() -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that are installed; nothing is imported."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            installed[name] = importlib.metadata.version(name)
+    return installed
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
     """Return in which causes two runs differ; an entry that one of them lacks counts as "—"."""
     ours, theirs = (dict(_flat({name: side.get(name) for name in CAUSES})) for side in (first, second))
-    names = [*ours, *(name for name in theirs if name not in ours)]
-    pairs = [Difference(name, ours.get(name, "—"), theirs.get(name, "—")) for name in names]
-    return [pair for pair in pairs if pair.first != pair.second and not _are_untold(pair)]
+    pairs = [Difference(name, ours.get(name, MISSING), theirs.get(name, MISSING)) for name in {**ours, **theirs}]
+    return [
+        pair
+        for pair in pairs
+        if pair.first != pair.second and not (_is_missing(pair.first) and _is_missing(pair.second))
+    ]
 
 
 def clocked(provenance: Mapping[str, Any]) -> list[str]:
-    """Return the stages whose pace or end the clock set: these are not the same twice."""
+    """Return the stages that the time limit cut short or paced: these do not come out the same twice."""
     return [stage for stage, reason in (provenance.get("ended_by") or {}).items() if reason == CLOCK]
 
 
@@ -79,8 +81,8 @@ def figure_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> l
     return [Difference(name, ours[name], theirs[name]) for name in names if ours[name] != theirs[name]]
 
 
-def _are_untold(pair: Difference) -> bool:
-    return pair.first in UNTOLD and pair.second in UNTOLD
+def _is_missing(value: Any) -> bool:
+    return value is None or value == MISSING
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,7 @@
-"""A queued run in, a training subprocess started and watched until it ends; nothing of torch stays in the worker."""
+"""Supervision of a training: lease the run, start its subprocess, watch it until it ends.
+
+A process of its own, so that no memory of torch stays in the worker and a training that hangs can be killed.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connection
+from django.utils.translation import gettext
 
 from recommender import conf, runs
 from recommender.exceptions import LeaseLost
@@ -24,24 +28,22 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 GRACE_SECONDS = 30.0
-"""A cancelled training stops at its next step; one that does not within this time is ended."""
+"""A cancelled training stops at its next step; one that takes longer than this is terminated."""
 
 OVERTIME_FACTOR, OVERTIME_SECONDS = 3.0, 900.0
-"""The time box is kept by the training itself; what runs this much longer hangs."""
-
-N_LOG_LINES = 8
+"""The training itself keeps to its time box; one that runs this much longer hangs and is terminated."""
 
 HERE = "here"
-"""Trigger of a run that the asking process supervises itself: nobody else is told of it."""
+"""Trigger of a run that the requesting process supervises itself: no worker is told of it."""
 
-STOPS = "its worker stops"
+WORKER_STOPS = "its worker stops"
 
 
 def supervise(run_id: int, *, key: str = "", stop: threading.Event | None = None) -> bool:
-    """Lease a run, train in a subprocess, wait for its end; return whether the lease was had.
+    """Lease a run, train in a subprocess and wait for its end; return whether the lease was obtained.
 
-    A message names the run's `key` too: the run of another shop with the same number has another. Once `stop` is set,
-    the training is ended and its run given back to the queue. Whatever goes wrong here ends the run with its reason.
+    key: of the run, which the run of another shop with the same number does not have. Once `stop` is set, the training
+    is terminated and its run goes back to the queue. Whatever goes wrong here ends the run with its reason.
     """
     worker = f"{socket.gethostname()}, process {os.getpid()}"
     token = persistently(lambda: runs.lease(run_id, worker=worker, key=key))
@@ -52,7 +54,7 @@ def supervise(run_id: int, *, key: str = "", stop: threading.Event | None = None
         code, ended_for = _trained(run_id, token, stop)
     except Exception as error:  # the edge of the run: without a process nobody else would end it
         logger.exception("run %s could not be trained in a process of its own", run_id)
-        reason = _no_process_in_words(run_id, error)
+        reason = _why_no_process(run_id, error)
         persistently(lambda: _end_run(run_id, token, reason))
         return True
     persistently(lambda: _report(run_id, token, code, ended_for))
@@ -60,7 +62,7 @@ def supervise(run_id: int, *, key: str = "", stop: threading.Event | None = None
 
 
 def _trained(run_id: int, token: int, stop: threading.Event | None) -> tuple[int, str]:
-    """Train in a process of its own; return its exit code and why it was ended from here, "" for by itself."""
+    """Train in a subprocess; return its exit code and why it was terminated, "" if it ended by itself."""
     log = log_path(run_id)
     conf.make_directory()
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +80,7 @@ def _trained(run_id: int, token: int, stop: threading.Event | None) -> tuple[int
 
 
 def supervise_in_thread(run_id: int) -> threading.Thread:
-    """Do what a worker does with a run, in a thread of this process; the training is a subprocess all the same."""
+    """Supervise a run from a thread of this process; the training is a subprocess all the same."""
 
     def work() -> None:
         try:
@@ -109,7 +111,7 @@ def _environment() -> dict[str, str]:
 
 
 def _watch(process: subprocess.Popen[bytes], run_id: int, token: int, stop: threading.Event | None) -> str:
-    """Wait for the end; return why the process was ended from here, "" where it ended by itself."""
+    """Wait for the end; return why the process was terminated, "" if it ended by itself."""
     started = time.monotonic()
     cancelled_at: float | None = None
     try:
@@ -121,18 +123,19 @@ def _watch(process: subprocess.Popen[bytes], run_id: int, token: int, stop: thre
             except subprocess.TimeoutExpired:
                 now = time.monotonic()
             if stop is not None and stop.is_set():
-                return _end(process, STOPS)
+                return _end(process, WORKER_STOPS)
             state = _state(run_id, token)
             if state == Run.State.CANCELLING and cancelled_at is None:
                 cancelled_at = now
             if state is None:
-                return _end(process, "its lease was given to another worker")
+                return _end(process, gettext("its lease was given to another worker"))
             if cancelled_at is not None and now - cancelled_at > GRACE_SECONDS:
-                return _end(process, "it was cancelled and did not stop by itself")
+                return _end(process, gettext("it was cancelled and did not stop by itself"))
             if now - started > limit:
-                return _end(process, f"it ran for {limit / 60:.0f} minutes, far beyond its time box")
+                minutes = f"{limit / 60:.0f}"
+                return _end(process, gettext("it ran for %s minutes, far beyond its time box") % minutes)
     except BaseException:  # the worker is told to stop: take the training along
-        _end(process, STOPS)
+        _end(process, WORKER_STOPS)
         raise
 
 
@@ -142,7 +145,7 @@ def _limit_seconds(run_id: int) -> float:
 
 
 def _state(run_id: int, token: int) -> Run.State | None:
-    """The state while the lease is ours, else None; a database that does not answer changes nothing."""
+    """The state while this process has the lease, else None; a database that does not answer changes nothing."""
     try:
         return _held_state(run_id, token)
     except DatabaseError as error:
@@ -168,40 +171,49 @@ def _end(process: subprocess.Popen[bytes], why: str) -> str:
 
 
 def _report(run_id: int, token: int, code: int, ended_for: str) -> None:
-    """Say how a process ended that could not say so itself; one that did has given its lease back."""
+    """Record the end of a process that could not do so itself."""
     state = _held_state(run_id, token)
     if state not in runs.HELD:
         return
-    if ended_for == STOPS:
-        runs.release(run_id, token, reason="Its worker was stopped; the next one goes on with it.")
+    if ended_for == WORKER_STOPS:
+        runs.release(run_id, token, reason=gettext("Its worker was stopped; the next one continues it."))
         return
-    _end_run(run_id, token, _crash_in_words(run_id, code, ended_for))
+    _end_run(run_id, token, _why_crashed(run_id, code, ended_for))
 
 
 def _end_run(run_id: int, token: int, reason: str) -> None:
-    """End a run whose process is gone: as cancelled where that was asked for, else as failed, with the reason."""
+    """End a run whose process is gone: as cancelled if that was requested, else as failed with the reason."""
     is_cancelled = _held_state(run_id, token) == Run.State.CANCELLING
-    ended = Run.State.CANCELLED if is_cancelled else Run.State.FAILED
+    state = Run.State.CANCELLED if is_cancelled else Run.State.FAILED
     try:
-        runs.finish(run_id, token, state=ended, reason="Cancelled." if is_cancelled else reason)
+        runs.finish(run_id, token, state=state, reason=gettext("Cancelled.") if is_cancelled else reason)
     except LeaseLost:
         logger.info("run %s was taken over while its process ended", run_id)
 
 
-def _no_process_in_words(run_id: int, error: Exception) -> str:
-    return (
-        f"The training process could not be started or watched ({type(error).__name__}: {error}). It is run by "
-        f"{sys.executable or 'no Python'}, its log is {log_path(run_id)}: the user of this process must be able to run "
-        "the one and write the other. Then train again."
-    )
+def _why_no_process(run_id: int, error: Exception) -> str:
+    return gettext(
+        "The training process could not be started or watched (%(error)s). It is run by %(python)s, its log is "
+        "%(log)s: the user of this process must be able to run the one and write the other. Then train again."
+    ) % {
+        "error": f"{type(error).__name__}: {error}",
+        "python": sys.executable or gettext("no Python"),
+        "log": log_path(run_id),
+    }
 
 
-def _crash_in_words(run_id: int, code: int, ended_for: str) -> str:
-    stage = Run.objects.values_list("stage", flat=True).get(pk=run_id) or "the start"
+def _why_crashed(run_id: int, code: int, ended_for: str) -> str:
+    log = log_path(run_id)
+    stage = Run.objects.values_list("stage", flat=True).get(pk=run_id) or gettext("the start")
     if ended_for:
-        return f"The training was ended at {stage}: {ended_for}. See {log_path(run_id)}."
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    hint = " The host may lack memory." if code == -9 else ""
-    lines = log_path(run_id).read_text(errors="replace").strip().splitlines()[-N_LOG_LINES:]
-    last = f" Last line: {lines[-1][:300]}" if lines else ""
-    return f"The training process {how} at {stage}.{hint}{last} See {log_path(run_id)}, then train again."
+        message = gettext("The training was terminated at %(stage)s: %(why)s. See %(log)s.")
+        return message % {"stage": stage, "why": ended_for, "log": log}
+    lines = log.read_text(errors="replace").strip().splitlines()
+    end = gettext("was killed by signal %d") % -code if code < 0 else gettext("ended with exit code %d") % code
+    sentences = [
+        gettext("The training process %(end)s at %(stage)s.") % {"end": end, "stage": stage},
+        gettext("The host may lack memory.") if code == -9 else "",
+        gettext("Last line: %s") % lines[-1][:300] if lines else "",
+        gettext("See %s, then train again.") % log,
+    ]
+    return " ".join(filter(None, sentences))

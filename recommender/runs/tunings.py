@@ -1,27 +1,25 @@
-"""What became of a tuning: its best knobs are the defaults of the next run once a person accepts them. SQL only."""
+"""What becomes of a tuning: once a person accepts it, its best knobs are the defaults of later runs."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from recommender import conf
 from recommender.exceptions import RunError
 from recommender.models import Run
 from recommender.runs import knobs
+from recommender.runs.figures import Figures, TuningFigures
+from recommender.runs.settings import EVIDENCE, METHOD, RunSettings
 
 logger = logging.getLogger(__name__)
 
-EVIDENCE = ("least_pairs", "least_examples", "least_lists", "least_texts")
-"""Settings of a run that say how much evidence a stage needs."""
-
-METHOD = ("adaptation", "fine_tuning", "horizon_days", "step_days", "n_threads")
-"""Settings of a run that say how its stages learn."""
-
 N_TRIALS_IN_BOX = 10
-"""A trial is cut short so that at least about so many fit, but it never takes longer than a training would."""
+"""A trial gets this share of a tuning's minutes, so that about as many fit, but never longer than a training."""
 
 
 def accepted() -> Run | None:
@@ -30,24 +28,24 @@ def accepted() -> Run | None:
 
 
 def accepted_knobs() -> knobs.Values:
-    """The knobs of the accepted tuning; one that does not exist any more is left out with a line in the log."""
+    """The knobs of the accepted tuning; one that does not exist any more is left out, with a line in the log."""
     run = accepted()
     if run is None:
         return {}
-    kept, faults = knobs.usable(_best(run).get("values"))
+    values, faults = knobs.usable(trials_of(run).best.values)
     for fault in faults:
         logger.warning("of the settings of run %s: %s", run.pk, fault)
-    return kept
+    return values
 
 
 def accept(run: Run) -> None:
-    """Let later runs use the best knobs of a tuning. Raises RunError for a run without any, ConfigurationError for bad.
+    """Let later runs use the best knobs of a tuning; the champion and active runs stay as they are.
 
-    The champion and runs that are active stay as they are.
+    Raises RunError for a run without such knobs, ConfigurationError for knobs that cannot be used any more.
     """
-    values = _best(run).get("values")
+    values = trials_of(run).best.values
     if run.kind != Run.Kind.TUNING or not values:
-        raise RunError(f"Run {run.pk} has found no settings to use: it is no tuning, or no trial of it ended.")
+        raise RunError(gettext("Run %d found no settings to use: it is no tuning, or no trial of it ended.") % run.pk)
     knobs.validated(values)
     Run.objects.filter(accepted_at__isnull=False).exclude(pk=run.pk).update(accepted_at=None)
     run.accepted_at = timezone.now()
@@ -56,33 +54,31 @@ def accept(run: Run) -> None:
 
 
 def withdraw() -> Run:
-    """Go back to the defaults; return the tuning that counted until now. Raises RunError where none did."""
+    """Go back to the defaults; return the tuning that was accepted until now. Raises RunError if none was."""
     run = accepted()
     if run is None:
-        raise RunError("No settings of a tuning are used: runs have the defaults already.")
+        raise RunError(gettext("No settings of a tuning are in use: runs have the defaults already."))
     Run.objects.filter(accepted_at__isnull=False).update(accepted_at=None)
     return run
 
 
 def is_better(run: Run) -> bool:
     """A trial beat the settings that the tuning began with."""
-    found = _tuning(run)
-    best, present = _best(run).get("score"), found.get("present")
-    return best is not None and present is not None and best > present
+    return trials_of(run).is_better
 
 
-def going_on_from(run: Run) -> dict[str, Any]:
-    """Settings of a run that goes on with the study of another. Raises RunError for one that is no tuning."""
+def continued(run: Run) -> dict[str, Any]:
+    """Settings of a run that continues the study of another. Raises RunError for one that is no tuning."""
     if run.kind != Run.Kind.TUNING:
-        raise RunError(f"Run {run.pk} is no tuning: there is no study to go on with.")
-    kept, _ = knobs.usable(_best(run).get("values") or {})
-    names = ("study", "seed", "encoder", "knobs", "trial_minutes", *METHOD, *EVIDENCE)
-    told = {name: run.settings[name] for name in names if name in run.settings}
-    return {**told, "start_from": kept}
+        raise RunError(gettext("Run %d is no tuning: there is no study to continue.") % run.pk)
+    values, _ = knobs.usable(trials_of(run).best.values)
+    stored = dataclasses.replace(RunSettings.of(run.settings), start_from=values).as_json()
+    names = ("study", "seed", "encoder", "knobs", "trial_minutes", "start_from", *METHOD, *EVIDENCE)
+    return {name: stored[name] for name in names if name in stored}
 
 
 def trial_minutes(minutes: float) -> float:
-    """The time box of one trial in a tuning of so many minutes; a study goes on with the one that it began with."""
+    """The time box of one trial in a tuning of so many minutes; a continued study keeps the one that it began with."""
     return min(float(conf.get("TRAINING_MINUTES")), minutes / N_TRIALS_IN_BOX)
 
 
@@ -91,11 +87,6 @@ def latest() -> Run | None:
     return Run.objects.filter(kind=Run.Kind.TUNING).order_by("-pk").first()
 
 
-def _tuning(run: Run) -> dict[str, Any]:
-    found = run.metrics.get("tuning") if isinstance(run.metrics, dict) else None
-    return found if isinstance(found, dict) else {}
-
-
-def _best(run: Run) -> dict[str, Any]:
-    best = _tuning(run).get("best")
-    return best if isinstance(best, dict) else {}
+def trials_of(run: Run) -> TuningFigures:
+    """The trials that a run stored; empty for a training."""
+    return Figures.of(run.metrics).tuning or TuningFigures()

@@ -1,6 +1,6 @@
-"""A leased run in, a judged bundle out: dataset, training, evaluation of the real pipeline, gate, promotion.
+"""Training: reads the data, trains, evaluates the real pipeline, decides and promotes; a leased run's whole work.
 
-Imported only by the training subprocess: it loads torch.
+Only the training subprocess imports it, because it loads torch.
 """
 
 from recommender.training.stages import run

@@ -29,16 +29,13 @@ def tracked(run: Run, watch: Watch) -> Iterator[None]:
     careful = Careful(run.pk, lambda: open_tracker(kind, folder, name=f"run {run.pk}"))
     watch.listener = careful
     if careful.is_working:
-        watch.figures.provenance = {
-            **(watch.figures.provenance or {}),
-            "curves": {"tool": kind, "folder": str(folder)},
-        }
+        watch.note(curves={"tool": kind, "folder": str(folder)})
     try:
         yield
     finally:
         watch.listener = UNWATCHED
-        metrics = watch.figures.metrics or {}
-        careful.finish(watch.figures.provenance or {}, dict(numbers(metrics)), markdown(metrics))
+        metrics = watch.record.figures.as_json() if watch.record.figures else {}
+        careful.finish(watch.provenance, dict(numbers(metrics)), markdown(metrics))
 
 
 class Careful(Progress):

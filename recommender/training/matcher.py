@@ -1,4 +1,4 @@
-"""Judged queries and a folder with an encoder in, trees that grade the items of a search out, beside the encoder."""
+"""Trains the trees that grade the items of a search, on queries that people judged; writes them beside the encoder."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from recommender.text.query import encoder_text
 from recommender.types import FloatArray, IntArray
 
 N_DISTRACTORS, N_POOL = 8, 2_000
-"""Items of the catalogue drawn at random beside the judged ones of each query: what no answer looks like. All come from
-one sample, for each has to be encoded."""
+"""Random items of the catalogue added to each query as wrong answers, all from one sample, since each has to be
+encoded."""
 
 DISTRACTOR_GRADE = -0.15
-"""Below the worst grade that a person gives: who judged saw only items that some search had found."""
+"""Below the worst grade that a person gives: people judge only items that some search had found."""
 
 N_NEAR, N_NEAR_HITS, NEAR_GRADE = 8, 200, 0.1
-"""Items that nobody judged beside each query, of those that words or meaning find, and what they count as: who chose
+"""Items without a judgement that words or vectors find for a query, and the grade that they count as: whoever chose
 what to judge passed them over. On a fifth of the graded queries of a hardware shop, four parts in turn: recall@10 /
 @100 in the whole catalogue .559 / .866 with them, .546 / .855 without; pairs .6152, .6131; NDCG@10 .8713, .8694."""
 
@@ -41,8 +41,8 @@ RISING = (
     "words_matched", "words_share", "title_share", "pairs_matched", "numbers_matched", "letters", "letters_matched",
     "letters_only", "word_cosine", "bm25", "lexical", "meaning", "like_best", *ABOUT,
 )  # fmt: skip
-"""More of these never makes an answer worse: what a few thousand grades say otherwise is noise, which another shop's
-titles would not share (monotone constraints)."""
+"""Monotone constraints: more of these never makes an answer worse. Where a few thousand grades say otherwise, it is
+noise that the titles of another shop would not share."""
 
 TREES = TreeSettings(n_trees=300, learning_rate=0.05, n_leaves=15, least_in_leaf=100, l2=20.0)
 LEAST_QUERIES = 100
@@ -51,8 +51,38 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """Rows of the trees: query (n,) in `Judgements.queries`, ascending, item (n,) and what the grade is to be (n,)."""
+class MatcherData:
+    """Judged queries over one catalogue. vectors (n_items, d): of the encoder.
+
+    partly: the encoder before it saw the grades of some queries. The trees learn from these queries only, or they would
+    trust the encoder too much. None if it saw no grade at all.
+    """
+
+    judgements: Judgements
+    shelf: Shelf
+    encoder: Encoder
+    vectors: FloatArray
+    partly: Partly | None = None
+
+    def queries(self) -> IntArray:
+        """(n,) rows of the queries that the trees may learn from; none below `LEAST_QUERIES` judged ones."""
+        rows: IntArray = np.unique(self.judgements.query)
+        if len(rows) < LEAST_QUERIES:
+            return rows[:0]
+        return rows if self.partly is None else rows[self.partly.unseen[rows]]
+
+    def unbiased_encoder(self) -> Encoder:
+        """The encoder as it was before it saw the grades of these queries."""
+        if self.partly is None:
+            return self.encoder
+        encoder = Encoder(self.encoder.name, copy.deepcopy(self.encoder.model), self.encoder.tokenizer)
+        encoder.model.load_state_dict(self.partly.weights)
+        return encoder
+
+
+@dataclass(frozen=True, slots=True)
+class GradedRows:
+    """Rows of the trees: query (n,) in `Judgements.queries`, ascending, item (n,) and the grade to predict (n,)."""
 
     query: IntArray
     item: IntArray
@@ -60,131 +90,106 @@ class Judged:
 
 
 def fit_matcher(
-    judged: Judgements,
-    shelf: Shelf,
-    encoder: Encoder,
-    folder: Path,
-    *,
-    vectors: FloatArray,
-    partly: Partly | None = None,
-    most_texts: int = 2**62,
-    seed: int = 0,
-    progress: Progress = UNWATCHED,
+    data: MatcherData, folder: Path, *, most_texts: int = 2**62, seed: int = 0, progress: Progress = UNWATCHED
 ) -> dict[str, float]:
-    """Write matcher.onnx and matcher.json to `folder` and return figures; nothing below `LEAST_QUERIES` queries.
+    """Write matcher.onnx and matcher.json to `folder` and return figures; nothing without enough queries.
 
-    vectors (n_items, d): of the encoder. partly: what the encoder was before it saw the grades of some queries; only of
-    these the trees learn, or they would trust its opinion too much. None where it saw no grade at all.
-    most_texts: that may be encoded to describe the queries; those beyond are left out.
+    most_texts: that may be encoded to describe the queries; queries beyond it are left out.
     """
-    asked = np.unique(judged.query)
-    if len(asked) < LEAST_QUERIES:
+    queries = data.queries()
+    if not len(queries):
         return {}
-    if partly is not None:
-        asked = asked[partly.unseen[asked]]
-    hits = {query: shelf.lexical.search(judged.queries[query], N_NEAR_HITS) for query in asked.tolist()}
-    told = _told(judged, hits, encoder, vectors, seed=seed)
-    reader = encoder
-    if partly is not None:
-        reader = Encoder(encoder.name, copy.deepcopy(encoder.model), encoder.tokenizer)
-        reader.model.load_state_dict(partly.weights)
-    rows, fit = _described(judged.queries, told, hits, shelf, reader, most=most_texts)
+    texts = data.judgements.queries
+    hits = {query: data.shelf.lexical.search(texts[query], N_NEAR_HITS) for query in queries.tolist()}
+    graded = _graded_rows(data, hits, seed=seed)
+    features, is_used = _described(data, graded, hits, most=most_texts)
     if progress.should_stop():
         return {}
-    target = told.target[fit]
+    target = graded.target[is_used]
     rising = [MATCH_FEATURES.index(name) for name in RISING]
-    grown = [replace(TREES, seed=seed + number) for number in range(N_FORESTS)]
-    boosters = [trees.grow(rows, target, settings=one, rising=rising) for one in grown]
-    _write(boosters, folder, rows)
-    missed = trees.predict(boosters, rows) - target
-    n_queries = len(np.unique(told.query[fit]))
+    settings = [replace(TREES, seed=seed + number) for number in range(N_FORESTS)]
+    forests = [trees.grow(features, target, settings=each, rising=rising) for each in settings]
+    _write(forests, folder, features)
+    error = trees.predict(forests, features) - target
     return {
-        "matcher_queries": float(n_queries),
-        "matcher_rows": float(len(rows)),
-        "matcher_error": float(np.sqrt(np.mean(missed**2))),
+        "matcher_queries": float(len(np.unique(graded.query[is_used]))),
+        "matcher_rows": float(len(features)),
+        "matcher_error": float(np.sqrt(np.mean(error**2))),
     }
 
 
-def _told(
-    judged: Judgements, hits: Mapping[int, LexicalHits], encoder: Encoder, vectors: FloatArray, *, seed: int
-) -> Judged:
-    """The judged items of the queries of `hits`, and items that nobody judged: some at random, some near."""
-    generator, n_items = np.random.default_rng((seed, 1)), len(vectors)
+def _graded_rows(data: MatcherData, hits: Mapping[int, LexicalHits], *, seed: int) -> GradedRows:
+    """The judged items of the queries of `hits`, and items without a judgement: some random, some near."""
+    judged, n_items = data.judgements, len(data.vectors)
+    generator, everything = np.random.default_rng((seed, 1)), np.ones(n_items, bool)
     pool = generator.permutation(n_items)[:N_POOL]
-    asked = list(hits)
-    spoken = encoder.encode([encoder_text(judged.queries[query]) for query in asked])
-    everything = np.ones(n_items, bool)
-    query, item, target = [], [], []
+    queries = list(hits)
+    query_vectors = data.encoder.encode([encoder_text(judged.queries[query]) for query in queries])
+    query_rows, items, targets = [], [], []
     order = np.argsort(judged.query, kind="stable")
-    first, last = (np.searchsorted(judged.query[order], asked, side=side) for side in ("left", "right"))
-    for place, vector, start, stop in zip(asked, spoken, first, last, strict=True):
+    first, last = (np.searchsorted(judged.query[order], queries, side=side) for side in ("left", "right"))
+    for query, vector, start, stop in zip(queries, query_vectors, first, last, strict=True):
         own = order[start:stop]
-        near = nearest(vectors, vector, limit=N_NEAR_HITS, allowed=everything).rows
-        others = np.setdiff1d(np.union1d(hits[place].rows, near), judged.item[own])
+        near = nearest(data.vectors, vector, limit=N_NEAR_HITS, allowed=everything).rows
+        others = np.setdiff1d(np.union1d(hits[query].rows, near), judged.item[own])
         parts = (
             (judged.item[own], judged.grade[own]),
             (generator.choice(pool, N_DISTRACTORS), DISTRACTOR_GRADE),
             (generator.permutation(others)[:N_NEAR], NEAR_GRADE),
         )
         for rows, grade in parts:
-            query.append(np.full(len(rows), place))
-            item.append(rows)
-            target.append(np.broadcast_to(grade, len(rows)))
-    return Judged(
-        np.concatenate(query).astype(np.int32),
-        np.concatenate(item).astype(np.int32),
-        np.concatenate(target).astype(np.float32),
+            query_rows.append(np.full(len(rows), query))
+            items.append(rows)
+            targets.append(np.broadcast_to(grade, len(rows)))
+    return GradedRows(
+        np.concatenate(query_rows).astype(np.int32),
+        np.concatenate(items).astype(np.int32),
+        np.concatenate(targets).astype(np.float32),
     )
 
 
 def _described(
-    queries: tuple[str, ...],
-    told: Judged,
-    hits: Mapping[int, LexicalHits],
-    shelf: Shelf,
-    reader: Encoder,
-    *,
-    most: int,
+    data: MatcherData, graded: GradedRows, hits: Mapping[int, LexicalHits], *, most: int
 ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """Return (n, n_features) by the function that a search calls, each query's rows, and which (n_rows,) these are.
+    """Return (n, n_features), computed by the function that a search calls, and which (n_rows,) are described.
 
-    Queries are left out at random once more than `most` texts would have to be encoded.
+    Random queries are left out once more than `most` texts would have to be encoded.
     """
-    asked, start = np.unique(told.query, return_index=True)
-    stop = np.append(start[1:], len(told.query))
-    texts = shelf.items.texts
-    needed, is_told = np.zeros(len(texts), bool), np.zeros(len(asked), bool)
-    for place in np.random.default_rng(len(asked)).permutation(len(asked)):
-        if needed.sum() >= most:
+    encoder, texts, queries = data.unbiased_encoder(), data.shelf.items.texts, data.judgements.queries
+    rows, start = np.unique(graded.query, return_index=True)
+    stop = np.append(start[1:], len(graded.query))
+    is_needed, is_used = np.zeros(len(texts), bool), np.zeros(len(rows), bool)
+    for n in np.random.default_rng(len(rows)).permutation(len(rows)):
+        if is_needed.sum() >= most:
             break
-        needed[told.item[start[place] : stop[place]]] = is_told[place] = True
-        needed[hits[asked[place]].rows[:N_BEST]] = True
-    vectors = np.zeros((len(texts), reader.dimension), np.float32)
-    vectors[needed] = reader.encode([texts[row] for row in np.flatnonzero(needed)], exact=False)
-    fit = np.repeat(is_told, stop - start)
-    asked, start, stop = asked[is_told], start[is_told], stop[is_told]
-    spoken = reader.encode([encoder_text(queries[place]) for place in asked])
-    seen = replace(shelf, vectors=vectors)
+        is_needed[graded.item[start[n] : stop[n]]] = is_used[n] = True
+        is_needed[hits[rows[n]].rows[:N_BEST]] = True
+    vectors = np.zeros((len(texts), encoder.dimension), np.float32)
+    vectors[is_needed] = encoder.encode([texts[row] for row in np.flatnonzero(is_needed)], exact=False)
+    is_used_row = np.repeat(is_used, stop - start)
+    rows, start, stop = rows[is_used], start[is_used], stop[is_used]
+    query_vectors = encoder.encode([encoder_text(queries[row]) for row in rows])
+    shelf = replace(data.shelf, vectors=vectors)
     parts = [
         match_features(
-            queries[place],
-            told.item[first:last],
-            seen,
-            hits=hits[place],
+            queries[row],
+            graded.item[first:last],
+            shelf,
+            hits=hits[row],
             vector=vector,
-            intent=shelf.understand(queries[place]),
+            intent=data.shelf.understand(queries[row]),
         )
-        for place, first, last, vector in zip(asked.tolist(), start, stop, spoken, strict=True)
+        for row, first, last, vector in zip(rows.tolist(), start, stop, query_vectors, strict=True)
     ]
-    return np.concatenate(parts), fit
+    return np.concatenate(parts), is_used_row
 
 
-def _write(boosters: list[object], folder: Path, rows: FloatArray) -> None:
-    trees.export(boosters, folder / MATCHER, n_features=len(MATCH_FEATURES), sample=rows[:2000])
+def _write(forests: list[object], folder: Path, features: FloatArray) -> None:
+    trees.export(forests, folder / MATCHER, n_features=len(MATCH_FEATURES), sample=features[:2000])
     record = {
         "format": FORMAT,
         "names": list(MATCH_FEATURES),
-        "n_forests": len(boosters),
-        "importance": trees.importance(boosters, MATCH_FEATURES),
+        "n_forests": len(forests),
+        "importance": trees.importance(forests, MATCH_FEATURES),
     }
     (folder / "matcher.json").write_text(json.dumps(record))

@@ -1,4 +1,4 @@
-"""Why there is too little to train on, in words: the true cause and its repair, instead of a count alone."""
+"""Why there is too little data to train on: the cause and its repair in words, not only a count."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ PURCHASE = EVENT_CODES[EventType.PURCHASE]
 
 
 def too_few_cases(split: Split, n_cases: int, *, needed: str) -> str:
-    """Say how many visitors could be judged by, how many are needed, and what keeps the others out."""
-    counted = ngettext(
-        "Insufficient data: %(n)s visitor can be judged by, who was there before the test window and bought in it.",
-        "Insufficient data: %(n)s visitors can be judged by, who were there before the test window and bought in it.",
+    """Say how many visitors there are to evaluate on, how many are needed, and why there are not more."""
+    count = ngettext(
+        "Insufficient data: %(n)s visitor came before the test window and bought in it.",
+        "Insufficient data: %(n)s visitors came before the test window and bought in it.",
         n_cases,
     ) % {"n": n_cases}
-    return " ".join(filter(None, [counted, needed, *_causes(split)]))
+    return " ".join(filter(None, [count, needed, *_causes(split)]))
 
 
 def _causes(split: Split) -> list[str]:
-    causes = [cause for cause in (_nobodys(split), _new_items(split), unknown_items(split.report)) if cause]
+    causes = [cause for cause in (_anonymous_purchases(split), _new_items(split), unknown_items(split.report)) if cause]
     return causes or [_too_few_return(split)]
 
 
-def _nobodys(split: Split) -> str:
-    """Where most purchases are nobody's: is it consent that is missing, or do the orders name no customer?"""
+def _anonymous_purchases(split: Split) -> str:
+    """Where most purchases have no visitor: is consent missing, or do the orders name no customer?"""
     bought = split.whole.type == PURCHASE
-    n_bought, n_nobodys = int(bought.sum()), int((bought & (split.whole.visitor < 0)).sum())
-    if 2 * n_nobodys <= n_bought or not n_bought:
+    n_bought, n_anonymous = int(bought.sum()), int((bought & (split.whole.visitor < 0)).sum())
+    if 2 * n_anonymous <= n_bought or not n_bought:
         return ""
-    counted = gettext("%(n)s of %(all)s purchases are nobody's:") % {"n": n_nobodys, "all": n_bought}
+    count = gettext("%(n)s of %(all)s purchases belong to no visitor:") % {"n": n_anonymous, "all": n_bought}
     sample = tracking.nobodys_orders()
     if sample.n_rows and not sample.n_named:
-        return f"{counted} " + gettext(
+        return f"{count} " + gettext(
             "the order rows name no customer, or addresses that no account has. Guests are known by their browser "
             "only: name what the shop keeps of it as `visitor` in the OrderRows; what shoppers do from now on counts "
             "once they have consented."
         )
     if sample.n_named and not order_consent.is_open():
-        return f"{counted} " + gettext(
+        return f"{count} " + gettext(
             "their customers have not consented here. RECOMMENDER['ORDER_CONSENT'] decides whether past orders may "
             "teach the model; after a change run `python manage.py recommender_reconcile`."
         )
-    return f"{counted} " + gettext(
+    return f"{count} " + gettext(
         "they were made by guests, by people who objected, or recorded before their customers consented. Run "
         "`python manage.py recommender_reconcile` to give them to their buyers."
     )
 
 
 def _new_items(split: Split) -> str:
-    """Where what was bought in the window came into the shop within it."""
+    """Where most items bought in the window were first seen within it."""
     wanted = (split.whole.time >= split.test_start) & (split.whole.type == PURCHASE) & (split.whole.visitor >= 0)
     items = split.whole.item[wanted]
     n_new = int((~split.items.active[items]).sum())

@@ -1,4 +1,4 @@
-"""A dataset in, one moment of time out: what may be learned from lies before it, what judges lies after it."""
+"""Splits the data at one moment: training may learn from what came before, the test is what came after."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ from recommender.tables import Impressions, Interactions, ItemTable, Judgements
 
 TEST_DAYS = 30.0
 TEST_SHARE = 0.2
-"""The newest 30 days judge, or the newest fifth of a shorter past."""
+"""The test window: the newest 30 days, or the newest fifth of a shorter past."""
 
 LEAST_ITEMS = 2
 LEAST_EVENTS = 50
-"""Below this there is nothing to learn from: no pair of items, and no visitor with a before and an after."""
-
+"""Below this there is nothing to learn from: no pair of items, and no visitor with events on both sides."""
 
 MOST_REMOVED_SHARE = 0.2
-"""A reason that took this share of all events is worth a sentence."""
+"""A reason that removed this share of all events is worth a sentence."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """`past` holds the events before `test_start`, cleaned without a look at what came later; `whole` adds the test.
+    """`past` holds the events before `test_start`, cleaned without knowing what came later; `whole` adds the test.
 
-    impressions: all of them: whoever learns takes those that were over before `test_start`.
-    items: as of `test_start`: what was first seen later is not active. report: of the cleaning of both parts.
+    impressions: all of them; training uses those that ended before `test_start`. items: as of `test_start`, so that
+    items first seen later are not active. report: of the cleaning of both parts.
     """
 
     past: Interactions
@@ -50,12 +49,12 @@ class Split:
 
     @cached_property
     def state(self) -> ShopState:
-        """The shop at `test_start`: the trainer's check, the gate and its competitors read the same; two seconds."""
+        """The shop at `test_start`, shared by the parity check, the gate and its competitors; takes two seconds."""
         return build_state(self.past, self.items, at=self.test_start)
 
 
 def split_in_time(dataset: Dataset) -> Split:
-    """Cut once, globally, and clean each side by itself. Raises InsufficientData with what is there and needed."""
+    """Cut once, globally, and clean each side by itself. Raises InsufficientData that says what is missing."""
     _, whole_report = clean(dataset.recorded, now=dataset.taken_at)
     _require(dataset, whole_report)
     recorded = dataset.recorded.before(dataset.taken_at)
@@ -63,11 +62,11 @@ def split_in_time(dataset: Dataset) -> Split:
     past, report = clean(recorded.before(test_start), now=test_start)
     n_past = int(np.searchsorted(recorded.interactions.time, test_start, side="left"))
     window, window_report = clean(recorded.take(np.arange(n_past, len(recorded))), now=dataset.taken_at)
-    shown = dataset.items.active & (dataset.items.first_seen <= test_start)
+    active = dataset.items.active & (dataset.items.first_seen <= test_start)
     return Split(
         past=past,
         whole=joined(past, window),
-        items=dataclasses.replace(dataset.items, active=shown),
+        items=dataclasses.replace(dataset.items, active=active),
         test_start=test_start,
         test_end=test_end,
         report=_added(report, window_report, n_read=len(dataset.recorded)),
@@ -79,14 +78,14 @@ def split_in_time(dataset: Dataset) -> Split:
 
 
 def joined(first: Interactions, second: Interactions) -> Interactions:
-    """Put later events behind earlier ones; both must share `queries`, `devices` and `regions`."""
+    """Append later events to earlier ones; both must share `queries`, `devices` and `regions`."""
     later = second.columns()
     columns: dict[str, Any] = {name: np.concatenate([column, later[name]]) for name, column in first.columns().items()}
     return dataclasses.replace(first, **columns)
 
 
 def unknown_items(report: CleaningReport) -> str:
-    """A sentence on events of items that do not exist, where they are many; else nothing."""
+    """A sentence about events of items that do not exist; "" where they are few."""
     n_unknown = report.removed.get("unknown_item", 0)
     if n_unknown <= MOST_REMOVED_SHARE * report.n_read:
         return ""
@@ -99,15 +98,19 @@ def _require(dataset: Dataset, report: CleaningReport) -> None:
     n_items = int(dataset.items.active.sum())
     if n_items < LEAST_ITEMS:
         raise InsufficientData(
-            f"Insufficient data: {n_items} active items, at least {LEAST_ITEMS} are needed. Run recommender_sync, and "
-            "see that the Catalog lists the shop's products. Search and lists keep serving untrained."
+            gettext(
+                "Insufficient data: %(n)s active items, at least %(least)s are needed. Run recommender_sync, and check "
+                "that the Catalog lists the shop's products. Search and lists keep serving untrained."
+            )
+            % {"n": n_items, "least": LEAST_ITEMS}
         )
     if report.n_clean < LEAST_EVENTS:
-        raise InsufficientData(
-            f"Insufficient data: {report.n_clean} usable events of {report.n_read} recorded, at least {LEAST_EVENTS} "
-            "are needed. Run recommender_reconcile to take in past orders, or wait for shoppers. Search and lists keep "
-            f"serving untrained. {unknown_items(report)}".strip()
-        )
+        reason = gettext(
+            "Insufficient data: %(n)s usable events of %(all)s recorded, at least %(least)s are needed. Run "
+            "recommender_reconcile to import past orders, or wait for shoppers. Search and lists keep serving "
+            "untrained."
+        ) % {"n": report.n_clean, "all": report.n_read, "least": LEAST_EVENTS}
+        raise InsufficientData(f"{reason} {unknown_items(report)}".strip())
 
 
 def _window(recorded: Recorded) -> tuple[float, float]:

@@ -1,21 +1,23 @@
-"""Between a training and its run's row: how far it is goes out, and whether it may go on comes in."""
+"""Connects a training with the row of its run: reports progress, and learns whether the run may go on."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from django.db import DatabaseError, connection
+from django.utils.translation import gettext
 
 from recommender import runs
 from recommender.exceptions import LeaseLost, RunError
 from recommender.ml.progress import UNWATCHED, Progress
 from recommender.models import Bundle, Run
 from recommender.models.connections import was_lost
+from recommender.runs.figures import Figures
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +35,12 @@ class RunCancelled(RunError):
 
 
 class RunInterrupted(RunError):
-    """This process is told to stop; the run goes back to the queue and is resumed."""
+    """This process has to stop; the run goes back to the queue and is resumed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a run ended well; a tuning has neither verdict nor bundle."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunResult:
+    """The result of a run that came to its end; a tuning has neither verdict nor bundle."""
 
     verdict: Run.Verdict | None
     reason: str
@@ -53,7 +55,7 @@ class Watch(Progress):
 
     def __init__(self, run_id: int, token: int) -> None:
         self.run_id, self.token = run_id, token
-        self.figures = runs.Figures(metrics={}, losses=[], seconds={})
+        self.record = runs.Record(figures=Figures(), losses=[], seconds={})
         self.shares: Mapping[str, float] = SHARES
         self.listener: Progress = UNWATCHED
         self._stage, self._share, self._started = "", 0.0, time.monotonic()
@@ -61,6 +63,15 @@ class Watch(Progress):
         self._ended, self._furthest = threading.Event(), 0.0
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._beat_until_end, name="heartbeat", daemon=True)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """How the run was made, as far as it was noted."""
+        return self.record.provenance or {}
+
+    def note(self, **entries: Any) -> None:
+        """Add to the provenance; it is replaced, never changed in place, since the heartbeat reads it in a thread."""
+        self.record.provenance = {**self.provenance, **entries}
 
     def __enter__(self) -> Watch:
         self._thread.start()
@@ -80,11 +91,11 @@ class Watch(Progress):
         logger.info("run %s: %s", self.run_id, name.replace("_", " "))
 
     def step(self, done: int, total: int, loss: float | None = None) -> None:
-        """A step of the stage is taken; a loss becomes a point of its curve."""
+        """A step of the stage was taken; its loss becomes a point of the curve."""
         with self._lock:
             self._share = done / max(total, 1)
             if loss is not None:
-                losses: Any = self.figures.losses
+                losses: Any = self.record.losses
                 losses.append({"stage": self._stage, "step": done, "loss": round(float(loss), 5)})
         self.listener.step(done, total, loss)
 
@@ -103,9 +114,9 @@ class Watch(Progress):
         if self._lost.is_set():
             raise LeaseLost(f"Run {self.run_id} belongs to another process now: this one stops.")
         if self._cancelled.is_set():
-            raise RunCancelled("Cancelled.")
+            raise RunCancelled
         if self._interrupted.is_set():
-            raise RunInterrupted("Its process was told to stop; the next worker resumes it.")
+            raise RunInterrupted(gettext("Its process was told to stop; the next worker resumes it."))
 
     def interrupt(self) -> None:
         """Ask the training to stop at its next step; safe to call from a signal handler."""
@@ -113,7 +124,7 @@ class Watch(Progress):
 
     @property
     def progress(self) -> float:
-        """Share done of the whole run, 0 to 1; it never falls, whatever a stage is called."""
+        """Share done of the whole run, 0 to 1; it never falls, even in a stage that `shares` does not name."""
         names, shares = list(self.shares), self.shares
         if self._stage in names:
             before = sum(shares[name] for name in names[: names.index(self._stage)])
@@ -126,9 +137,9 @@ class Watch(Progress):
         return self._stage
 
     def _close_stage(self) -> None:
-        if self._stage and self.figures.seconds is not None:
-            spent = self.figures.seconds.get(self._stage, 0.0) + time.monotonic() - self._started
-            self.figures.seconds[self._stage] = round(spent, 1)
+        if self._stage and self.record.seconds is not None:
+            spent = self.record.seconds.get(self._stage, 0.0) + time.monotonic() - self._started
+            self.record.seconds[self._stage] = round(spent, 1)
             self._started = time.monotonic()
 
     def _beat_until_end(self) -> None:
@@ -140,16 +151,12 @@ class Watch(Progress):
 
     def _beat(self) -> None:
         with self._lock:
-            figures = runs.Figures(
-                self.figures.report,
-                dict(self.figures.metrics or {}),
-                runs.thinned(self.figures.losses or []),
-                dict(self.figures.seconds or {}),
-                None if self.figures.provenance is None else dict(self.figures.provenance),
+            record = dataclasses.replace(
+                self.record, losses=runs.thinned(self.record.losses or []), seconds=dict(self.record.seconds or {})
             )
             progress, stage = self.progress, self._stage
         try:
-            if not runs.heartbeat(self.run_id, self.token, progress=progress, stage=stage, figures=figures):
+            if not runs.heartbeat(self.run_id, self.token, progress=progress, stage=stage, record=record):
                 self._cancelled.set()
         except LeaseLost:
             self._lost.set()

@@ -21,6 +21,8 @@ from recommender import bundles, serving
 from recommender.admin import figures
 from recommender.admin.readonly import BoundedPaginator
 from recommender.models import Bundle, Event, Impression, Item, Persona, Run, Visitor
+from recommender.runs.comparisons import COMPETITORS
+from recommender.runs.figures import Figures
 
 pytestmark = pytest.mark.django_db
 
@@ -146,63 +148,75 @@ def staff_with(*codenames: str) -> Client:
 
 
 def test_run_shows_the_ranker_beside_baseline_and_champion(admin_client: Client) -> None:
-    shown = page(admin_client, run_url(make_run()))
-    for words in ("This model", "Champion until now", "What the shopper buys most", "best simple competitor", "0.1500"):
-        assert words in shown
-    assert "1,204 test cases" in shown
-    assert "2 min 5 s" in shown
+    html = page(admin_client, run_url(make_run()))
+    for words in ("This model", "The previous model", "What the shopper buys most", "best simple competitor", "0.1500"):
+        assert words in html
+    assert "1,204 test cases" in html
+    assert "2 min 5 s" in html
 
 
 def test_better_and_worse_are_told_in_words_and_sign(admin_client: Client) -> None:
-    shown = page(admin_client, run_url(make_run()))
-    assert '<span aria-hidden="true">▲</span> +0.0200</span> <span class="rec-words">better</span>' in shown
-    assert '<span aria-hidden="true">▼</span> -0.0100</span> <span class="rec-words">worse</span>' in shown
-    assert (
-        '<span aria-hidden="true">≈</span> +0.0010</span> <span class="rec-words">no clear difference</span>' in shown
-    )
-    assert "(+0.0100 to +0.0300)" in shown
+    html = page(admin_client, run_url(make_run()))
+    assert '<span aria-hidden="true">▲</span> +0.0200</span> <span class="rec-words">better</span>' in html
+    assert '<span aria-hidden="true">▼</span> -0.0100</span> <span class="rec-words">worse</span>' in html
+    assert '<span aria-hidden="true">≈</span> +0.0010</span> <span class="rec-words">no clear difference</span>' in html
+    assert "(+0.0100 to +0.0300)" in html
 
 
 def test_run_shows_head_search_loss_data_and_time(admin_client: Client) -> None:
-    shown = page(admin_client, run_url(make_run()))
-    assert "0.3750" in shown
-    assert "Search keeps the untuned encoder" in shown
-    assert "earlier 0.3610 ± 0.0300" in shown
-    assert "Loss of the encoder" in shown
-    assert "Duplicate" in shown
-    assert "1.680%" in shown
-    assert "1 min 28 s" in shown
+    html = page(admin_client, run_url(make_run()))
+    assert "0.3750" in html
+    assert "Search keeps the untuned encoder" in html
+    assert "earlier 0.3610 ± 0.0300" in html
+    assert "Loss of the encoder" in html
+    assert "Duplicate" in html
+    assert "1.680%" in html
+    assert "1 min 28 s" in html
 
 
 def test_one_earlier_window_has_no_spread(admin_client: Client) -> None:
-    one = {"n_windows": 1, "lists": {"all": {"own_frequency": {"mean": 0.361, "deviation": 0.0, "windows": [0.361]}}}}
-    shown = page(admin_client, run_url(make_run(metrics=METRICS | {"rolling": one})))
-    assert "earlier 0.3610" in shown
-    assert "±" not in shown
+    rolling = {
+        "n_windows": 1,
+        "lists": {"all": {"own_frequency": {"mean": 0.361, "deviation": 0.0, "windows": [0.361]}}},
+    }
+    html = page(admin_client, run_url(make_run(metrics=METRICS | {"rolling": rolling})))
+    assert "earlier 0.3610" in html
+    assert "±" not in html
 
 
 def test_run_tells_which_circumstances_count(admin_client: Client) -> None:
     rows = dict(admin_client.get(run_url(make_run())).context["provenance_rows"])
-    assert rows["Circumstances told"] == "region (+0.026)"
-    assert rows["Not told, for they lower no loss"] == "hour (-0.002), device"
+    assert rows["Circumstances used"] == "region (+0.026)"
+    assert rows["Left out because they did not help"] == "hour (-0.002), device"
 
 
 def test_run_shows_each_guardrail_with_its_bound_and_what_is_allowed(admin_client: Client) -> None:
     table = admin_client.get(run_url(make_run())).context["guardrail_table"]
     broken, held, unmeasured = table.rows
     assert table.summary.startswith("1 guardrail is broken")
-    assert (broken.label, broken.verdict) == ("Visitors without a past", "broken")
+    assert (broken.label, broken.verdict) == ("First-time visitors", "broken")
     assert (broken.value, broken.baseline, broken.bound, broken.tolerance) == ("0.0250", "0.0793", "0.0672", "0.0200")
     assert (held.value, held.bound, held.verdict) == ("27.7%", "4.6%", "held")
     assert (unmeasured.value, unmeasured.note) == ("—", "3 cases, 100 are needed")
 
 
-def test_every_guardrail_has_words() -> None:
-    from recommender.admin.guardrails import GUARDRAILS
-    from recommender.training.judging import gate
+def test_run_names_the_stages_that_the_time_limit_cut_off_with_their_steps(admin_client: Client) -> None:
+    metrics = METRICS | {"encoder": {"tuning": "full", "tuning_steps": 7.0}}
+    run = make_run(metrics=metrics, provenance={"ended_by": {"encoder": "clock", "head": "steps", "context": "clock"}})
+    rows = dict(admin_client.get(run_url(run)).context["provenance_rows"])
+    assert rows["Cut off by the time limit"] == "encoder (7 steps), context"
 
-    assert set(GUARDRAILS) == set(gate.GUARDRAILS)
-    assert set(figures.NAMES) == {*gate.SIMPLE, gate.CHAMPION, gate.RANKER}
+
+def test_run_says_what_serves_since(admin_client: Client) -> None:
+    run = make_run(metrics=METRICS | {"served": "champion"})
+    assert "Served after this run" in page(admin_client, run_url(run))
+    Bundle.objects.create(
+        name="b" * 32,
+        state=Bundle.State.CHAMPION,
+        is_trained=False,
+        promoted_at=run.finished_at - dt.timedelta(hours=1),
+    )
+    assert "<dt>Now serving</dt><dd>the previous model (untrained)</dd>" in page(admin_client, run_url(run))
 
 
 @pytest.mark.parametrize(
@@ -230,10 +244,10 @@ def test_only_an_active_run_refreshes_the_page(admin_client: Client) -> None:
     assert 'http-equiv="refresh"' not in page(admin_client, run_url(done))
     assert 'http-equiv="refresh"' not in page(admin_client, RUNS)
     going = make_run(state=Run.State.RUNNING, stage="fit_context", progress=0.46, finished_at=None)
-    shown = page(admin_client, run_url(going))
-    assert 'http-equiv="refresh"' in shown
-    assert "46 %" in shown
-    assert "fit context" in shown
+    html = page(admin_client, run_url(going))
+    assert 'http-equiv="refresh"' in html
+    assert "46 %" in html
+    assert "fit context" in html
     assert 'http-equiv="refresh"' in page(admin_client, RUNS)
 
 
@@ -245,15 +259,15 @@ def test_every_state_says_what_happens_next(admin_client: Client, state: str) ->
 
 def test_reason_of_a_run_cannot_carry_markup(admin_client: Client) -> None:
     run = make_run(reason="<script>alert(1)</script>", stage="<b>", worker="<i>x</i>", settings={"ENCODER": "<u>"})
-    shown = page(admin_client, run_url(run))
-    assert "<script>alert(1)" not in shown
-    assert "&lt;script&gt;alert(1)" in shown
-    assert "<u>" not in shown
+    html = page(admin_client, run_url(run))
+    assert "<script>alert(1)" not in html
+    assert "&lt;script&gt;alert(1)" in html
+    assert "<u>" not in html
 
 
 def test_run_page_has_no_inline_script_or_style(admin_client: Client) -> None:
-    shown = page(admin_client, run_url(make_run()))
-    content = shown[shown.index('id="content"') :]
+    html = page(admin_client, run_url(make_run()))
+    content = html[html.index('id="content"') :]
     assert "style=" not in content
     assert "<style" not in content
     assert "onclick" not in content
@@ -261,10 +275,10 @@ def test_run_page_has_no_inline_script_or_style(admin_client: Client) -> None:
 
 def test_runs_page_says_what_serves(admin_client: Client) -> None:
     make_run(bundle=make_bundle(Bundle.State.CHAMPION), verdict=Run.Verdict.PROMOTED)
-    shown = page(admin_client, RUNS)
-    assert "Trained model" in shown
-    assert "▲ +0.0200" in shown
-    assert "Nothing to roll back to." in shown
+    html = page(admin_client, RUNS)
+    assert "Trained model" in html
+    assert "▲ +0.0200" in html
+    assert "Nothing to roll back to." in html
 
 
 def test_runs_page_without_any_model_says_what_serves_instead(admin_client: Client) -> None:
@@ -300,9 +314,9 @@ def test_step_needs_its_own_permission(step: str) -> None:
 def test_viewer_sees_runs_without_buttons() -> None:
     client = staff_with("view_run")
     make_run(bundle=make_bundle())
-    shown = page(client, run_url(Run.objects.get()))
-    assert reverse("admin:recommender_run_train") not in shown
-    assert "/promote/" not in shown
+    html = page(client, run_url(Run.objects.get()))
+    assert reverse("admin:recommender_run_train") not in html
+    assert "/promote/" not in html
     assert "/roll-back/" not in page(client, RUNS)
 
 
@@ -358,9 +372,9 @@ def test_refused_bundle_is_promoted_only_after_its_reason_was_read(admin_client:
     bundle = make_bundle()
     make_run(bundle=bundle, verdict=Run.Verdict.REFUSED, reason="Worse than the champion by 0.0100.")
     url = reverse("admin:recommender_bundle_promote", args=[bundle.pk])
-    shown = page(admin_client, url)
-    assert "Worse than the champion by 0.0100." in shown
-    assert "Promote anyway" in shown
+    html = page(admin_client, url)
+    assert "Worse than the champion by 0.0100." in html
+    assert "Promote anyway" in html
     response = admin_client.post(url)
     assert "tick the box" in response.content.decode()
     bundle.refresh_from_db()
@@ -410,9 +424,9 @@ def test_roll_back_without_a_previous_champion_tells_why_not(admin_client: Clien
 
 def test_bundle_page_shows_state_and_run(admin_client: Client) -> None:
     run = make_run(bundle=make_bundle(), verdict=Run.Verdict.REFUSED)
-    shown = page(admin_client, reverse("admin:recommender_bundle_change", args=[run.bundle_id]))
-    assert f"Run {run.pk}" in shown
-    assert reverse("admin:recommender_bundle_promote", args=[run.bundle_id]) in shown
+    html = page(admin_client, reverse("admin:recommender_bundle_change", args=[run.bundle_id]))
+    assert f"Run {run.pk}" in html
+    assert reverse("admin:recommender_bundle_promote", args=[run.bundle_id]) in html
 
 
 # Personas
@@ -430,9 +444,9 @@ def test_looking_at_a_persona_records_nothing(admin_client: Client) -> None:
     visitor = make_visitor(0)
     last_seen_at = visitor.last_seen_at
     serving.reload()
-    shown = page(admin_client, persona_url(visitor))
-    assert "As this shopper sees it" in shown
-    assert "What everybody sees: bestsellers" in shown
+    html = page(admin_client, persona_url(visitor))
+    assert "As this shopper sees it" in html
+    assert "What everybody sees: bestsellers" in html
     visitor.refresh_from_db()
     assert (Event.objects.count(), Impression.objects.count(), visitor.last_seen_at) == (1, 0, last_seen_at)
 
@@ -448,9 +462,9 @@ def test_looking_at_a_persona_records_nothing(admin_client: Client) -> None:
 def test_nothing_is_said_of_who_is_not_profiled(admin_client: Client, fields: dict[str, bool], words: str) -> None:
     make_items("LUNCH BAG RED")
     visitor = make_visitor(0, **fields)
-    shown = page(admin_client, persona_url(visitor))
-    assert words in shown
-    assert "LUNCH BAG" not in shown
+    html = page(admin_client, persona_url(visitor))
+    assert words in html
+    assert "LUNCH BAG" not in html
     assert words in page(admin_client, PERSONAS)
 
 
@@ -476,8 +490,8 @@ def test_person_is_found_by_name(admin_client: Client, words: str) -> None:
     user = User.objects.create_user("customer-1", first_name="Grace", last_name="Hill")
     wanted = make_visitor(user_key=str(user.pk))
     make_visitor()
-    found = admin_client.get(PERSONAS, {"q": words}).context["cl"].result_list
-    assert [visitor.pk for visitor in found] == [wanted.pk]
+    visitors = admin_client.get(PERSONAS, {"q": words}).context["cl"].result_list
+    assert [visitor.pk for visitor in visitors] == [wanted.pk]
 
 
 def test_visitor_is_found_by_key_and_nonsense_finds_nobody(admin_client: Client) -> None:
@@ -552,9 +566,9 @@ def test_event_shows_title_of_item_and_person(admin_client: Client) -> None:
     make_items("LUNCH BAG RED")
     user = User.objects.create_user("grace")
     make_visitor(0, user_key=str(user.pk))
-    shown = page(admin_client, "/admin/recommender/event/")
-    assert "LUNCH BAG RED" in shown
-    assert "grace" in shown
+    html = page(admin_client, "/admin/recommender/event/")
+    assert "LUNCH BAG RED" in html
+    assert "grace" in html
 
 
 @pytest.mark.parametrize("words", ["item:1", "grace"])
@@ -562,16 +576,16 @@ def test_event_is_found_by_item_and_by_person(admin_client: Client, words: str) 
     user = User.objects.create_user("grace")
     visitor = make_visitor(1, user_key=str(user.pk))
     make_visitor(0)
-    found = admin_client.get("/admin/recommender/event/", {"q": words}).context["cl"].result_list
-    assert [event.visitor_id for event in found] == [visitor.pk]
+    visitors = admin_client.get("/admin/recommender/event/", {"q": words}).context["cl"].result_list
+    assert [event.visitor_id for event in visitors] == [visitor.pk]
 
 
 def test_impression_lists_titles_in_the_order_shown(admin_client: Client) -> None:
     make_items("LUNCH BAG RED", "ALARM CLOCK")
-    shown = Impression.objects.create(slot="home", rung="champion", item_ids=["item:1", "item:0"])
-    html = page(admin_client, reverse("admin:recommender_impression_change", args=[shown.pk]))
+    html = Impression.objects.create(slot="home", rung="champion", item_ids=["item:1", "item:0"])
+    html = page(admin_client, reverse("admin:recommender_impression_change", args=[html.pk]))
     assert html.index("ALARM CLOCK") < html.index("LUNCH BAG RED")
-    assert page(admin_client, f"/admin/recommender/impression/?q={shown.pk}").count("LUNCH BAG") == 0
+    assert page(admin_client, f"/admin/recommender/impression/?q={html.pk}").count("LUNCH BAG") == 0
 
 
 def test_detail_pages_of_behaviour_open(admin_client: Client) -> None:
@@ -603,7 +617,8 @@ def test_typed_address_cannot_sort_by_a_column_without_index(admin_client: Clien
 
 
 def test_gain_without_interval_is_the_plain_difference() -> None:
-    gain = figures.gain_of({"lists": {"all": {"ranker": {"ndcg": 0.2}, "random": {"ndcg": 0.1}}}}, "all", "random")
+    lists = {"lists": {"all": {"ranker": {"ndcg": 0.2}, "random": {"ndcg": 0.1}}}}
+    gain = figures.gain_of(Figures.of(lists), "all", "random")
     assert gain is not None
     assert (gain.css, gain.amount, gain.bounds) == ("better", "+0.1000", "")
 
@@ -617,8 +632,8 @@ def test_duration_is_told_in_two_units(seconds: float | None, words: str) -> Non
 
 def test_documentation_explains_every_name_of_a_ranker() -> None:
     text = (Path(__file__).parents[2] / "docs" / "admin.md").read_text()
-    for key, label in figures.NAMES.items():
-        assert f"| {label} | `{key}` |" in text
+    for name, competitor in COMPETITORS.items():
+        assert f"| {competitor.label} | `{name}` |" in text
 
 
 def test_running_mean_of_a_straight_line_is_that_line() -> None:

@@ -13,7 +13,6 @@ from recommender.admin.charts import (
     N_POINTS,
     TOP,
     Bar,
-    Interval,
     Series,
     bar_chart,
     column_chart,
@@ -21,6 +20,7 @@ from recommender.admin.charts import (
     line_chart,
     ticks,
 )
+from recommender.runs.figures import Gain
 
 SVG = "{http://www.w3.org/2000/svg}"
 finite = st.floats(-1e12, 1e12)
@@ -65,7 +65,7 @@ def test_labels_are_escaped() -> None:
         draw(Series('<script>alert("x")</script>', [(0, 1), (1, 2)])),
         bar_chart([Bar("<b>bags</b>", 1, "<i>2</i>")], title="<u>"),
         column_chart([Bar("<b>", 1)], title="<u>"),
-        interval_chart([Interval("<script>", -1, 0, 1)], title="<u>"),
+        interval_chart([("<script>", Gain(-1, 0, 1))], title="<u>"),
     ]
     for chart in charts:
         assert {node.tag.removeprefix(SVG) for node in tree(chart).iter()} <= {
@@ -98,7 +98,7 @@ def test_long_series_is_thinned_and_keeps_its_last_point() -> None:
 
 def test_interval_above_zero_is_better_below_is_worse_across_is_neither() -> None:
     chart = interval_chart(
-        [Interval("random", 0.1, 0.2, 0.3), Interval("own", -0.3, -0.2, -0.1), Interval("knn", -0.1, 0.0, 0.1)],
+        [("random", Gain(0.1, 0.2, 0.3)), ("own", Gain(-0.3, -0.2, -0.1)), ("knn", Gain(-0.1, 0.0, 0.1))],
         title="t",
     )
     dots = [node.get("class") for node in tree(chart).iter(f"{SVG}circle")]

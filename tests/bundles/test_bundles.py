@@ -48,11 +48,11 @@ def add_item(name="mug", **values):
 
 
 def test_bundle_is_named_by_what_it_holds(folder):
-    one, same, other = written(folder("a")), written(folder("b")), written(folder("c", value=2.0))
-    assert one == same
-    assert one.name != other.name
-    assert len(one.name) == manifest.NAME_LENGTH
-    assert one.state == Bundle.State.CANDIDATE
+    first, same, other = written(folder("a")), written(folder("b")), written(folder("c", value=2.0))
+    assert first == same
+    assert first.name != other.name
+    assert len(first.name) == manifest.NAME_LENGTH
+    assert first.state == Bundle.State.CANDIDATE
 
 
 def test_manifest_has_the_sha256_of_every_file(folder):

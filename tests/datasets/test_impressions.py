@@ -27,9 +27,10 @@ from recommender.ml.head.shown import Places
 from recommender.ml.plan import TrainingData, TrainingSettings, until
 from recommender.ml.train import fit
 from recommender.models import Event, Impression, Item, Visitor
+from recommender.runs.conversion import as_json
 from recommender.serving.ranker import Ranker
 from recommender.tables import Impressions
-from recommender.training.fitting import head_figures
+from recommender.training.measured import figures_of_stages
 from recommender.types import SLOT_CODES, Slot
 from tests import behaviour
 
@@ -216,12 +217,16 @@ def test_heads_are_written_and_read_equal(fitted, later):
 
 def test_figures_of_every_head_stand_under_its_name():
     told = {"validation_f1": 0.1, "click_validation_f1": 0.2, "click_test_f1": 0.3, "search_mrr_tuned": 0.9}
-    assert head_figures(told) == {
+    assert as_json(heads(told)) == {
         "click": {"validation": {"f1": 0.2}, "test": {"f1": 0.3}}, "buy": {"validation": {"f1": 0.1}},
     }  # fmt: skip
-    both = head_figures({**told, "buy_test_f1": 0.5})
+    both = as_json(heads({**told, "buy_test_f1": 0.5}))
     assert both["buy"] == {"test": {"f1": 0.5}}
     assert both["buy_later"] == {"validation": {"f1": 0.1}}
+
+
+def heads(metrics):
+    return figures_of_stages(metrics, fine_tuning="full", skipped={}).heads
 
 
 # From events to features
@@ -281,9 +286,9 @@ def made():
 
 def test_a_run_learns_from_lists_and_judges_them_twice(made):
     assert made.heads.events == ("click", "buy")
-    figures = head_figures(made.metrics)
+    figures = heads(made.metrics)
     assert set(figures) == {"click", "buy", "buy_later"}
-    assert all(set(of) == {"validation", "test"} for of in figures.values())
+    assert all(classifier.validation and classifier.test for classifier in figures.values())
     assert "impressions" in made.seconds
     assert made.thresholds.keys() == {"buy", NEWCOMERS}
 

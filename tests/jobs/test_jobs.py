@@ -276,7 +276,7 @@ def test_training_of_a_stopped_worker_goes_back_to_the_queue(monkeypatch: Any, c
     thread.join(30)
     assert not thread.is_alive()
     run.refresh_from_db()
-    assert (run.state, run.reason) == (Run.State.QUEUED, "Its worker was stopped; the next one goes on with it.")
+    assert (run.state, run.reason) == (Run.State.QUEUED, "Its worker was stopped; the next one continues it.")
     assert not Worker.objects.exists()
 
 

@@ -19,7 +19,7 @@ from recommender.retrieval.matching import MATCH_FEATURES, match_features
 from recommender.serving.ranker import FALLBACK_GRADE, formula_grade
 from recommender.serving.shelf import build_shelf
 from recommender.tables import Judgements
-from recommender.training.matcher import fit_matcher
+from recommender.training.matcher import MatcherData, fit_matcher
 from tests import behaviour
 
 COLOURS, THINGS = ("red", "blue", "green", "black", "white", "pink"), ("cup", "pot", "fork", "lamp", "rug", "vase")
@@ -133,7 +133,7 @@ def test_tuning_in_two_remembers_an_encoder_that_had_not_seen_some_queries(judge
 def test_trees_grade_better_than_chance_and_are_served(encoder, judged, tmp_path):
     settings = GradedSettings(n_steps=5, frozen_layers=0)
     _, partly = tune_in_two(encoder, judged, TEXTS, Box(5.0), settings=settings)
-    figures = fit_matcher(judged, shelf(), encoder, tmp_path, vectors=encoder.encode(TEXTS), partly=partly)
+    figures = fit_matcher(MatcherData(judged, shelf(), encoder, encoder.encode(TEXTS), partly), tmp_path)
     assert figures["matcher_queries"] == partly.unseen.sum()
     assert figures["matcher_error"] < 0.7 * float(np.std(judged.grade))
     record = json.loads((tmp_path / "matcher.json").read_text())
@@ -142,16 +142,16 @@ def test_trees_grade_better_than_chance_and_are_served(encoder, judged, tmp_path
 
 
 def test_queries_that_would_cost_too_many_texts_are_left_out(encoder, judged, tmp_path):
-    vectors = encoder.encode(TEXTS)
-    whole = fit_matcher(judged, shelf(), encoder, tmp_path, vectors=vectors)
-    few = fit_matcher(judged, shelf(), encoder, tmp_path, vectors=vectors, most_texts=len(TEXTS) - 1)
+    data = MatcherData(judged, shelf(), encoder, encoder.encode(TEXTS))
+    whole = fit_matcher(data, tmp_path)
+    few = fit_matcher(data, tmp_path, most_texts=len(TEXTS) - 1)
     assert whole["matcher_queries"] == len(judged.queries)
     assert 0 < few["matcher_queries"] < whole["matcher_queries"]
 
 
 def test_few_queries_grow_no_trees(encoder, judged, tmp_path):
     few = judged.of_queries(np.arange(len(judged.queries)) < 20)
-    assert fit_matcher(few, shelf(), encoder, tmp_path, vectors=encoder.encode(TEXTS)) == {}
+    assert fit_matcher(MatcherData(few, shelf(), encoder, encoder.encode(TEXTS)), tmp_path) == {}
     assert not list(tmp_path.iterdir())
 
 

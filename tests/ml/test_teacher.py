@@ -19,8 +19,9 @@ from recommender.ml.loop import Box
 from recommender.ml.metrics import pair_accuracy
 from recommender.ml.plan import TrainingData, TrainingSettings
 from recommender.ml.train import fit
+from recommender.runs.conversion import as_json
 from recommender.tables import Judgements
-from recommender.training import fitting
+from recommender.training.measured import figures_of_stages
 from recommender.types import FineTuning, Teaching
 from tests import behaviour
 from tests.progress import Recorder
@@ -271,8 +272,8 @@ def test_short_run_trains_no_teacher_and_says_why(data):
     made = fit(data, dataclasses.replace(RUN, minutes=0.02, teaching=Teaching.AUTO))
     assert "teacher" not in made.seconds
     assert made.skipped == {"teacher": "0 judgements, at least 20000 are needed."}
-    shown = fitting.Fitted(None, made.text_vectors, made.metrics, "", {}, made.skipped)
-    assert fitting.teacher_figures(shown) == {"skipped": made.skipped["teacher"]}
+    figures = figures_of_stages(made.metrics, fine_tuning="full", skipped=made.skipped)
+    assert as_json(figures.teacher) == {"skipped": made.skipped["teacher"]}
 
 
 def with_steps(n_steps):

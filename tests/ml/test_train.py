@@ -32,7 +32,7 @@ from recommender.ml.train import fit, fit_context
 from recommender.serving import Served
 from recommender.serving.ranker import Ranker
 from recommender.serving.shelf import build_shelf
-from recommender.training.fitting import context_figures
+from recommender.training.measured import figures_of_stages
 from recommender.types import EVENT_CODES, Context, EventType, PastEvent, Request, Rung, Slot
 from tests import behaviour
 from tests.progress import Recorder
@@ -275,10 +275,10 @@ def test_a_context_model_that_helped_is_not_lost_to_one_without_idle_circumstanc
 
 
 def test_run_tells_what_circumstances_are_worth(made):
-    found = context_figures(made.metrics)
-    assert set(found) == {"hour", "weekday", "device", "region"}
-    assert {name for name, worth in found.items() if not worth["told"]} == made.idle
-    assert found["device"] == {"gain": 0.0, "told": 0.0}  # nobody's is known in this shop
+    context = figures_of_stages(made.metrics, fine_tuning="full", skipped={}).context
+    assert set(context) == {"hour", "weekday", "device", "region"}
+    assert {name for name, circumstance in context.items() if not circumstance.is_used} == made.idle
+    assert (context["device"].gain, context["device"].is_used) == (0.0, False)  # nobody's is known in this shop
 
 
 def test_a_gpu_that_others_have_filled_is_left_alone(monkeypatch, caplog):

@@ -63,33 +63,33 @@ def assert_equal(first, second):
 
 
 @pytest.fixture(scope="module")
-def made():
+def trained():
     return fit(DATA, SMALL)
 
 
-def test_equal_data_settings_and_seed_give_an_equal_model_byte_for_byte(made, tmp_path):
+def test_equal_data_settings_and_seed_give_an_equal_model_byte_for_byte(trained, tmp_path):
     again = fit(DATA, SMALL)
-    assert_equal(made, again)
-    assert made.metrics == again.metrics
-    assert made.base_encoder == again.base_encoder
-    for name, artifacts in (("first", made), ("second", again)):
+    assert_equal(trained, again)
+    assert trained.metrics == again.metrics
+    assert trained.base_encoder == again.base_encoder
+    for name, artifacts in (("first", trained), ("second", again)):
         (tmp_path / name).mkdir()
         write(artifacts, tmp_path / name)
     for path in sorted((tmp_path / "first").iterdir()):
         assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes(), path.name
 
 
-def test_another_seed_gives_another_model(made):
+def test_another_seed_gives_another_model(trained):
     other = fit(DATA, dataclasses.replace(SMALL, seed=1))
-    assert other.head.to_json() != made.head.to_json()
-    assert other.base_encoder != made.base_encoder
+    assert other.head.to_json() != trained.head.to_json()
+    assert other.base_encoder != trained.base_encoder
 
 
-def test_reused_stages_make_what_a_whole_fit_makes(made):
+def test_reused_stages_make_what_a_whole_fit_makes(trained):
     reusing = Reusing(DATA, UNWATCHED)
     other = dataclasses.replace(SMALL, head=dataclasses.replace(SMALL.head, learning_rate=0.005))
-    assert reusing.fitted(other).head.to_json() != made.head.to_json()
-    assert_equal(reusing.fitted(SMALL), made)
+    assert reusing.fitted(other).head.to_json() != trained.head.to_json()
+    assert_equal(reusing.fitted(SMALL), trained)
     before = reusing.encoded(SMALL).encoder
     reusing.keep_only(other)
     assert reusing.encoded(SMALL).encoder is before
@@ -97,10 +97,10 @@ def test_reused_stages_make_what_a_whole_fit_makes(made):
     assert reusing.encoded(SMALL).encoder is not before
 
 
-def test_stage_says_what_ended_it(made):
-    assert made.ended_by["encoder"] == STEPS
-    assert made.ended_by["head"] == STEPS
-    assert made.ended_by["context"] in (STEPS, PATIENCE)
+def test_stage_says_what_ended_it(trained):
+    assert trained.ended_by["encoder"] == STEPS
+    assert trained.ended_by["head"] == STEPS
+    assert trained.ended_by["context"] in (STEPS, PATIENCE)
     hurried = fit(DATA, dataclasses.replace(SMALL, minutes=1e-6))
     assert hurried.ended_by["encoder"] == CLOCK
     thin = fit(DATA, dataclasses.replace(SMALL, least_pairs=10_000, least_lists=10_000))
@@ -157,42 +157,42 @@ def test_code_version_changes_with_any_source_file(monkeypatch, tmp_path):
 def test_differences_name_the_entry_by_its_path():
     first = {"data_hash": "a", "versions": {"torch": "2.10"}, "settings": {"head": {"n_epochs": 14}}, "bundle": "x"}
     second = {"data_hash": "a", "versions": {"torch": "2.11"}, "settings": {"head": {"n_epochs": 9}}, "bundle": "y"}
-    assert [tuple(found) for found in provenance.differences(first, second)] == [
+    assert [tuple(difference) for difference in provenance.differences(first, second)] == [
         ("versions.torch", "2.10", "2.11"), ("settings.head.n_epochs", 14, 9),
     ]  # fmt: skip
     assert provenance.differences(first, first) == []
-    assert [found.second for found in provenance.differences(first, {**first, "data_hash": None})] == [None]
+    assert [difference.second for difference in provenance.differences(first, {**first, "data_hash": None})] == [None]
 
 
 def test_figures_that_differ_are_found_but_for_the_champion():
     first = {"lists": {"all": {"ranker": {"ndcg": 0.1}, "champion": {"ndcg": 0.2}}}}
     second = {"lists": {"all": {"ranker": {"ndcg": 0.3}, "champion": {"ndcg": 0.4}}}}
-    assert [found.name for found in provenance.figure_differences(first, second)] == ["lists.all.ranker.ndcg"]
+    assert [difference.name for difference in provenance.figure_differences(first, second)] == ["lists.all.ranker.ndcg"]
 
 
 def carried(**settings):
-    asked = runs.request_run(trigger="command", settings={**LIVE, **settings})
-    carry(asked.pk, runs.lease(asked.pk, worker="test"))
-    asked.refresh_from_db()
-    assert asked.state == Run.State.SUCCEEDED, asked.reason
-    return asked
+    requested = runs.request_run(trigger="command", settings={**LIVE, **settings})
+    carry(requested.pk, runs.lease(requested.pk, worker="test"))
+    requested.refresh_from_db()
+    assert requested.state == Run.State.SUCCEEDED, requested.reason
+    return requested
 
 
 @pytest.mark.django_db(transaction=True)
 def test_run_writes_down_how_it_was_made(live_demo_shop):
     run = carried()
-    made = run.provenance
-    assert made["data_hash"] == run.report["data_hash"]
-    assert made["code"] == provenance.code()
-    assert {"python", "numpy", "torch", "transformers"} <= set(made["versions"])
-    assert made["seed"] == 1
-    assert made["settings"]["tune"]["temperature"] == TrainingSettings().tune.temperature
-    assert made["settings"]["minutes"] == pytest.approx(0.05 * fitting.FIT_SHARE)
-    assert len(made["encoder"]["hash"]) == 32
-    assert made["hardware"]["processor"]
-    assert made["hardware"]["n_threads"] == 1
-    assert {"encoder", "context", "head", "evaluation"} <= set(made["ended_by"])
-    assert made["bundle"] == run.bundle.name
+    entries = run.provenance
+    assert entries["data_hash"] == run.report["data_hash"]
+    assert entries["code"] == provenance.code()
+    assert {"python", "numpy", "torch", "transformers"} <= set(entries["versions"])
+    assert entries["seed"] == 1
+    assert entries["settings"]["tune"]["temperature"] == TrainingSettings().tune.temperature
+    assert entries["settings"]["minutes"] == pytest.approx(0.05 * fitting.FIT_SHARE)
+    assert len(entries["encoder"]["hash"]) == 32
+    assert entries["hardware"]["processor"]
+    assert entries["hardware"]["n_threads"] == 1
+    assert {"encoder", "context", "head", "evaluation"} <= set(entries["ended_by"])
+    assert entries["bundle"] == run.bundle.name
 
 
 @pytest.mark.django_db(transaction=True)
@@ -202,7 +202,7 @@ def test_repeated_run_has_the_settings_seed_and_data_of_the_first_and_says_what_
     from recommender.management.commands import recommender_reproduce as command
 
     generous = {"minutes": 20}  # the clock ends no stage: equal numbers can be expected
-    monkeypatch.setattr(fitting, "TrainingSettings", lambda **told: dataclasses.replace(SMALL, **told))
+    monkeypatch.setattr(fitting, "TrainingSettings", lambda **settings: dataclasses.replace(SMALL, **settings))
     first = carried(**generous)
     assert provenance.clocked(first.provenance) == []
     settings.RECOMMENDER = {**settings.RECOMMENDER, "SEED": 99}
@@ -213,7 +213,7 @@ def test_repeated_run_has_the_settings_seed_and_data_of_the_first_and_says_what_
         run.refresh_from_db()
 
     monkeypatch.setattr(command, "follow", follow)
-    promoting = lambda evidence, least_cases: stages.Decision(Run.Verdict.PROMOTED, "Promoted: planted.", "ranker")  # noqa: E731
+    promoting = lambda measured, least_cases: stages.Decision(Run.Verdict.PROMOTED, "Promoted: planted.", "ranker")  # noqa: E731
     monkeypatch.setattr(stages, "decide", promoting)
     champion = bundles.champion()
     call_command("recommender_reproduce", str(first.pk))
@@ -224,26 +224,26 @@ def test_repeated_run_has_the_settings_seed_and_data_of_the_first_and_says_what_
     assert again.bundle == first.bundle
     assert again.reason.startswith(f"Not promoted, because it repeats run {first.pk}.")
     assert bundles.champion() == champion
-    shown = capsys.readouterr().out
-    assert "the same: data, code, versions" in shown
-    assert "the bundle is the same, byte for byte" in shown
-    assert "every figure is the same" in shown
+    output = capsys.readouterr().out
+    assert "the same: data, code, versions" in output
+    assert "the bundle is the same, byte for byte" in output
+    assert "every figure is the same" in output
 
 
 def test_outcome_names_causes_clocks_and_figures():
-    made = {"data_hash": "a", "versions": {"torch": "2.10"}, "ended_by": {"encoder": CLOCK}, "bundle": "x" * 32}
+    entries = {"data_hash": "a", "versions": {"torch": "2.10"}, "ended_by": {"encoder": CLOCK}, "bundle": "x" * 32}
     figures = {"lists": {"all": {"ranker": {"ndcg": 0.1}}}}
-    first = Run(pk=1, provenance=made, metrics=figures)
+    first = Run(pk=1, provenance=entries, metrics=figures)
     second = Run(
         pk=2,
-        provenance={**made, "versions": {"torch": "2.11"}, "ended_by": {}, "bundle": "y" * 32},
+        provenance={**entries, "versions": {"torch": "2.11"}, "ended_by": {}, "bundle": "y" * 32},
         metrics={"lists": {"all": {"ranker": {"ndcg": 0.25}}}},
     )
-    told = "\n".join(repetition.outcome(first, second))
-    assert "differs: versions.torch was 2.10, is 2.11" in told
-    assert "the clock set the pace of run 1 at encoder" in told
-    assert "the bundles differ: xxxxxxxxxxxx and yyyyyyyyyyyy" in told
-    assert "lists.all.ranker.ndcg: 0.1 and 0.25" in told
+    text = "\n".join(repetition.outcome(first, second))
+    assert "differs: versions.torch was 2.10, is 2.11" in text
+    assert "the time limit cut off run 1 at encoder" in text
+    assert "the bundles differ: xxxxxxxxxxxx and yyyyyyyyyyyy" in text
+    assert "lists.all.ranker.ndcg: 0.1 and 0.25" in text
 
 
 @pytest.mark.django_db

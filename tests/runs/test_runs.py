@@ -7,9 +7,10 @@ from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from recommender import runs
-from recommender.admin.trials import provenance_rows
+from recommender.admin.provenance import provenance_rows
 from recommender.exceptions import LeaseLost, RunError
 from recommender.models import Bundle, Run
+from recommender.runs.figures import Figures
 
 pytestmark = pytest.mark.django_db
 
@@ -44,7 +45,7 @@ def test_run_takes_the_choices_of_the_settings_unless_it_makes_its_own(settings)
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("choice", "message"),
     [
         (
             {"fine_tuning": "lorra"},
@@ -53,9 +54,9 @@ def test_run_takes_the_choices_of_the_settings_unless_it_makes_its_own(settings)
         ({"adaptation": True}, r"ADAPTATION must be one of auto, always, never, not True"),
     ],
 )
-def test_unknown_choice_is_refused_with_the_known_ones(asked, told):
-    with pytest.raises(RunError, match=told):
-        runs.request_run(trigger="command", settings=asked)
+def test_unknown_choice_is_refused_with_the_known_ones(choice, message):
+    with pytest.raises(RunError, match=message):
+        runs.request_run(trigger="command", settings=choice)
     assert not Run.objects.exists()
 
 
@@ -87,8 +88,8 @@ def test_two_requests_at_once_make_one_run():
             connection.close()
 
     with ThreadPoolExecutor(4) as pool:
-        made = [pk for pk in pool.map(ask, range(8)) if pk]
-    assert len(made) == Run.objects.count() == 1
+        accepted = [pk for pk in pool.map(ask, range(8)) if pk]
+    assert len(accepted) == Run.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -119,8 +120,8 @@ def test_lease_is_had_once(run):
 
 def test_heartbeat_writes_what_is_given_and_leaves_the_rest(run):
     token = runs.lease(run.pk, worker="w")
-    figures = runs.Figures(report={"n_read": 3}, losses=[{"stage": "encoder", "step": 1, "loss": 2.0}])
-    assert runs.heartbeat(run.pk, token, progress=0.4, stage="encoder", message="reads", figures=figures)
+    record = runs.Record(report={"n_read": 3}, losses=[{"stage": "encoder", "step": 1, "loss": 2.0}])
+    assert runs.heartbeat(run.pk, token, progress=0.4, stage="encoder", message="reads", record=record)
     assert runs.heartbeat(run.pk, token, progress=1.7)
     run.refresh_from_db()
     assert (run.progress, run.stage, run.report, run.reason) == (1.0, "encoder", {"n_read": 3}, "reads")
@@ -149,7 +150,7 @@ def test_run_ends_once(run):
     bundle = Bundle.objects.create(name="b", encoder_hash="e")
     runs.finish(
         run.pk, token, state=Run.State.SUCCEEDED, verdict=Run.Verdict.REFUSED, reason="even", bundle=bundle,
-        figures=runs.Figures(metrics={"n": 1}, seconds={"dataset": 1.5}),
+        record=runs.Record(figures=Figures(n_cases={"all": 1}), seconds={"dataset": 1.5}),
     )  # fmt: skip
     run.refresh_from_db()
     assert (run.verdict, run.reason, run.bundle, run.progress) == (Run.Verdict.REFUSED, "even", bundle, 1.0)
@@ -232,23 +233,23 @@ def test_release_of_a_cancelled_run_cancels_it(run):
 @pytest.mark.parametrize("n", [0, 1, 399, 400, 401, 5_000])
 def test_loss_curve_is_thinned_and_keeps_its_ends(n):
     points = [{"stage": "encoder", "step": step, "loss": 0.0} for step in range(n)]
-    kept = runs.thinned(points)
-    assert len(kept) == min(n, runs.MAX_LOSSES)
-    assert kept[:1] + kept[-1:] == points[:1] + points[-1:]
-    assert [point["step"] for point in kept] == sorted({point["step"] for point in kept})
+    thinned = runs.thinned(points)
+    assert len(thinned) == min(n, runs.MAX_LOSSES)
+    assert thinned[:1] + thinned[-1:] == points[:1] + points[-1:]
+    assert [point["step"] for point in thinned] == sorted({point["step"] for point in thinned})
 
 
 def test_resumed_run_shows_both_attempts(run):
     first = runs.lease(run.pk, worker="alpha")
-    figures = runs.Figures(seconds={"dataset": 1.0, "encoder": 30.0}, provenance={"seed": 3})
-    runs.heartbeat(run.pk, first, stage="encoder", figures=figures)
+    record = runs.Record(seconds={"dataset": 1.0, "encoder": 30.0}, provenance={"seed": 3})
+    runs.heartbeat(run.pk, first, stage="encoder", record=record)
     runs.release(run.pk, first, reason="Its worker was stopped.")
     runs.lease(run.pk, worker="beta")
     run.refresh_from_db()
     assert run.worker == "beta"
     (attempt,) = run.provenance["attempts"]
     assert (attempt["worker"], attempt["stage"], attempt["seconds"]["encoder"]) == ("alpha", "encoder", 30.0)
-    rows = dict(provenance_rows(run.provenance))
-    shown = rows["Attempt before this one"]
-    assert "on alpha, until encoder (dataset 1 s, encoder 30 s). Its worker was stopped." in shown
+    rows = dict(provenance_rows(run, Figures()))
+    text = rows["Earlier attempt"]
+    assert "on alpha, until encoder (dataset 1 s, encoder 30 s). Its worker was stopped." in text
     assert rows["Seed"] == "3"

@@ -98,7 +98,7 @@ def refusal_of_today() -> str:
 def test_refusal_says_that_the_customers_have_not_consented(demo_shop: Any) -> None:
     Event.objects.update(visitor=None)
     reason = refusal_of_today()
-    assert "purchases are nobody's: their customers have not consented here" in reason
+    assert "purchases belong to no visitor: their customers have not consented here" in reason
     assert "ORDER_CONSENT" in reason
     assert "10 are needed." in reason
 

@@ -13,10 +13,11 @@ from recommender.checks import check_settings
 from recommender.exceptions import MissingDependency
 from recommender.ml import trackers
 from recommender.models import Run
+from recommender.runs.figures import Figures
 from recommender.runs.supervision import log_path
 from recommender.training import curves as tracking
 from recommender.training import stages
-from recommender.training.watch import Ended, Watch
+from recommender.training.watch import RunResult
 from tests.conftest import wait_for
 
 METRICS = {
@@ -28,7 +29,7 @@ METRICS = {
     },
     "served": "champion",
 }
-MADE = {"seed": 7, "settings": {"tune": {"temperature": 0.05}}}
+PROVENANCE = {"seed": 7, "settings": {"tune": {"temperature": 0.05}}}
 
 
 def report(tracker: trackers.Tracker) -> None:
@@ -37,7 +38,7 @@ def report(tracker: trackers.Tracker) -> None:
         tracker.step(step, 3, 1 / step)
     tracker.figure("best_score", 0.25)
     tracker.figure("best_score", 0.5)
-    tracker.finish(MADE, dict(tracking.numbers(METRICS)), tracking.markdown(METRICS))
+    tracker.finish(PROVENANCE, dict(tracking.numbers(METRICS)), tracking.markdown(METRICS))
 
 
 def events(folder: Path) -> Any:
@@ -100,7 +101,7 @@ class Broken(trackers.Tracker):
     def figure(self, name: str, value: float) -> None:
         self.n_told += 1
 
-    def finish(self, made: Any, figures: Any, table: str) -> None:
+    def finish(self, provenance: Any, figures: Any, table: str) -> None:
         self.n_told += 1
 
 
@@ -116,15 +117,16 @@ def test_tool_that_fails_is_logged_once_and_left_alone(caplog: pytest.LogCapture
 def tracked_run(monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run whose stages are planted: it reports a loss and a figure, and ends."""
 
-    def train(run: Run, watch: Watch) -> Ended:
+    def carry(self: stages.Stages) -> RunResult:
+        watch = self.watch
         watch.stage("encoder")
         watch.step(1, 2, 0.75)
         watch.figure("search_mrr_tuned", 0.5)
-        watch.figures.metrics = dict(METRICS)
-        stages._note(watch, **MADE)
-        return Ended(Run.Verdict.REFUSED, "Planted.")
+        watch.record.figures = Figures.of(METRICS)
+        watch.note(**PROVENANCE)
+        return RunResult(Run.Verdict.REFUSED, "Planted.")
 
-    monkeypatch.setattr(stages, "_train", train)
+    monkeypatch.setattr(stages.Stages, "carry", carry)
     run = runs.request_run(trigger="command")
     log_path(run.pk).parent.mkdir(parents=True, exist_ok=True)
     stages.run(run.pk, runs.lease(run.pk, worker="test") or 0)

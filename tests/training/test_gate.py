@@ -5,13 +5,11 @@ import pytest
 
 from recommender.ml.metrics import paired_bootstrap
 from recommender.models import Run
+from recommender.runs.comparisons import CHAMPION, SIMPLE
+from recommender.runs.figures import Gain, Guardrail
 from recommender.training.judging.gate import (
-    CHAMPION,
-    SIMPLE,
     TOLERANCE,
-    Evidence,
-    Gain,
-    Guardrail,
+    Measurements,
     best_competitor,
     decide,
 )
@@ -26,7 +24,7 @@ HELD = Guardrail("coverage", 0.3, 0.32, bound=0.04, tolerance=0.1, n=900)
 BROKEN = Guardrail("coverage", 0.1, 0.32, bound=0.23, tolerance=0.1, n=900)
 
 
-def evidence(*, n=1_000, guardrails=(HELD,), champion=BETTER, new_champion=EVEN, **gains):
+def measured(*, n=1_000, guardrails=(HELD,), champion=BETTER, new_champion=EVEN, **gains):
     on_all = dict.fromkeys(SIMPLE, BETTER) | {
         name.removeprefix("all_"): gain for name, gain in gains.items() if name.startswith("all_")
     }
@@ -35,11 +33,11 @@ def evidence(*, n=1_000, guardrails=(HELD,), champion=BETTER, new_champion=EVEN,
     }
     if champion is not None:
         on_all[CHAMPION], on_new[CHAMPION] = champion, new_champion
-    return Evidence({"all": n, "new": n}, {"all": on_all, "new": on_new}, guardrails)
+    return Measurements({"all": n, "new": n}, {"all": on_all, "new": on_new}, guardrails)
 
 
 def test_surely_better_ranker_is_promoted():
-    decision = decide(evidence())
+    decision = decide(measured())
     assert decision.verdict == Run.Verdict.PROMOTED
     assert decision.served == "ranker"
     assert "1,000 test cases" in decision.reason
@@ -48,39 +46,39 @@ def test_surely_better_ranker_is_promoted():
 @pytest.mark.parametrize("name", SIMPLE)
 @pytest.mark.parametrize("gain", [EVEN, WORSE, VAGUE])
 def test_tie_with_any_simple_competitor_on_all_items_is_refused_whatever_is_won_on_new_ones(name, gain):
-    decision = decide(evidence(**{f"all_{name}": gain, f"new_{name}": BETTER}))
+    decision = decide(measured(**{f"all_{name}": gain, f"new_{name}": BETTER}))
     assert decision.verdict == Run.Verdict.REFUSED
     assert decision.served == CHAMPION
     assert f"{gain.mean:+.4f}" in decision.reason
-    assert ("worse than" if gain is WORSE else "not surely better") in decision.reason
+    assert ("worse than" if gain is WORSE else "not significantly better") in decision.reason
 
 
 @pytest.mark.parametrize("name", [*SIMPLE, CHAMPION])
 def test_loss_on_new_items_within_the_tolerance_is_allowed_and_beyond_it_refused(name):
     within, beyond = Gain(-TOLERANCE, -0.01, 0.0), Gain(-TOLERANCE - 0.0001, 0.01, 0.03)
-    assert decide(evidence(**{f"new_{name}": within})).verdict == Run.Verdict.PROMOTED
-    decision = decide(evidence(**{f"new_{name}": beyond}))
+    assert decide(measured(**{f"new_{name}": within})).verdict == Run.Verdict.PROMOTED
+    decision = decide(measured(**{f"new_{name}": beyond}))
     assert decision.verdict == Run.Verdict.REFUSED
     assert "new to the shopper it may lose more than 0.015" in decision.reason
 
 
 def test_gain_over_the_champion_must_be_sure():
-    decision = decide(evidence(champion=EVEN, new_champion=BETTER))
+    decision = decide(measured(champion=EVEN, new_champion=BETTER))
     assert decision.verdict == Run.Verdict.REFUSED
-    assert "not surely better than the champion" in decision.reason
+    assert "not significantly better than the previous model" in decision.reason
 
 
 def test_broken_guardrail_refuses_and_names_value_bound_and_tolerance():
-    decision = decide(evidence(guardrails=(HELD, BROKEN)))
+    decision = decide(measured(guardrails=(HELD, BROKEN)))
     assert decision.verdict == Run.Verdict.REFUSED
-    assert "share of the catalogue shown" in decision.reason
-    assert "0.1000 against 0.3200, harm up to 0.2300, allowed 0.1000" in decision.reason
+    assert "Catalogue coverage" in decision.reason
+    assert "0.1000 against 0.3200, worst case 0.2300, limit 0.1000" in decision.reason
 
 
 def test_guardrail_without_cases_breaks_nothing_and_says_why():
     rail = Guardrail("cold_item", n=3, note="3 cases, 100 are needed")
     assert rail.verdict == "unmeasured"
-    assert decide(evidence(guardrails=(rail,))).verdict == Run.Verdict.PROMOTED
+    assert decide(measured(guardrails=(rail,))).verdict == Run.Verdict.PROMOTED
 
 
 def test_guardrail_whose_bound_is_no_number_is_broken():
@@ -88,23 +86,23 @@ def test_guardrail_whose_bound_is_no_number_is_broken():
 
 
 def test_few_cases_are_insufficient_data_however_good_the_figures():
-    decision = decide(evidence(n=499))
+    decision = decide(measured(n=499))
     assert decision.verdict == Run.Verdict.INSUFFICIENT
     assert decision.reason.startswith("Insufficient data: 499 test cases")
     assert decision.served == CHAMPION
 
 
 def test_no_champion_needs_only_the_simple_competitors():
-    assert decide(evidence(champion=None)).verdict == Run.Verdict.PROMOTED
-    refused = decide(evidence(champion=None, all_item_knn=WORSE))
+    assert decide(measured(champion=None)).verdict == Run.Verdict.PROMOTED
+    refused = decide(measured(champion=None, all_item_knn=WORSE))
     assert refused.served == "lexical"
-    assert "untrained rungs keep serving" in refused.reason
+    assert "untrained search and lists keep serving" in refused.reason
 
 
 def test_figure_that_is_no_number_is_refused():
     broken = Gain(float("nan"), float("nan"), float("nan"))
-    assert decide(evidence(champion=broken)).verdict == Run.Verdict.REFUSED
-    assert decide(evidence(all_popularity=broken)).verdict == Run.Verdict.REFUSED
+    assert decide(measured(champion=broken)).verdict == Run.Verdict.REFUSED
+    assert decide(measured(all_popularity=broken)).verdict == Run.Verdict.REFUSED
 
 
 NOISE = {"all": 0.10, "new": 0.15}
@@ -119,12 +117,12 @@ def planted(*, n=886, lift=0.0, seed=0):
         theirs = generator.beta(2, 5, n)
         interval = paired_bootstrap(theirs + generator.normal(lift, noise, n), theirs, seed=seed, n_resamples=500)
         gains[scope] = Gain(interval.lower, interval.mean, interval.upper)
-    return evidence(champion=gains["all"], new_champion=gains["new"])
+    return measured(champion=gains["all"], new_champion=gains["new"])
 
 
 def test_identical_model_is_not_promoted():
     interval = paired_bootstrap([0.3, 0.5] * 400, [0.3, 0.5] * 400)
-    decision = decide(evidence(champion=Gain(interval.lower, interval.mean, interval.upper)))
+    decision = decide(measured(champion=Gain(interval.lower, interval.mean, interval.upper)))
     assert decision.verdict == Run.Verdict.REFUSED
 
 

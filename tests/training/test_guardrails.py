@@ -4,14 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+from recommender.features.state import build_state
 
-from recommender.features.shop_state import build_state
+from recommender.runs.comparisons import CHAMPION, RANKER
 from recommender.serving import Served
 from recommender.serving.shelf import build_shelf
 from recommender.training.judging import attack, evaluation, guardrails, slices
-from recommender.training.judging.evaluation import Piped, Results
-from recommender.training.judging.gate import CHAMPION, RANKER
-from recommender.training.judging.guardrails import Judged
+from recommender.training.judging.evaluation import PipelineLists, Results
+from recommender.training.judging.guardrails import Comparison
 from recommender.training.split import split_in_time
 from recommender.types import Slot
 from tests import planted
@@ -22,22 +22,22 @@ SERVED = Served(build_shelf(SPLIT.items, state=STATE))
 CASES = evaluation.cases(SPLIT, most=40, seed=0)
 
 
-def judged(ours, theirs, truths, *, seconds=(0.01, 0.01), scores=()):
+def comparison(ours, theirs, truths, *, seconds=(0.01, 0.01), scores=()):
     """What a comparison leaves of two rankers with these lists; both have a head and take `seconds` for each list."""
-    makers = [Piped(SERVED), Piped(SERVED)]
+    makers = [PipelineLists(SERVED), PipelineLists(SERVED)]
     for make, taken in zip(makers, seconds, strict=True):
         make.seconds = [taken] * 200
         make.scores["all"] = [list(row) for row in scores]
     lists = {"all": {RANKER: ours, CHAMPION: theirs}}
-    return Judged(*makers, Results({"all": truths}, lists), CASES)
+    return Comparison(*makers, Results({"all": truths}, lists), CASES)
 
 
 def test_coverage_counts_items_and_a_ranker_that_hides_the_shop_breaks_it():
-    wide = [[case * 10 + place for place in range(10)] for case in range(30)]
+    wide = [[case * 10 + n for n in range(10)] for case in range(30)]
     narrow = [list(range(10))] * 30
-    same = guardrails._coverage(judged(wide, wide, []), 300, seed=0)
+    same = guardrails._coverage(comparison(wide, wide, []), 300, seed=0)
     assert (same.value, same.baseline, same.verdict) == (1.0, 1.0, "held")
-    hidden = guardrails._coverage(judged(narrow, wide, []), 300, seed=0)
+    hidden = guardrails._coverage(comparison(narrow, wide, []), 300, seed=0)
     assert hidden.value == pytest.approx(1 / 30)
     assert hidden.tolerance == pytest.approx(1 / 3)
     assert hidden.verdict == "broken"
@@ -46,15 +46,15 @@ def test_coverage_counts_items_and_a_ranker_that_hides_the_shop_breaks_it():
 def test_popularity_share_counts_places_of_bestsellers():
     few, many = [[1, 8, 9, 7]] * 200, [[1, 2, 3, 4]] * 200
     popular = frozenset({1, 2, 3, 4})
-    rail = guardrails._popularity(judged(many, few, []), popular, seed=0)
+    rail = guardrails._popularity(comparison(many, few, []), popular, seed=0)
     assert (rail.value, rail.baseline, rail.bound) == pytest.approx((1.0, 0.25, 0.75))
     assert rail.verdict == "broken"
-    assert guardrails._popularity(judged(few, few, []), popular, seed=0).verdict == "held"
+    assert guardrails._popularity(comparison(few, few, []), popular, seed=0).verdict == "held"
 
 
 def test_slower_ranker_breaks_latency_beyond_half_as_long_again():
     verdicts = [
-        [rail.verdict for rail in guardrails._latency(judged([], [], [], seconds=(ours, 0.02)), seed=0)]
+        [rail.verdict for rail in guardrails._latency(comparison([], [], [], seconds=(ours, 0.02)), seed=0)]
         for ours in (0.02, 0.029, 0.031, 0.041)
     ]
     assert verdicts == [["held", "held"], ["held", "held"], ["broken", "held"], ["broken", "broken"]]
@@ -62,25 +62,25 @@ def test_slower_ranker_breaks_latency_beyond_half_as_long_again():
 
 def test_calibration_error_is_the_distance_of_probability_and_frequency():
     lists, truths = [[1, 2]] * 50, [frozenset({1})] * 50
-    table = guardrails._calibrated(judged(lists, lists, truths, scores=[(0.9, 0.1)] * 50), RANKER, *piped(0.9, 0.1))
+    table = guardrails._calibrated(comparison(lists, lists, truths, scores=[(0.9, 0.1)] * 50), RANKER, *piped(0.9, 0.1))
     assert guardrails._error(table) == pytest.approx(0.1)
 
 
 def piped(*scores):
-    make = Piped(SERVED)
+    make = PipelineLists(SERVED)
     make.scores["all"] = [list(scores)] * 50
     return (make,)
 
 
 @pytest.mark.parametrize(("n", "verdict"), [(99, "unmeasured"), (100, "broken")])
 def test_slice_needs_a_hundred_cases_to_break(n, verdict):
-    rail = guardrails.lost("cold_visitor", slices.Paired([0.0] * n, [0.1] * n), 0.02, seed=0)
+    rail = guardrails.compared("cold_visitor", slices.Paired([0.0] * n, [0.1] * n), seed=0)
     assert rail.verdict == verdict
     assert ("99 cases, 100 are needed" in rail.note) == (n == 99)
 
 
 def test_slice_within_its_tolerance_is_held():
-    rail = guardrails.lost("cold_visitor", slices.Paired([0.09] * 100, [0.1] * 100), 0.02, seed=0)
+    rail = guardrails.compared("cold_visitor", slices.Paired([0.09] * 100, [0.1] * 100), seed=0)
     assert (rail.bound, rail.verdict) == (pytest.approx(0.01), "held")
 
 
@@ -97,7 +97,7 @@ def test_list_of_what_sells_is_lifted_by_an_attack_that_is_large_enough(monkeypa
     monkeypatch.setattr(attack, "FAKE_SHARE", 5.0)
     state, target = attack.attacked(SPLIT, STATE, seed=0)
     some = [dataclasses.replace(case, request=dataclasses.replace(case.request, slot=Slot.TRENDING)) for case in CASES]
-    before = [Piped(SERVED)(case, "all") for case in some]
+    before = [PipelineLists(SERVED)(case, "all") for case in some]
     assert attack.lifts(SERVED, state, target, some, before) == [1.0] * len(some)
     assert attack.lifts(SERVED, STATE, target, some, before) == [0.0] * len(some)
 
@@ -112,10 +112,10 @@ def test_cold_visitors_are_those_without_an_event_before_the_test():
 
 
 def test_queries_are_sliced_by_how_often_they_were_asked_before():
-    some = slices.asked(SPLIT, seed=0)
-    assert {one.slice for one in some} == {"head", "torso", "tail"}
-    counted = {kind: sum(SPLIT.past.query == place) for place, kind in enumerate(planted.KINDS)}
-    mean = {name: np.mean([counted[one.query] for one in some if one.slice == name]) for name in ("head", "tail")}
+    some = slices.search_cases(SPLIT, seed=0)
+    assert {case.part for case in some} == {"head", "torso", "tail"}
+    counted = {kind: sum(SPLIT.past.query == n) for n, kind in enumerate(planted.KINDS)}
+    mean = {name: np.mean([counted[case.query] for case in some if case.part == name]) for name in ("head", "tail")}
     assert mean["head"] > mean["tail"]
     quality, is_empty = slices.answers(some, SERVED, at=SPLIT.test_start)
     assert np.mean(quality) > 0.2

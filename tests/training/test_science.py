@@ -16,11 +16,13 @@ from recommender.ml.head.additive import fit_head
 from recommender.ml.head.examples import Histories, Vectors, lists_at
 from recommender.ml.rivals import baselines, competitors
 from recommender.models import Run
+from recommender.runs.comparisons import CHAMPION, RANKER, SCOPES
+from recommender.runs.figures import Rolling
 from recommender.serving import Served
 from recommender.serving.shelf import build_shelf
 from recommender.training.judging import evaluation, parity, windows
 from recommender.training.judging.bench import tuned_blend
-from recommender.training.judging.gate import CHAMPION, RANKER, Evidence, decide
+from recommender.training.judging.gate import Measurements, decide
 from recommender.training.split import split_in_time
 from recommender.types import Context as Circumstances
 from recommender.types import Request, Slot
@@ -65,10 +67,10 @@ def scorers(split, state):
     }
 
 
-def quality(scorer, scope="all", some=CASES):
+def quality(scorer, scope="all", cases=CASES):
     make = evaluation.scored(scorer, STATE, ITEMS)
-    told = [(case, case.wanted(scope)) for case in some]
-    return [metrics.ndcg_at_k(make(case, scope), truth) for case, truth in told if truth]
+    wanted = [(case, case.wanted(scope)) for case in cases]
+    return [metrics.ndcg_at_k(make(case, scope), truth) for case, truth in wanted if truth]
 
 
 def lists(interactions, *, at):
@@ -91,9 +93,9 @@ def test_another_future_changes_no_score_of_any_competitor():
     histories = [Histories(SPLIT.whole), Histories(other.whole)]
     first, second = scorers(SPLIT, STATE), scorers(other, state)
     for visitor in range(12):
-        profiles = [known.profile(visitor, at=SPLIT.test_start) for known in histories]
+        profiles = [each.profile(visitor, at=SPLIT.test_start) for each in histories]
         for name in first:
-            scores = [made[name](p, s, ITEMS) for made, p, s in zip((first, second), profiles, (STATE, state),
+            scores = [fitted[name](p, s, ITEMS) for fitted, p, s in zip((first, second), profiles, (STATE, state),
                                                                      strict=True)]  # fmt: skip
             np.testing.assert_array_equal(*scores, err_msg=name)
 
@@ -119,14 +121,15 @@ def test_event_at_the_moment_itself_is_not_known_to_the_server():
     case = CASES[0]
     shelf = build_shelf(ITEMS, state=STATE)
     last = dataclasses.replace(case.request.history[-1], at=case.request.context.at)
-    told = shelf.profile(dataclasses.replace(case.request, history=(*case.request.history, last)))
-    assert len(told.item) == len(shelf.profile(case.request).item)
+    profile = shelf.profile(dataclasses.replace(case.request, history=(*case.request.history, last)))
+    assert len(profile.item) == len(shelf.profile(case.request).item)
 
 
 def test_head_learns_the_planted_truth_and_of_shuffled_labels_only_popularity():
     at = SPLIT.test_start - 24 * DAY
     true, false = (
-        baselines.headed(fit_head(lists(told, at=at))) for told in (SPLIT.whole, with_exchanged_visitors(at))
+        baselines.headed(fit_head(lists(interactions, at=at)))
+        for interactions in (SPLIT.whole, with_exchanged_visitors(at))
     )
     popular = max((quality(baselines.popularity(window)) for window in (2, 3)), key=np.mean)
     assert metrics.paired_bootstrap(quality(true), popular).lower > 0.1
@@ -146,18 +149,18 @@ def test_random_order_hits_ten_of_n():
 
 def test_oracle_scores_one_and_its_opposite_zero():
     for scope in ("all", "new"):
-        told = [truth for case in CASES if (truth := case.wanted(scope))]
-        assert [metrics.ndcg_at_k(sorted(truth), truth) for truth in told] == pytest.approx([1.0] * len(told))
-        others = [[row for row in range(len(ITEMS)) if row not in truth] for truth in told]
-        assert not any(metrics.ndcg_at_k(wrong, truth) for wrong, truth in zip(others, told, strict=True))
+        truths = [truth for case in CASES if (truth := case.wanted(scope))]
+        assert [metrics.ndcg_at_k(sorted(truth), truth) for truth in truths] == pytest.approx([1.0] * len(truths))
+        others = [[row for row in range(len(ITEMS)) if row not in truth] for truth in truths]
+        assert not any(metrics.ndcg_at_k(wrong, truth) for wrong, truth in zip(others, truths, strict=True))
 
 
 def test_planted_habit_and_taste_are_ranked_as_planted():
     """Half of what is bought is habit, a third taste: habit beats neighbours on all, neighbours bestsellers on new."""
-    made = scorers(SPLIT, STATE)
-    assert metrics.paired_bootstrap(quality(made["own_frequency"]), quality(made["item_knn"])).lower > 0
+    fitted = scorers(SPLIT, STATE)
+    assert metrics.paired_bootstrap(quality(fitted["own_frequency"]), quality(fitted["item_knn"])).lower > 0
     for name in ("item_knn", "ease"):
-        gain = metrics.paired_bootstrap(quality(made[name], "new"), quality(made["popularity"], "new"))
+        gain = metrics.paired_bootstrap(quality(fitted[name], "new"), quality(fitted["popularity"], "new"))
         assert gain.lower > 0, name
 
 
@@ -186,12 +189,12 @@ def test_equal_rankers_pass_the_whole_gate_at_most_twice_in_forty():
         def noisy(profile, state, items, generator=generator):
             return baselines.own_frequency(profile, state, items) + generator.normal(0, 0.5, len(items))
 
-        made = {RANKER: noisy, CHAMPION: noisy, "random": baselines.random_order(seed)}
-        makers = {name: evaluation.scored(score, STATE, ITEMS) for name, score in made.items()}
+        rankers = {RANKER: noisy, CHAMPION: noisy, "random": baselines.random_order(seed)}
+        makers = {name: evaluation.scored(score, STATE, ITEMS) for name, score in rankers.items()}
         results = evaluation.compare(makers, CASES, seconds=60, least_cases=1)
         gains = evaluation.gains(results, seed=seed)
-        n_cases = {scope: len(results.truths[scope]) for scope in evaluation.SCOPES}
-        n_promoted += decide(Evidence(n_cases, gains), least_cases=100).verdict == Run.Verdict.PROMOTED
+        n_cases = {scope: len(results.truths[scope]) for scope in SCOPES}
+        n_promoted += decide(Measurements(n_cases, gains), least_cases=100).verdict == Run.Verdict.PROMOTED
     assert n_promoted <= 2
 
 
@@ -218,17 +221,16 @@ def test_who_comes_later_has_no_history_yet():
 
 
 def test_earlier_windows_judge_by_what_was_known_then():
-    found = windows.rolling(SPLIT, seconds=60, seed=0)
-    assert found["n_windows"] >= 2
-    habit, popular = (found["lists"]["all"][name] for name in ("own_frequency", "popularity"))
-    assert len(habit["windows"]) == found["n_windows"]
-    assert habit["mean"] > popular["mean"] > 0
-    assert habit["deviation"] == pytest.approx(np.std(habit["windows"], ddof=1))
+    rolling = windows.rolling(SPLIT, seconds=60, seed=0)
+    assert rolling.n_windows >= 2
+    habit, popular = (rolling.lists["all"][name] for name in ("own_frequency", "popularity"))
+    assert len(habit.windows) == rolling.n_windows
+    assert habit.mean > popular.mean > 0
+    assert habit.deviation == pytest.approx(np.std(habit.windows, ddof=1))
     for window in windows._earlier(SPLIT):
         assert window.past.time.max() < window.test_start
         assert window.whole.time.max() < window.test_end <= SPLIT.test_start
 
 
 def test_time_box_leaves_earlier_windows_out():
-    found = windows.rolling(SPLIT, seconds=-1, seed=0)
-    assert found == {"n_windows": 0, "note": windows.NOTE, "lists": {"all": {}, "new": {}}}
+    assert windows.rolling(SPLIT, seconds=-1, seed=0) == Rolling(0, windows.NOTE, {"all": {}, "new": {}})

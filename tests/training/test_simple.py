@@ -11,11 +11,13 @@ from recommender.features.shop_state import build_state
 from recommender.ml.head.examples import Histories
 from recommender.ml.rivals import baselines
 from recommender.models import Run
+from recommender.runs.comparisons import CHAMPION, SCOPES
 from recommender.serving import vectors
 from recommender.training import stages
 from recommender.training.judging import evaluation, simple
 from recommender.training.judging.bench import Bench
-from recommender.training.judging.gate import CHAMPION, STAYS, Decision
+from recommender.training.judging.gate import Decision, champion_stays
+from recommender.training.judging.guardrails import Comparison
 from recommender.training.split import split_in_time
 from recommender.types import Context, Request, Rung, Slot
 from tests import planted
@@ -54,43 +56,42 @@ def bench(live_demo_shop, settings):
     return Bench(dataset, split, split.state)
 
 
-def judged(bench, champion_knows):
-    """Results in which own frequency has its real lists, and the champion knows everything or nothing."""
+def comparison(bench, champion, *, champion_knows):
+    """A comparison in which own frequency has its real lists, and the champion knows everything or nothing."""
     cases = evaluation.cases(bench.split, most=50, seed=0)
     make = evaluation.scored(baselines.own_frequency, bench.state, bench.split.items)
     results = evaluation.Results(
-        {scope: [] for scope in evaluation.SCOPES},
-        {scope: {CHAMPION: [], "own_frequency": []} for scope in evaluation.SCOPES},
+        {scope: [] for scope in SCOPES},
+        {scope: {CHAMPION: [], "own_frequency": []} for scope in SCOPES},
     )
     for case in cases:
-        for scope in evaluation.SCOPES:
+        for scope in SCOPES:
             if truth := case.wanted(scope):
                 results.truths[scope].append(truth)
                 results.lists[scope][CHAMPION].append(sorted(truth) if champion_knows else [])
                 results.lists[scope]["own_frequency"].append(make(case, scope))
-    return results, cases
+    lists = evaluation.PipelineLists(champion)
+    return Comparison(lists, lists, results, cases)
 
 
 def served(bench, tmp_path, *, champion_knows):
     champion = bundles.ensure_champion()
     vectors.encode_missing(champion.name)
-    theirs = bench.of_bundle(champion)
-    results, cases = judged(bench, champion_knows)
-    return simple.served_instead(bench, champion, theirs, results, cases, folder=tmp_path, seed=0)
+    compared = comparison(bench, bench.of_bundle(champion), champion_knows=champion_knows)
+    return simple.served_instead(bench, champion, compared, folder=tmp_path, seed=0)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_winner_is_judged_as_it_will_serve_and_serves(bench, tmp_path):
-    found = served(bench, tmp_path, champion_knows=False)
-    assert found is not None
-    assert found.name == "own_frequency"
-    assert "what the shopper buys most serves" in found.reason
-    ended = stages._promote(
-        bundles.untrained(), Decision(Run.Verdict.REFUSED, f"Not promoted: so. {STAYS}", CHAMPION), found, repeats=None
-    )
-    assert ended.verdict == Run.Verdict.REFUSED
-    assert STAYS not in ended.reason
-    assert bundles.champion() == found.bundle
+    winner = served(bench, tmp_path, champion_knows=False)
+    assert winner is not None
+    assert winner.name == "own_frequency"
+    assert "a simple ranker now serves: what the shopper buys most" in winner.reason
+    refused = Decision(Run.Verdict.REFUSED, f"Not promoted: so. {champion_stays()}", CHAMPION)
+    result = stages._decided(bundles.untrained(), refused, winner, repeats=None)
+    assert result.verdict == Run.Verdict.REFUSED
+    assert champion_stays() not in result.reason
+    assert bundles.champion() == winner.bundle
     now = serving.reload()
     assert now.rung == Rung.CHAMPION
     case = max(evaluation.cases(bench.split, most=50, seed=0), key=lambda case: len(case.own))
@@ -107,7 +108,7 @@ def test_champion_that_nothing_simple_beats_stays(bench, tmp_path):
 
 @pytest.mark.django_db(transaction=True)
 def test_repetition_of_a_run_lets_nothing_serve(bench, tmp_path):
-    found = served(bench, tmp_path, champion_knows=False)
-    refused = Decision(Run.Verdict.REFUSED, f"Not promoted: so. {STAYS}", CHAMPION)
-    stages._promote(bundles.untrained(), refused, found, repeats=1)
+    winner = served(bench, tmp_path, champion_knows=False)
+    refused = Decision(Run.Verdict.REFUSED, f"Not promoted: so. {champion_stays()}", CHAMPION)
+    stages._decided(bundles.untrained(), refused, winner, repeats=1)
     assert bundles.champion() == bundles.untrained()

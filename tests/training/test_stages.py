@@ -13,8 +13,9 @@ from recommender.exceptions import InsufficientData
 from recommender.features.shop_state import build_state
 from recommender.models import Bundle, Event, Item, ItemStatistics, Run, Visitor
 from recommender.runs import supervision
+from recommender.runs.comparisons import GUARDRAILS
 from recommender.training import fitting, run, stages
-from recommender.training.judging import evaluation, gate
+from recommender.training.judging import evaluation
 from recommender.training.split import split_in_time
 from recommender.training.watch import SHARES, Watch
 from recommender.types import Rung
@@ -30,15 +31,15 @@ def _scratch_encoder(settings):
 
 
 def leased(**settings):
-    asked = runs.request_run(trigger="command", settings={**SETTINGS, **settings})
-    return asked, runs.lease(asked.pk, worker="test")
+    requested = runs.request_run(trigger="command", settings={**SETTINGS, **settings})
+    return requested, runs.lease(requested.pk, worker="test")
 
 
 def trained(**settings):
-    asked, token = leased(**settings)
-    run(asked.pk, token)
-    asked.refresh_from_db()
-    return asked
+    run_row, token = leased(**settings)
+    run(run_row.pk, token)
+    run_row.refresh_from_db()
+    return run_row
 
 
 def add_item(name="mug"):
@@ -83,7 +84,7 @@ def test_run_on_real_orders_ends_with_figures_a_bundle_and_a_reason(live_demo_sh
             assert set(figures) == {"ndcg", "recall", "mrr", "coverage", "popularity_share"}
             assert all(0 <= value <= 1 for value in figures.values())
     assert ended.metrics["served"] == "champion"
-    assert {row["name"] for row in ended.metrics["guardrails"]} == set(gate.GUARDRAILS)
+    assert {row["name"] for row in ended.metrics["guardrails"]} == set(GUARDRAILS)
     rails = {row["name"]: row for row in ended.metrics["guardrails"]}
     assert rails["parity"]["verdict"] == rails["future"]["verdict"] == "held"
     assert rails["parity"]["n"] > 0
@@ -101,7 +102,7 @@ def test_run_on_real_orders_ends_with_figures_a_bundle_and_a_reason(live_demo_sh
 @pytest.mark.django_db(transaction=True)
 def test_promoted_bundle_serves_the_next_list(live_demo_shop, monkeypatch):
     before = trained().metrics
-    promoting = lambda evidence, least_cases: stages.Decision(Run.Verdict.PROMOTED, "Promoted: planted.", "ranker")  # noqa: E731
+    promoting = lambda measured, least_cases: stages.Decision(Run.Verdict.PROMOTED, "Promoted: planted.", "ranker")  # noqa: E731
     monkeypatch.setattr(stages, "decide", promoting)
     ended = trained(seed=2)
     assert ended.verdict == Run.Verdict.PROMOTED
@@ -152,41 +153,41 @@ def test_orders_without_visitors_end_as_insufficient_data():
         buy(("mug", "bag", "lamp")[number % 3], days_ago=number, order=f"o{number}")
     ended = trained()
     assert ended.verdict == Run.Verdict.INSUFFICIENT
-    assert "0 visitors can be judged by" in ended.reason
-    assert "100 of 100 purchases are nobody's" in ended.reason
+    assert "0 visitors came before the test window" in ended.reason
+    assert "100 of 100 purchases belong to no visitor" in ended.reason
 
 
 @pytest.mark.django_db(transaction=True)
 def test_cancelled_run_stops_at_the_next_step(live_demo_shop, monkeypatch):
-    asked, token = leased(minutes=5)
-    watch = Watch(asked.pk, token)
-    monkeypatch.setattr(watch, "stage", _at_stage(watch, "encoder", lambda: runs.cancel(asked)))
-    run(asked.pk, token, watch=watch)
-    asked.refresh_from_db()
-    assert (asked.state, asked.reason) == (Run.State.CANCELLED, "Cancelled by a command.")
+    requested, token = leased(minutes=5)
+    watch = Watch(requested.pk, token)
+    monkeypatch.setattr(watch, "stage", _at_stage(watch, "encoder", lambda: runs.cancel(requested)))
+    run(requested.pk, token, watch=watch)
+    requested.refresh_from_db()
+    assert (requested.state, requested.reason) == (Run.State.CANCELLED, "Cancelled by a command.")
     assert not Bundle.objects.filter(is_trained=True).exists()
 
 
 @pytest.mark.django_db(transaction=True)
 def test_run_that_lost_its_lease_writes_nothing_more(live_demo_shop, monkeypatch):
-    asked, token = leased()
-    watch = Watch(asked.pk, token)
-    taken = lambda: Run.objects.filter(pk=asked.pk).update(fencing_token=token + 1)  # noqa: E731
+    requested, token = leased()
+    watch = Watch(requested.pk, token)
+    taken = lambda: Run.objects.filter(pk=requested.pk).update(fencing_token=token + 1)  # noqa: E731
     monkeypatch.setattr(watch, "stage", _at_stage(watch, "encoder", taken))
-    run(asked.pk, token, watch=watch)
-    asked.refresh_from_db()
-    assert (asked.state, asked.fencing_token, asked.verdict) == (Run.State.RUNNING, token + 1, "")
+    run(requested.pk, token, watch=watch)
+    requested.refresh_from_db()
+    assert (requested.state, requested.fencing_token, requested.verdict) == (Run.State.RUNNING, token + 1, "")
     assert not Bundle.objects.filter(is_trained=True).exists()
 
 
 @pytest.mark.django_db(transaction=True)
 def test_interrupted_run_is_queued_again_and_resumes_from_its_files(live_demo_shop, monkeypatch):
-    asked, token = leased()
-    watch = Watch(asked.pk, token)
+    requested, token = leased()
+    watch = Watch(requested.pk, token)
     monkeypatch.setattr(watch, "stage", _at_stage(watch, "evaluation", watch.interrupt))
-    run(asked.pk, token, watch=watch)
-    asked.refresh_from_db()
-    assert asked.state == Run.State.QUEUED
+    run(requested.pk, token, watch=watch)
+    requested.refresh_from_db()
+    assert requested.state == Run.State.QUEUED
     fit = fitting.fit
 
     def only_untuned(data, settings, watch):
@@ -196,13 +197,13 @@ def test_interrupted_run_is_queued_again_and_resumes_from_its_files(live_demo_sh
 
     monkeypatch.setattr(fitting, "fit", only_untuned)
     monkeypatch.setattr(datasets, "read_dataset", lambda: pytest.fail("the data is read again"))
-    run(asked.pk, runs.lease(asked.pk, worker="second"))
-    asked.refresh_from_db()
-    assert asked.state == Run.State.SUCCEEDED, asked.reason
-    assert asked.metrics["lists"]["all"]["ranker"]
-    (before,) = asked.provenance["attempts"]
+    run(requested.pk, runs.lease(requested.pk, worker="second"))
+    requested.refresh_from_db()
+    assert requested.state == Run.State.SUCCEEDED, requested.reason
+    assert requested.metrics["lists"]["all"]["ranker"]
+    (before,) = requested.provenance["attempts"]
     assert before["seconds"]["encoder"] > 0
-    assert asked.provenance["data_hash"]
+    assert requested.provenance["data_hash"]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -231,21 +232,21 @@ def test_failure_is_told_in_words_with_its_stage(live_demo_shop, monkeypatch):
     monkeypatch.setattr(fitting, "fit", broken)
     ended = trained()
     assert ended.state == Run.State.FAILED
-    assert "ZeroDivisionError at stage dataset: planted" in ended.reason
+    assert "ZeroDivisionError: planted at stage dataset" in ended.reason
 
 
 @pytest.mark.django_db(transaction=True)
 def test_heartbeat_goes_on_while_a_stage_is_silent(live_demo_shop, monkeypatch):
     monkeypatch.setattr("recommender.training.watch.BEAT_SECONDS", 0.05)
-    asked, token = leased()
+    requested, token = leased()
     silence = threading.Event()
-    with Watch(asked.pk, token) as watch:
+    with Watch(requested.pk, token) as watch:
         watch.stage("encoder")
-        Run.objects.filter(pk=asked.pk).update(heartbeat_at=None)
+        Run.objects.filter(pk=requested.pk).update(heartbeat_at=None)
         silence.wait(0.5)
-    asked.refresh_from_db()
-    assert asked.heartbeat_at is not None
-    assert asked.stage == "encoder"
+    requested.refresh_from_db()
+    assert requested.heartbeat_at is not None
+    assert requested.stage == "encoder"
 
 
 def test_progress_never_falls():
@@ -307,9 +308,9 @@ def test_what_happens_in_the_test_window_changes_nothing_that_is_fitted(demo_sho
 
 def test_case_knows_only_what_came_before_the_test(demo_shop):
     split = split_in_time(datasets.read_dataset())
-    found = evaluation.cases(split, most=1_000, seed=0)
-    assert len(found) >= 10
-    for case in found:
+    cases = evaluation.cases(split, most=1_000, seed=0)
+    assert len(cases) >= 10
+    for case in cases:
         assert case.request.context.at.timestamp() == pytest.approx(split.test_start)
         assert all(event.at < case.request.context.at for event in case.request.history)
         assert case.truth
@@ -333,12 +334,12 @@ def test_new_items_list_holds_nothing_known_and_perfect_lists_score_one(demo_sho
     results = evaluation.compare(rankers, some, seconds=60, least_cases=1)
     figures = evaluation.figures(results, state, split.items, seed=0)
     for scope in ("all", "new"):
-        assert figures["lists"][scope]["ranker"]["ndcg"] == pytest.approx(1)
-        assert figures["intervals"][scope]["popularity"][0] > 0
-        assert figures["best_competitor"][scope] == "popularity"
+        assert figures.lists[scope]["ranker"].ndcg == pytest.approx(1)
+        assert figures.intervals[scope]["popularity"].low > 0
+        assert figures.best_competitor[scope] == "popularity"
     own = [set(case.own.tolist()) for case in some if case.wanted("new")]
     lists = results.lists["new"]["popularity"]
-    assert all(not known & set(shown) for known, shown in zip(own, lists, strict=True))
+    assert all(not own_items & set(listed) for own_items, listed in zip(own, lists, strict=True))
 
 
 def test_time_box_ends_the_comparison_but_not_before_enough_cases(demo_shop):

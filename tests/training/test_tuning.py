@@ -20,6 +20,8 @@ from recommender.ml.head import additive as head
 from recommender.ml.plan import TrainingSettings
 from recommender.models import Bundle, Run
 from recommender.runs import knobs, tunings
+from recommender.runs.conversion import as_json
+from recommender.runs.settings import RunSettings
 from recommender.training import run as carry
 from recommender.training.fitting import in_full, knob_values, training_settings
 from recommender.training.search import studies, tuning
@@ -57,7 +59,7 @@ def _small(settings, monkeypatch):
     monkeypatch.setattr(head, "LEAST_STEPS", 10)
 
 
-def asked(**settings):
+def requested(**settings):
     return runs.request_run(trigger="command", kind=Run.Kind.TUNING, settings={**SETTINGS, **settings})
 
 
@@ -85,24 +87,24 @@ def tuned(**fields):
 
 @pytest.mark.django_db(transaction=True)
 def test_tuning_tries_the_knobs_of_each_phase_and_begins_with_the_present_ones(live_demo_shop):
-    ended = carried(asked())
+    ended = carried(requested())
     assert ended.state == Run.State.SUCCEEDED, ended.reason
     assert (ended.verdict, ended.bundle) == ("", None)
     assert not Bundle.objects.filter(is_trained=True).exists()
-    found = ended.metrics["tuning"]
-    assert [row["phase"] for row in found["trials"]] == ["encoder", "encoder", "context", "context", "head", "head"]
-    first = found["trials"][0]
+    figures = ended.metrics["tuning"]
+    assert [row["phase"] for row in figures["trials"]] == ["encoder", "encoder", "context", "context", "head", "head"]
+    first = figures["trials"][0]
     assert first["is_present"]
     assert first["state"] == "complete"
-    assert first["score"] == found["present"]
+    assert first["score"] == figures["present"]
     for name, value in first["values"].items():
         assert value == pytest.approx(PRESENT[name])
-    scores = [row["score"] for row in found["trials"] if row["state"] == "complete"]
-    assert found["best"]["score"] == max(scores) >= found["present"]
-    assert set(found["best"]["values"]) == set(PRESENT)
+    scores = [row["score"] for row in figures["trials"] if row["state"] == "complete"]
+    assert figures["best"]["score"] == max(scores) >= figures["present"]
+    assert set(figures["best"]["values"]) == set(PRESENT)
     assert all(0 <= score <= 1 for score in scores)
-    assert all(row["seconds"] > 0 for row in found["trials"])
-    assert knobs.validated(found["best"]["values"])
+    assert all(row["seconds"] > 0 for row in figures["trials"])
+    assert knobs.validated(figures["best"]["values"])
     assert ended.reason.startswith(("The best of 6 trials", "None of 6 trials"))
     assert (conf.directory() / "tunings" / f"{ended.settings['study']}.journal").is_file()
     _goes_on(ended)
@@ -111,19 +113,19 @@ def test_tuning_tries_the_knobs_of_each_phase_and_begins_with_the_present_ones(l
 def _goes_on(ended):
     """A second tuning in the same file: it knows what was tried, tries no present settings again, and adds its own."""
     before = ended.metrics["tuning"]
-    again = carried(asked(**{**tunings.going_on_from(ended), "trials": 3}))
-    found = again.metrics["tuning"]
+    again = carried(requested(**{**tunings.continued(ended), "trials": 3}))
+    figures = again.metrics["tuning"]
     assert again.state == Run.State.SUCCEEDED, again.reason
-    encoder = [row for row in found["trials"] if row["phase"] == "encoder"]
+    encoder = [row for row in figures["trials"] if row["phase"] == "encoder"]
     assert encoder[:2] == before["trials"][:2]
     assert len(encoder) == 3
-    assert sum(row["is_present"] for row in found["trials"]) == 1
-    assert found["best"]["score"] >= before["best"]["score"]
+    assert sum(row["is_present"] for row in figures["trials"]) == 1
+    assert figures["best"]["score"] >= before["best"]["score"]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_interrupted_tuning_goes_on_with_the_trial_that_it_had_begun(live_demo_shop, monkeypatch):
-    run = asked(trials=3)
+    run = requested(trials=3)
     watch = Watch(run.pk, runs.lease(run.pk, worker="first"))
     n_scored = []
     monkeypatch.setattr(watch, "metric", lambda *_: (n_scored.append(1), watch.interrupt()))
@@ -162,9 +164,9 @@ def test_test_window_changes_no_trial(live_demo_shop):
 @pytest.fixture
 def study(db):
     def opened(run=None):
-        found = studies.Studies(run or asked(), data_hash="a")
-        found.begin_with(PRESENT)
-        return found.study("head", PRESENT)
+        every_phase = studies.Studies(run or requested(), data_hash="a")
+        every_phase.begin_with(PRESENT)
+        return every_phase.study("head", PRESENT)
 
     return opened
 
@@ -176,23 +178,23 @@ def by_epochs(trial):
 
 
 def test_best_trial_wins_and_its_knob_is_the_one_that_matters(study):
-    found = study()
+    opened = study()
     for _ in range(14):
-        found.try_once(by_epochs)
-    told = found.studies.as_json()
-    completed = [row for row in told["trials"] if row["state"] == "complete"]
-    assert told["best"]["score"] == max(row["score"] for row in completed)
-    assert told["best"]["values"]["head.n_epochs"] > PRESENT["head.n_epochs"]
-    assert told["present"] == pytest.approx(PRESENT["head.n_epochs"] / 100)
-    assert told["gain"][0] > 0
-    assert max(told["importance"], key=told["importance"].get) == "head.n_epochs"
-    assert {name: value for name, value in told["best"]["values"].items() if not name.startswith("head.")} == {
+        opened.try_once(by_epochs)
+    figures = as_json(opened.studies.figures())
+    completed = [row for row in figures["trials"] if row["state"] == "complete"]
+    assert figures["best"]["score"] == max(row["score"] for row in completed)
+    assert figures["best"]["values"]["head.n_epochs"] > PRESENT["head.n_epochs"]
+    assert figures["present"] == pytest.approx(PRESENT["head.n_epochs"] / 100)
+    assert figures["gain"][0] > 0
+    assert max(figures["importance"], key=figures["importance"].get) == "head.n_epochs"
+    assert {name: value for name, value in figures["best"]["values"].items() if not name.startswith("head.")} == {
         name: value for name, value in PRESENT.items() if not name.startswith("head.")
     }
 
 
 def test_trial_below_the_median_of_a_cheap_figure_is_pruned_but_never_the_present_settings(study):
-    found, n_whole = study(), []
+    opened, n_whole = study(), []
 
     def score(trial):
         trial.report(0, [0.0 if len(n_whole) == 4 or trial.is_present else 0.5])
@@ -200,42 +202,42 @@ def test_trial_below_the_median_of_a_cheap_figure_is_pruned_but_never_the_presen
         return [0.5]
 
     for _ in range(4):
-        found.try_once(score)
-    found.try_once(score)
-    states = [row["state"] for row in found.rows()]
+        opened.try_once(score)
+    opened.try_once(score)
+    states = [row.state for row in opened.trial_figures()]
     assert states == ["complete"] * 4 + ["pruned"]
-    assert found.rows()[4]["why"] == "below the median of the trials before it"
+    assert opened.trial_figures()[4].why == "below the median of the trials before it"
     assert n_whole[0].is_present
 
 
 def test_score_that_is_no_number_fails_its_trial_only(study):
-    found = study()
-    found.try_once(lambda trial: [float("nan")])
-    found.try_once(by_epochs)
-    assert [row["state"] for row in found.rows()] == ["failed", "complete"]
-    assert found.studies.best_score is not None
+    opened = study()
+    opened.try_once(lambda trial: [float("nan")])
+    opened.try_once(by_epochs)
+    assert [row.state for row in opened.trial_figures()] == ["failed", "complete"]
+    assert opened.studies.best_score is not None
 
 
 def test_trial_of_a_killed_process_is_tried_again(study):
-    run = asked()
-    found = study(run)
-    found._study.ask(found._ranges)  # and the process is gone
+    run = requested()
+    opened = study(run)
+    opened._study.ask(opened._ranges)  # and the process is gone
     again = study(run)
-    assert [row["state"] for row in again.rows()] == ["failed"]
+    assert [row.state for row in again.trial_figures()] == ["failed"]
     again.try_once(by_epochs)
     again.try_once(by_epochs)
-    assert again.rows()[1]["is_present"]
-    assert again.rows()[1]["values"] == pytest.approx(found.present)
-    assert not again.rows()[2]["is_present"]
+    assert again.trial_figures()[1].is_present
+    assert again.trial_figures()[1].values == pytest.approx(opened.present)
+    assert not again.trial_figures()[2].is_present
     assert again.studies.n_tried("head") == 2
 
 
 def test_other_data_or_other_knobs_of_an_earlier_phase_begin_another_study(study):
-    run = asked()
+    run = requested()
     study(run).try_once(by_epochs)
     same, other = studies.Studies(run, data_hash="a"), studies.Studies(run, data_hash="b")
-    for found in (same, other):
-        found.begin_with(PRESENT)
+    for every_phase in (same, other):
+        every_phase.begin_with(PRESENT)
     assert len(same.study("head", PRESENT).ended()) == 1
     assert len(other.study("head", PRESENT).ended()) == 0
     assert len(same.study("head", {**PRESENT, "tune.keep": 1.0}).ended()) == 1  # what was carried over
@@ -248,7 +250,7 @@ def test_missing_optuna_is_named_with_the_command(db, monkeypatch):
 
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(MissingDependency, match=r'pip install "shopreco\[tuning\]"'):
-        studies.Studies(asked(), data_hash="a")
+        studies.Studies(requested(), data_hash="a")
 
 
 def test_trials_are_shared_out_to_the_phases():
@@ -267,7 +269,7 @@ def test_every_knob_turns_a_setting_whose_default_lies_in_its_range():
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"head.n_epoch": 3}, "no knob 'head.n_epoch'"),
         ({"head.n_epochs": 3.5}, "a whole number from 4 to 40, not 3.5"),
@@ -277,24 +279,26 @@ def test_every_knob_turns_a_setting_whose_default_lies_in_its_range():
         ({"tune.keep": True}, "not True"),
     ],
 )
-def test_knob_that_cannot_be_turned_so_is_named(values, told):
-    with pytest.raises(ConfigurationError, match=told):
+def test_knob_that_cannot_be_turned_so_is_named(values, message):
+    with pytest.raises(ConfigurationError, match=message):
         knobs.validated(values)
     assert knobs.usable({**values, "horizon_days": 20})[0] == {"horizon_days": 20.0}
 
 
 def test_knobs_of_a_run_reach_its_training():
-    told = training_settings({"minutes": 1, "knobs": {"head.n_epochs": 12, "horizon_days": 20, "tune.keep": 1}})
-    assert (told.head.n_epochs, told.horizon_days, told.tune.keep) == (12, 20.0, 1.0)
-    assert told.context == TrainingSettings().context
+    settings = training_settings(
+        RunSettings(minutes=1, knobs={"head.n_epochs": 12, "horizon_days": 20, "tune.keep": 1})
+    )
+    assert (settings.head.n_epochs, settings.horizon_days, settings.tune.keep) == (12, 20.0, 1.0)
+    assert settings.context == TrainingSettings().context
 
 
 def test_every_setting_of_a_training_can_be_written_down():
-    told = TrainingSettings(context=ContextSettings(without=frozenset({"hour", "device"})))
-    written = in_full(told)
+    settings = TrainingSettings(context=ContextSettings(without=frozenset({"hour", "device"})))
+    written = in_full(settings)
     assert json.loads(json.dumps(written)) == written
     assert written["context"]["without"] == ["device", "hour"]
-    assert {field.name for field in dataclasses.fields(told)} - set(written) == {"checkpoint_dir"}
+    assert {field.name for field in dataclasses.fields(settings)} - set(written) == {"checkpoint_dir"}
 
 
 # Acceptance
@@ -319,14 +323,14 @@ def test_setting_that_a_run_asks_for_goes_before_an_accepted_knob():
     tunings.accept(tuned())
     asked_for = runs.request_run(trigger="command", settings={"horizon_days": 14.0}).settings
     assert "horizon_days" not in asked_for["knobs"]
-    assert training_settings(asked_for).horizon_days == 14.0
-    assert training_settings(asked_for).head.n_epochs == 12
+    assert training_settings(RunSettings.of(asked_for)).horizon_days == 14.0
+    assert training_settings(RunSettings.of(asked_for)).head.n_epochs == 12
 
 
 @pytest.mark.django_db
 def test_search_goes_on_with_the_method_that_it_began_with():
     method = {"fine_tuning": "lora", "adaptation": "never", "step_days": 3.0, "n_threads": 1}
-    assert tunings.going_on_from(tuned(settings={**SETTINGS, **method})).items() >= method.items()
+    assert tunings.continued(tuned(settings={**SETTINGS, **method})).items() >= method.items()
 
 
 @pytest.mark.django_db
@@ -382,9 +386,9 @@ def test_command_shows_the_trials_and_applies_the_best(ended_at_once, capsys):
     assert (run.kind, run.settings["minutes"], run.settings["trials"]) == (Run.Kind.TUNING, 2.0, 3)
     assert run.settings["trial_minutes"] == 0.2
     assert run.accepted_at is None
-    shown = capsys.readouterr().out
-    assert "present settings" in shown
-    assert "head.n_epochs 12 (now 9)" in shown
+    output = capsys.readouterr().out
+    assert "present settings" in output
+    assert "head.n_epochs 12 (now 9)" in output
     call_command("recommender_tune", "--resume", "--apply")
     assert tunings.accepted() == Run.objects.order_by("-pk").first()
     assert tunings.accepted().settings["study"] == run.settings["study"]
@@ -393,7 +397,7 @@ def test_command_shows_the_trials_and_applies_the_best(ended_at_once, capsys):
 
 @pytest.mark.django_db
 def test_command_refuses_what_cannot_be_done():
-    with pytest.raises(CommandError, match="no tuning to go on with"):
+    with pytest.raises(CommandError, match="no tuning to continue"):
         call_command("recommender_tune", "--resume")
     with pytest.raises(CommandError, match="leave out --no-wait"):
         call_command("recommender_tune", "--apply", "--no-wait")
@@ -408,11 +412,11 @@ def boss(db):
 
 def test_page_of_a_tuning_shows_trials_best_settings_and_what_matters(boss):
     content = boss.get(reverse("admin:recommender_run_change", args=[tuned().pk])).content.decode()
-    for told in (
+    for words in (
         "Tuning", "0.1200", "+0.0200 (+0.0100 to +0.0300)", "stopped early", "below the median", "present settings",
-        "What the score depends on", "Use these settings", "Search on",
+        "What the score depends on", "Use these settings", "Continue",
     ):  # fmt: skip
-        assert told in content, told
+        assert words in content, words
     assert "Train again" not in content
 
 
@@ -437,7 +441,7 @@ def test_settings_that_are_no_better_want_a_tick(boss):
 
 
 def test_button_asks_for_a_tuning_and_search_on_names_its_study(boss):
-    assert "Search better settings" in boss.get(reverse("admin:recommender_run_changelist")).content.decode()
+    assert "Find better settings" in boss.get(reverse("admin:recommender_run_changelist")).content.decode()
     boss.post(reverse("admin:recommender_run_tune"))
     first = Run.objects.get()
     assert (first.kind, first.trigger) == (Run.Kind.TUNING, "admin")

@@ -38,7 +38,7 @@ class Command(BaseCommand):
         if options["no_wait"]:
             return
         follow(run, self.stderr, is_here=options["here"])
-        for line in trial_lines(run.metrics.get("tuning", {})):
+        for line in trial_lines(tunings.trials_of(run)):
             self.stdout.write(line)
         refuse_unless_succeeded(run)
         self.stdout.write(run.reason)
@@ -51,7 +51,7 @@ class Command(BaseCommand):
             latest = tunings.latest()
             if latest is None:
                 raise CommandError(_("There is no tuning to continue. Leave out --resume."))
-            settings |= tunings.going_on_from(latest)
+            settings |= tunings.continued(latest)
         return runs.request_run(trigger=trigger_of(options), kind=Run.Kind.TUNING, settings=settings)
 
     def _apply(self, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""Fake visitors who buy one item with bestsellers in, the places that it gains in real visitors' lists out."""
+"""How far fake visitors, who buy one item together with bestsellers, can push it into real visitors' lists."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from recommender.durations import DAY_SECONDS
 from recommender.features.shop_state import ShopState, build_state
 from recommender.serving import Served
 from recommender.tables import Interactions
-from recommender.training.judging.evaluation import Case, K, Piped, bestsellers
+from recommender.training.judging.evaluation import Case, K, PipelineLists, bestsellers
 from recommender.training.split import Split, joined
 from recommender.types import EVENT_CODES, EventType
 
 FAKE_SHARE = 0.01
-"""Fake visitors for each known one: what one person can make up by hand in a day in a small shop."""
+"""Fake visitors per real one: what one person can make up by hand in a day in a small shop."""
 
 N_WITH = 5
-"""Bestsellers in each fake order: they tie the item to what everybody buys, the bandwagon attack of Mobasher et al.
-2007."""
+"""Bestsellers in each fake order, which tie the item to what everybody buys: the bandwagon attack (Mobasher et al.
+2007)."""
 
 N_LISTS = 100
 
 
 def attacked(split: Split, state: ShopState, *, seed: int) -> tuple[ShopState, int]:
-    """Return the state with fake orders on its last day, and the row of the item: one that hardly anybody bought."""
+    """Return the state with fake orders on its last day, and the row of the item that they push: one seldom bought."""
     past = split.past
     generator = np.random.default_rng(seed)
     sold = np.flatnonzero((state.counts[:, 3] > 0) & split.items.active)
@@ -51,15 +51,15 @@ def attacked(split: Split, state: ShopState, *, seed: int) -> tuple[ShopState, i
 
 
 def lifts(
-    served: Served, state: ShopState, target: int, some: Sequence[Case], before: Sequence[Sequence[int]]
+    served: Served, state: ShopState, target: int, cases: Sequence[Case], before: Sequence[Sequence[int]]
 ) -> list[float]:
-    """Return per list whether the item came into its first places by the attack: 1, 0, or -1 where it fell out.
+    """Return per list 1 where the attack brought the item into its first places, -1 where the item fell out, else 0.
 
     state: after the attack; before: the lists of the same cases from the state without it.
     """
-    make = Piped(Served(dataclasses.replace(served.shelf, state=state), served.ranker))
-    pairs = list(zip(some, before, strict=False))[:N_LISTS]
-    return [float(target in make(case, "all")[:K]) - float(target in found[:K]) for case, found in pairs]
+    make = PipelineLists(Served(dataclasses.replace(served.shelf, state=state), served.ranker))
+    pairs = list(zip(cases, before, strict=False))[:N_LISTS]
+    return [float(target in make(case, "all")[:K]) - float(target in ranked[:K]) for case, ranked in pairs]
 
 
 def _in_time(interactions: Interactions) -> Interactions:

@@ -1,4 +1,4 @@
-"""The shop as it was when the test began, and everybody who answers from it: bundles and simple competitors."""
+"""The shop as it was when the test began, from which bundles and simple competitors make their lists."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from recommender.training.split import Split
 from recommender.types import FloatArray
 
 N_TUNED = 400
-"""Visitors that the blend is tuned on: half a second for its grid of 36."""
+"""Visitors that the weights of the blend are chosen on: half a second for its grid of 36."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The shop as it was at the start of the test: every ranker answers from the same state."""
+    """Items and state at the start of the test, the same for every ranker."""
 
     dataset: datasets.Dataset
     split: Split
@@ -48,25 +48,25 @@ class Bench:
         return Served(shelf.calibrated(ranker.encode), ranker, ranker.name)
 
     def of_bundle(self, bundle: Bundle, *, ranker: Ranker | None = None) -> Served:
-        """A bundle that exists, with the vectors that it serves from; what has none yet is encoded here.
+        """A stored bundle with the vectors that it serves from; items without a vector are encoded here.
 
-        ranker: one with the same encoder that ranks in its place.
+        ranker: replaces the bundle's own; it has the same encoder.
         """
         ranker = ranker or vectors.load_ranker(bundle.name)
         items = self.split.items
         stored = ItemVector.objects.filter(encoder_hash=bundle.encoder_hash).values_list("item__item_id", "vector")
         read = persistently(lambda: list(stored.iterator(chunk_size=2_000)))
-        known = {item_id: np.frombuffer(vector, "<f4") for item_id, vector in read}
-        missing = [row for row, item_id in enumerate(items.ids) if item_id not in known]
-        encoded = dict(zip(missing, ranker.encode([items.texts[row] for row in missing]), strict=True))
-        rows = [encoded[row] if row in encoded else known[item_id] for row, item_id in enumerate(items.ids)]
-        return self.served(ranker, np.stack(rows).astype(np.float32))
+        vector_of = {item_id: np.frombuffer(vector, "<f4") for item_id, vector in read}
+        missing = [row for row, item_id in enumerate(items.ids) if item_id not in vector_of]
+        encoded = ranker.encode([items.texts[row] for row in missing])
+        vector_of |= {items.ids[row]: vector for row, vector in zip(missing, encoded, strict=True)}
+        return self.served(ranker, np.stack([vector_of[item_id] for item_id in items.ids]).astype(np.float32))
 
 
 def simple_rankers(bench: Bench, folder: Path, untuned: Served) -> dict[str, evaluation.ListMaker]:
     """Every simple competitor, fitted on the past alone.
 
-    EASE is left out of a catalogue that is too large, the linear baseline where `folder` has no head to compare with.
+    EASE is left out where the catalogue is too large, the linear baseline where `folder` has none.
     """
     basis = competitors.Basis(bench.split.past, bench.split.items, bench.state)
     scorers: dict[str, baselines.Scorer] = {
@@ -89,15 +89,15 @@ def simple_rankers(bench: Bench, folder: Path, untuned: Served) -> dict[str, eva
 
 
 def tuned_blend(split: Split, *, seed: int = 0) -> baselines.Scorer:
-    """The blend, with weights from the window before the test, as long as the test; its events are known by then."""
+    """The blend, with weights chosen on the window before the test, which is as long as the test."""
     at = split.test_start - (split.test_end - split.test_start)
     items = dataclasses.replace(split.items, active=split.items.active & (split.items.first_seen <= at))
     histories = Histories(split.past)
     buyers = histories.buyers(at=at, until=split.test_start)
-    some = []
+    cases = []
     for visitor in np.random.default_rng(seed).permutation(buyers)[:N_TUNED].tolist():
         bought = histories.bought(visitor, since=at, until=split.test_start)
         profile = histories.profile(visitor, at=at, limit=HISTORY_LIMIT)
-        some.append((profile, frozenset(bought[items.active[bought]].tolist())))
+        cases.append((profile, frozenset(bought[items.active[bought]].tolist())))
     state = build_state(split.past, items, at=at)
-    return competitors.blend(competitors.tuned_weights(state, items, [case for case in some if case[1]]))
+    return competitors.blend(competitors.tuned_weights(state, items, [case for case in cases if case[1]]))

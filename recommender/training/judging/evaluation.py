@@ -1,9 +1,10 @@
-"""Rankers and a test window in, figures out: the pipeline as it serves, beside every competitor, case by case."""
+"""Evaluation on the test window: the pipeline as it serves and every competitor make lists for the same visitors."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,9 +19,11 @@ from recommender.ml import metrics
 from recommender.ml.head.examples import Histories
 from recommender.ml.rivals.baselines import Scorer
 from recommender.ml.rivals.competitors import best_rows
+from recommender.runs.comparisons import RANKER, SCOPES
+from recommender.runs.figures import Figures, Gain, ListQuality
 from recommender.serving import Served
-from recommender.tables import ItemTable, Profile
-from recommender.training.judging.gate import RANKER, Gain, best_competitor
+from recommender.tables import Interactions, ItemTable, Profile
+from recommender.training.judging.gate import best_competitor
 from recommender.training.split import Split
 from recommender.types import EVENT_CODES, Context, EventType, IntArray, PastEvent, Request, Slot
 
@@ -30,15 +33,15 @@ N_LISTED = 20
 
 BESTSELLER_SHARE = 0.01
 STRONGEST = (EventType.PURCHASE, EventType.ADD_TO_CART, EventType.VIEW_ITEM)
-"""What counts as wanted: purchases, or in a shop without enough of them the next best sign."""
+"""What counts as wanted: purchases, or in a shop without enough of them the next strongest event."""
 
-SCOPES = ("all", "new")
+N_RESAMPLES = 2_000
 TYPE_OF = {code: kind for kind, code in EVENT_CODES.items()}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Case:
-    """One visitor at the start of the test: what is known, what was wanted later; `own` are the items known before."""
+    """One visitor at the start of the test: the history, what was wanted later, and `own`, the items of the history."""
 
     request: Request
     profile: Profile
@@ -71,26 +74,24 @@ def cases(split: Split, *, most: int, seed: int) -> list[Case]:
     """Up to `most` visitors with a past who wanted something in the test window, in random order."""
     histories = Histories(split.whole)
     wanted = wanted_type(split)
-    ids = split.items.ids
-    found = []
-    for visitor in np.random.default_rng(seed).permutation(_known_visitors(split, wanted)).tolist():
-        rows = histories.between(visitor, split.test_start, split.test_end)
-        rows = rows[split.whole.type[rows] == EVENT_CODES[wanted]]
-        truth = {int(row) for row in split.whole.item[rows] if split.items.active[row]}
-        if not truth:
-            continue
-        profile = histories.profile(visitor, at=split.test_start, limit=HISTORY_LIMIT)
-        own = np.unique(profile.item[(profile.item >= 0) & (EVENT_WEIGHTS[profile.type] > 0)]).astype(np.int32)
-        found.append(Case(_request(profile, ids, split.test_start), profile, frozenset(truth), own))
-        if len(found) == most:
-            break
-    return found
+    visitors = np.random.default_rng(seed).permutation(_returning_visitors(split, wanted)).tolist()
+    candidates = (_case(histories, split, visitor, wanted) for visitor in visitors)
+    return list(itertools.islice((case for case in candidates if case.truth), most))
 
 
-class Piped:
-    """Lists made by the pipeline itself: the home list, as a page would show it.
+def _case(histories: Histories, split: Split, visitor: int, wanted: EventType) -> Case:
+    rows = histories.between(visitor, split.test_start, split.test_end)
+    rows = rows[split.whole.type[rows] == EVENT_CODES[wanted]]
+    truth = frozenset(int(row) for row in split.whole.item[rows] if split.items.active[row])
+    profile = histories.profile(visitor, at=split.test_start, limit=HISTORY_LIMIT)
+    own = np.unique(profile.item[(profile.item >= 0) & (EVENT_WEIGHTS[profile.type] > 0)]).astype(np.int32)
+    return Case(_request(profile, split.items.ids, split.test_start), profile, truth, own)
 
-    seconds: of each list; scores: per scope and case those of the list's places.
+
+class PipelineLists:
+    """Makes lists by the pipeline itself: the home list, as a page would show it.
+
+    seconds: of each list; scores: by scope, of each list its entries' scores.
     """
 
     def __init__(self, served: Served) -> None:
@@ -124,16 +125,16 @@ def scored(score: Scorer, state: ShopState, items: ItemTable) -> ListMaker:
 
 def compare(
     rankers: Mapping[str, ListMaker],
-    some: Sequence[Case],
+    test_cases: Sequence[Case],
     *,
     seconds: float,
     least_cases: int,
     on_case: Callable[[int, int], None] = lambda done, total: None,
 ) -> Results:
-    """Let every ranker answer every case; after `seconds` no new case begins, but `least_cases` are always judged."""
+    """Let every ranker answer every case; after `seconds` no new case begins, but `least_cases` are always answered."""
     results = Results({scope: [] for scope in SCOPES}, {scope: {name: [] for name in rankers} for scope in SCOPES})
     started = time.monotonic()
-    for done, case in enumerate(some):
+    for done, case in enumerate(test_cases):
         if time.monotonic() - started > seconds and done >= least_cases:
             break
         for scope in SCOPES:
@@ -141,81 +142,87 @@ def compare(
                 results.truths[scope].append(wanted)
                 for name, make in rankers.items():
                     results.lists[scope][name].append(make(case, scope))
-        on_case(done + 1, len(some))
+        on_case(done + 1, len(test_cases))
     return results
 
 
-def figures(results: Results, state: ShopState, items: ItemTable, *, seed: int) -> dict[str, Any]:
-    """The lists' part of `Run.metrics`."""
+def figures(results: Results, state: ShopState, items: ItemTable, *, seed: int) -> Figures:
+    """The quality of every ranker's lists, and the gain of this one over each other."""
     popular = bestsellers(state, items)
     lists = {
         scope: {name: _quality(results, scope, name, popular, items) for name in results.lists[scope]}
         for scope in SCOPES
     }
-    found = gains(results, seed=seed)
-    return {
-        "lists": lists,
-        "intervals": {
-            scope: {name: [gain.low, gain.mean, gain.high] for name, gain in found[scope].items()} for scope in SCOPES
+    return Figures(
+        lists=lists,
+        intervals=gains(results, seed=seed),
+        n_cases={scope: len(results.truths[scope]) for scope in SCOPES},
+        best_competitor={
+            scope: best_competitor({name: quality.ndcg for name, quality in lists[scope].items()}) for scope in SCOPES
         },
-        "n_cases": {scope: len(results.truths[scope]) for scope in SCOPES},
-        "ranker": RANKER,
-        "best_competitor": {
-            scope: best_competitor({name: quality["ndcg"] for name, quality in lists[scope].items()})
-            for scope in SCOPES
-        },
-    }
+    )
 
 
 def gains(results: Results, *, seed: int) -> dict[str, dict[str, Gain]]:
-    """The ranker's gain in NDCG@10 over each other one, by paired bootstrap over the cases."""
-    found: dict[str, dict[str, Gain]] = {}
-    for scope in SCOPES:
-        ours = results.ndcg(scope, RANKER)
-        found[scope] = {}
-        for name in results.lists[scope]:
-            if name != RANKER:
-                interval = metrics.paired_bootstrap(ours, results.ndcg(scope, name), seed=seed)
-                found[scope][name] = Gain(interval.lower, interval.mean, interval.upper)
-    return found
-
-
-def _quality(results: Results, scope: str, name: str, popular: frozenset[int], items: ItemTable) -> dict[str, float]:
-    lists, truths = results.lists[scope][name], results.truths[scope]
-    pairs = list(zip(lists, truths, strict=True))
-    first = [ranked[:K] for ranked in lists]
+    """By scope and competitor, the gain of this ranker in NDCG@10."""
     return {
-        "ndcg": _mean(results.ndcg(scope, name)),
-        "recall": _mean([metrics.recall_at_k(ranked, truth, N_LISTED) for ranked, truth in pairs]),
-        "mrr": _mean([metrics.reciprocal_rank(ranked, truth) for ranked, truth in pairs]),
-        "coverage": metrics.coverage(first, int(items.active.sum())),
-        "popularity_share": metrics.popularity_share(first, popular),
+        scope: {
+            name: paired_gain(results.ndcg(scope, RANKER), results.ndcg(scope, name), seed=seed)
+            for name in results.lists[scope]
+            if name != RANKER
+        }
+        for scope in SCOPES
     }
 
 
+def paired_gain(ours: Sequence[float], theirs: Sequence[float], *, seed: int, n_resamples: int = N_RESAMPLES) -> Gain:
+    """Mean difference of the same cases with its 95 % interval, by paired bootstrap."""
+    interval = metrics.paired_bootstrap(ours, theirs, seed=seed, n_resamples=n_resamples)
+    return Gain(interval.lower, interval.mean, interval.upper)
+
+
+def _quality(results: Results, scope: str, name: str, popular: frozenset[int], items: ItemTable) -> ListQuality:
+    lists, truths = results.lists[scope][name], results.truths[scope]
+    pairs = list(zip(lists, truths, strict=True))
+    first = [ranked[:K] for ranked in lists]
+    return ListQuality(
+        ndcg=mean(results.ndcg(scope, name)),
+        recall=mean([metrics.recall_at_k(ranked, truth, N_LISTED) for ranked, truth in pairs]),
+        mrr=mean([metrics.reciprocal_rank(ranked, truth) for ranked, truth in pairs]),
+        coverage=metrics.coverage(first, int(items.active.sum())),
+        popularity_share=metrics.popularity_share(first, popular),
+    )
+
+
 def bestsellers(state: ShopState, items: ItemTable) -> frozenset[int]:
-    """The 1 % of the catalogue, at least 10 items, with most events in the 30 days before the test."""
+    """The 1 % of the catalogue, but at least 10 items, with most events in the 30 days before the test."""
     n = max(10, round(int(items.active.sum()) * BESTSELLER_SHARE))
     return frozenset(np.argsort(-state.counts[:, 2], kind="stable")[:n].tolist())
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
+    """The mean; 0 of nothing."""
     return float(np.mean(values)) if len(values) else 0.0
 
 
 def wanted_type(split: Split) -> EventType:
     """The strongest type by which most visitors can be judged: purchases, unless there are next to none."""
-    n_known = {kind: len(_known_visitors(split, kind)) for kind in STRONGEST}
-    enough = [kind for kind in STRONGEST if n_known[kind] >= max(n_known.values()) / 10 and n_known[kind]]
+    n_visitors = {kind: len(_returning_visitors(split, kind)) for kind in STRONGEST}
+    enough = [kind for kind in STRONGEST if n_visitors[kind] >= max(n_visitors.values()) / 10 and n_visitors[kind]]
     return enough[0] if enough else EventType.PURCHASE
 
 
-def _known_visitors(split: Split, kind: EventType) -> IntArray:
-    """Visitors with a telling event before the test and one of `kind` in it."""
-    whole, past = split.whole, split.past
-    told = past.visitor[(past.visitor >= 0) & (past.item >= 0) & (EVENT_WEIGHTS[past.type] > 0)]
+def _returning_visitors(split: Split, kind: EventType) -> IntArray:
+    """Visitors with a weighted event before the test and one of `kind` in it."""
+    whole = split.whole
     later = (whole.time >= split.test_start) & (whole.type == EVENT_CODES[kind]) & (whole.visitor >= 0)
-    return np.intersect1d(told, whole.visitor[later]).astype(np.int32)
+    return np.intersect1d(active_visitors(split.past), whole.visitor[later]).astype(np.int32)
+
+
+def active_visitors(past: Interactions) -> IntArray:
+    """(n,) visitor of each event that carries weight, repeated."""
+    visitors: IntArray = past.visitor[(past.visitor >= 0) & (past.item >= 0) & (EVENT_WEIGHTS[past.type] > 0)]
+    return visitors
 
 
 def _request(profile: Profile, ids: Sequence[str], at: float) -> Request:

@@ -1,4 +1,4 @@
-"""The same visitors at the same moment, computed by trainer and by server, and with the future taken away."""
+"""Two checks of a trained bundle: serving computes the features that training did, and no feature looks ahead."""
 
 from __future__ import annotations
 
@@ -26,44 +26,42 @@ N_WHOLE = 10
 FILE = "parity.npz"
 
 FeaturesOf = Callable[[Interactions], FloatArray]
-"""All events that are known -> rows of features at one moment: later events must not change them."""
+"""Events -> rows of features at one moment, which later events must not change."""
 
 
-def record(made: Artifacts, split: Split, folder: Path, *, seed: int) -> None:
-    """Write what the trainer computes for `N_VISITORS` visitors at the start of the test."""
+def record(trained: Artifacts, split: Split, folder: Path, *, seed: int) -> None:
+    """Write what training computes for `N_VISITORS` visitors at the start of the test."""
     histories = Histories(split.whole)
-    known = np.unique(split.past.visitor[split.past.visitor >= 0])
-    chosen = np.random.default_rng(seed).permutation(known)[:N_VISITORS]
+    visitors = _some_visitors(split, N_VISITORS, seed=seed)
     newcomers = histories.newcomers(at=split.test_start, until=split.test_end)
-    chosen = np.concatenate([chosen, newcomers[:1]])  # of whom nothing is known
-    state, vectors, generator = split.state, made.item_vectors, np.random.default_rng(seed)
-    found: list[IntArray] = []
+    visitors = np.concatenate([visitors, newcomers[:1]])  # one without a history
+    state, vectors, generator = split.state, trained.item_vectors, np.random.default_rng(seed)
+    chosen: list[IntArray] = []
     rows: list[FloatArray] = []
     scores: list[FloatArray] = []
-    for visitor in chosen.tolist():
+    for visitor in visitors.tolist():
         profile = histories.profile(visitor, at=split.test_start)
-        context = made.context_vector(profile)
+        context = trained.context_vector(profile)
         items = candidates(profile, state, split.items, vectors, context, generator)
         row = features(profile, items, state, split.items, vectors=RequestVectors(vectors, context))
-        found.append(items)
+        chosen.append(items)
         rows.append(row)
-        scores.append(made.probabilities(row) if made.head else np.empty(0, np.float32))
-    length = np.asarray([len(items) for items in found], np.int64)
+        scores.append(trained.probabilities(row) if trained.head else np.empty(0, np.float32))
     with (folder / FILE).open("wb") as file:
         np.savez(
             file,
-            visitor=chosen,
-            length=length,
-            candidates=np.concatenate([np.empty(0, np.int32), *found]),
+            visitor=visitors,
+            length=np.asarray([len(items) for items in chosen], np.int64),
+            candidates=np.concatenate([np.empty(0, np.int32), *chosen]),
             rows=np.concatenate([np.empty((0, len(FEATURE_NAMES)), np.float32), *rows]),
             scores=np.concatenate([np.empty(0, np.float32), *scores]),
         )
 
 
 def served_difference(folder: Path, split: Split, served: Served) -> tuple[float, int]:
-    """Return the largest difference of a feature or probability of the server from the trainer's, and of how many.
+    """Return the largest difference of a feature or probability between serving and training, and of how many visitors.
 
-    The server starts as it does on a page: from the newest events of the visitor, in its own types, through the shelf.
+    Serving starts as on a page: from the visitor's newest events, in its own types, through the shelf.
     """
     with np.load(folder / FILE, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
@@ -71,32 +69,37 @@ def served_difference(folder: Path, split: Split, served: Served) -> tuple[float
     for visitor, start, end in zip(arrays["visitor"].tolist(), ends - arrays["length"], ends, strict=True):
         history = history_of(histories, visitor, split.items.ids, at=split.test_start)
         row, score = _served(served, split, history, arrays["candidates"][start:end])
-        parts = [row - arrays["rows"][start:end]]
-        parts += [score - arrays["scores"][start:end]] if len(arrays["scores"]) else []
-        for part in parts:  # np.maximum keeps what is no number; max would lose it
-            worst = float(np.maximum(worst, np.abs(part).max(initial=0)))
+        differences = [row - arrays["rows"][start:end]]
+        if len(arrays["scores"]):
+            differences.append(score - arrays["scores"][start:end])
+        for difference in differences:  # np.maximum keeps NaN; max would lose it
+            worst = float(np.maximum(worst, np.abs(difference).max(initial=0)))
     return worst, len(ends)
 
 
 def future_difference(features_of: FeaturesOf, split: Split) -> float:
-    """Return how much of the test window shows in features of its first moment: 0, unless a feature looks ahead."""
+    """Return how much features at the start of the test change with the test's events: 0, unless one looks ahead."""
     return float(np.abs(features_of(split.whole) - features_of(split.past)).max(initial=0))
 
 
 def features_at(split: Split, *, seed: int, n_visitors: int = N_WHOLE) -> FeaturesOf:
-    """The features of visitors and items at the start of the test, as trainer and server compute them."""
-    known = np.unique(split.past.visitor[split.past.visitor >= 0])
-    chosen = np.random.default_rng(seed).permutation(known)[:n_visitors].tolist()
+    """The features of visitors and all items at the start of the test, as training and serving compute them."""
+    visitors = _some_visitors(split, n_visitors, seed=seed).tolist()
     everything = np.arange(len(split.items), dtype=np.int32)
 
     def compute(interactions: Interactions) -> FloatArray:
         histories = Histories(interactions)
         is_past = interactions is split.past
         state = split.state if is_past else build_state(interactions, split.items, at=split.test_start)
-        profiles = [histories.profile(visitor, at=split.test_start) for visitor in chosen]
+        profiles = [histories.profile(visitor, at=split.test_start) for visitor in visitors]
         return np.concatenate([features(profile, everything, state, split.items) for profile in profiles])
 
     return compute
+
+
+def _some_visitors(split: Split, n: int, *, seed: int) -> IntArray:
+    visitors: IntArray = np.unique(split.past.visitor[split.past.visitor >= 0])
+    return np.random.default_rng(seed).permutation(visitors)[:n]
 
 
 def _served(

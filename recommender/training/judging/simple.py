@@ -1,7 +1,7 @@
-"""A refused ranker's figures in; out, where a simple competitor surely beats the champion, a bundle that serves it.
+"""After a refusal: if a simple competitor beats the champion, build a bundle that serves that competitor.
 
-The bundle is the champion's with another head: one that says what the competitor says, and no more. Search, item
-vectors and everything else stay as they were.
+The bundle is the champion's with another head, which says what the competitor says and no more. Search, item vectors
+and everything else stay as they were.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from django.utils.translation import gettext
 
 from recommender import bundles
 from recommender.bundles.manifest import MANIFEST
@@ -27,12 +28,14 @@ from recommender.ml.head.additive import blank_head, calibrated
 from recommender.ml.head.examples import Histories, Lists, Vectors, lists_at
 from recommender.models import Bundle
 from recommender.models.connections import persistently
+from recommender.runs.comparisons import CHAMPION, SCOPES, label_of
+from recommender.runs.figures import Gain
 from recommender.serving import Served
 from recommender.serving.ranker import Ranker
 from recommender.training.judging import evaluation, slices
 from recommender.training.judging.bench import Bench
-from recommender.training.judging.gate import CHAMPION, PRIMARY, TOLERANCE, WORDS, Gain
-from recommender.training.judging.guardrails import SLICE_TOLERANCE, lost
+from recommender.training.judging.gate import PRIMARY, TOLERANCE, in_words
+from recommender.training.judging.guardrails import Comparison, compared
 from recommender.training.split import Split
 from recommender.types import FloatArray
 
@@ -41,7 +44,7 @@ HEADS: Mapping[str, Mapping[str, float]] = {
     "item_knn": {"knn": 1.0, "popular_30": 0.02},
     "popularity": {"popular_30": 1.0, "popular_ever": 0.02},
 }
-"""Each as weights of features; the last of them only breaks ties. The linear baseline is a head by itself."""
+"""Competitors as weights of features; the last weight only breaks ties. The linear baseline has a head already."""
 
 BASELINE, BASELINE_FILE = "linear_baseline", "baseline.json"
 FILE = "simple.json"
@@ -50,8 +53,8 @@ N_LISTS = 400
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Simple:
-    """A simple competitor that is to serve: its bundle, and why in words."""
+class SimpleBundle:
+    """A simple competitor that is to serve: its bundle, and the reason in words."""
 
     name: str
     bundle: Bundle
@@ -59,46 +62,39 @@ class Simple:
 
 
 def served_instead(
-    bench: Bench,
-    champion: Bundle,
-    theirs: Served,
-    results: evaluation.Results,
-    cases: Sequence[evaluation.Case],
-    *,
-    folder: Path,
-    seed: int,
-) -> Simple | None:
-    """Return the best simple competitor as a bundle; None unless it surely beats the champion, served as it will be.
+    bench: Bench, champion: Bundle, comparison: Comparison, *, folder: Path, seed: int
+) -> SimpleBundle | None:
+    """Return the best simple competitor as a bundle; None unless it beats the champion significantly.
 
-    folder: of the refused bundle, for its linear baseline. Judged twice: by its own lists, and by those that the
-    pipeline makes with it.
+    It is judged twice: by its own lists, and by those that the pipeline makes with its bundle. folder: of the refused
+    bundle, for its linear baseline.
     """
+    results = comparison.results
     names = [name for name in (*HEADS, BASELINE) if _wins(_gains(results, name, seed=seed))]
     if not names:
         return None
-    name = max(names, key=lambda one: float(np.mean(results.ndcg(PRIMARY, one))))
+    name = max(names, key=lambda name: float(np.mean(results.ndcg(PRIMARY, name))))
     head = _head(name, bench.split, folder, seed=seed)
     if head is None:
         return None
     with tempfile.TemporaryDirectory() as draft:
         written = _bundle_with(head, name, bundles.fetch(champion.name), Path(draft))
         served = bench.of_bundle(champion, ranker=Ranker.load(written, name=name))
-        gains = _served_gains(served, results, cases, seed=seed)
-        pair = slices.cold_visitors(bench.split, served, theirs)
-        if not _wins(gains) or lost("cold_visitor", pair, SLICE_TOLERANCE, seed=seed).verdict == "broken":
+        gains = _served_gains(served, comparison, seed=seed)
+        pair = slices.cold_visitors(bench.split, served, comparison.champion.served)
+        if not _wins(gains) or compared("cold_visitor", pair, seed=seed).verdict == "broken":
             return None
         encoder_hash = champion.encoder_hash
         bundle = persistently(lambda: bundles.write_bundle(written, is_trained=True, encoder_hash=encoder_hash))
-    gain = gains[PRIMARY]
-    reason = (
-        f"Instead, {WORDS[name]} serves: on all items surely better than the champion ({gain.mean:+.4f} NDCG@10, 95 % "
-        f"interval {gain.low:+.4f} to {gain.high:+.4f}). The next ranker has to beat it."
-    )
-    return Simple(name, bundle, reason)
+    reason = gettext(
+        "Instead, a simple ranker now serves: %(name)s. On all items it is significantly better than the previous "
+        "model (NDCG@10 %(gain)s). The next ranker has to beat it."
+    ) % {"name": label_of(name), "gain": in_words(gains[PRIMARY])}
+    return SimpleBundle(name, bundle, reason)
 
 
 def simple_head(name: str, split: Split, *, seed: int = 0) -> Head | None:
-    """Return the head of a competitor of `HEADS`, calibrated on the window before the test; None if it is empty."""
+    """Return the head of a competitor of `HEADS`, calibrated on the window before the test; None if that is empty."""
     lists, days = _lists(split, seed=seed)
     if not lists.labels.any():
         return None
@@ -119,19 +115,14 @@ def simple_head(name: str, split: Split, *, seed: int = 0) -> Head | None:
 
 def _gains(results: evaluation.Results, name: str, *, seed: int) -> dict[str, Gain]:
     return {
-        scope: _gain(results.ndcg(scope, name), results.ndcg(scope, CHAMPION), seed=seed)
-        for scope in evaluation.SCOPES
+        scope: evaluation.paired_gain(results.ndcg(scope, name), results.ndcg(scope, CHAMPION), seed=seed)
+        for scope in SCOPES
         if name in results.lists[scope]
     }
 
 
-def _gain(ours: Sequence[float], theirs: Sequence[float], *, seed: int) -> Gain:
-    interval = metrics.paired_bootstrap(ours, theirs, seed=seed)
-    return Gain(interval.lower, interval.mean, interval.upper)
-
-
 def _wins(gains: Mapping[str, Gain]) -> bool:
-    """Surely better on all items, nowhere much worse: what the gate asks of a ranker beside the champion."""
+    """Significantly better on all items, nowhere much worse: what the gate demands of a ranker beside the champion."""
     others = [gain for scope, gain in gains.items() if scope != PRIMARY]
     return PRIMARY in gains and gains[PRIMARY].low > 0 and all(gain.low >= -TOLERANCE for gain in others)
 
@@ -144,7 +135,7 @@ def _head(name: str, split: Split, folder: Path, *, seed: int) -> Head | None:
 
 
 def _lists(split: Split, *, seed: int) -> tuple[Lists, float]:
-    """Lists asked for one test window before the test, with what was bought until then; and its days."""
+    """Lists of the start of the window before the test, with what was bought in it; and its length in days."""
     window = split.test_end - split.test_start
     at = split.test_start - window
     state = build_state(split.past, split.items, at=at)
@@ -155,7 +146,7 @@ def _lists(split: Split, *, seed: int) -> tuple[Lists, float]:
 
 
 def _bundle_with(head: Head, name: str, champion: Path, folder: Path) -> Path:
-    """Copy the champion's files, with this head for what ranked lists."""
+    """Copy the champion's files and replace what ranks its lists by this head."""
     written = folder / name
     shutil.copytree(champion, written, ignore=shutil.ignore_patterns(*REPLACED))
     (written / "head.json").write_text(head.to_json())
@@ -163,18 +154,17 @@ def _bundle_with(head: Head, name: str, champion: Path, folder: Path) -> Path:
     (written / FILE).write_text(json.dumps({"competitor": name}))
     golden: dict[str, Any] = json.loads((champion / "golden.json").read_text())
     rows: FloatArray = np.linspace(0, 1, len(FEATURE_NAMES), dtype=np.float32)[None, :]
-    kept = {key: value for key, value in golden.items() if key in ("text", "vector")}
-    (written / "golden.json").write_text(json.dumps(kept | {"logit": float(head.logits(rows)[0])}))
+    of_encoder = {key: value for key, value in golden.items() if key in ("text", "vector")}
+    (written / "golden.json").write_text(json.dumps(of_encoder | {"logit": float(head.logits(rows)[0])}))
     return written
 
 
-def _served_gains(
-    served: Served, results: evaluation.Results, cases: Sequence[evaluation.Case], *, seed: int
-) -> dict[str, Gain]:
-    """Return the gains over the champion of the lists that the pipeline makes with it, on the judged cases."""
-    piped, gains = evaluation.Piped(served), {}
-    for scope in evaluation.SCOPES:
-        wanted = [(case, truth) for case in cases if (truth := case.wanted(scope))][: len(results.truths[scope])]
-        ours = [metrics.ndcg_at_k(piped(case, scope), truth, evaluation.K) for case, truth in wanted]
-        gains[scope] = _gain(ours, results.ndcg(scope, CHAMPION), seed=seed)
+def _served_gains(served: Served, comparison: Comparison, *, seed: int) -> dict[str, Gain]:
+    """Return the gains over the champion of the lists that the pipeline makes with it, on the same cases."""
+    lists, results, gains = evaluation.PipelineLists(served), comparison.results, {}
+    for scope in SCOPES:
+        wanted = [(case, truth) for case in comparison.cases if (truth := case.wanted(scope))]
+        wanted = wanted[: len(results.truths[scope])]
+        ours = [metrics.ndcg_at_k(lists(case, scope), truth, evaluation.K) for case, truth in wanted]
+        gains[scope] = evaluation.paired_gain(ours, results.ndcg(scope, CHAMPION), seed=seed)
     return gains

@@ -1,4 +1,4 @@
-"""The trials of a tuning: Optuna proposes and remembers, in a file that outlives the process; the best comes out."""
+"""The trials of a tuning: Optuna proposes values and keeps the results in a file that outlives the process."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext
+
 from recommender import conf
 from recommender.exceptions import MissingDependency
 from recommender.ml.metrics import paired_bootstrap
 from recommender.models import Run
 from recommender.runs import knobs, provenance
+from recommender.runs.figures import NO_FIGURE, BestTrial, Gain, TrialFigures, TuningFigures
+from recommender.runs.settings import RunSettings
 
 N_FREE_TRIALS = 3
 """Trials of a phase before any may be pruned by the median of those before it, and before the sampler learns."""
@@ -25,33 +29,32 @@ LEAST_TRIALS_FOR_IMPORTANCE = 5
 N_DECIMALS = 5
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
 
-Score = Callable[["Trial"], list[float]]
+Score = Callable[["Candidate"], list[float]]
+"""Candidate values -> the score of each case."""
 
 
 class Pruned(Exception):
-    """A trial is not worth its time; the message says why."""
+    """A trial is not worth finishing; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """What is tried, and whom to tell a cheap figure. Present settings are never pruned: the others compare with them.
-
-    `report` raises Pruned where the figure is below the median of the trials before.
-    """
+class Candidate:
+    """Values that a trial evaluates. The present settings are never pruned, since the others are compared with them."""
 
     values: knobs.Values
     is_present: bool
-    drawn: Any
+    trial: Any
 
     def report(self, step: int, scores: list[float]) -> None:
-        self.drawn.report(statistics.fmean(scores), step)
-        if not self.is_present and self.drawn.should_prune():
-            raise Pruned("below the median of the trials before it")
+        """Report an early score. Raises Pruned where it is below the median of the trials before."""
+        self.trial.report(statistics.fmean(scores), step)
+        if not self.is_present and self.trial.should_prune():
+            raise Pruned(gettext("below the median of the trials before it"))
 
 
 @dataclass(slots=True)
-class Best:
-    """The best values of all phases so far; `cases` are the scores of each case."""
+class ScoredValues:
+    """Values of all knobs with their score; `cases` are the scores of each case."""
 
     values: knobs.Values
     score: float | None = None
@@ -61,22 +64,23 @@ class Best:
 class Studies:
     """One study per phase, in the file of the tuning that began it.
 
-    A study is named by all that its scores depend on: other data, code or settings begin another one in the same file,
-    so that going on never compares what cannot be compared. Raises MissingDependency without Optuna.
+    The name of a study is a hash of all that its scores depend on: other data, code or settings begin a new study in
+    the same file, so that only comparable scores are compared. Raises MissingDependency without Optuna.
     """
 
     def __init__(self, run: Run, *, data_hash: str) -> None:
         self.run, self.optuna = run, _optuna()
-        path = conf.directory() / "tunings" / f"{run.settings['study']}.journal"
+        self.settings = RunSettings.of(run.settings)
+        path = conf.directory() / "tunings" / f"{self.settings.study}.journal"
         path.parent.mkdir(parents=True, exist_ok=True)
         journal = self.optuna.storages.journal.JournalFileBackend(str(path))
         self.storage = self.optuna.storages.JournalStorage(journal)
-        self._told = {"data": data_hash, "code": provenance.code()["hash"]} | {
-            name: run.settings.get(name)
-            for name in ("seed", "encoder", "trial_minutes", "adaptation", "fine_tuning", "step_days")
+        names = ("seed", "encoder", "trial_minutes", "adaptation", "fine_tuning", "step_days")
+        self._basis = {"data": data_hash, "code": provenance.code()["hash"]} | {
+            name: getattr(self.settings, name) for name in names
         }
         self._phases: dict[str, Study] = {}
-        self.best, self.present = Best({}), Best({})
+        self.best, self.present = ScoredValues({}), ScoredValues({})
 
     @property
     def best_values(self) -> knobs.Values:
@@ -89,96 +93,96 @@ class Studies:
         return self.best.score
 
     def begin_with(self, values: knobs.Values) -> None:
-        """Name the present settings: what every trial is compared with."""
-        self.best, self.present = Best(values), Best(values)
+        """Set the present settings, which every trial is compared with."""
+        self.best, self.present = ScoredValues(values), ScoredValues(values)
 
     def study(self, phase: str, values: knobs.Values) -> Study:
-        """Open the study of a phase where the knobs of the others stand at `values`; what it knows counts."""
+        """Open the study of a phase with the other knobs at `values`; trials that it has already count."""
         study = self._phases[phase] = Study(self, phase, values)
-        for found in study.ended():
-            self.take(found, study)
+        for trial in study.ended():
+            self.take(trial, study)
         return study
 
-    def take(self, found: Any, study: Study) -> None:
-        """Keep a trial that is the best so far, or that of the present settings."""
-        if found.value is None or not math.isfinite(found.value):
+    def take(self, trial: Any, study: Study) -> None:
+        """Remember a trial if it is the best so far, or that of the present settings."""
+        if trial.value is None or not math.isfinite(trial.value):
             return
-        cases = tuple(found.user_attrs.get("cases", ()))
-        if found.user_attrs.get("is_present"):
-            self.present = Best(self.present.values, found.value, cases)
-        if self.best.score is None or found.value > self.best.score:
-            self.best = Best({**study.fixed, **study.as_values(found.params)}, found.value, cases)
+        cases = tuple(trial.user_attrs.get("cases", ()))
+        if trial.user_attrs.get("is_present"):
+            self.present = ScoredValues(self.present.values, trial.value, cases)
+        if self.best.score is None or trial.value > self.best.score:
+            self.best = ScoredValues({**study.fixed, **study.as_values(trial.params)}, trial.value, cases)
 
     def name(self, phase: str, fixed: Mapping[str, Any]) -> str:
         """The phase, and a hash over everything that its scores depend on."""
-        told = json.dumps([self._told, fixed], sort_keys=True)
-        return f"{phase} {hashlib.sha256(told.encode()).hexdigest()[:12]}"
+        basis = json.dumps([self._basis, fixed], sort_keys=True)
+        return f"{phase} {hashlib.sha256(basis.encode()).hexdigest()[:12]}"
 
     def n_tried(self, phase: str) -> int:
-        """Trials of this run that came to an end."""
+        """Number of trials of this run that ended."""
         return len(self._seconds(phase))
 
     def mean_seconds(self, phase: str) -> float:
-        """How long a trial of this phase took so far; 0 before the first."""
+        """Mean duration of the trials of this phase; 0 before the first."""
         seconds = self._seconds(phase)
         return statistics.fmean(seconds) if seconds else 0.0
 
     def seconds_spent(self) -> float:
-        """What this run has spent on trials before it was interrupted."""
+        """Time that this run spent on trials before it was interrupted."""
         names = self.optuna.get_all_study_names(self.storage)
         studies = [self.optuna.load_study(study_name=name, storage=self.storage) for name in names]
         attributes = [trial.user_attrs for study in studies for trial in study.get_trials(deepcopy=False)]
-        return sum(told.get("seconds", 0.0) for told in attributes if told.get("run") == self.run.pk)
+        return sum(entry.get("seconds", 0.0) for entry in attributes if entry.get("run") == self.run.pk)
 
-    def as_json(self) -> dict[str, Any]:
-        """The part "tuning" of `Run.metrics`; its layout is in docs/training.md."""
+    def figures(self) -> TuningFigures:
+        """The part of the run's figures that a tuning fills in."""
         studies = self._phases.values()
-        return {
-            "trials": [row for study in studies for row in study.rows()],
-            "best": {"values": self.best.values, "score": self.best.score},
-            "present": self.present.score,
-            "present_values": self.present.values,
-            "gain": self._gain(),
-            "n_cases": len(self.best.cases),
-            "importance": {name: share for study in studies for name, share in study.importance.items()},
-        }
+        return TuningFigures(
+            trials=tuple(trial for study in studies for trial in study.trial_figures()),
+            best=BestTrial(self.best.values, _number(self.best.score)),
+            present=_number(self.present.score),
+            present_values=self.present.values,
+            gain=self._gain(),
+            n_cases=len(self.best.cases),
+            importance={name: share for study in studies for name, share in study.importance.items()},
+        )
 
     def in_words(self) -> str:
         """How the search ended."""
-        n_trials = sum(len(study.rows()) for study in self._phases.values())
+        n_trials = sum(len(study.trial_figures()) for study in self._phases.values())
         present, best = self.present.score, self.best.score
         if best is None:
-            return "No trial ended: give it more minutes."
+            return gettext("No trial ended: give it more minutes.")
         if present is None or best <= present:
-            return (
-                f"None of {n_trials} trials beat the present settings, which score {best:.4f} NDCG@10 on the "
-                "validation window. They stay as they are."
-            )
-        low, _, high = self._gain() or [0.0, 0.0, 0.0]
-        return (
-            f"The best of {n_trials} trials scores {best:.4f} NDCG@10 on the validation window, the present settings "
-            f"{present:.4f}: {best - present:+.4f} ({low:+.4f} to {high:+.4f}). The best of many flatters itself; the "
-            "next training judges it on days that no trial has seen. Nothing changes until these settings are accepted."
-        )
+            return gettext(
+                "None of %(n)d trials beat the present settings, which score %(best).4f NDCG@10 on the validation "
+                "window. They stay as they are."
+            ) % {"n": n_trials, "best": best}
+        low, _, high = self._gain() or (0.0, 0.0, 0.0)
+        return gettext(
+            "The best of %(n)d trials scores %(best).4f NDCG@10 on the validation window, the present settings "
+            "%(present).4f: %(gain)+.4f (%(low)+.4f to %(high)+.4f). The best of many trials looks better than it is; "
+            "the next training evaluates it on days that no trial has seen. Nothing changes until you use these "
+            "settings."
+        ) % {"n": n_trials, "best": best, "present": present, "gain": best - present, "low": low, "high": high}
 
-    def _gain(self) -> list[float] | None:
-        """Low, mean and high of the gain over the present settings, on the same cases."""
+    def _gain(self) -> Gain | None:
+        """The gain over the present settings, on the same cases."""
         if not self.present.cases or len(self.present.cases) != len(self.best.cases):
             return None
-        found = paired_bootstrap(self.best.cases, self.present.cases)
-        return [round(value, N_DECIMALS) for value in (found.lower, found.mean, found.upper)]
+        gain = paired_bootstrap(self.best.cases, self.present.cases)
+        return Gain(*(round(value, N_DECIMALS) for value in (gain.lower, gain.mean, gain.upper)))
 
     def _seconds(self, phase: str) -> list[float]:
-        told = [trial.user_attrs for trial in self._phases[phase].trials()]
         return [
             attributes["seconds"]
-            for attributes in told
+            for attributes in (trial.user_attrs for trial in self._phases[phase].trials())
             if attributes.get("run") == self.run.pk and "seconds" in attributes and not attributes.get("interrupted")
         ]
 
 
 class Study:
-    """The trials of one phase; the knobs of the other phases stand fixed."""
+    """The trials of one phase; the knobs of the other phases are fixed."""
 
     def __init__(self, studies: Studies, phase: str, values: knobs.Values) -> None:
         optuna, self.studies, self.phase = studies.optuna, studies, phase
@@ -195,12 +199,12 @@ class Study:
             load_if_exists=True,
             pruner=optuna.pruners.MedianPruner(n_startup_trials=N_FREE_TRIALS),
         )
-        seed = int(studies.run.settings.get("seed", 0)) + len(self.trials())  # going on draws other values
+        seed = studies.settings.seed + len(self.trials())  # so that a continued study draws other values
         self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=N_FREE_TRIALS + 2)
         self._prepare()
 
     def trials(self) -> list[Any]:
-        """Everything that the study knows, what was carried over included."""
+        """All trials of the study, including what was carried over from the phase before."""
         return self._study.get_trials(deepcopy=False)
 
     def ended(self) -> list[Any]:
@@ -208,49 +212,49 @@ class Study:
         return [trial for trial in self.trials() if trial.state == self.studies.optuna.trial.TrialState.COMPLETE]
 
     def try_once(self, score: Score) -> None:
-        """Try what the sampler proposes next and remember how it went, whatever happens."""
-        states, drawn, started = self.studies.optuna.trial.TrialState, self._study.ask(self._ranges), time.monotonic()
-        drawn.set_user_attr("run", self.studies.run.pk)
-        trial = Trial(self.as_values(drawn.params), bool(drawn.user_attrs.get("is_present")), drawn)
+        """Try the values that the sampler proposes next and store the result, whatever happens."""
+        states, trial, started = self.studies.optuna.trial.TrialState, self._study.ask(self._ranges), time.monotonic()
+        trial.set_user_attr("run", self.studies.run.pk)
+        candidate = Candidate(self.as_values(trial.params), bool(trial.user_attrs.get("is_present")), trial)
         state, cases = states.FAIL, []
         try:
-            cases = score(trial)
+            cases = score(candidate)
             state = states.COMPLETE if cases and all(map(math.isfinite, cases)) else states.FAIL
         except Pruned as error:
-            drawn.set_user_attr("why", str(error))
+            trial.set_user_attr("why", str(error))
             state = states.PRUNED
         except BaseException:
-            self._interrupt(drawn.number)
+            self._interrupt(trial.number)
             raise
-        drawn.set_user_attr("seconds", round(time.monotonic() - started, 4))
-        drawn.set_user_attr("cases", [round(value, N_DECIMALS) for value in cases])
-        told = self._study.tell(drawn, statistics.fmean(cases) if state == states.COMPLETE else None, state=state)
-        self.studies.take(told, self)
+        trial.set_user_attr("seconds", round(time.monotonic() - started, 4))
+        trial.set_user_attr("cases", [round(value, N_DECIMALS) for value in cases])
+        mean = statistics.fmean(cases) if state == states.COMPLETE else None
+        self.studies.take(self._study.tell(trial, mean, state=state), self)
         self.importance = self._importance()
 
     def as_values(self, params: Mapping[str, Any]) -> knobs.Values:
         """The parameters of a trial as knobs."""
         return knobs.validated(params)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """What was tried, in order."""
-        shown = [trial for trial in self.trials() if not trial.user_attrs.get("is_carried") and trial.params]
+    def trial_figures(self) -> list[TrialFigures]:
+        """The trials in order, without what was carried over."""
         return [
-            {
-                "phase": self.phase,
-                "number": trial.number,
-                "values": dict(trial.params),
-                "score": trial.value,
-                "state": STATES[trial.state.name],
-                "seconds": trial.user_attrs.get("seconds"),
-                "why": trial.user_attrs.get("why", ""),
-                "is_present": bool(trial.user_attrs.get("is_present")),
-            }
-            for trial in shown
+            TrialFigures(
+                phase=self.phase,
+                number=trial.number,
+                values=dict(trial.params),
+                score=_number(trial.value),
+                state=STATES[trial.state.name],
+                seconds=trial.user_attrs.get("seconds", NO_FIGURE),
+                why=trial.user_attrs.get("why", ""),
+                is_present=bool(trial.user_attrs.get("is_present")),
+            )
+            for trial in self.trials()
+            if trial.params and not trial.user_attrs.get("is_carried")
         ]
 
     def _prepare(self) -> None:
-        """What an ended process left running is tried again; a new study begins with what is known."""
+        """Queue again what a process that died left running; let a new study begin with the best values so far."""
         states = self.studies.optuna.trial.TrialState
         for trial in [trial for trial in self.trials() if trial.state == states.RUNNING]:
             self._interrupt(trial.number)
@@ -260,13 +264,13 @@ class Study:
             self._study.enqueue_trial(self.present, user_attrs={"is_present": True})
         else:
             self._carry_over()
-        earlier = self.studies.run.settings.get("start_from") or {}
+        earlier = self.studies.settings.start_from
         proposed = {name: earlier[name] for name in self.present if name in earlier}
         if len(proposed) == len(self.present) and proposed != self.present:
             self._study.enqueue_trial(proposed)
 
     def _carry_over(self) -> None:
-        """The best of the phase before is a point of this one too: its score is known without a trial."""
+        """Add the best values of the phase before as a trial: their score is known already."""
         best = self.studies.best
         create = self.studies.optuna.trial.create_trial
         attributes = {"is_carried": True, "cases": list(best.cases)}
@@ -275,7 +279,7 @@ class Study:
         )
 
     def _interrupt(self, number: int) -> None:
-        """End a trial that says nothing about its values, and put them first in the queue."""
+        """End a trial that was cut off, and queue its values again."""
         trial = self.trials()[number]
         self._study._storage.set_trial_user_attr(trial._trial_id, "interrupted", True)
         self._study.tell(number, state=self.studies.optuna.trial.TrialState.FAIL)
@@ -289,8 +293,12 @@ class Study:
         if len(scores) < LEAST_TRIALS_FOR_IMPORTANCE or max(scores) - min(scores) < 1e-9:
             return {}
         evaluator = self.studies.optuna.importance.FanovaImportanceEvaluator(n_trees=16, max_depth=16, seed=0)
-        found = self.studies.optuna.importance.get_param_importances(self._study, evaluator=evaluator)
-        return {name: round(float(share), 3) for name, share in found.items()}
+        shares = self.studies.optuna.importance.get_param_importances(self._study, evaluator=evaluator)
+        return {name: round(float(share), 3) for name, share in shares.items()}
+
+
+def _number(score: float | None) -> float:
+    return NO_FIGURE if score is None else score
 
 
 def _range(optuna: Any, knob: knobs.Knob) -> Any:
@@ -304,8 +312,10 @@ def _optuna() -> Any:
         optuna = importlib.import_module("optuna")
     except ImportError as error:
         raise MissingDependency(
-            'Tuning needs Optuna on the host that trains: pip install "shopreco[tuning]". The settings stay as they '
-            "are."
+            gettext(
+                'Tuning needs Optuna on the host that trains: pip install "shopreco[tuning]". The settings stay as '
+                "they are."
+            )
         ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

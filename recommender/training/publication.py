@@ -1,0 +1,35 @@
+"""Publication of what a training made: the bundle, the vectors of every item, and fresh statistics."""
+
+from __future__ import annotations
+
+import json
+
+from recommender import bundles, datasets
+from recommender.datasets import statistics
+from recommender.features.shop_state import build_state
+from recommender.models import Bundle
+from recommender.serving import vectors
+from recommender.training.fitting import FittedBundle
+
+CHUNK_SIZE = 500
+
+
+def publish(dataset: datasets.Dataset, fitted: FittedBundle, *, at: float | None = None) -> Bundle:
+    """Write the bundle and the vectors that training computed; encode items that came or changed since.
+
+    Statistics are of the events that were read, before `at` (default: all of them); the next refresh adds newer ones.
+    """
+    encoder_hash = json.loads((fitted.folder / "encoder.json").read_text())["hash"]
+    bundle = bundles.write_bundle(fitted.folder, is_trained=True, encoder_hash=encoder_hash)
+    row_of = {pair: row for row, pair in enumerate(zip(dataset.items.ids, dataset.items.texts, strict=True))}
+    items = list(bundles.items_without_vector(encoder_hash).only("pk", "item_id", "text", "text_hash"))
+    unchanged = [item for item in items if (item.item_id, item.text) in row_of]
+    for start in range(0, len(unchanged), CHUNK_SIZE):
+        chunk = unchanged[start : start + CHUNK_SIZE]
+        rows = fitted.text_vectors[[row_of[item.item_id, item.text] for item in chunk]]
+        vectors.write_vectors(chunk, rows, encoder_hash=encoder_hash)
+    vectors.encode_missing(bundle.name)
+    moment = dataset.taken_at if at is None else at
+    interactions, _ = datasets.clean(dataset.recorded.before(moment), now=moment)
+    statistics.write_statistics(dataset.items, build_state(interactions, dataset.items, at=moment))
+    return bundle
