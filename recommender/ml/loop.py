@@ -1,6 +1,5 @@
-"""One loop for every stage that trains a BERT: a loss goes in, weights that are best on held-out data stay.
-
-AdamW with warm-up and decay, clipping, a time box, early stop, and checkpoints that resume exactly.
+"""The loop in which every stage that trains a BERT takes its steps, and which keeps the weights that are best on
+held-out data: AdamW with warm-up and decay, clipping, a time box, early stopping, checkpoints that resume exactly.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +18,11 @@ from recommender.ml import checkpoint
 from recommender.ml.pace import PATIENCE, STEPS, STOP, Pace
 from recommender.ml.progress import UNWATCHED, Progress
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 DECAY_FLOOR_DIM = 2
-"""Matrices decay; biases and norms stay free (Devlin et al. 2019, appendix A.2)."""
+"""Weight decay applies to matrices, not to biases and norms (Devlin et al. 2019, appendix A.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,34 +39,27 @@ class LoopSettings:
     patience: int
 
 
-class Steered(Protocol):
-    """What changes with the progress of a training beside its weights, such as the budget of AdaLoRA."""
+class Schedule:
+    """What changes during a training beside its weights; this one changes nothing. AdaLoRA's ranks are another."""
 
     @property
     def is_settled(self) -> bool:
         """Whether weights from now on may be kept as the best."""
+        return True
 
     def after_step(self, progress: float) -> None:
-        """A step was taken, gradients are still there; progress 0 to 1."""
+        """React to a step, whose gradients are still there; progress from 0 to 1."""
+
+    def penalty(self) -> Tensor | None:
+        """Return a term to add to the loss, or None."""
+        return None
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint must hold."""
-
-    def load_state(self, state: checkpoint.Tensors) -> None:
-        """Put back what `state` returned."""
-
-
-class Unsteered:
-    """A `Steered` of which nothing changes."""
-
-    is_settled = True
-
-    def after_step(self, progress: float) -> None: ...
-
-    def state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint must hold."""
         return {}
 
-    def load_state(self, state: checkpoint.Tensors) -> None: ...
+    def load_state(self, state: checkpoint.Tensors) -> None:
+        """Restore what `state` returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +74,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Steps taken, those before a resumption included, and what ended them: a word of `pace`."""
+    """Steps taken, including those before an interruption, and what ended them: a word of `pace`."""
 
     n_steps: int
     ended_by: str
@@ -87,14 +82,14 @@ class Ended:
 
 @dataclass(slots=True)
 class Best:
-    """The weights of least held-out loss so far; without a check the newest."""
+    """The weights with the lowest held-out loss so far; none where nothing is checked."""
 
     loss: float = math.inf
     n_worse: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
 
-    def look(self, loss: float, model: nn.Module) -> None:
-        """Remember the weights where the loss fell."""
+    def compare(self, loss: float, model: nn.Module) -> None:
+        """Keep the weights if the loss fell."""
         if loss < self.loss:
             self.loss, self.n_worse = loss, 0
             self.weights = {name: value.clone() for name, value in checkpoint.trained(model).items()}
@@ -110,47 +105,46 @@ def train(
     *,
     backward: Callable[[int], float],
     check: Callable[[], float] | None = None,
-    steered: Steered | None = None,
+    schedule: Schedule | None = None,
+    accelerator: Accelerator | None = None,
 ) -> Ended:
     """Train the parameters that require gradients and leave the best of them in the model.
 
     backward(step) back-propagates the loss of a step and returns it; check() returns the loss on held-out data. Ends
-    after `n_steps`, `minutes` or `patience` checks without a gain; the rate falls with the nearer of the first two.
-    Randomness depends on seed and step alone, so that a resumed training equals one that was never interrupted.
+    after `n_steps`, `minutes` or `patience` checks without a gain; the learning rate falls with the nearer of the first
+    two. Randomness depends on seed and step alone, so a resumed training equals one that was never interrupted.
+    With an accelerator several processes share the steps: the first one decides, checks, reports and writes.
     """
-    course = _Course(name, model, settings, box, steered or Unsteered())
+    course = _Course(name, model, settings, box, check, schedule or Schedule())
     if course.resume():
         return course.ended
+    is_first = accelerator is None or accelerator.is_main_process
     with dropping(model, settings.dropout):
-        while course.goes_on:
-            course.take(backward)
-            if check and course.step % settings.check_steps == 0 and course.steered.is_settled:
-                course.best.look(_evaluated(model, check), model)
-            if course.step % settings.checkpoint_steps == 0:
-                course.save()
-        if (
-            check
-            and not box.progress.should_stop()
-            and course.step % settings.check_steps
-            and course.steered.is_settled
-        ):
-            course.best.look(_evaluated(model, check), model)
-    course.end()
+        while (share := _agreed(course.next_share() if is_first else None, accelerator)) is not None:
+            course.take_step(backward, share)
+            if is_first:
+                course.after_step()
+        if is_first:
+            course.end()
     return course.ended
 
 
-def _evaluated(model: nn.Module, check: Callable[[], float]) -> float:
-    model.eval()
-    with torch.inference_mode():
-        loss = check()
-    model.train()
-    return loss
+def _agreed(share: float | None, accelerator: Accelerator | None) -> float | None:
+    """Return what the first process has decided."""
+    if accelerator is None:
+        return share
+    from accelerate.utils import broadcast_object_list
+
+    decided: list[float | None] = broadcast_object_list([share])
+    return decided[0]
 
 
 @contextmanager
 def dropping(model: nn.Module, dropout: float) -> Iterator[None]:
-    """Train mode with this dropout everywhere; evaluation mode afterwards."""
-    set_dropout(model, dropout)
+    """Use train mode with this dropout in every layer, and evaluation mode afterwards."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
     model.train()
     try:
         yield
@@ -158,61 +152,77 @@ def dropping(model: nn.Module, dropout: float) -> Iterator[None]:
         model.eval()
 
 
-def set_dropout(model: nn.Module, dropout: float) -> None:
-    """Give every layer of dropout this rate."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = dropout
-
-
 def count_trained(model: nn.Module) -> int:
-    """The number of parameters that learn."""
+    """Return how many numbers the training changes."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def optimizer_of(model: nn.Module, settings: LoopSettings) -> torch.optim.AdamW:
-    """Return AdamW whose decay spares vectors."""
-    learns = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    """Return AdamW with weight decay for matrices only."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
-        {"params": [p for p in learns if p.ndim >= DECAY_FLOOR_DIM], "weight_decay": settings.weight_decay},
-        {"params": [p for p in learns if p.ndim < DECAY_FLOOR_DIM], "weight_decay": 0.0},
+        {"params": [p for p in trained if p.ndim >= DECAY_FLOOR_DIM], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trained if p.ndim < DECAY_FLOOR_DIM], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.learning_rate)
 
 
+@dataclass(slots=True)
 class _Course:
-    """One training under way."""
+    """The state of one training."""
 
-    def __init__(self, name: str, model: nn.Module, settings: LoopSettings, box: Box, steered: Steered) -> None:
-        self.name, self.model, self.settings, self.box, self.steered = name, model, settings, box, steered
-        self.optimizer = optimizer_of(model, settings)
-        self.best, self.step, self.ended_by = Best(), 0, STEPS
-        self.pace = Pace(box.minutes, settings.n_steps)
+    name: str
+    model: nn.Module
+    settings: LoopSettings
+    box: Box
+    check: Callable[[], float] | None
+    schedule: Schedule
+    best: Best = field(default_factory=Best)
+    step: int = 0
+    ended_by: str = STEPS
+    optimizer: torch.optim.AdamW = field(init=False)
+    pace: Pace = field(init=False)
 
-    @property
-    def progress(self) -> float:
-        """Share of the steps or of the time box that is used up, whichever is more."""
-        return self.pace.share(self.step)
+    def __post_init__(self) -> None:
+        self.optimizer = optimizer_of(self.model, self.settings)
+        self.pace = Pace(self.box.minutes, self.settings.n_steps)
 
     @property
     def ended(self) -> Ended:
         return Ended(self.step, self.ended_by)
 
-    @property
-    def goes_on(self) -> bool:
-        return self.progress < 1 and self.best.n_worse < self.settings.patience and not self.box.progress.should_stop()
+    def next_share(self) -> float | None:
+        """Return the share that is done of the steps or the time box, whichever is more; None if no step follows."""
+        share = self.pace.share(self.step)
+        is_over = share >= 1 or self.best.n_worse >= self.settings.patience
+        return None if is_over or self.box.progress.should_stop() else share
 
-    def take(self, backward: Callable[[int], float]) -> None:
-        """Take one step."""
+    def take_step(self, backward: Callable[[int], float], share: float) -> None:
         torch.manual_seed(self.box.seed * 1_000_003 + self.step)
-        self._set_rate()
+        self._set_rate(share)
         self.optimizer.zero_grad(set_to_none=True)
         loss = backward(self.step)
         nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], 1.0)
         self.optimizer.step()
         self.step += 1
-        self.steered.after_step(min(self.progress, 1.0))
+        self.schedule.after_step(self.pace.share(self.step))
         self.box.progress.step(self.step, self.settings.n_steps, loss)
+
+    def after_step(self) -> None:
+        """Check held-out data and write a checkpoint when they are due."""
+        if self.step % self.settings.check_steps == 0:
+            self._check()
+        if self.step % self.settings.checkpoint_steps == 0:
+            self.save()
+
+    def _check(self) -> None:
+        if self.check is None or not self.schedule.is_settled:
+            return
+        self.model.eval()
+        with torch.inference_mode():
+            loss = self.check()
+        self.model.train()
+        self.best.compare(loss, self.model)
 
     def save(self, *, is_done: bool = False) -> None:
         if self.box.checkpoint_dir is None:
@@ -222,48 +232,46 @@ class _Course:
             "best_loss": self.best.loss, "n_worse": self.best.n_worse, "is_done": is_done, "ended_by": self.ended_by,
         }  # fmt: skip
         tensors: dict[str, checkpoint.Tensors] = {
-            "model": checkpoint.trained(self.model), "steered": self.steered.state(),
+            "model": checkpoint.trained(self.model), "schedule": self.schedule.state(),
         }  # fmt: skip
         if not is_done:
             tensors |= {"moments": checkpoint.moments(self.optimizer), "best": self.best.weights}
         checkpoint.save(self.box.checkpoint_dir, self.name, record, tensors)
 
     def resume(self) -> bool:
-        """Take up the last checkpoint; return whether it was the end."""
-        found = checkpoint.load(self.box.checkpoint_dir, self.name)
-        if found is None:
+        """Continue from the last checkpoint; return whether the training had ended there."""
+        saved = checkpoint.load(self.box.checkpoint_dir, self.name)
+        if saved is None:
             return False
-        self.step, self.ended_by = int(found.record["step"]), str(found.record["ended_by"])
+        self.step, self.ended_by = int(saved.record["step"]), str(saved.record["ended_by"])
         self.pace = Pace(
             self.box.minutes,
             self.settings.n_steps,
             first_step=self.step,
-            spent_before=float(found.record["seconds"]),
-            is_clocked=bool(found.record["is_clocked"]),
+            spent_before=float(saved.record["seconds"]),
+            is_clocked=bool(saved.record["is_clocked"]),
         )
-        checkpoint.set_trained(self.model, found.tensors.get("model", {}))
-        self.steered.load_state(found.tensors.get("steered", {}))
-        if found.record["is_done"]:
+        checkpoint.set_trained(self.model, saved.tensors.get("model", {}))
+        self.schedule.load_state(saved.tensors.get("schedule", {}))
+        if saved.record["is_done"]:
             self.model.eval()
             return True
-        checkpoint.set_moments(self.optimizer, found.tensors.get("moments", {}))
-        self.best = Best(float(found.record["best_loss"]), int(found.record["n_worse"]), found.tensors.get("best", {}))
+        checkpoint.set_moments(self.optimizer, saved.tensors.get("moments", {}))
+        self.best = Best(float(saved.record["best_loss"]), int(saved.record["n_worse"]), saved.tensors.get("best", {}))
         return False
 
     def end(self) -> None:
-        """Leave the best weights in the model; a training that was stopped keeps its state for who resumes it."""
-        is_stopped, is_whole = self.box.progress.should_stop(), self.step >= self.settings.n_steps
-        self.ended_by = self.pace.ended_by(STEPS if is_whole else STOP if is_stopped else PATIENCE)
-        if is_stopped:
-            self.save()
-            return
-        if self.best.weights:
+        """Leave the best weights in the model; a training that was stopped saves its state to be resumed."""
+        is_stopped, is_complete = self.box.progress.should_stop(), self.step >= self.settings.n_steps
+        if not is_stopped and self.step % self.settings.check_steps:
+            self._check()
+        self.ended_by = self.pace.ended_by(STEPS if is_complete else STOP if is_stopped else PATIENCE)
+        if not is_stopped and self.best.weights:
             checkpoint.set_trained(self.model, self.best.weights)
-        self.save(is_done=True)
+        self.save(is_done=not is_stopped)
 
-    def _set_rate(self) -> None:
-        """Warm up linearly, then fall as a half cosine; the rate never outruns the clock."""
-        progress = min(self.progress, 1.0)
-        warm = min(1.0, (self.step + 1) / 10) if progress < self.settings.warmup else 1.0
+    def _set_rate(self, share: float) -> None:
+        """Warm up linearly, then decay as a half cosine over the share of the training that is done."""
+        warm = min(1.0, (self.step + 1) / 10) if share < self.settings.warmup else 1.0
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * progress))
+            group["lr"] = self.settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * share))

@@ -59,7 +59,7 @@ def trained(encoder, method, box=None, **changes):
     """Put an adapter on and train it; it is not merged."""
     adapter = put(encoder, method)
     settings = dataclasses.replace(settings_for(method, SETTINGS, SIZES), **changes)
-    fine_tune(encoder, PAIRS, box or Box(1e9), settings=settings, steered=adapter)
+    fine_tune(encoder, PAIRS, box or Box(1e9), settings=settings, schedule=adapter)
     return adapter
 
 
@@ -86,7 +86,7 @@ def test_only_the_adapter_moves(method):
     before = weights_of(bert)
     adapter = put(encoder, method)
     first = weights_of(adapter.peft)
-    fine_tune(encoder, PAIRS, Box(1e9), settings=settings_for(method, SETTINGS, SIZES), steered=adapter)
+    fine_tune(encoder, PAIRS, Box(1e9), settings=settings_for(method, SETTINGS, SIZES), schedule=adapter)
     # the adapter wraps a layer: its own weight then has another name, and the same numbers
     after = {name.replace(".base_layer", ""): value for name, value in weights_of(bert).items()}
     for name, value in before.items():
@@ -188,7 +188,7 @@ def test_adalora_takes_ranks_away_until_its_budget_is_kept():
     n_matrices = 2 * 6  # two layers of query, key, value and three dense
     assert adapter.n_ranks == n_matrices * SIZES.first_rank
     settings = settings_for(FineTuning.ADALORA, dataclasses.replace(SETTINGS, n_steps=40), SIZES)
-    fine_tune(encoder, PAIRS, Box(1e9, progress=Ranks()), settings=settings, steered=adapter)
+    fine_tune(encoder, PAIRS, Box(1e9, progress=Ranks()), settings=settings, schedule=adapter)
     assert seen == sorted(seen, reverse=True)
     assert seen[0] == n_matrices * SIZES.first_rank
     assert seen[-1] == n_matrices * SIZES.rank

@@ -21,7 +21,7 @@ from recommender.ml import checkpoint
 from recommender.ml.encoder.contrastive import TuneSettings, fine_tune
 from recommender.ml.encoder.model import Encoder
 from recommender.ml.encoder.pairs import Pairs
-from recommender.ml.loop import Box, count_trained
+from recommender.ml.loop import Box, Schedule, count_trained
 from recommender.ml.pace import STEPS
 from recommender.types import FineTuning, FloatArray
 
@@ -145,13 +145,13 @@ def tune(
     sizes = adapter_settings or AdapterSettings()
     adapter = Adapter(encoder, method, frozen_layers=settings.frozen_layers, settings=sizes, seed=box.seed)
     n_trained, own = count_trained(encoder.model), settings_for(method, settings, sizes)
-    ended = fine_tune(encoder, pairs, box, settings=own, base_vectors=base_vectors, steered=adapter)
+    ended = fine_tune(encoder, pairs, box, settings=own, base_vectors=base_vectors, schedule=adapter)
     weights = adapter.weights()
     adapter.merge()
     return Tuned(ended.n_steps, n_trained, weights, ended.ended_by)
 
 
-class Adapter:
+class Adapter(Schedule):
     """An adapter that is on an encoder, as contrastive tuning steers it."""
 
     def __init__(

@@ -6,16 +6,17 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
-from recommender.ml.encoder import crew
+from recommender.ml.encoder import multi_gpu
 from recommender.ml.encoder.model import Encoder, low_precision
 from recommender.ml.encoder.pairs import Drawn, Pairs, draw, false_negatives, hard_negatives
-from recommender.ml.loop import Box, Ended, LoopSettings, Steered, set_dropout, train
+from recommender.ml.loop import Box, Ended, LoopSettings, Schedule, train
 from recommender.types import FloatArray
 
 NAME = "encoder"
@@ -79,13 +80,6 @@ class Batch:
     drawn: Drawn
 
 
-class Penalised(Steered, Protocol):
-    """A `Steered` that adds a term to the loss, or None."""
-
-    def penalty(self) -> Tensor | None:
-        """The term, with its gradient."""
-
-
 def fine_tune(
     encoder: Encoder,
     pairs: Pairs,
@@ -93,68 +87,74 @@ def fine_tune(
     *,
     settings: TuneSettings | None = None,
     base_vectors: FloatArray | None = None,
-    steered: Penalised | None = None,
+    schedule: Schedule | None = None,
     n_processes: int | None = None,
 ) -> Ended:
     """Tune in place with symmetric InfoNCE (van den Oord et al. 2018, equation 4).
 
     Stops after `n_steps`, `box.minutes` or `patience` checks without a gain on held-out pairs. base_vectors (n_items,
     d): vectors of the untuned encoder, to which titles are pulled back so that search keeps what it knew. With
-    `steered` the parameters that learn are those of an adapter. n_processes: that share a step, one for each GPU unless
-    it is told; an adapter has one.
+    `schedule` the parameters that learn are those of an adapter. n_processes: how many share each step, by default
+    one per GPU; an adapter is tuned by one.
     """
     settings = settings or TuneSettings()
-    if steered is None:
+    if schedule is None:
         freeze(encoder.model.bert, settings.frozen_layers)
     learned, held_out = hold_out(pairs, settings.held_out, seed=box.seed)
-    duty = _Duty(encoder, learned, settings, box.seed, base_vectors)
-
-    def backward(step: int) -> float:
-        return duty.step(encoder, step) + (_penalise(steered) if steered else 0.0)
-
-    check = None
-    if len(held_out) >= settings.least_held_out:
-        objective = partial(_objective, settings=settings, base=base_vectors)
-        check = _checker(encoder, held_out, settings, objective, seed=box.seed)
-    taught = partial(train, NAME, encoder.model, settings.loop(), box, check=check, steered=steered)
-    is_on_gpu = encoder.device.type == "cuda"
-    n_processes = n_processes or (crew.n_worth(box.minutes) if is_on_gpu and not steered else 1)
+    tuning = _PairTuning(encoder, learned, held_out, settings, base_vectors)
+    on_gpu = encoder.device.type == "cuda"
+    n_processes = n_processes or (multi_gpu.count_processes(box.minutes) if on_gpu and not schedule else 1)
     if n_processes == 1:
-        return taught(backward=backward)
-    backend = "nccl" if is_on_gpu else "gloo"
-    with crew.gathered(encoder.model, duty.portable(), n_processes=n_processes, backend=backend) as gathered:
-        return taught(backward=gathered.together(backward))
+        return tuning.train(box, schedule=schedule)
+    return multi_gpu.train_in_processes(
+        tuning.portable().train_with_others, encoder.model, box, n_processes=n_processes, on_gpu=on_gpu
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class _Duty:
-    """The steps of a training, for the process that leads it and for those that help."""
+class _PairTuning:
+    """The steps of one tuning: in the calling process, or in each of several that share every step."""
 
     encoder: Encoder
     learned: Pairs
+    held_out: Pairs
     settings: TuneSettings
-    seed: int
     base: FloatArray | None
 
-    def __call__(self, place: torch.device, rank: int) -> tuple[nn.Module, crew.Backward]:
-        """A helper's model, on its device, and its steps, with batches and dropout of its own."""
-        encoder = replace(self.encoder, model=self.encoder.model.to(place))
-        set_dropout(encoder.model, self.settings.dropout)
+    def train(self, box: Box, *, schedule: Schedule | None = None, accelerator: Accelerator | None = None) -> Ended:
+        """Train the encoder in place; with an accelerator each process draws its own batches and dropout."""
+        encoder, rank = self.encoder, 0
+        if accelerator is not None:
+            encoder = replace(encoder, model=accelerator.prepare_model(encoder.model))
+            rank = accelerator.process_index
 
         def backward(step: int) -> float:
-            torch.manual_seed((self.seed * 1_000_003 + step) * 1_009 + rank)
-            return self.step(encoder, step, rank=rank)
+            if rank:
+                torch.manual_seed((box.seed * 1_000_003 + step) * 1_009 + rank)
+            generator = np.random.default_rng((box.seed, step, rank) if rank else (box.seed, step))
+            return self.step(encoder, generator) + (_penalise(schedule) if schedule else 0.0)
 
-        return encoder.model, backward
+        check = None
+        if len(self.held_out) >= self.settings.least_held_out:
+            objective = partial(_objective, settings=self.settings, base=self.base)
+            check = _checker(self.encoder, self.held_out, self.settings, objective, seed=box.seed)
+        return train(
+            NAME, self.encoder.model, self.settings.loop(), box, backward=backward, check=check, schedule=schedule,
+            accelerator=accelerator,
+        )  # fmt: skip
 
-    def step(self, encoder: Encoder, step: int, *, rank: int = 0) -> float:
+    def train_with_others(self, box: Box, accelerator: Accelerator) -> tuple[nn.Module, Ended]:
+        """Train in one of several processes."""
+        self.encoder.model.to(accelerator.device)
+        return self.encoder.model, self.train(box, accelerator=accelerator)
+
+    def step(self, encoder: Encoder, generator: np.random.Generator) -> float:
         """Draw a batch, back-propagate its loss and return it."""
-        generator = np.random.default_rng((self.seed, step, rank) if rank else (self.seed, step))
         batch = _drawn(self.learned, self.settings, generator)
         objective = partial(_objective, settings=self.settings, base=self.base, pairs=self.learned, batch=batch)
         return _back_propagate(encoder, batch, objective, self.settings.n_chunks)
 
-    def portable(self) -> _Duty:
+    def portable(self) -> _PairTuning:
         """The same with a copy of the model in the processor's memory, as another process can read it."""
         return replace(self, encoder=replace(self.encoder, model=copy.deepcopy(self.encoder.model).cpu(), known={}))
 
@@ -225,8 +225,8 @@ def _seeded(encoder: Encoder, texts: list[str], seed: int) -> Tensor:
     return _vectors(encoder, texts)
 
 
-def _penalise(steered: Penalised) -> float:
-    term = steered.penalty()
+def _penalise(schedule: Schedule) -> float:
+    term = schedule.penalty()
     if term is None:
         return 0.0
     term.backward()
