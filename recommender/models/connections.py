@@ -1,6 +1,6 @@
-"""Connections that outlive a request: renewed when they are lost, and kept apart in a transaction of the host.
+"""Database connections outside of requests: retry after a lost connection, and savepoints in a host's transaction.
 
-Django renews a connection only at the edges of requests, so every loop of ours asks here.
+Django renews connections only at the start and end of requests, so long-running loops use this module.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 PATIENCE_SECONDS = 90.0
-"""A database that restarts is waited for this long: less than a run may be silent (`runs.STALE_SECONDS`)."""
+"""How long to wait for a database that restarts: less than a run may go without a heartbeat (`runs.STALE_SECONDS`)."""
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 3.0
 _depth: ContextVar[int] = ContextVar("recommender_savepoints", default=0)
@@ -29,10 +29,10 @@ LOST = (OperationalError, InterfaceError)
 
 
 def persistently(work: Callable[[], Answer], *, patience_seconds: float = PATIENCE_SECONDS) -> Answer:
-    """Return what `work` returns; where the database was lost meanwhile, renew the connection and do it again.
+    """Return what `work` returns; if the connection was lost meanwhile, renew it and repeat the work.
 
-    For work that may be done twice. An error that is not a lost connection is raised at once, and so is one inside a
-    transaction that stands around the call: only who opened it can begin again.
+    For work that may be done twice. Other errors are raised at once, and so is a lost connection inside a transaction
+    around the call, which only its opener can restart.
     """
     deadline, pause = time.monotonic() + patience_seconds, FIRST_PAUSE_SECONDS
     while True:
@@ -41,13 +41,13 @@ def persistently(work: Callable[[], Answer], *, patience_seconds: float = PATIEN
         except LOST as error:
             if not was_lost() or time.monotonic() > deadline:
                 raise
-            logger.warning("the database was lost and is asked again: %s", str(error).strip())
+            logger.warning("lost the database connection, trying again: %s", str(error).strip())
         time.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
 def was_lost() -> bool:
-    """Close the connections of this thread that are dead; return whether one was, or could not be opened."""
+    """Close the dead connections of this thread; return whether there was one, or one that could not be opened."""
     opened = connections.all(initialized_only=True)
     if any(connection.in_atomic_block for connection in opened):
         return False
@@ -74,10 +74,9 @@ def _open(connection: BaseDatabaseWrapper) -> None:
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """In a savepoint of every transaction that a host has opened around us: none, and no query, where it has not.
+    """Run in a savepoint of each transaction that the host has open; without one there is no query.
 
-    PostgreSQL refuses all that follows a statement that failed; with the savepoint only ours is undone. What is raised
-    goes on to the caller.
+    PostgreSQL refuses all statements after one that failed: the savepoint undoes only ours. Exceptions are passed on.
     """
     with ExitStack() as stack:
         for connection in connections.all(initialized_only=True):
@@ -93,7 +92,7 @@ def apart() -> Iterator[None]:
 
 @contextmanager
 def apart_once() -> Iterator[None]:
-    """As `apart`, without a savepoint inside another one of ours: who opened that one catches what is raised here."""
+    """As `apart`, but without a savepoint inside another of ours, whose opener handles exceptions."""
     if _depth.get():
         yield
         return

@@ -1,4 +1,4 @@
-"""What shoppers did: visitors, events and the lists they were shown."""
+"""Visitors, their events and the lists that they were shown."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def _choices(names: type[EventType] | type[Slot] | type[Rung]) -> list[tuple[str
 
 
 class Visitor(models.Model):
-    """One browser or app, known by `key`; `user_key` links it to at most one user of the shop, reversibly.
+    """One browser or app, identified by `key`; `user_key` links it to at most one user of the shop, reversibly.
 
-    The history of a signed-in user is that of all visitors that carry the user's key. Orders of the shop enter under a
-    visitor of the user's own, made by `identity.visitor_of_user`.
+    The history of a signed-in user is that of all visitors with the user's key. The shop's own orders belong to a
+    separate visitor of the user, created by `identity.visitor_of_user`.
     """
 
     key = models.UUIDField(_("key"), default=uuid.uuid4, unique=True, editable=False)
@@ -28,16 +28,16 @@ class Visitor(models.Model):
     has_consented = models.BooleanField(_("consented"), default=True)
     is_profiled = models.BooleanField(_("personalised"), default=True)
     is_pseudonymous = models.BooleanField(
-        _("teaches only"),
+        _("training only"),
         default=False,
         db_default=False,
-        help_text=_("Orders teach the model, but no list is made from them."),
+        help_text=_("Orders are used for training, but not to recommend to this visitor."),
     )
     has_objected = models.BooleanField(
         _("objected"),
         default=False,
         db_default=False,
-        help_text=_("Orders made without consent never teach the model."),
+        help_text=_("Orders made without consent are never used for training."),
     )
     is_bot = models.BooleanField(_("bot"), default=False)
     device = models.CharField(_("device"), max_length=16, blank=True)
@@ -61,7 +61,7 @@ class Visitor(models.Model):
 
 
 class Event(models.Model):
-    """One thing that happened, once per `message_id`. Without a visitor it feeds only popularity and co-purchase."""
+    """One event, stored once per `message_id`. Without a visitor it counts only for popularity and co-purchase."""
 
     message_id = models.CharField(_("message id"), max_length=160, unique=True)
     visitor = models.ForeignKey(Visitor, models.CASCADE, null=True, blank=True, related_name="events")
@@ -95,17 +95,17 @@ class Event(models.Model):
 
 
 class Impression(models.Model):
-    """A ranking that was shown: event type `view_item_list`, one row per list.
+    """A list that was shown (event type `view_item_list`), one row per list.
 
-    `item_ids` are in the order shown, the first at position `first_position`; `propensities` is parallel to it, 1.0
-    where the place was not explored.
+    `item_ids` are in the order shown, from position `first_position` on; `propensities` is parallel to them, 1.0 at
+    positions without exploration.
     """
 
     ranking_id = models.UUIDField(_("ranking"), primary_key=True, default=uuid.uuid4, editable=False)
     visitor = models.ForeignKey(Visitor, models.CASCADE, null=True, blank=True, related_name="impressions")
     slot = models.CharField(_("slot"), max_length=20, choices=_choices(Slot))
     query = models.CharField(_("query"), max_length=255, blank=True)
-    current_item_id = models.CharField(_("beside item"), max_length=128, blank=True)
+    current_item_id = models.CharField(_("shown beside item"), max_length=128, blank=True)
     item_ids = models.JSONField(_("items"), default=list)
     propensities = models.JSONField(_("propensities"), default=list, blank=True)
     first_position = models.PositiveSmallIntegerField(_("first position"), default=1)

@@ -1,4 +1,4 @@
-"""Items as the recommender knows them: texts, vectors and statistics, keyed by opaque string ids."""
+"""The recommender's copy of the catalogue: texts, vectors and statistics of items, by opaque string ids."""
 
 from django.db import models
 from django.utils import timezone
@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Item(models.Model):
-    """The recommender's copy of one object of the shop; the shop's own row stays the truth for price and stock."""
+    """The recommender's copy of one object of the shop. Price and stock are always read from the shop's own row."""
 
     item_id = models.CharField(_("item id"), max_length=128, unique=True)
     label = models.CharField(_("model"), max_length=100, help_text=_("The shop's model, as app_label.Model."))
@@ -24,7 +24,10 @@ class Item(models.Model):
     is_active = models.BooleanField(_("active"), default=True, help_text=_("Hidden or deleted items are inactive."))
     text_hash = models.CharField(_("text hash"), max_length=32)
     source_hash = models.CharField(
-        _("source hash"), max_length=32, blank=True, help_text=_("Of the object's own columns when it was last read.")
+        _("source hash"),
+        max_length=32,
+        blank=True,
+        help_text=_("Hash of the object's own columns when they were last read."),
     )
     first_seen_at = models.DateTimeField(_("first seen"), default=timezone.now)
     updated_at = models.DateTimeField(_("updated"), default=timezone.now, db_index=True)
@@ -59,8 +62,8 @@ class ItemVector(models.Model):
 class ItemStatistics(models.Model):
     """What shoppers did with one item, recomputed from events.
 
-    The neighbours are lists of `[item_id, similarity]`, best first: cosine of co-occurrence in one order, and in one
-    visitor's history; what else its buyers take, all else being equal; what they take in their next order.
+    Neighbours are lists of `[item_id, similarity]`, best first, by: cosine of co-occurrence in one order and in one
+    visitor's history; regression over all items of its buyers; what they bought in their next order.
     """
 
     item = models.OneToOneField(Item, models.CASCADE, related_name="statistics")

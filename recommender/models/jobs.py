@@ -1,4 +1,4 @@
-"""Work that comes back by itself, and the workers that do it."""
+"""Recurring jobs and the workers that run them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Job(models.Model):
-    """One kind of recurring work: who does it now, when it last ran, and how that ended. Few rows, one a kind."""
+    """One recurring job: who runs it now, when it last ran and how that ended. One row per job."""
 
     name = models.CharField(_("name"), max_length=40, unique=True)
     held_by = models.CharField(_("held by"), max_length=100, blank=True)
     held_until = models.DateTimeField(_("held until"), null=True, blank=True)
     wanted_at = models.DateTimeField(
-        _("wanted"), null=True, blank=True, help_text=_("When something was saved that this work is about.")
+        _("wanted"), null=True, blank=True, help_text=_("When something changed that this job has to process.")
     )
     started_at = models.DateTimeField(_("last started"), null=True, blank=True)
     finished_at = models.DateTimeField(_("last finished"), null=True, blank=True)
-    error = models.TextField(_("error"), blank=True, help_text=_("Why the last one failed; empty where it did not."))
+    error = models.TextField(_("error"), blank=True, help_text=_("Why it failed last time; empty if it succeeded."))
 
     class Meta:
         verbose_name = _("recurring job")
@@ -28,10 +28,10 @@ class Job(models.Model):
 
 
 class Worker(models.Model):
-    """A process of `recommender_worker` that is alive while it beats."""
+    """A process of `recommender_worker`; it is alive while its heartbeat is recent."""
 
     name = models.CharField(_("name"), max_length=100, unique=True)
-    does = models.CharField(_("does"), max_length=40)
+    does = models.CharField(_("work"), max_length=40)
     beat_at = models.DateTimeField(_("last heartbeat"))
 
     class Meta:

@@ -1,4 +1,4 @@
-"""What people said of results: how well an item answers a query."""
+"""Relevance judgements: how well an item answers a query."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Judgement(models.Model):
-    """How well one item answers one query, from 0 (not at all) to 1 (just what was meant), once per source."""
+    """How well one item answers one query, from 0 (not at all) to 1 (exactly what was meant), once per source."""
 
     query = models.CharField(_("query"), max_length=255)
     item_id = models.CharField(_("item id"), max_length=128)

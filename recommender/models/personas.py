@@ -1,4 +1,4 @@
-"""Personas are computed from events when they are looked at: this proxy only gives them a place in the admin."""
+"""A proxy that lists visitors as personas in the admin; a persona is computed from events when it is viewed."""
 
 from django.utils.translation import gettext_lazy as _
 
@@ -6,7 +6,7 @@ from recommender.models.events import Visitor
 
 
 class Persona(Visitor):
-    """A visitor, seen through what they did. Only the `segment` is stored, on the row that an erasure deletes."""
+    """A visitor, described by past events. Only the `segment` is stored, on the row that an erasure deletes."""
 
     class Meta:
         proxy = True

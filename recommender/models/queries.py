@@ -1,4 +1,4 @@
-"""The words of shoppers: queries that several of them typed, and words that mean the same."""
+"""Queries that several shoppers typed, and synonyms."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from django.utils.translation import gettext_lazy as _
 
 
 class QueryStatistics(models.Model):
-    """A query of several visitors and what it led to, recomputed from events; a query of one person is never a row.
+    """A query of several visitors and what they chose after it, recomputed from events; never a query of one person.
 
-    `items` is a list of `[item_id, visitors]`, most first.
+    `items` is a list of `[item_id, n_visitors]`, most first.
     """
 
     query = models.CharField(_("query"), max_length=255, unique=True)
     n_visitors = models.PositiveIntegerField(_("visitors"), default=0)
     n_searches = models.PositiveIntegerField(_("searches"), default=0)
-    items = models.JSONField(_("led to"), default=list, blank=True)
-    last_at = models.DateTimeField(_("last asked"), default=timezone.now)
+    items = models.JSONField(_("chosen items"), default=list, blank=True)
+    last_at = models.DateTimeField(_("last searched"), default=timezone.now)
     computed_at = models.DateTimeField(default=timezone.now, db_index=True)
 
     class Meta:
@@ -35,8 +35,8 @@ class QueryStatistics(models.Model):
 class Synonym(models.Model):
     """Words that also find what other words find.
 
-    A learned one waits until it is approved: it is active or not, and `reviewed_at` tells that somebody decided. What
-    was rejected stays, so that it is not proposed again.
+    A learned synonym waits for approval; `reviewed_at` is set once somebody decided. Rejected ones stay, inactive, so
+    that they are not proposed again.
     """
 
     class Kind(models.TextChoices):
@@ -49,7 +49,7 @@ class Synonym(models.Model):
 
     words = models.CharField(_("typed"), max_length=100, validators=[MinLengthValidator(1)])
     meaning = models.CharField(_("also finds"), max_length=100, validators=[MinLengthValidator(1)])
-    kind = models.CharField(_("works"), max_length=7, choices=Kind, default=Kind.TWO_WAY)
+    kind = models.CharField(_("direction"), max_length=7, choices=Kind, default=Kind.TWO_WAY)
     source = models.CharField(_("source"), max_length=7, choices=Source, default=Source.EDITED)
     is_active = models.BooleanField(_("active"), default=True)
     n_evidence = models.PositiveIntegerField(
@@ -69,12 +69,12 @@ class Synonym(models.Model):
         return f"{self.words} {'↔' if self.kind == self.Kind.TWO_WAY else '→'} {self.meaning}"
 
     def clean(self) -> None:
-        """Store lower case; words that stand for themselves are refused."""
+        """Store lower case; refuse a synonym that equals its words."""
         self.words, self.meaning = " ".join(self.words.lower().split()), " ".join(self.meaning.lower().split())
         if self.words == self.meaning:
             raise ValidationError({"meaning": _("These are the same words. Write what else should be found.")})
 
     def pairs(self) -> list[tuple[str, str]]:
-        """What is typed and what counts as it, once for each way."""
-        one = [(self.words, self.meaning)]
-        return [*one, (self.meaning, self.words)] if self.kind == self.Kind.TWO_WAY else one
+        """Return (typed words, words they also find), for each direction that the synonym works in."""
+        pair = (self.words, self.meaning)
+        return [pair, pair[::-1]] if self.kind == self.Kind.TWO_WAY else [pair]

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 def random_key() -> str:
-    """What a message names beside the number of a run: another shop on the same broker has such a number too."""
+    """Return a key for messages about a run, whose number another shop on the same broker may have too."""
     return uuid.uuid4().hex
 
 
@@ -71,7 +71,7 @@ class Run(models.Model):
     kind = models.CharField(_("kind"), max_length=12, choices=Kind, default=Kind.TRAINING)
     state = models.CharField(_("state"), max_length=12, choices=State, default=State.QUEUED, db_index=True)
     verdict = models.CharField(_("verdict"), max_length=12, choices=Verdict, blank=True)
-    reason = models.TextField(_("reason"), blank=True, help_text=_("Why it ended as it did, in words."))
+    reason = models.TextField(_("reason"), blank=True, help_text=_("Why the run ended as it did."))
     trigger = models.CharField(_("started by"), max_length=10, default="command")
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -89,10 +89,16 @@ class Run(models.Model):
     losses = models.JSONField(_("loss curve"), default=list, blank=True)
     seconds = models.JSONField(_("seconds per stage"), default=dict, blank=True)
     provenance = models.JSONField(
-        _("provenance"), default=dict, blank=True, help_text=_("How it was made: data, code, versions, settings.")
+        _("provenance"),
+        default=dict,
+        blank=True,
+        help_text=_("What the result depends on: data, code, versions, settings."),
     )
     accepted_at = models.DateTimeField(
-        _("accepted"), null=True, blank=True, help_text=_("Since when later runs use the settings that a tuning found.")
+        _("accepted"),
+        null=True,
+        blank=True,
+        help_text=_("Since when later runs use the settings that this tuning found."),
     )
     bundle = models.ForeignKey(Bundle, models.SET_NULL, null=True, blank=True, related_name="runs")
     fencing_token = models.PositiveIntegerField(default=0)

@@ -1,4 +1,4 @@
-"""Segments: the handful of groups that the visitors fall into, each with a number that stays its own."""
+"""Segments: a few groups of visitors with numbers that stay the same from day to day."""
 
 from typing import Any, ClassVar
 
@@ -8,10 +8,10 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Segment(models.Model):
-    """One group of visitors, computed by `segmentation`. It holds means and sums over its members, nobody by name.
+    """One group of visitors, computed by `personas.segmentation`: means and sums over its members, never single people.
 
-    `axes` are [block, name, share in the segment, share of everybody], the centroid in words; `item_counts` the
-    weighted events of the members by item id. A segment that no longer stands out is retired, its number never reused.
+    `axes` are [block, name, share in the segment, share of all visitors]; `item_counts` the weighted events of the
+    members by item id. A segment that does not continue is retired, and its number is never used again.
     """
 
     number = models.PositiveSmallIntegerField(_("number"), unique=True)

@@ -1,4 +1,4 @@
-"""Who works for the shop: what they look at says nothing of its shoppers."""
+"""The shop's staff: what they look at says nothing about shoppers, and is not learned from."""
 
 from django.contrib.auth import get_user_model
 
@@ -6,8 +6,8 @@ from recommender.models.events import Visitor
 
 
 def visitors_of_staff() -> frozenset[int]:
-    """The primary keys of the visitors whose user has `is_staff`. Two queries at most, none where the shop's user model
-    knows no staff."""
+    """Return the primary keys of the visitors whose user has `is_staff`. At most two queries, none if the shop's user
+    model has no such field."""
     users = get_user_model()
     if "is_staff" not in {field.name for field in users._meta.concrete_fields}:
         return frozenset()

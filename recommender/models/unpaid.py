@@ -1,4 +1,4 @@
-"""Who ordered and has not paid yet: a gateway tells of the payment in a request that knows no shopper."""
+"""Guests who ordered and have not paid yet: the payment is confirmed in a request of the gateway, without the guest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recommender.models.events import Event
 
 
 class UnpaidRow(models.Model):
-    """The browser of a guest who consented, by the message id that the purchase will have; gone once it is recorded."""
+    """The browser of a consenting guest, by the message id of the coming purchase; deleted once that is recorded."""
 
     message_id = models.CharField(_("message id"), max_length=128, unique=True)
     visitor_key = models.UUIDField(_("key"), default=uuid.uuid4, db_index=True)
@@ -34,7 +34,7 @@ class UnpaidRow(models.Model):
 
     @classmethod
     def remember(cls, message_ids: Iterable[str], shopper: Any) -> None:
-        """Keep the shopper as the buyer of these rows; who was kept first stays. One statement."""
+        """Store the shopper as the buyer of these rows unless they have one. One statement."""
         buyer = {name: getattr(shopper, name) for name in ("visitor_key", "device", "region", "is_bot", "is_profiled")}
         if buyer["visitor_key"] is not None:
             unpaid = [cls(message_id=message_id, **buyer) for message_id in sorted(message_ids)]
@@ -42,7 +42,7 @@ class UnpaidRow(models.Model):
 
     @classmethod
     def forget_recorded(cls) -> None:
-        """Delete the buyers of rows that are recorded. One statement."""
+        """Delete the rows whose purchase is recorded. One statement."""
         first_of_several = Concat(models.OuterRef("message_id"), models.Value(":0"))
         recorded = Event.objects.filter(message_id__in=[models.OuterRef("message_id"), first_of_several])
         cls._default_manager.filter(models.Exists(recorded)).delete()
