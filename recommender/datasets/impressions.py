@@ -24,7 +24,7 @@ OUTCOMES = {"select_item": 0, "add_to_cart": 1, "purchase": 2}
 """The row of each event type in the result of `_outcomes`."""
 
 
-class _List(NamedTuple):
+class _ImpressionRow(NamedTuple):
     """The columns of `models.Impression` that are read."""
 
     pk: uuid.UUID
@@ -52,21 +52,23 @@ def read_impressions(
     stored = Impression.objects.filter(is_bot=False, visitor__isnull=False)
     if until is not None:
         stored = stored.filter(occurred_at__lt=until)
-    rows = (_List(*row) for row in pages(stored, _List._fields, after=uuid.UUID(int=0)))
+    rows = (_ImpressionRow(*row) for row in pages(stored, _ImpressionRow._fields, after=uuid.UUID(int=0)))
     lists = sorted((row for row in rows if row.visitor_id in read_pks), key=lambda row: row.occurred_at)
     lists = _without_floods(lists, people)
-    shown = _without_outcomes(lists, items, people)
-    clicked, carted, bought = _outcomes(shown, {row.pk: number for number, row in enumerate(lists)}, items, people)
-    return dataclasses.replace(shown, clicked=clicked, carted=carted, bought=bought)
+    impressions = _without_outcomes(lists, items, people)
+    clicked, carted, bought = _outcomes(
+        impressions, {row.pk: number for number, row in enumerate(lists)}, items, people
+    )
+    return dataclasses.replace(impressions, clicked=clicked, carted=carted, bought=bought)
 
 
-def _without_floods(lists: list[_List], people: People) -> list[_List]:
+def _without_floods(lists: list[_ImpressionRow], people: People) -> list[_ImpressionRow]:
     days = [(people[row.visitor_id].row, row.occurred_at.date()) for row in lists]
     n_lists = Counter(days)
     return [row for row, day in zip(lists, days, strict=True) if n_lists[day] <= MAX_VIEWS_PER_DAY]
 
 
-def _without_outcomes(lists: list[_List], items: ItemTable, people: People) -> Impressions:
+def _without_outcomes(lists: list[_ImpressionRow], items: ItemTable, people: People) -> Impressions:
     item_row = {item_id: row for row, item_id in enumerate(items.ids)}
     query_code = codes_of(row.query for row in lists)
     sizes = np.array([len(row.item_ids) for row in lists], np.int64)
@@ -99,7 +101,9 @@ def _propensities(stored: Any, n: int) -> list[float]:
     return [float(chance) if isinstance(chance, int | float) and 0 < chance <= 1 else 1.0 for chance in stored]
 
 
-def _outcomes(shown: Impressions, list_numbers: Mapping[uuid.UUID, int], items: ItemTable, people: People) -> TimeArray:
+def _outcomes(
+    impressions: Impressions, list_numbers: Mapping[uuid.UUID, int], items: ItemTable, people: People
+) -> TimeArray:
     """Return (3, m): when each entry was first clicked, carted and bought by the person who saw it, inf for never."""
     item_row = {item_id: row for row, item_id in enumerate(items.ids)}
     events = Event.objects.filter(type__in=list(OUTCOMES), ranking_id__isnull=False, is_bot=False)
@@ -110,18 +114,18 @@ def _outcomes(shown: Impressions, list_numbers: Mapping[uuid.UUID, int], items: 
         for _, kind, item_id, at, ranking_id, visitor_id, source in pages(events, columns)
         if ranking_id in list_numbers and item_id in item_row
     ]  # fmt: skip
-    first = np.full((len(OUTCOMES), len(shown.item)), np.inf)
+    first = np.full((len(OUTCOMES), len(impressions.item)), np.inf)
     if not rows:
         return first
     number, item, outcome, time, person = np.array(rows, np.float64).T
     number, item, outcome, person = (column.astype(np.int64) for column in (number, item, outcome, person))
-    shown_at = shown.time[number]
+    shown_at = impressions.time[number]
     is_in_time = (time >= shown_at - CLOCK_SKEW_SECONDS) & (time < shown_at + LABEL_WINDOW_SECONDS)
-    key = np.repeat(np.arange(len(shown)), np.diff(shown.start)) * (len(items) + 2) + shown.item + 2
+    key = np.repeat(np.arange(len(impressions)), np.diff(impressions.start)) * (len(items) + 2) + impressions.item + 2
     event_key = number * (len(items) + 2) + item + 2
     order = np.argsort(key, kind="stable")
     entry = order[np.minimum(np.searchsorted(key, event_key, sorter=order), len(key) - 1)]
-    counts = (person == shown.visitor[number]) & is_in_time & (key[entry] == event_key)
+    counts = (person == impressions.visitor[number]) & is_in_time & (key[entry] == event_key)
     np.minimum.at(first, (outcome[counts], entry[counts]), np.maximum(time, shown_at)[counts])
     first[0] = first.min(axis=0)
     return first

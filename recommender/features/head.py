@@ -27,7 +27,7 @@ EVENTS = (CLICK, "cart", "buy")
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """An additive logistic model: each feature speaks through a piecewise-linear function of its own value.
+    """An additive logistic model: the log-odds are a sum of piecewise-linear functions of single features.
 
     names (f,); mean and scale (f,): standardisation; knots (f, k): hinges in standardised units, ascending; linear
     (f,) and bends (f, k): slope of the feature and change of the slope after each knot; `seen`: features that varied
@@ -52,8 +52,8 @@ class Head:
         """Return (n, f) float32: what each feature adds to the log-odds; rows (n, f)."""
         value = np.clip((rows - self.mean) / self.scale, -8, 8)
         total = value * self.linear
-        for place in range(self.knots.shape[1]):
-            total += np.maximum(value - self.knots[:, place], 0) * self.bends[:, place]
+        for knot, bend in zip(self.knots.T, self.bends.T, strict=True):
+            total += np.maximum(value - knot, 0) * bend
         return total.astype(np.float32)
 
     def logits(self, rows: FloatArray) -> FloatArray:
@@ -65,7 +65,7 @@ class Head:
         return np.interp(logits, self.raw, self.probability).astype(np.float32)
 
     def to_json(self) -> str:
-        """Write every number as text."""
+        """Return all values as JSON."""
         record: dict[str, Any] = {"format": FORMAT, "event": self.event, "horizon_days": self.horizon_days}
         record |= {"names": list(self.names), "bias": self.bias, "seen": sorted(self.seen)}
         for name in ("mean", "scale", "knots", "linear", "bends", "raw", "probability"):
@@ -97,7 +97,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """The additive head and a forest of trees as one score: each brought to mean 0 and deviation 1, weighted, summed.
+    """The weighted sum of the additive head and a forest of trees, each standardised.
 
     shift, scale, weight: of the head's log-odds and of the forest's score, in this order; raw and probability (m,): the
     calibrator of the sum.
@@ -120,7 +120,7 @@ class Mixture:
         return np.interp(scores, self.raw, self.probability).astype(np.float32)
 
     def to_json(self) -> str:
-        """Write every number as text."""
+        """Return all values as JSON."""
         record: dict[str, Any] = {"format": FORMAT, "shift": self.shift, "scale": self.scale, "weight": self.weight}
         record |= {
             name: np.asarray(getattr(self, name), np.float64).round(7).tolist() for name in ("raw", "probability")
@@ -133,20 +133,18 @@ class Mixture:
         record: Mapping[str, Any] = json.loads(text)
         if record.get("format") != FORMAT:
             raise BundleError(f"mixture.json has format {record.get('format')!r}, not {FORMAT}: train a new bundle.")
-        shift, scale, weight = (
-            (float(one), float(two)) for one, two in map(record.__getitem__, ("shift", "scale", "weight"))
-        )
-        raw, probability = (np.asarray(record[name], np.float32) for name in ("raw", "probability"))
-        return cls(shift, scale, weight, raw, probability)
+        pairs = {name: tuple(map(float, record[name])) for name in ("shift", "scale", "weight")}
+        tables = {name: np.asarray(record[name], np.float32) for name in ("raw", "probability")}
+        return cls(**pairs, **tables)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """P(click | looked at), and of each other event P(event | click); an event that was hardly ever seen has no head.
+    """P(click | looked at), and for each later event P(event | click); events with too little data have no head.
 
-    The space of a list is modelled whole: P(buy) = P(click) · P(buy | click) (Ma et al. 2018, equation 1), so that no
-    event is ever likelier than the click that it needs. `orders`: whether lists that go by P(buy) go by this one.
-    curves (n_positions,) of each slot: how often a place is looked at against the first one, for who explains.
+    P(buy) = P(click) · P(buy | click) (Ma et al. 2018, equation 1), so that no event is likelier than the click that it
+    needs. orders: whether lists are sorted by this P(buy); curves (n_positions,) by slot: how often a position is
+    looked at, relative to the first one, for explanations.
     """
 
     click: Head
@@ -160,18 +158,18 @@ class Heads:
         return tuple(name for name in EVENTS if name == CLICK or name in self.after)
 
     def probabilities(self, rows: FloatArray) -> dict[str, FloatArray]:
-        """Return (n,) float32 of each event, for an item that is looked at; rows (n, f)."""
+        """Return (n,) float32 of each event, given that the item is looked at; rows (n, f)."""
         click = self.click.calibrate(self.click.logits(rows))
         return {CLICK: click} | {
             name: click * self.after[name].calibrate(self.after[name].logits(rows)) for name in self.events[1:]
         }
 
     def order(self, rows: FloatArray) -> FloatArray | None:
-        """Return (n,) float32 to order a list by; None where the heads do not order lists."""
+        """Return (n,) float32 to sort a list by; None if the heads do not sort lists."""
         return self.probabilities(rows)["buy"] if self.orders else None
 
     def to_json(self) -> str:
-        """Write every number as text."""
+        """Return all values as JSON."""
         heads = {CLICK: self.click, **self.after}
         curves = {slot.value: np.asarray(curve, float).round(5).tolist() for slot, curve in self.curves.items()}
         record = {"format": FORMAT, "orders": self.orders, "examination": curves}
