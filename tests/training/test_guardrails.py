@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from recommender.features.state import build_state
 
+from recommender.features.shop_state import build_state
 from recommender.runs.comparisons import CHAMPION, RANKER
 from recommender.serving import Served
 from recommender.serving.shelf import build_shelf
