@@ -45,7 +45,9 @@ GROUPS = (
     Group("gate", ("recommender/training/judging/gate.py",), ("tests/training/test_gate.py",)),
     Group(
         "capture",
-        ("recommender/capture/__init__.py", "recommender/capture/storage.py"),
+        tuple(
+            f"recommender/capture/{name}.py" for name in ("__init__", "checking", "attribution", "visitors", "storage")
+        ),
         ("tests/capture/test_capture.py", "tests/capture/test_transactions.py", "tests/api/test_claims.py"),
     ),
     Group("identity", ("recommender/identity.py",), ("tests/test_identity.py", "tests/test_middleware.py")),

@@ -17,7 +17,7 @@ from django.urls import include, path
 from django.views.decorators.cache import cache_control, cache_page
 
 from recommender import capture, identity
-from recommender.capture import storage
+from recommender.capture import visitors
 from recommender.checks import check_middleware
 from recommender.identity import shopper_of
 from recommender.models import Event
@@ -67,7 +67,7 @@ urlpatterns = [
 def _pages(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.ROOT_URLCONF = __name__
     monkeypatch.setattr("recommender.tracking._pages", {})
-    storage.forget_visitors()
+    visitors.forget_visitors()
     cache.clear()
     track_pages(*(page(name, "view_item", item_id="kwargs.name") for name in ("plain", "listed", "page")))
     track_pages(page("lazy", "view_item", item_id="kwargs.name", beacon=True))

@@ -19,7 +19,7 @@ from django.utils.cache import patch_cache_control
 from django.views.decorators.cache import cache_page
 
 from recommender import capture, catalog, identity, middleware
-from recommender.capture import storage
+from recommender.capture import storage, visitors
 from recommender.catalog import Catalog
 from recommender.identity import shopper_of
 from recommender.middleware import RecommenderMiddleware
@@ -100,7 +100,7 @@ def _pages(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.ROOT_URLCONF = __name__
     monkeypatch.setattr("recommender.tracking._pages", {})
     monkeypatch.setattr(middleware, "_complaints", set())
-    storage.forget_visitors()
+    visitors.forget_visitors()
     tracked = ("plain", "listed", "cached", "shared", "streamed", "broken", "refusing", "awaited")
     track_pages(*(page(name, "view_item", item_id="kwargs.stock_code") for name in tracked))
 

@@ -22,7 +22,7 @@ from recommender.api.serializers import (
     ProfileSerializer,
     VisitorSerializer,
 )
-from recommender.capture import privacy
+from recommender.capture import erasure, privacy
 from recommender.identity import Shopper, shopper_of
 from recommender.models import Event, Visitor
 
@@ -84,7 +84,7 @@ class MeView(ApiView):
     def delete(self, request: Request) -> Response:
         """Erase everything about the person."""
         shopper = shopper_of(request._request)
-        privacy.erase(**_person(shopper).names)
+        erasure.erase(**_person(shopper).names)
         response = Response(status=204)
         if shopper.token is None:
             identity.delete_cookie(response)

@@ -1,21 +1,18 @@
-"""A person's rights over what is stored: all of it out, all of it gone, personalisation off; and old rows gone."""
+"""What a person may ask about the stored data, erasure aside: a copy of it, consent, and personalisation on or off."""
 
 from __future__ import annotations
 
-import datetime as dt
 import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from recommender.capture import order_consent, storage
+from recommender.capture.visitors import forget_visitors
 from recommender.exceptions import ConfigurationError
 from recommender.models import Event, Impression, UnpaidRow, Visitor
 from recommender.models.claims import message_id_as_sent
 
-PURGE_CHUNK = 5_000
 EVENT_FIELDS = (
     "message_id", "type", "item_id", "query", "occurred_at", "received_at", "quantity", "price", "currency", "order_id",
     "ranking_id", "position", "source", "device", "region", "is_bot",
@@ -56,11 +53,11 @@ def export(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None)
             {**row, "message_id": message_id_as_sent(row["message_id"])} for row in events.values(*EVENT_FIELDS)
         ],
         "impressions": list(shown.values(*IMPRESSION_FIELDS)),
-        "unpaid_rows": list(_unpaid_of([row["key"] for row in rows], visitor_key).values(*UNPAID_FIELDS)),
+        "unpaid_rows": list(unpaid_of([row["key"] for row in rows], visitor_key).values(*UNPAID_FIELDS)),
     }
 
 
-def _unpaid_of(keys: Iterable[uuid.UUID], visitor_key: uuid.UUID | None) -> QuerySet[UnpaidRow]:
+def unpaid_of(keys: Iterable[uuid.UUID], visitor_key: uuid.UUID | None) -> QuerySet[UnpaidRow]:
     """What is kept of orders that a person's browsers placed and that are not paid."""
     browsers = {*keys, *([visitor_key] if visitor_key else [])}
     return UnpaidRow.objects.filter(visitor_key__in=browsers).order_by("occurred_at")
@@ -71,30 +68,6 @@ def _with_segment_named(visitor: dict[str, Any]) -> dict[str, Any]:
     own_name, name, number = (visitor.pop(column) for column in SEGMENT_FIELDS)
     fallback = None if number is None else f"segment {number}"
     return {**visitor, "segment": own_name or name or fallback}
-
-
-def erase(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> dict[str, int]:
-    """Delete a person's visitors, events and lists, and say how many. No profile is stored, so none is left.
-
-    Purchases that the shop's own order rows prove come back by reconcile with nobody's name on them. Where
-    `ORDER_CONSENT` would give them their buyer again, the person's own visitor stays, without any event, to remember
-    that they must not.
-    """
-    with transaction.atomic():
-        visitors = list(visitors_of(visitor_key=visitor_key, user_key=user_key).values("pk", "key", "user_key"))
-        keys = [visitor["pk"] for visitor in visitors]
-        n_impressions, _ = Impression.objects.filter(visitor__in=keys).delete()
-        n_events, _ = Event.objects.filter(visitor__in=keys).delete()
-        n_visitors, _ = Visitor.objects.filter(pk__in=keys).delete()
-        _unpaid_of([visitor["key"] for visitor in visitors], visitor_key).delete()
-        if order_consent.is_open():
-            for erased in sorted(
-                {visitor["user_key"] for visitor in visitors if visitor["user_key"]}
-                | ({user_key} if user_key else set())
-            ):
-                order_consent.remember_objection(erased)
-    storage.forget_visitors()
-    return {"visitors": n_visitors, "events": n_events, "impressions": n_impressions}
 
 
 def set_profiling(is_profiled: bool, *, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> int:
@@ -111,29 +84,12 @@ def set_consent(has_consented: bool, *, visitor_key: uuid.UUID | None = None, us
     """
     visitors = visitors_of(visitor_key=visitor_key, user_key=user_key)
     if not has_consented:
-        _unpaid_of(visitors.values_list("key", flat=True), visitor_key).delete()
+        unpaid_of(visitors.values_list("key", flat=True), visitor_key).delete()
     n_visitors = visitors.update(
         has_consented=has_consented,
         has_objected=not has_consented,
         is_pseudonymous=False,
         **({} if has_consented else {"segment": None}),
     )
-    storage.forget_visitors()
+    forget_visitors()
     return n_visitors
-
-
-def purge(*, before: dt.datetime) -> int:
-    """Delete events, lists and idle visitors from before a moment, in chunks; return the number of rows."""
-    n_deleted = _purge(Event.objects.filter(occurred_at__lt=before))
-    n_deleted += _purge(Impression.objects.filter(occurred_at__lt=before))
-    n_deleted += _purge(UnpaidRow.objects.filter(occurred_at__lt=before))
-    idle = Visitor.objects.filter(last_seen_at__lt=before, events__isnull=True)
-    return n_deleted + _purge(idle)
-
-
-def _purge(rows: QuerySet[Any]) -> int:
-    n_deleted = 0
-    while keys := list(rows.values_list("pk", flat=True)[:PURGE_CHUNK]):
-        rows.model._default_manager.filter(pk__in=keys).delete()
-        n_deleted += len(keys)
-    return n_deleted

@@ -10,7 +10,7 @@ from django.db import models
 from django.utils import timezone
 
 from recommender import bundles, conf, runs, tracking
-from recommender.capture import privacy
+from recommender.capture import erasure
 from recommender.catalog import sync
 from recommender.datasets import queries, statistics
 from recommender.exceptions import MissingDependency, RunError
@@ -86,7 +86,7 @@ def reconcile_all() -> None:
 
 def purge_retention() -> None:
     """Delete behaviour older than `RETENTION_DAYS`."""
-    privacy.purge(before=timezone.now() - dt.timedelta(days=conf.get("RETENTION_DAYS")))
+    erasure.purge(before=timezone.now() - dt.timedelta(days=conf.get("RETENTION_DAYS")))
 
 
 def reap_runs() -> None:

@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from recommender import capture, datasets, identity, pipeline, serving, tracking
-from recommender.capture import storage
+from recommender.capture import visitors
 from recommender.datasets import cleaning, statistics
 from recommender.features.shop_state import build_state
 from recommender.identity import cookie_for, token_for
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _forget_visitors() -> None:
-    storage.forget_visitors()
+    visitors.forget_visitors()
 
 
 class App:

@@ -20,7 +20,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from recommender import capture, identity
-from recommender.capture import EventDraft, ImpressionDraft, IngestResult, ingest, storage
+from recommender.capture import EventDraft, ImpressionDraft, IngestResult, ingest, storage, visitors
 from recommender.models import Event, Impression, Visitor
 from recommender.models.claims import message_id_as_sent
 from recommender.signals import event_recorded
@@ -45,7 +45,7 @@ def accounted(result: IngestResult) -> int:
 
 @pytest.fixture(autouse=True)
 def _forget_visitors() -> None:
-    storage.forget_visitors()
+    visitors.forget_visitors()
 
 
 def statements(context: CaptureQueriesContext) -> list[str]:
@@ -208,7 +208,7 @@ def test_withdrawn_visitor_is_recorded_no_more() -> None:
     visitor = Visitor.objects.create()
     assert ingest([draft(visitor_key=visitor.key)]).n_accepted == 1
     Visitor.objects.update(has_consented=False)
-    storage.forget_visitors()
+    visitors.forget_visitors()
     assert ingest([draft(visitor_key=visitor.key)]) == IngestResult(n_dropped=1)
     visitor.refresh_from_db()
     assert visitor.has_consented is False
@@ -252,12 +252,12 @@ def test_visitor_is_linked_to_the_user_it_comes_with_and_never_moved() -> None:
 def test_visitor_remembers_first_and_last_time_and_a_switched_off_profile() -> None:
     key, now = uuid.uuid4(), timezone.now()
     ingest([draft(visitor_key=key, occurred_at=now - dt.timedelta(hours=1)), draft(visitor_key=key, occurred_at=now)])
-    storage.forget_visitors()
+    visitors.forget_visitors()
     ingest([draft(visitor_key=key, occurred_at=now - dt.timedelta(days=3), is_profiled=False)])
     visitor = Visitor.objects.get()
     assert (visitor.first_seen_at, visitor.last_seen_at) == (now - dt.timedelta(days=3), now)
     assert visitor.is_profiled is False
-    storage.forget_visitors()
+    visitors.forget_visitors()
     ingest([draft(visitor_key=key)])
     visitor.refresh_from_db()
     assert visitor.is_profiled is False
@@ -306,14 +306,14 @@ def test_row_that_the_database_refuses_never_loses_the_others(monkeypatch: Any) 
     columns = storage.EVENT_COLUMNS
     real = storage._event_values
 
-    def broken(rows: Any, at: Any, alias: str) -> Any:
-        values = real(rows, at, alias)
+    def broken(drafts: Any, at: Any, alias: str) -> Any:
+        values = real(drafts, at, alias)
         return [
             tuple(
-                None if name == "type" and row.item_id == "bad" else value
-                for name, value in zip(columns, told, strict=True)
+                None if name == "type" and draft.item_id == "bad" else value
+                for name, value in zip(columns, row, strict=True)
             )
-            for row, told in zip(rows, values, strict=True)
+            for draft, row in zip(drafts, values, strict=True)
         ]
 
     monkeypatch.setattr(storage, "_event_values", broken)
@@ -336,7 +336,7 @@ def test_broken_database_is_an_error_and_no_receipt(monkeypatch: Any) -> None:
 
 
 def test_failed_batch_leaves_the_hosts_transaction_usable(monkeypatch: Any) -> None:
-    monkeypatch.setattr(storage, "_attribute", lambda rows, alias: 1 / 0)
+    monkeypatch.setattr(storage, "attributed", lambda rows, alias: 1 / 0)
     with transaction.atomic():
         Visitor.objects.create(user_key="before")
         with pytest.raises(ZeroDivisionError):

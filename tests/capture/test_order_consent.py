@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from recommender import capture, checks, datasets, identity, tracking
-from recommender.capture import order_consent, privacy, storage
+from recommender.capture import erasure, order_consent, privacy, visitors
 from recommender.jobs import work
 from recommender.models import Event, Item, Visitor
 from recommender.personas import segmentation
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _forget_visitors() -> None:
-    storage.forget_visitors()
+    visitors.forget_visitors()
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_record_that_fails_says_no_and_loses_no_order(ada: Any, decide: Any, cap
     assert "ORDER_CONSENT" in caplog.text
 
 
-@pytest.mark.parametrize("takes_back", [privacy.erase, lambda **who: privacy.set_consent(False, **who)])
+@pytest.mark.parametrize("takes_back", [erasure.erase, lambda **who: privacy.set_consent(False, **who)])
 @pytest.mark.parametrize("decision", ["pseudonymous", lambda user_keys: user_keys])
 def test_who_objects_teaches_no_more_also_after_the_next_reconcile(
     ada: Any, decide: Any, decision: Any, takes_back: Any

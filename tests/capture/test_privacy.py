@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from recommender import capture, identity, tracking
-from recommender.capture import EventDraft, ImpressionDraft, privacy, storage
+from recommender.capture import EventDraft, ImpressionDraft, erasure, privacy, visitors
 from recommender.exceptions import ConfigurationError
 from recommender.models import Event, Impression, UnpaidRow, Visitor
 from recommender.types import Entry, Ranking, Rung, Slot
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _forget_visitors() -> None:
-    storage.forget_visitors()
+    visitors.forget_visitors()
 
 
 def seen(key: uuid.UUID, user_key: str | None = None, *, days: float = 0, item_id: str = "mug") -> None:
@@ -67,15 +67,15 @@ def test_erasure_takes_every_row_of_the_person_and_no_other() -> None:
     seen(key, "7")
     seen(uuid.uuid4(), "7")
     seen(other)
-    assert privacy.erase(visitor_key=key, user_key="7") == {"visitors": 2, "events": 2, "impressions": 2}
+    assert erasure.erase(visitor_key=key, user_key="7") == {"visitors": 2, "events": 2, "impressions": 2}
     assert n_rows() == [1, 1, 1]
     assert Visitor.objects.get().key == other
-    assert privacy.erase(visitor_key=key) == {"visitors": 0, "events": 0, "impressions": 0}
+    assert erasure.erase(visitor_key=key) == {"visitors": 0, "events": 0, "impressions": 0}
 
 
 def test_erased_visitor_who_stays_is_recorded_anew() -> None:
     seen(key := uuid.uuid4())
-    privacy.erase(visitor_key=key)
+    erasure.erase(visitor_key=key)
     seen(key)
     assert n_rows() == [1, 1, 1]
     assert Event.objects.get().visitor == Visitor.objects.get()
@@ -97,7 +97,7 @@ def test_purchases_of_an_erased_user_come_back_as_nobodys(django_user_model: Any
     identity.grant_consent([str(user.pk)])
     tracking.reconcile()
     assert Event.objects.get().visitor is not None
-    assert privacy.erase(user_key=str(user.pk))["events"] == 1
+    assert erasure.erase(user_key=str(user.pk))["events"] == 1
     assert tracking.reconcile().n_recorded == 1
     assert Event.objects.get().visitor is None
 
@@ -145,7 +145,7 @@ def test_consent_given_again_in_a_browser_begins_a_fresh_visitor() -> None:
 
 def test_nobody_is_named_by_nothing() -> None:
     seen(uuid.uuid4())
-    for action in (privacy.erase, privacy.export, privacy.visitors_of):
+    for action in (erasure.erase, privacy.export, privacy.visitors_of):
         with pytest.raises(ConfigurationError, match="visitor_key or a user_key"):
             action()
         with pytest.raises(ConfigurationError):
@@ -154,14 +154,14 @@ def test_nobody_is_named_by_nothing() -> None:
 
 
 def test_purge_forgets_what_is_older_and_who_has_not_come_since(monkeypatch: Any) -> None:
-    monkeypatch.setattr(privacy, "PURGE_CHUNK", 2)
+    monkeypatch.setattr(erasure, "ROWS_PER_DELETE", 2)
     gone, linked, stays = (uuid.uuid4() for _ in range(3))
     for _ in range(3):
         seen(gone, days=40)
     seen(linked, "7", days=40)
     seen(stays, days=40)
     seen(stays)
-    assert privacy.purge(before=timezone.now() - dt.timedelta(days=30)) == 5 + 5 + 2
+    assert erasure.purge(before=timezone.now() - dt.timedelta(days=30)) == 5 + 5 + 2
     assert n_rows() == [1, 1, 1]
     assert Visitor.objects.get().key == stays
-    assert privacy.purge(before=timezone.now() - dt.timedelta(days=30)) == 0
+    assert erasure.purge(before=timezone.now() - dt.timedelta(days=30)) == 0

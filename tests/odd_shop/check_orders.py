@@ -15,7 +15,7 @@ from wares.models import Booking, Good, Line, Order, Payment, Ticket
 from wares.recommendations import Lines
 
 from recommender import identity, tracking
-from recommender.capture import privacy
+from recommender.capture import erasure, privacy
 from recommender.management import doctor
 from recommender.models import Event, UnpaidRow, Visitor
 from recommender.tracking import OrderRows
@@ -145,14 +145,14 @@ def test_remembered_buyer_is_exported_erased_forgotten_and_withdrawn(good):
     assert row["message_id"] == f"order:wares.line:{Line.objects.get().pk}"
     stored = guest.get("/r/api/v1/me/export")
     assert len(stored.json()["unpaid_rows"]) == 1
-    privacy.erase(visitor_key=key)
+    erasure.erase(visitor_key=key)
     assert not UnpaidRow.objects.exists()
     for number in ("2", "3"):
         order(guest, good, number)
     UnpaidRow.objects.filter(message_id__endswith=str(Line.objects.last().pk)).update(
         occurred_at=timezone.now() - dt.timedelta(days=900)
     )
-    privacy.purge(before=timezone.now() - dt.timedelta(days=800))
+    erasure.purge(before=timezone.now() - dt.timedelta(days=800))
     assert UnpaidRow.objects.count() == 1
     privacy.set_consent(False, visitor_key=key)
     assert not UnpaidRow.objects.exists()

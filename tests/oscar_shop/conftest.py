@@ -23,11 +23,11 @@ def _forget(monkeypatch):
     from django.core.cache import cache
 
     from recommender import serving
-    from recommender.capture import storage
+    from recommender.capture import visitors
     from recommender.serving import memory
 
     cache.clear()
-    storage.forget_visitors()
+    visitors.forget_visitors()
     monkeypatch.setattr(memory, "_memory", type(memory._memory)())
     monkeypatch.setattr(memory, "_start", lambda work: work())
     monkeypatch.setattr(serving, "warm_up", lambda: None)

@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from recommender import datasets, tasks
-from recommender.capture import privacy
+from recommender.capture import erasure, privacy
 from recommender.models import Event, Item, Segment, Visitor
 from recommender.personas import segmentation
 from recommender.personas.segments import Trait
@@ -180,7 +180,7 @@ def test_erasure_leaves_neither_membership_nor_counts() -> None:
         message_id="odd", visitor=loner, type="purchase", item_id="odd", occurred_at=at, source="order")])  # fmt: skip
     segmentation.refresh(at=NOW)
     assert any("odd" in segment.item_counts for segment in Segment.objects.all())
-    privacy.erase(visitor_key=loner.key)
+    erasure.erase(visitor_key=loner.key)
     segmentation.refresh(at=NOW)
     assert not any("odd" in segment.item_counts for segment in Segment.objects.all())
     assert len(numbers()) == len(visitors)
@@ -188,7 +188,7 @@ def test_erasure_leaves_neither_membership_nor_counts() -> None:
 
 def test_erasure_of_everybody_retires_the_segments_and_their_numbers() -> None:
     for visitor in grouped():
-        privacy.erase(visitor_key=visitor.key)
+        erasure.erase(visitor_key=visitor.key)
     assert segmentation.refresh(at=NOW) == 0
     assert not Segment.objects.filter(retired_at=None).exists()
     grouped()

@@ -18,7 +18,7 @@ from django.urls import resolve
 from django.utils import timezone
 
 from recommender import capture, identity, tracking
-from recommender.capture import storage
+from recommender.capture import storage, visitors
 from recommender.catalog import Catalog, Constant, register, unregister
 from recommender.datasets import statistics
 from recommender.exceptions import ConfigurationError
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _forget_visitors() -> None:
-    storage.forget_visitors()
+    visitors.forget_visitors()
 
 
 @pytest.fixture
