@@ -11,12 +11,11 @@ from typing import Any
 from django.db.models import Q
 
 from recommender.capture.drafts import EventDraft
+from recommender.durations import CLICK_ATTRIBUTION_DAYS
 from recommender.models import Event, Visitor
 from recommender.types import EventType
 
-ATTRIBUTION_WINDOW = dt.timedelta(days=30)
-"""A cart or an order is attributed to a click that is at most this old."""
-
+LONGEST_AGE = dt.timedelta(days=CLICK_ATTRIBUTION_DAYS)
 ATTRIBUTED = frozenset({EventType.ADD_TO_CART.value, EventType.PURCHASE.value})
 
 Person = str | uuid.UUID | None
@@ -42,7 +41,7 @@ def _needs_list(draft: EventDraft) -> bool:
 def _with_list(draft: EventDraft, clicks: dict[tuple[Person, str], list[Click]]) -> EventDraft:
     person = draft.user_key or draft.visitor_key
     for clicked_at, ranking_id, position in reversed(clicks.get((person, draft.item_id), [])):
-        if draft.occurred_at - ATTRIBUTION_WINDOW <= clicked_at <= draft.occurred_at:
+        if draft.occurred_at - LONGEST_AGE <= clicked_at <= draft.occurred_at:
             return replace(draft, ranking_id=ranking_id, position=position)
     return draft
 
@@ -57,7 +56,7 @@ def _clicks(
     stored = Event.objects.using(alias).filter(
         visitor_id__in=visitors.values("pk"),
         ranking_id__isnull=False,
-        occurred_at__gte=min(draft.occurred_at for draft in candidates) - ATTRIBUTION_WINDOW,
+        occurred_at__gte=min(draft.occurred_at for draft in candidates) - LONGEST_AGE,
         occurred_at__lte=max(draft.occurred_at for draft in candidates),
     )
     rows: list[tuple[Any, ...]] = [
