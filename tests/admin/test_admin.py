@@ -576,16 +576,16 @@ def test_event_is_found_by_item_and_by_person(admin_client: Client, words: str) 
     user = User.objects.create_user("grace")
     visitor = make_visitor(1, user_key=str(user.pk))
     make_visitor(0)
-    visitors = admin_client.get("/admin/recommender/event/", {"q": words}).context["cl"].result_list
-    assert [event.visitor_id for event in visitors] == [visitor.pk]
+    events = admin_client.get("/admin/recommender/event/", {"q": words}).context["cl"].result_list
+    assert [event.visitor_id for event in events] == [visitor.pk]
 
 
 def test_impression_lists_titles_in_the_order_shown(admin_client: Client) -> None:
     make_items("LUNCH BAG RED", "ALARM CLOCK")
-    html = Impression.objects.create(slot="home", rung="champion", item_ids=["item:1", "item:0"])
-    html = page(admin_client, reverse("admin:recommender_impression_change", args=[html.pk]))
+    impression = Impression.objects.create(slot="home", rung="champion", item_ids=["item:1", "item:0"])
+    html = page(admin_client, reverse("admin:recommender_impression_change", args=[impression.pk]))
     assert html.index("ALARM CLOCK") < html.index("LUNCH BAG RED")
-    assert page(admin_client, f"/admin/recommender/impression/?q={html.pk}").count("LUNCH BAG") == 0
+    assert page(admin_client, f"/admin/recommender/impression/?q={impression.pk}").count("LUNCH BAG") == 0
 
 
 def test_detail_pages_of_behaviour_open(admin_client: Client) -> None:

@@ -247,6 +247,6 @@ class TestProcessThatCannotBeStarted:
 
         monkeypatch.setattr(following, "LOOK_SECONDS", 0.1)
         monkeypatch.setattr(runs, "lease", die)
-        with pytest.raises(CommandError, match="begun 2 times"):
+        with pytest.raises(CommandError, match="started 2 times"):
             call_command("recommender_train", "--here")
         assert Run.objects.get().state == Run.State.FAILED

@@ -128,7 +128,7 @@ def test_interrupted_tuning_goes_on_with_the_trial_that_it_had_begun(live_demo_s
     run = requested(trials=3)
     watch = Watch(run.pk, runs.lease(run.pk, worker="first"))
     n_scored = []
-    monkeypatch.setattr(watch, "metric", lambda *_: (n_scored.append(1), watch.interrupt()))
+    monkeypatch.setattr(watch, "figure", lambda *_: (n_scored.append(1), watch.interrupt()))
     assert carried(run, watch).state == Run.State.QUEUED
     assert len(n_scored) == 1
     monkeypatch.setattr(datasets, "read_dataset", lambda: pytest.fail("the data is read again"))
