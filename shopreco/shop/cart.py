@@ -58,10 +58,10 @@ class Cart:
 
     def put(self, product: Product, quantity: int) -> int:
         """Set the quantity of a product, 0 takes it out; returns it, cut to what is in stock."""
-        kept = min(max(quantity, 0), product.stock, MAX_QUANTITY)
+        allowed_quantity = min(max(quantity, 0), product.stock, MAX_QUANTITY)
         is_full = len(self.quantities) >= MAX_LINES and product.stock_code not in self.quantities
-        if kept and not is_full:
-            self.quantities[product.stock_code] = kept
+        if allowed_quantity and not is_full:
+            self.quantities[product.stock_code] = allowed_quantity
         else:
             self.quantities.pop(product.stock_code, None)
         self._save()

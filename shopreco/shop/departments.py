@@ -67,7 +67,7 @@ def regroup(*, n_groups: int = N_DEPARTMENTS, seed: int = 0) -> GroupingReport:
         return GroupingReport((), 0)
     groups = group(vectors, titles, n_groups=n_groups, seed=seed)
     _write(groups, codes)
-    return GroupingReport(tuple(one.name for one in groups), len(codes))
+    return GroupingReport(tuple(department.name for department in groups), len(codes))
 
 
 def group(vectors: FloatArray, titles: Sequence[str], *, n_groups: int = N_DEPARTMENTS, seed: int = 0) -> list[Group]:
@@ -78,7 +78,9 @@ def group(vectors: FloatArray, titles: Sequence[str], *, n_groups: int = N_DEPAR
     labels = _cluster(vectors, min(n_groups, len(vectors)), seed)
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     names = name_groups([[titles[row] for row in rows.tolist()] for rows in members])
-    return sorted((Group(name, rows) for name, rows in zip(names, members, strict=True)), key=lambda one: one.name)
+    return sorted(
+        (Group(name, rows) for name, rows in zip(names, members, strict=True)), key=lambda department: department.name
+    )
 
 
 def name_groups(groups: Sequence[Sequence[str]]) -> list[str]:
@@ -93,15 +95,15 @@ def name_groups(groups: Sequence[Sequence[str]]) -> list[str]:
     forms = Counter(word for titles in groups for title in titles for word in re.findall(r"[a-z]{3,}", title.lower()))
     names = [""] * len(groups)
     taken: set[str] = set()
-    for place in sorted(range(len(groups)), key=lambda place: -len(groups[place])):
+    for index in sorted(range(len(groups)), key=lambda index: -len(groups[index])):
         scores = {
-            word: count / len(groups[place]) * np.log1p(mean / total[word]) for word, count in counts[place].items()
+            word: count / len(groups[index]) * np.log1p(mean / total[word]) for word, count in counts[index].items()
         }
         best = sorted((word for word in scores if word not in taken), key=lambda word: (-scores[word], word))
-        often = [word for word in best if counts[place][word] >= MIN_SHARE_OF_SECOND_WORD * len(groups[place])]
+        often = [word for word in best if counts[index][word] >= MIN_SHARE_OF_SECOND_WORD * len(groups[index])]
         chosen = (often or best)[:N_NAME_WORDS]
         taken.update(chosen)
-        names[place] = " & ".join(_spelled(word, forms) for word in chosen) or f"More {place + 1}"
+        names[index] = " & ".join(_spelled(word, forms) for word in chosen) or f"More {index + 1}"
     return names
 
 
@@ -170,10 +172,10 @@ def _read_vectors() -> tuple[list[str], list[str], FloatArray]:
     encoder = encoders.first()
     if encoder is None:
         return [], [], np.empty((0, 0), np.float32)
-    known = ItemVector.objects.filter(
+    encoded = ItemVector.objects.filter(
         encoder_hash=encoder["encoder_hash"], item__label="shop.Product", item__is_active=True
     )
-    rows = list(known.order_by("item__item_id").values_list("item__item_id", "item__title", "vector"))
+    rows = list(encoded.order_by("item__item_id").values_list("item__item_id", "item__title", "vector"))
     vectors = np.stack([np.frombuffer(row[2], "<f4") for row in rows]) if rows else np.empty((0, 0), np.float32)
     return [row[0] for row in rows], [row[1] for row in rows], vectors
 
@@ -182,8 +184,8 @@ def _read_vectors() -> tuple[list[str], list[str], FloatArray]:
 def _write(groups: Sequence[Group], codes: Sequence[str]) -> None:
     Product.objects.filter(department__isnull=False).update(department=None, updated_at=timezone.now())
     Department.objects.all().delete()
-    for one in groups:
-        department = Department.objects.create(name=one.name, slug=slugify(one.name))
-        for start in range(0, len(one.rows), 500):
-            part = [codes[row] for row in one.rows[start : start + 500]]
+    for group_of_rows in groups:
+        department = Department.objects.create(name=group_of_rows.name, slug=slugify(group_of_rows.name))
+        for start in range(0, len(group_of_rows.rows), 500):
+            part = [codes[row] for row in group_of_rows.rows[start : start + 500]]
             Product.objects.filter(stock_code__in=part).update(department=department, updated_at=timezone.now())

@@ -145,9 +145,9 @@ def _sample(lines: list[SourceLine], *, n_customers: int, n_products: int, seed:
     regulars = sorted(customer for customer, numbers in orders.items() if len(numbers) >= MIN_ORDERS_OF_SAMPLED)
     chosen = set(chance.sample(regulars, min(n_customers, len(regulars))))
     chosen_guests = set(chance.sample(guests, min(n_customers // 3, len(guests))))
-    kept = [line for line in lines if line.customer in chosen or line.order in chosen_guests]
-    popular = {code for code, _ in Counter(line.stock_code for line in kept).most_common(n_products)}
-    return [line for line in kept if line.stock_code in popular]
+    sampled = [line for line in lines if line.customer in chosen or line.order in chosen_guests]
+    popular = {code for code, _ in Counter(line.stock_code for line in sampled).most_common(n_products)}
+    return [line for line in sampled if line.stock_code in popular]
 
 
 def _products(items: list[dict[str, str]], lines: list[SourceLine], shift: dt.timedelta) -> Iterator[Product]:

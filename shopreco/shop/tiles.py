@@ -117,13 +117,13 @@ def tile(title: str) -> Tile:
 
 def _motif(words: list[str]) -> str:
     """The head of an English title comes last, before what it is in, on, with or for: a cake tin is a tin."""
-    end = next((place for place, word in enumerate(words) if place and word in ("in", "on", "with", "for")), len(words))
+    end = next((index for index, word in enumerate(words) if index and word in ("in", "on", "with", "for")), len(words))
     for part in (words[:end], words):
         things = [_THING_OF[word] for word in part if word in _THING_OF]
         if things:
             return things[-1]
-    shown = {_DECORATION_OF.get(word) for word in words}
-    return next((motif for motif in DECORATIONS if motif in shown), "")
+    decorations = {_DECORATION_OF.get(word) for word in words}
+    return next((motif for motif in DECORATIONS if motif in decorations), "")
 
 
 def _any_tone(words: list[str]) -> str:

@@ -89,5 +89,5 @@ def _cased(match: re.Match[str], title: str) -> str:
 
 
 def _capitalised(word: str) -> str:
-    first = next((place for place, letter in enumerate(word) if letter.isalpha()), 0)
+    first = next((index for index, letter in enumerate(word) if letter.isalpha()), 0)
     return word[: first + 1] + word[first + 1 :].lower() if first == 0 else word.lower() if "'" in word else word

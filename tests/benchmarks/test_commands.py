@@ -22,10 +22,10 @@ def write(path, header, rows):
 
 
 def call(command, *arguments):
-    known = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL", "SHOPRECO_VAR")}
+    inherited = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL", "SHOPRECO_VAR")}
     run = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{command}", *map(str, arguments)],
-        cwd=ROOT, env=known | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280, check=False,
+        cwd=ROOT, env=inherited | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     return run.returncode, run.stdout + run.stderr
 
@@ -33,7 +33,7 @@ def call(command, *arguments):
 @pytest.fixture
 def products(tmp_path):
     titles = [f"{colour} {thing}" for colour in COLOURS for thing in THINGS]
-    rows = [(f"p{place}", title, "nan") for place, title in enumerate(titles)]
+    rows = [(f"p{number}", title, "nan") for number, title in enumerate(titles)]
     return write(
         tmp_path / "products.csv", ("product_id", "title", "price"), [*rows, ("p0", "red cup", ""), ("", "x", "")]
     )
@@ -44,12 +44,12 @@ def test_search_without_labels_ranks_exactly_the_candidates(products, tmp_path):
     wanted = write(
         tmp_path / "c.csv", ("query_id", "product_id"), [("q1", "p6"), ("q1", "p0"), ("q1", "p5"), ("q1", "gone")]
     )
-    code, told = call(
+    code, message = call(
         "search_relevance", "--products", products, "--test-queries", queries, "--candidates", wanted,
         "--out", tmp_path / "run.csv", "--minutes", 5,
     )  # fmt: skip
-    assert code == 0, told
-    assert "2 of 14 rows of the catalogue repeat an id (1 have none)" in told
+    assert code == 0, message
+    assert "2 of 14 rows of the catalogue repeat an id (1 have none)" in message
     with (tmp_path / "run.csv").open() as lines:
         rows = list(csv.DictReader(lines))
     assert {row["product_id"] for row in rows} == {"p6", "p0", "p5", "gone"}
@@ -69,10 +69,10 @@ def test_search_without_labels_ranks_exactly_the_candidates(products, tmp_path):
 def test_file_that_cannot_be_used_is_named_with_what_is_missing(products, tmp_path, arguments, message):
     write(tmp_path / "wrong.csv", ("query_id", "text"), [("q1", "cup")])
     write(tmp_path / "none.csv", ("query_id", "query"), [])
-    told = [tmp_path / one if one.endswith(".csv") else one for one in arguments]
-    code, said = call("search_relevance", "--products", products, "--out", tmp_path / "run.csv", *told)
+    paths = [tmp_path / argument if argument.endswith(".csv") else argument for argument in arguments]
+    code, message = call("search_relevance", "--products", products, "--out", tmp_path / "run.csv", *paths)
     assert code == 2
-    assert message in said
+    assert message in message
     assert not (tmp_path / "run.csv").exists()
 
 
@@ -88,8 +88,8 @@ def test_events_that_cannot_be_ordered_are_refused(tmp_path, header, row, messag
     items = write(tmp_path / "items.csv", ("item_id", "title"), [("i", "cup")])
     users = write(tmp_path / "users.csv", ("user_id",), [("u",)])
     events = write(tmp_path / "events.csv", header, [row])
-    code, said = call(
+    code, message = call(
         "recommendation", "--items", items, "--events", events, "--users", users, "--out", tmp_path / "run.csv"
     )
     assert code == 2
-    assert message in said
+    assert message in message

@@ -102,6 +102,6 @@ def test_run_that_cannot_be_read_is_refused(text: str) -> None:
 
 
 def test_table_is_markdown() -> None:
-    told = judging.markdown(["peer", "NDCG"], [["random", judging.figure_text(Figure.of([(0.25, 1)]))]])
-    assert told == "| peer | NDCG |\n| --- | ---: |\n| random | .2500 |"
+    table = judging.markdown(["peer", "NDCG"], [["random", judging.figure_text(Figure.of([(0.25, 1)]))]])
+    assert table == "| peer | NDCG |\n| --- | ---: |\n| random | .2500 |"
     assert judging.figure_text(None) == "–"

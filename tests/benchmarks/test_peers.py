@@ -30,9 +30,9 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-def figures(told: str, name: str) -> list[str]:
+def figures(output: str, name: str) -> list[str]:
     """The cells of the last row of a name in what was printed."""
-    return [cell.strip() for line in told.splitlines() if line.startswith(f"| {name} |") for cell in line.split("|")][
+    return [cell.strip() for line in output.splitlines() if line.startswith(f"| {name} |") for cell in line.split("|")][
         2:-1
     ]
 
@@ -75,15 +75,15 @@ def test_models_are_tuned_for_the_minutes(capsys: pytest.CaptureFixture[str]) ->
     assert encoder.encode(["red lamp"]).shape == (1, 384)
     cross = tuned_cross_encoder(TITLES, graded, minutes=0.005, seed=0)
     assert cross.predict([("lamp", "red lamp")]).shape == (1,)
-    told = capsys.readouterr().out
-    assert "bi-encoder: " in told
-    assert "of a processor" in told
+    output = capsys.readouterr().out
+    assert "bi-encoder: " in output
+    assert "of a processor" in output
 
 
 @pytest.fixture
 def search(tmp_path: Path) -> list[str]:
     """Files of a search: two queries to learn from, one that judges, 150 products."""
-    others = (f"x{place},thing {place}" for place in range(150))
+    others = (f"x{number},thing {number}" for number in range(150))
     named = {
         "products": write(tmp_path / "p.csv", "product_id,title", "a,red lamp", "b,hose", "c,red shade", *others),
         "train-queries": write(tmp_path / "q.csv", "query_id,query", "q1,lamp", "q2,hose"),
@@ -110,18 +110,18 @@ def test_search_table_has_peers_run_and_difference(
     arguments = [*search, "--run", f"ours={run}", "--whole", f"ours={run}", "--keep", str(tmp_path / "kept")]
     arguments += ["--only", "random", "--only", "BM25, stems"]
     search_peers.main(arguments)
-    told = capsys.readouterr().out
-    assert figures(told, "BM25, stems")[:5] == ["1", "1.0000", "1.0000", "1.0000", "1.0000"]
+    output = capsys.readouterr().out
+    assert figures(output, "BM25, stems")[:5] == ["1", "1.0000", "1.0000", "1.0000", "1.0000"]
     # Pairs: a-c wrong, a-b wrong, c-b right. NDCG: gains 1, 0, 3 at places 1 to 3 against 3, 1, 0.
     ndcg = (1 + 3 / 2) / (3 + 1 / math.log2(3))
-    assert figures(told, "ours")[:4] == ["1", ".3333", f"{ndcg:.4f}"[1:], "1.0000"]
-    assert "ours - peer, 95 % interval over queries" in told
-    kept = json.loads(next((tmp_path / "kept").glob("BM25*")).read_text())
-    assert set(kept["scores"]) == {"q3"}
+    assert figures(output, "ours")[:4] == ["1", ".3333", f"{ndcg:.4f}"[1:], "1.0000"]
+    assert "ours - peer, 95 % interval over queries" in output
+    answers = json.loads(next((tmp_path / "kept").glob("BM25*")).read_text())
+    assert set(answers["scores"]) == {"q3"}
     search_peers.main(arguments)
     again = capsys.readouterr().out
     assert "BM25, stems: kept" in again
-    assert told[told.index("| ranking") :] == again[again.index("| ranking") :]
+    assert output[output.index("| ranking") :] == again[again.index("| ranking") :]
 
 
 def test_labels_of_other_queries_are_refused(search: list[str], tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_last_split_holds_out_what_each_user_did_last(tmp_path: Path) -> None:
 
 
 def test_queries_of_the_test_are_never_learned_from(tmp_path: Path) -> None:
-    names = [f"q{place}" for place in range(50)]
+    names = [f"q{number}" for number in range(50)]
     queries = write(tmp_path / "q.csv", "query_id,query", *(f"{name},lamp" for name in names))
     labels = write(tmp_path / "l.csv", "query_id,product_id,relevance", *(f"{name},a,3" for name in names))
     splits.main(["queries", "--queries", str(queries), "--labels", str(labels), "--out", str(tmp_path)])
@@ -202,14 +202,14 @@ def test_recommendation_table_has_peers_run_and_difference(
     arguments = [*shop, "--at", "2020-01-05", "--days", "1", "--run", f"ours={run}", "--keep", str(tmp_path / "kept")]
     arguments += [part for name in SIMPLE for part in ("--only", name)]
     recommendation_peers.main(arguments)
-    told = capsys.readouterr().out
-    perfect, habit, chain = (figures(told, name)[:5] for name in ("ours", SIMPLE[2], SIMPLE[4]))
+    output = capsys.readouterr().out
+    perfect, habit, chain = (figures(output, name)[:5] for name in ("ours", SIMPLE[2], SIMPLE[4]))
     assert perfect == ["1.0000", "1.0000", "1.0000", "–", "–"]
     assert habit[1:3] == ["1.0000", habit[2]]
     assert float(habit[0]) < 1  # two items were bought equally often
     assert chain[0] == chain[2] == "1.0000"  # after a saucer comes a cup, also for the unseen
     assert habit[3] == "–"  # everything that was bought was in the history
-    assert "ours - peer, 95 % interval over users" in told
+    assert "ours - peer, 95 % interval over users" in output
     recommendation_peers.main(arguments)
     assert f"{SIMPLE[1]}: kept" in capsys.readouterr().out
 
@@ -221,11 +221,11 @@ def test_peer_without_its_package_is_left_out_with_the_line_that_installs_it(
         monkeypatch.setitem(sys.modules, name, None)
     only = [part for name in ("random", "implicit ALS", "RecTools SASRec") for part in ("--only", name)]
     recommendation_peers.main([*shop, "--at", "2020-01-05", "--days", "1", *only])
-    told = capsys.readouterr().out
-    assert "implicit ALS left out" in told
-    assert "pip install implicit" in told
-    assert "pip install --no-deps rectools" in told
-    assert figures(told, "random")
+    output = capsys.readouterr().out
+    assert "implicit ALS left out" in output
+    assert "pip install implicit" in output
+    assert "pip install --no-deps rectools" in output
+    assert figures(output, "random")
 
 
 def test_truth_of_other_users_is_refused(shop: list[str], tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ KEPT = """{% load recommender static %}<h1>Kept</h1>{% lazy_recommendations "tre
 <script src="{% static 'recommender/recommender.js' %}" data-beacon="{% url 'recommender:beacon' %}" defer></script>"""
 
 
-def kept(request: Any, code: str) -> HttpResponse:
+def cached_page(request: Any, code: str) -> HttpResponse:
     """A page that a CDN keeps, under a strict policy."""
     response = HttpResponse(engines["django"].from_string(KEPT).render({}, request))
     response["Content-Security-Policy"] = "default-src 'self'"
@@ -38,7 +38,7 @@ def kept(request: Any, code: str) -> HttpResponse:
     return response
 
 
-urlpatterns = [url("kept/<code>/", kept, name="kept"), *shopreco.urls.urlpatterns]
+urlpatterns = [url("kept/<code>/", cached_page, name="kept"), *shopreco.urls.urlpatterns]
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -63,7 +63,7 @@ class Browser:
     def all(self, selector: str) -> list[Any]:
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
-    def one(self, selector: str) -> Any:
+    def first(self, selector: str) -> Any:
         wait_for(lambda: self.all(selector), what=selector)
         return self.all(selector)[0]
 
@@ -111,13 +111,13 @@ def wait_for_event(**fields: Any) -> None:
 
 def accept(browser: Browser) -> None:
     browser.visit("/")
-    browser.one("[data-consent=accept]").click()
+    browser.first("[data-consent=accept]").click()
     wait_for(lambda: not browser.all("[data-consent]"), what="the banner to go")
 
 
 def look_at(browser: Browser, product: Product) -> None:
     browser.visit(product.get_absolute_url())
-    assert browser.one("h1").text == product.title
+    assert browser.first("h1").text == product.title
     wait_for_event(item_id=product.stock_code, type="view_item")
 
 
@@ -131,7 +131,7 @@ def test_shopper_clicks_two_of_a_kind_and_the_home_page_shows_the_kind_and_says_
         look_at(browser, clock)
 
     browser.visit("/")
-    assert browser.one("#shelf-home").text == "For you"
+    assert browser.first("#shelf-home").text == "For you"
     others = [clock.title for clock in clocks[2:]]
     assert set(others) & set(browser.titles("home")[:6])
     assert set(browser.titles("recently_viewed")) == {clock.title for clock in clocks[:2]}
@@ -145,39 +145,39 @@ def test_shopper_clicks_two_of_a_kind_and_the_home_page_shows_the_kind_and_says_
     User.objects.create_superuser("admin", "admin@example.com", "admin")
     browser.driver.delete_all_cookies()
     browser.visit(f"/admin/login/?next=/admin/recommender/persona/{persona.pk}/change/")
-    browser.one("#id_username").send_keys("admin")
-    browser.one("#id_password").send_keys("admin", Keys.ENTER)
+    browser.first("#id_username").send_keys("admin")
+    browser.first("#id_password").send_keys("admin", Keys.ENTER)
     wait_for(lambda: "persona" in browser.driver.current_url and browser.all(".rec-headline"), what="the persona page")
-    words = browser.one("#content").text
+    words = browser.first("#content").text
     assert all(clock.title in words for clock in clocks[:2])
-    assert re.search(r"alarm|clock", browser.one(".rec-headline").text, re.IGNORECASE)
+    assert re.search(r"alarm|clock", browser.first(".rec-headline").text, re.IGNORECASE)
     assert set(others) & {line.strip() for line in words.split("\n")} or any(title in words for title in others)
 
 
 def test_search_with_a_typing_error_succeeds(browser: Browser) -> None:
     browser.visit("/")
-    browser.one("#q").send_keys("retrosopt cake", Keys.ENTER)
+    browser.first("#q").send_keys("retrosopt cake", Keys.ENTER)
     wait_for(lambda: "/search/" in browser.driver.current_url and browser.all("h1"), what="the results")
-    assert browser.one("h1").text == "Results for “retrospot cake”"
+    assert browser.first("h1").text == "Results for “retrospot cake”"
     assert "Red Retrospot Cake Stand" in browser.titles("search")[:6]
     browser.all('[data-slot="search"] .card-link')[0].click()
     wait_for(lambda: "rid=" in browser.driver.current_url, what="the product")
-    assert browser.one(".buy button").text == "Add to cart"
+    assert browser.first(".buy button").text == "Add to cart"
 
 
 def test_suggestions_follow_the_typing_and_can_be_taken_by_keys(browser: Browser) -> None:
     browser.visit("/")
-    field = browser.one("#q")
+    field = browser.first("#q")
     field.send_keys("alarm cl")
     wait_for(lambda: browser.all(".suggestion"), what="suggestions")
     assert field.get_attribute("aria-expanded") == "true"
-    assert KIND.lower() in browser.one("#suggestions").text.lower()
+    assert KIND.lower() in browser.first("#suggestions").text.lower()
     field.send_keys(Keys.ARROW_DOWN)
     assert field.get_attribute("aria-activedescendant") == "suggestion-0"
     field.send_keys(Keys.ESCAPE)
-    assert not browser.one("#suggestions").is_displayed()
+    assert not browser.first("#suggestions").is_displayed()
     field.send_keys("o", Keys.ARROW_DOWN)
-    wait_for(lambda: browser.one("#suggestions").is_displayed(), what="suggestions again")
+    wait_for(lambda: browser.first("#suggestions").is_displayed(), what="suggestions again")
     field.send_keys(Keys.ARROW_DOWN, Keys.ENTER)
     wait_for(lambda: not browser.driver.current_url.endswith("/"), what="another page")
 
@@ -188,14 +188,14 @@ def test_shop_sells_without_any_script(browser: Browser) -> None:
     product = Product.objects.get(title="Regency Cakestand 3 Tier")
     browser.visit(f"/search/?q={product.stock_code}+cakestand+regency")
     browser.visit(product.get_absolute_url())
-    browser.one(".buy button").click()
+    browser.first(".buy button").click()
     wait_for(lambda: browser.all(".line"), what="the cart")
-    browser.one(".sum .button").click()
+    browser.first(".sum .button").click()
     wait_for(lambda: browser.all("#id_name"), what="the checkout")
-    browser.one("#id_name").send_keys("Ada")
-    browser.one("#id_email").send_keys("ada@example.com", Keys.ENTER)
+    browser.first("#id_name").send_keys("Ada")
+    browser.first("#id_email").send_keys("ada@example.com", Keys.ENTER)
     wait_for(lambda: browser.all(".thanks"), what="the thanks")
-    assert "Thank you, Ada" in browser.one("h1").text
+    assert "Thank you, Ada" in browser.first("h1").text
     wait_for_event(type="purchase", item_id=product.stock_code, source="order", order_id__startswith="W")
 
 
@@ -206,7 +206,7 @@ def test_no_page_is_wider_than_its_screen(browser: Browser, width: int) -> None:
     accept(browser)
     product = Product.objects.order_by("pk")[0]
     browser.visit(product.get_absolute_url())
-    browser.one(".buy button").click()
+    browser.first(".buy button").click()
     wait_for(lambda: browser.all(".line"), what="the cart")
     paths = [
         "/",
@@ -228,7 +228,7 @@ def test_text_stands_out_from_its_ground(browser: Browser, scheme: str) -> None:
     browser.prefer(scheme)
     browser.visit("/")
     for selector in (".card-title", ".price", ".why summary", ".departments a", ".hero p", ".button", ".foot p"):
-        ratio = browser.driver.execute_script(CONTRAST, browser.one(selector))
+        ratio = browser.driver.execute_script(CONTRAST, browser.first(selector))
         assert ratio >= 4.5, f"{selector} in {scheme}: {ratio:.2f}"
 
 
@@ -266,7 +266,7 @@ def test_page_of_a_cdn_fills_its_list_and_tells_of_itself(browser: Browser, sett
     tracking.track_pages(tracking.page("kept", "view_item", item_id="kwargs.code", beacon=True))
     accept(browser)
     browser.visit("/kept/22423/")
-    assert browser.one('.recommender-lazy [data-slot="trending"]')
+    assert browser.first('.recommender-lazy [data-slot="trending"]')
     wait_for_event(item_id="22423", type="view_item")
     (event,) = Event.objects.filter(type="view_item")
     cookie = browser.driver.get_cookie("recommender_visitor")

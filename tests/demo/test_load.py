@@ -167,21 +167,21 @@ def planted(*, noise: float = 0.05) -> tuple[Any, list[str], list[str]]:
 def test_planted_groups_are_found_and_named_from_their_words() -> None:
     vectors, titles, kinds = planted()
     groups = group(vectors, titles, n_groups=3)
-    assert [{kinds[row] for row in one.rows} for one in groups] == [{"card"}, {"lamp"}, {"mug"}]
-    assert [one.name for one in groups] == ["Cards & Birthday", "Lamps & Shades", "Mugs & Tea"]
+    assert [{kinds[row] for row in department.rows} for department in groups] == [{"card"}, {"lamp"}, {"mug"}]
+    assert [department.name for department in groups] == ["Cards & Birthday", "Lamps & Shades", "Mugs & Tea"]
 
 
 def test_grouping_is_the_same_for_the_same_seed() -> None:
     vectors, titles, _ = planted(noise=0.6)
     first, second = (group(vectors, titles, n_groups=5, seed=1) for _ in range(2))
-    assert [one.name for one in first] == [one.name for one in second]
-    assert all(np.array_equal(one.rows, other.rows) for one, other in zip(first, second, strict=True))
+    assert [department.name for department in first] == [department.name for department in second]
+    assert all(np.array_equal(department.rows, other.rows) for department, other in zip(first, second, strict=True))
 
 
 def test_every_row_is_in_one_group_even_with_more_groups_than_rows() -> None:
     vectors, titles, _ = planted()
     groups = group(vectors[:2], titles[:2], n_groups=9)
-    assert sorted(row for one in groups for row in one.rows.tolist()) == [0, 1]
+    assert sorted(row for department in groups for row in department.rows.tolist()) == [0, 1]
 
 
 def test_no_two_groups_share_a_name() -> None:
@@ -239,12 +239,12 @@ def test_every_motif_is_drawn_in_the_sprite() -> None:
 
 
 def test_step_that_is_done_is_skipped() -> None:
-    said: list[str] = []
+    messages: list[str] = []
     done: list[str] = []
-    demo.run_step(demo.Step("First", lambda: True, lambda: done.append("first")), said.append)
-    demo.run_step(demo.Step("Second", lambda: False, lambda: done.append("second")), said.append)
+    demo.run_step(demo.Step("First", lambda: True, lambda: done.append("first")), messages.append)
+    demo.run_step(demo.Step("Second", lambda: False, lambda: done.append("second")), messages.append)
     assert done == ["second"]
-    assert said[0] == "- First: there already"
+    assert messages[0] == "- First: there already"
 
 
 def test_orders_count_as_recorded_only_when_the_newest_line_is(small_shop: loading.LoadReport) -> None:
@@ -292,13 +292,13 @@ def test_slow_start_is_waited_for_while_it_makes_progress(
 ) -> None:
     monkeypatch.setattr(demo, "STALL_SECONDS", 20.0 if "process_time" in sign else 3.0)
     monkeypatch.setattr(demo, "WORD_SECONDS", 0.3)
-    said: list[str] = []
+    messages: list[str] = []
     with Children(tmp_path, grace_seconds=1) as children:
         child = children.start("slow", [sys.executable, "-c", SLOW_START.format(sign=sign)])
         before = child.progress()
-        demo._wait_until(lambda: "ready" in child.log.read_text(), child, said.append)
+        demo._wait_until(lambda: "ready" in child.log.read_text(), child, messages.append)
         assert child.progress() > before
-    assert "waiting for slow to start" in said[0]
+    assert "waiting for slow to start" in messages[0]
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def add(client: Client, product: Product, quantity: object = 1) -> Any:
     return client.post(reverse("shop:cart_add", args=[product.stock_code]), {"quantity": quantity}, follow=True)
 
 
-def said(response: Any) -> str:
+def messages_of(response: Any) -> str:
     return " ".join(str(message) for message in response.context["messages"])
 
 
@@ -106,7 +106,7 @@ def test_cards_carry_what_capture_needs(demo_shop: Any, browser: Client) -> None
         page,
     )
     assert len(cards) == page.count('<article class="card"') > 5
-    assert all((item, ranking, place) == (code, rid, pos) for item, ranking, place, code, rid, pos in cards)
+    assert all((item, ranking, position) == (code, rid, pos) for item, ranking, position, code, rid, pos in cards)
 
 
 def test_click_on_a_card_is_recorded_after_consent_only(demo_shop: Any, browser: Client) -> None:
@@ -210,7 +210,7 @@ def test_search_escapes_what_was_typed(demo_shop: Any, browser: Client) -> None:
 def test_second_page_of_results_continues_the_first(demo_shop: Any, browser: Client) -> None:
     def positions(number: int) -> list[int]:
         page = browser.get("/search/", {"q": "keepsake", "page": number}).content.decode()
-        return [int(place) for place in re.findall(r'data-position="(\d+)"', page)]
+        return [int(position) for position in re.findall(r'data-position="(\d+)"', page)]
 
     for product in Product.objects.all()[:30]:
         product.title += " keepsake"
@@ -239,22 +239,22 @@ def test_cart_adds_changes_and_removes(browser: Client, mug: Product) -> None:
     assert page.context["cart"].total == Decimal("2.95")
     page = browser.post(reverse("shop:cart_remove", args=["MUG1"]), follow=True)
     assert not page.context["cart"].lines
-    assert "removed" in said(page)
+    assert "removed" in messages_of(page)
 
 
 def test_cart_holds_at_most_what_is_in_stock_and_says_so(browser: Client, mug: Product) -> None:
     page = add(browser, mug, 99)
     assert page.context["cart"].quantities == {"MUG1": 5}
-    assert "Only 5" in said(page)
+    assert "Only 5" in messages_of(page)
     Product.objects.update(stock=0)
-    assert "sold out" in said(add(browser, mug)).lower()
+    assert "sold out" in messages_of(add(browser, mug)).lower()
 
 
 @pytest.mark.parametrize("quantity", ["-1", "x", "1e9", "99999"])
 def test_odd_quantities_are_refused_in_words(browser: Client, mug: Product, quantity: str) -> None:
     page = add(browser, mug, quantity)
     assert page.context["cart"].quantities == {}
-    assert "quantity" in said(page)
+    assert "quantity" in messages_of(page)
 
 
 def test_cart_without_quantity_adds_one(browser: Client, mug: Product) -> None:
@@ -326,7 +326,7 @@ def test_checkout_of_what_was_sold_meanwhile_writes_nothing(browser: Client, mug
     add(browser, other)
     Product.objects.filter(pk=mug.pk).update(stock=3)
     page = browser.post("/checkout/", {"name": "Ada", "email": "ada@example.com"}, follow=True)
-    assert "no longer available" in said(page)
+    assert "no longer available" in messages_of(page)
     assert not Order.objects.exists()
     assert not OrderLine.objects.exists()
     other.refresh_from_db()
@@ -361,9 +361,9 @@ def test_sign_in_offers_real_customers_by_number_and_country(demo_shop: Any, bro
     assert offered[0] == demo_shop.customer().code
     assert f"{demo_shop.customer().n_orders}" in page.content.decode()
     country = Customer.objects.get(code=offered[-1]).country
-    found = browser.get("/sign-in/", {"q": country[:4]}).context["choices"]
-    assert found
-    assert all(country[:4].lower() in customer.country.lower() for customer, _ in found)
+    choices = browser.get("/sign-in/", {"q": country[:4]}).context["choices"]
+    assert choices
+    assert all(country[:4].lower() in customer.country.lower() for customer, _ in choices)
     assert "No customer" in browser.get("/sign-in/", {"q": "nobody"}).content.decode()
 
 
@@ -386,8 +386,8 @@ def test_sign_in_as_a_customer_personalises_and_sign_out_ends_it(demo_shop: Any,
 
 
 def test_two_customers_see_different_lists(demo_shop: Any, browser: Client) -> None:
-    def list_of(place: int) -> list[str]:
-        browser.post("/sign-in/", {"code": demo_shop.customer(place).code})
+    def list_of(position: int) -> list[str]:
+        browser.post("/sign-in/", {"code": demo_shop.customer(position).code})
         page = browser.get("/").content.decode().partition('data-slot="home"')[2].partition("</section>")[0]
         return re.findall(r'data-item-id="([^"]+)"', page)
 

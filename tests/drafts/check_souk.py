@@ -19,21 +19,21 @@ def kalas():
     home = Group.objects.create(name="خانه")
     rugs = Group.objects.create(name="فرش", parent=home)
     Post.objects.create(title="About rugs", slug="rugs")
-    made = [
+    products = [
         Kala.objects.create(
-            name=name, slug=slug, group=rugs, price=price, old_price=900, num_in_stock=stock, available=shown
+            name=name, slug=slug, group=rugs, price=price, old_price=900, num_in_stock=stock, available=is_shown
         )
-        for name, slug, price, stock, shown in (
+        for name, slug, price, stock, is_shown in (
             ("گلیم", "گلیم", 500, 3, True),
             ("قالی", "قالی", 700, 0, True),
             ("جاجیم", "جاجیم", 300, None, False),
         )
     ]
-    made[0].brand = Brand.objects.create(title="تبریز")
-    made[0].save()
-    KalaImage.objects.create(kala=made[0], file="kala/1.png")
+    products[0].brand = Brand.objects.create(title="تبریز")
+    products[0].save()
+    KalaImage.objects.create(kala=products[0], file="kala/1.png")
     sync.sync()
-    return made
+    return products
 
 
 def test_items_are_what_the_shop_sells(kalas):
@@ -47,7 +47,7 @@ def test_items_are_what_the_shop_sells(kalas):
         (f"kala:{third.pk}", "جاجیم", "فرش", "", Decimal(300), "IRT", "", True, False),
     ]
     assert Item.objects.get(item_id=f"kala:{first.pk}").first_seen_at == first.created_at
-    assert set(live_items({f"kala:{one.pk}": ("souk.Kala", str(one.pk)) for one in kalas})) == {
+    assert set(live_items({f"kala:{each.pk}": ("souk.Kala", str(each.pk)) for each in kalas})) == {
         f"kala:{first.pk}",
         f"kala:{second.pk}",
     }

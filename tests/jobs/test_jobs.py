@@ -203,9 +203,9 @@ def test_job_that_fails_leaves_the_others_their_turn(counted: dict[str, int], mo
         raise OSError("no disk")
 
     monkeypatch.setitem(work.WORK, "sync_changed", broken)
-    said: list[str] = []
-    worker.Loop(say=said.append).run_once()
-    assert "sync_changed failed: OSError: no disk" in said
+    messages: list[str] = []
+    worker.Loop(say=messages.append).run_once()
+    assert "sync_changed failed: OSError: no disk" in messages
     assert counted["refresh_statistics"] == counted["reconcile"] == 1
 
 
@@ -314,8 +314,8 @@ def test_command_stops_cleanly(number: signal.Signals, tmp_path: Path) -> None:
     wait_for(lambda: Job.objects.filter(name="purge_retention", finished_at__isnull=False), what="a round of work")
     process.send_signal(number)
     assert process.wait(60) == 0
-    said = (tmp_path / "log").read_text()
-    assert "Stopped." in said
-    assert "Traceback" not in said
+    output = (tmp_path / "log").read_text()
+    assert "Stopped." in output
+    assert "Traceback" not in output
     assert not Worker.objects.exists()
     assert not Job.objects.exclude(held_by="").exists()

@@ -43,11 +43,11 @@ def cut() -> None:
 
 
 def leased() -> tuple[Run, int]:
-    asked = runs.request_run(trigger=supervision.HERE, settings=SETTINGS)
-    token = runs.lease(asked.pk, worker="test")
+    run = runs.request_run(trigger=supervision.HERE, settings=SETTINGS)
+    token = runs.lease(run.pk, worker="test")
     assert token is not None
-    asked.refresh_from_db()
-    return asked, token
+    run.refresh_from_db()
+    return run, token
 
 
 class TestPersistently:
@@ -121,9 +121,9 @@ class TestTraining:
     def test_run_whose_connections_are_cut_at_every_stage_ends_as_it_would_have(
         self, live_demo_shop: DemoShop, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        asked, token = leased()
-        train(asked.pk, token)
-        asked.refresh_from_db()
+        run, token = leased()
+        train(run.pk, token)
+        run.refresh_from_db()
         begin, stages = Watch.stage, []
 
         def stage(watch: Watch, name: str) -> None:
@@ -136,17 +136,17 @@ class TestTraining:
         cut()
         train(again.pk, token)
         persistently(again.refresh_from_db)
-        assert (again.state, again.verdict, again.reason) == (asked.state, asked.verdict, asked.reason)
+        assert (again.state, again.verdict, again.reason) == (run.state, run.verdict, run.reason)
         assert again.state == Run.State.SUCCEEDED
         assert {"dataset", "encoder", "context", "head", "evaluation", "publication"} <= set(stages)
         assert again.bundle is not None
 
     def test_run_that_is_cut_in_the_midst_of_its_queries_ends_well(self, live_demo_shop: DemoShop) -> None:
-        asked, token = leased()
+        run, token = leased()
         with _cut_within_queries(at=(2, 3, 5, 8, 13, 21, 34, 55, 70, 85, 100)) as cuts:
-            train(asked.pk, token)
-        persistently(asked.refresh_from_db)
-        assert asked.state == Run.State.SUCCEEDED, asked.reason
+            train(run.pk, token)
+        persistently(run.refresh_from_db)
+        assert run.state == Run.State.SUCCEEDED, run.reason
         assert len(cuts) > 6
 
     def test_supervisor_and_training_process_survive_cuts_every_second(
@@ -160,25 +160,25 @@ class TestTraining:
                 cut()
 
         cutting = threading.Thread(target=cut_on)
-        asked = runs.request_run(trigger=supervision.HERE, settings=SETTINGS)
+        run = runs.request_run(trigger=supervision.HERE, settings=SETTINGS)
         cutting.start()
         try:
-            assert supervision.supervise(asked.pk)
+            assert supervision.supervise(run.pk)
         finally:
             ended.set()
             cutting.join()
-        persistently(asked.refresh_from_db)
-        assert asked.state == Run.State.SUCCEEDED, asked.reason
+        persistently(run.refresh_from_db)
+        assert run.state == Run.State.SUCCEEDED, run.reason
 
     def test_heartbeat_goes_on_after_a_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("recommender.training.watch.BEAT_SECONDS", 0.1)
-        asked, token = leased()
-        with Watch(asked.pk, token) as watch:
-            wait_for(lambda: _beats_after(asked), what="a first beat")
+        run, token = leased()
+        with Watch(run.pk, token) as watch:
+            wait_for(lambda: _beats_after(run), what="a first beat")
             cut()
-            persistently(asked.refresh_from_db)
+            persistently(run.refresh_from_db)
             watch.stage("encoder")
-            wait_for(lambda: Run.objects.get(pk=asked.pk).stage == "encoder", what="a beat after the cut")
+            wait_for(lambda: Run.objects.get(pk=run.pk).stage == "encoder", what="a beat after the cut")
 
 
 def _beats_after(run: Run) -> bool:
@@ -207,32 +207,32 @@ def _cut_within_queries(*, at: tuple[int, ...]) -> Iterator[list[int]]:
 class TestProcessThatCannotBeStarted:
     def test_run_ends_with_the_reason(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "executable", "/no/such/python")
-        asked = runs.request_run(trigger=supervision.HERE)
-        assert supervision.supervise(asked.pk)
-        asked.refresh_from_db()
-        assert asked.state == Run.State.FAILED
-        assert "/no/such/python" in asked.reason
-        assert "Then train again." in asked.reason
+        run = runs.request_run(trigger=supervision.HERE)
+        assert supervision.supervise(run.pk)
+        run.refresh_from_db()
+        assert run.state == Run.State.FAILED
+        assert "/no/such/python" in run.reason
+        assert "Then train again." in run.reason
 
     def test_log_that_cannot_be_written_ends_the_run_too(self, settings: Any, tmp_path: Any) -> None:
         (tmp_path / "file").write_text("no folder")
         settings.RECOMMENDER = {**settings.RECOMMENDER, "DIRECTORY": tmp_path / "file"}
-        asked = runs.request_run(trigger=supervision.HERE)
-        supervision.supervise(asked.pk)
-        asked.refresh_from_db()
-        assert asked.state == Run.State.FAILED
-        assert "log.txt" in asked.reason
+        run = runs.request_run(trigger=supervision.HERE)
+        supervision.supervise(run.pk)
+        run.refresh_from_db()
+        assert run.state == Run.State.FAILED
+        assert "log.txt" in run.reason
 
     def test_python_that_lacks_our_packages_is_told_by_its_last_words(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
             return subprocess.Popen([sys.executable, "-S", "-c", "import no_such_package"], **options)
 
         monkeypatch.setattr(supervision, "start_process", start)
-        asked = runs.request_run(trigger=supervision.HERE)
-        supervision.supervise(asked.pk)
-        asked.refresh_from_db()
-        assert asked.state == Run.State.FAILED
-        assert "no_such_package" in asked.reason
+        run = runs.request_run(trigger=supervision.HERE)
+        supervision.supervise(run.pk)
+        run.refresh_from_db()
+        assert run.state == Run.State.FAILED
+        assert "no_such_package" in run.reason
 
     def test_command_that_trains_here_ends_with_the_reason(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(following, "LOOK_SECONDS", 0.1)

@@ -390,11 +390,11 @@ def test_command_trains_here_in_a_subprocess_and_prints_the_reason(live_demo_sho
     call_command("recommender_train", "--here")
     run = Run.objects.get()
     assert run.state == Run.State.SUCCEEDED, run.reason
-    shown = capsys.readouterr().out
-    assert "Items new to the shopper" in shown
+    output = capsys.readouterr().out
+    assert "Items new to the shopper" in output
     for name in ("* ranker", "own frequency", "item knn", "untuned encoder", "champion"):
-        assert name in shown
-    assert run.reason in shown
+        assert name in output
+    assert run.reason in output
 
 
 @pytest.mark.django_db(transaction=True)

@@ -160,8 +160,8 @@ def test_documented_lines_make_an_app_whose_commands_are_the_documented_ones(tmp
         "print(*start_commands(), sep='\\n')"
     )
     environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "DJANGO_SETTINGS_MODULE": "myshop.settings"}
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    printed = subprocess.run([sys.executable, "-c", code], env=kept | environment, capture_output=True, text=True)
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    printed = subprocess.run([sys.executable, "-c", code], env=inherited | environment, capture_output=True, text=True)
     assert printed.returncode == 0, printed.stderr
     assert printed.stdout.strip() == re.search(r"```\n(celery .*?)\n```", text, re.DOTALL)[1]
 

@@ -135,7 +135,7 @@ def test_draft_records_exactly_after_ten_lines_by_hand_at_most(name: str, tmp_pa
     shop = SHOPS[name]
     folder = shop.copy_to(tmp_path)
     python_path = {"PYTHONPATH": f"{TESTS.parent}:{folder}"}
-    told = _draft(shop, folder, python_path)
+    output = _draft(shop, folder, python_path)
     path = folder / shop.draft
     text = path.read_text()
     corrected = _by_hand(text, shop.by_hand)
@@ -147,7 +147,7 @@ def test_draft_records_exactly_after_ten_lines_by_hand_at_most(name: str, tmp_pa
     output = succeed(checks)
     assert "passed" in output
     assert "skipped" not in output
-    assert "Written:" in told
+    assert "Written:" in output
 
 
 def _draft(shop: Shop, folder: Path, python_path: dict[str, str]) -> str:
@@ -169,8 +169,8 @@ def _by_hand(text: str, changes: tuple[tuple[str, str], ...]) -> str:
     """Each change replaces the beginning of one line, the first that is left; a change that finds none is a mistake."""
     lines = text.splitlines()
     for old, new in changes:
-        place = next(place for place, line in enumerate(lines) if line.startswith(old))
-        lines[place] = new + lines[place].removeprefix(old)
+        index = next(index for index, line in enumerate(lines) if line.startswith(old))
+        lines[index] = new + lines[index].removeprefix(old)
     return "\n".join(lines) + "\n"
 
 

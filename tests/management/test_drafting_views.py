@@ -39,7 +39,7 @@ class Cart:
         self.session["cart"] = {product.pk: quantity}
 
 
-def shown(request: Any, code: str) -> Any:
+def one_shown(request: Any, code: str) -> Any:
     return get_object_or_404(Product, stock_code=code, is_visible=True)
 
 
@@ -83,9 +83,9 @@ class Shown(DetailView):
 
 class ShownByHand(View):
     def get(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        return self.found()
+        return self.fetch()
 
-    def found(self) -> Any:
+    def fetch(self) -> Any:
         return Product.objects.get(stock_code=self.kwargs["code"])
 
 
@@ -95,7 +95,7 @@ def view_of(callback: Any, *parts: str, name: str = "page") -> views.View:
 
 @pytest.mark.parametrize(
     ("callback", "part"),
-    [(shown, "code"), (first_shown, "code"), (Shown.as_view(), "code"), (ShownByHand.as_view(), "code")],
+    [(one_shown, "code"), (first_shown, "code"), (Shown.as_view(), "code"), (ShownByHand.as_view(), "code")],
     ids=["function", "filter of a key", "DetailView", "View"],
 )
 def test_page_of_one_item_is_a_view_of_it(callback: Callable[..., Any], part: str) -> None:
@@ -124,7 +124,7 @@ def test_what_fills_a_cart_is_read_from_form_and_json(callback: Callable[..., An
 
 
 def test_flags_by_which_a_page_chooses_are_known() -> None:
-    assert reading.read_function(shown).fixed == [(Product, "is_visible", True)]
+    assert reading.read_function(one_shown).fixed == [(Product, "is_visible", True)]
     listed = SimpleNamespace(queryset=Product.objects.filter(is_visible=True))
     assert reading.fixed_of(listed.queryset) == [(Product, "is_visible", True)]
 

@@ -114,9 +114,9 @@ def test_choice_of_consent_that_is_none_is_refused(demo_shop: Any, shop_folder: 
 def test_missing_lines_of_settings_are_told(settings: Any) -> None:
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if not name.startswith("recommender")]
     settings.ROOT_URLCONF = "tests.urls_of_keys"
-    told = "\n".join(steps.missing_lines())
-    assert 'MIDDLEWARE = ["recommender.middleware.RecommenderMiddleware", ...]' in told
-    assert 'path("recommender/", include("recommender.urls"))' in told
+    lines = "\n".join(steps.missing_lines())
+    assert 'MIDDLEWARE = ["recommender.middleware.RecommenderMiddleware", ...]' in lines
+    assert 'path("recommender/", include("recommender.urls"))' in lines
 
 
 def test_products_of_an_installed_package_need_an_app_of_the_shop(
@@ -128,21 +128,21 @@ def test_products_of_an_installed_package_need_an_app_of_the_shop(
 
 
 def test_draft_that_cannot_be_read_says_so(db: None) -> None:
-    shown = trial.try_out(
+    result = trial.try_out(
         "from recommender.catalog import Catalog, register\n"
         "from recommender.tracking import page, track_pages\n"
         '@register("shop.Product")\n'
         "class Products(Catalog):\n"
         '    price = "no_such_price"\n'
     )
-    assert any("no_such_price" in fault for fault in shown.faults)
+    assert any("no_such_price" in fault for fault in result.faults)
 
 
 def test_page_that_names_another_item_is_told(demo_shop: Any) -> None:
-    shown = trial.try_out(
+    result = trial.try_out(
         "from recommender.catalog import Catalog, Constant, register\n"
         "from recommender.tracking import page, track_pages\n"
         'register("shop.Product")(Catalog)\n'
         'track_pages(page("shop:product", "view_item", item_id=Constant("product:0")))\n'
     )
-    assert any("which is not its item" in line for line in shown.pages)
+    assert any("which is not its item" in line for line in result.pages)

@@ -31,7 +31,7 @@ def documented() -> dict[str, str]:
 
 def mode(**environment: str) -> list[str]:
     clean = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
-    shown = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", SHOW_MODE],
         cwd=ROOT,
         env={**clean, "DJANGO_SETTINGS_MODULE": "shopreco.settings", **environment},
@@ -39,7 +39,7 @@ def mode(**environment: str) -> list[str]:
         text=True,
         check=True,
     )
-    return shown.stdout.split()
+    return finished.stdout.split()
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

@@ -24,7 +24,7 @@ def texts_for_shoppers() -> set[str]:
     in_code = [re.findall(r'\b(?:_|ngettext)\(\s*"([^"]+)"', module.read_text()) for module in MODULES]
     templates = [*(APP / "templates" / "recommender").glob("*.html")]
     in_templates = [re.findall(r'\{% translate "([^"]+)"', template.read_text()) for template in templates]
-    return {text for found in (*in_code, *in_templates) for text in found}
+    return {text for texts in (*in_code, *in_templates) for text in texts}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -62,10 +62,10 @@ def test_headings_and_results_are_in_the_language_of_the_page(
 @pytest.mark.django_db
 def test_list_that_loads_late_has_the_language_of_its_page(demo_shop: DemoShop, settings: Any) -> None:
     with translation.override("de"):
-        place = Template('{% load recommender %}{% lazy_recommendations "trending" limit=2 %}').render(
+        placeholder = Template('{% load recommender %}{% lazy_recommendations "trending" limit=2 %}').render(
             RequestContext(None)
         )
-    (source,) = re.findall(r'data-recommender-src="([^"]+)"', place)
+    (source,) = re.findall(r'data-recommender-src="([^"]+)"', placeholder)
     html = Client().get(source.replace("&amp;", "&")).content.decode()
     assert "Gerade beliebt" in html
     assert "Trending now" in Client().get("/recommender/blocks/trending?language=xx").content.decode()

@@ -31,11 +31,11 @@ def cart_add(request: HttpRequest, stock_code: str) -> HttpResponse:
         return redirect(product)
     basket = Cart(request)
     wanted = basket.quantities.get(stock_code, 0) + max(form.cleaned_data["quantity"], 1)
-    kept = basket.put(product, wanted)
-    if not kept:
+    quantity = basket.put(product, wanted)
+    if not quantity:
         messages.error(request, f"{product.title} is sold out.")
         return redirect(product)
-    _say_what_was_kept(request, product, wanted, kept)
+    _confirm_quantity(request, product, wanted, quantity)
     return redirect("shop:cart")
 
 
@@ -45,8 +45,8 @@ def cart_update(request: HttpRequest, stock_code: str) -> HttpResponse:
     product = get_object_or_404(Product, stock_code=stock_code)
     form = QuantityForm(request.POST)
     if form.is_valid():
-        kept = Cart(request).put(product, form.cleaned_data["quantity"])
-        _say_what_was_kept(request, product, form.cleaned_data["quantity"], kept)
+        quantity = Cart(request).put(product, form.cleaned_data["quantity"])
+        _confirm_quantity(request, product, form.cleaned_data["quantity"], quantity)
     else:
         messages.error(request, "Please give a quantity between 0 and 999.")
     return redirect("shop:cart")
@@ -88,10 +88,10 @@ def thanks(request: HttpRequest, number: str) -> HttpResponse:
     return render(request, "shop/thanks.html", {"order": order})
 
 
-def _say_what_was_kept(request: HttpRequest, product: Product, wanted: int, kept: int) -> None:
-    if 0 < kept < wanted:
-        messages.warning(request, f"Only {kept} of {product.title} are in stock; your cart holds all of them.")
-    elif kept:
+def _confirm_quantity(request: HttpRequest, product: Product, wanted: int, quantity: int) -> None:
+    if 0 < quantity < wanted:
+        messages.warning(request, f"Only {quantity} of {product.title} are in stock; your cart holds all of them.")
+    elif quantity:
         messages.success(request, f"{product.title} is in your cart.")
     else:
         messages.success(request, f"{product.title} was removed.")

@@ -43,8 +43,9 @@ def department(request: HttpRequest, slug: str = "") -> HttpResponse:
 @require_safe
 def product(request: HttpRequest, stock_code: str) -> HttpResponse:
     visible = Product.objects.filter(is_visible=True).select_related("department")
-    shown = get_object_or_404(visible, stock_code=stock_code)
-    return render(request, "shop/product.html", {"product": shown, "in_cart": Cart(request).quantities.get(stock_code)})
+    shown_product = get_object_or_404(visible, stock_code=stock_code)
+    in_cart = Cart(request).quantities.get(stock_code)
+    return render(request, "shop/product.html", {"product": shown_product, "in_cart": in_cart})
 
 
 @require_safe

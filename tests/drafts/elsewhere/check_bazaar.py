@@ -30,8 +30,8 @@ def test_items_are_what_the_shop_sells(bazaar):
     sync.sync()
     with translation.override("fa"):
         expected = {
-            f"product:{one.pk}": (one.title, one.category.name, one.price, "IRR", one.published, one.in_stock)
-            for one in Product.objects.all()
+            f"product:{each.pk}": (each.title, each.category.name, each.price, "IRR", each.published, each.in_stock)
+            for each in Product.objects.all()
         }
     stored = {
         item.item_id: (item.title, item.category, item.price, item.currency, item.is_active, item.is_available)

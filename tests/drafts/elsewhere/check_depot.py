@@ -30,10 +30,12 @@ def test_items_are_what_the_shop_sells(depot):
     expected = {
         f"giftcard:{card.pk}": (card.name, "", "", card.price, "EUR", True, True) for card in GiftCard.objects.all()
     }
-    for one in Product.objects.all():
-        price = min(variant.price for variant in one.variants.all())
-        shown = one.pk != hidden.pk
-        expected[f"product:{one.pk}"] = (one.label, one.department.name, one.maker, price, "EUR", shown, shown)
+    for each in Product.objects.all():
+        price = min(variant.price for variant in each.variants.all())
+        is_shown = each.pk != hidden.pk
+        expected[f"product:{each.pk}"] = (
+            *(each.label, each.department.name, each.maker, price, "EUR"), is_shown, is_shown,
+        )  # fmt: skip
     stored = {
         item.item_id: (
             item.title, item.category, item.brand, item.price, item.currency, item.is_active, item.is_available

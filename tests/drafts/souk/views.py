@@ -16,10 +16,10 @@ class PutForm(forms.Form):
 
 
 def kalas(request):
-    found = Kala.objects.filter(available=True)
+    items = Kala.objects.filter(available=True)
     if term := request.GET.get("q"):
-        found = found.filter(name__icontains=term)
-    return JsonResponse({"kalas": [kala.name for kala in found]})
+        items = items.filter(name__icontains=term)
+    return JsonResponse({"kalas": [kala.name for kala in items]})
 
 
 def kala(request, id, slug):
