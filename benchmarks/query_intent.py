@@ -134,7 +134,7 @@ def judge_features(
         tuple(map(str, range(n))), tuple(catalogue.titles), price, catalogue.category, catalogue.category_names,
         np.zeros(n), np.ones(n, bool),
     )  # fmt: skip
-    nobody = Neighbours.from_lists([[] for _ in range(n)])
+    nobody = Neighbours.none(n)
     state = ShopState.from_columns(
         at=0.0, counts=np.zeros((n, 4), np.float32), last_event_at=np.full(n, -np.inf), basket=nobody, visitor=nobody
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from recommender.features.neighbours import Neighbours
 from recommender.tables import Interactions, ItemTable, Profile
 from recommender.types import EVENT_CODES, EventType
 
@@ -71,3 +74,12 @@ def profile(rows: list[tuple[int, float, int]], *, now_day: float, **more: objec
         now=now_day * DAY,
         **more,  # type: ignore[arg-type]
     )
+
+
+def neighbours(lists: Sequence[Sequence[tuple[int, float]]]) -> Neighbours:
+    """Neighbours from one list of (row of the neighbour, score) per item, in any order."""
+    rows = (tuple(np.array(column) for column in zip(*row, strict=True)) if row else NOTHING for row in lists)
+    return Neighbours.from_scores(rows)
+
+
+NOTHING = (np.empty(0, np.int32), np.empty(0, np.float32))

@@ -1,7 +1,7 @@
 """Behaviour as numbers: the features of candidates, computed the same way in training and serving."""
 
 from recommender.features.matrix import HISTORY_LIMIT, RequestVectors, features
-from recommender.features.names import BERT_FEATURES, FEATURE_NAMES, QUERY_FEATURES
+from recommender.features.names import BERT_FEATURES, FEATURE_NAMES
 from recommender.features.orders import ORDER_DECAY, purchases
 
 __all__ = [
@@ -9,7 +9,6 @@ __all__ = [
     "FEATURE_NAMES",
     "HISTORY_LIMIT",
     "ORDER_DECAY",
-    "QUERY_FEATURES",
     "RequestVectors",
     "features",
     "purchases",

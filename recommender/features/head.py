@@ -6,12 +6,11 @@ They are trained in `ml` and stored as JSON in the bundle.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recommender.exceptions import BundleError
 from recommender.types import FloatArray, Slot
@@ -23,6 +22,8 @@ NEWCOMERS = "newcomer_gain"
 CLICK = "click"
 EVENTS = (CLICK, "cart", "buy")
 """What a list may lead to, the most frequent first."""
+
+HEAD_ARRAYS = ("mean", "scale", "knots", "linear", "bends", "raw", "probability")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +67,17 @@ class Head:
 
     def to_json(self) -> str:
         """Return all values as JSON."""
-        record: dict[str, Any] = {"format": FORMAT, "event": self.event, "horizon_days": self.horizon_days}
+        record = {"format": FORMAT, "event": self.event, "horizon_days": self.horizon_days}
         record |= {"names": list(self.names), "bias": self.bias, "seen": sorted(self.seen)}
-        for name in ("mean", "scale", "knots", "linear", "bends", "raw", "probability"):
-            record[name] = np.asarray(getattr(self, name), np.float64).round(7).tolist()
-        return json.dumps(record)
+        return json.dumps(record | _lists_of(self, HEAD_ARRAYS))
 
     @classmethod
     def from_json(cls, text: str) -> Head:
         """Read what `to_json` wrote. Raises BundleError for another format."""
-        record: Mapping[str, Any] = json.loads(text)
-        if record.get("format") != FORMAT:
-            raise BundleError(f"head.json has format {record.get('format')!r}, expected {FORMAT}: train a new bundle.")
-        arrays: dict[str, npt.NDArray[np.float32]] = {
-            name: np.asarray(record[name], np.float32)
-            for name in ("mean", "scale", "knots", "linear", "bends", "raw", "probability")
-        }
+        record = _read(text, "head.json")
         names = tuple(record["names"])
-        arrays["knots"] = arrays["knots"].reshape(len(names), -1)
-        arrays["bends"] = arrays["bends"].reshape(len(names), -1)
+        arrays = {name: np.asarray(record[name], np.float32) for name in HEAD_ARRAYS}
+        arrays |= {name: arrays[name].reshape(len(names), -1) for name in ("knots", "bends")}
         return cls(
             event=record["event"],
             horizon_days=float(record["horizon_days"]),
@@ -121,18 +114,13 @@ class Mixture:
 
     def to_json(self) -> str:
         """Return all values as JSON."""
-        record: dict[str, Any] = {"format": FORMAT, "shift": self.shift, "scale": self.scale, "weight": self.weight}
-        record |= {
-            name: np.asarray(getattr(self, name), np.float64).round(7).tolist() for name in ("raw", "probability")
-        }
-        return json.dumps(record)
+        record = {"format": FORMAT, "shift": self.shift, "scale": self.scale, "weight": self.weight}
+        return json.dumps(record | _lists_of(self, ("raw", "probability")))
 
     @classmethod
     def from_json(cls, text: str) -> Mixture:
         """Read what `to_json` wrote. Raises BundleError for another format."""
-        record: Mapping[str, Any] = json.loads(text)
-        if record.get("format") != FORMAT:
-            raise BundleError(f"mixture.json has format {record.get('format')!r}, not {FORMAT}: train a new bundle.")
+        record = _read(text, "mixture.json")
         pairs = {name: tuple(map(float, record[name])) for name in ("shift", "scale", "weight")}
         tables = {name: np.asarray(record[name], np.float32) for name in ("raw", "probability")}
         return cls(**pairs, **tables)  # type: ignore[arg-type]
@@ -178,9 +166,18 @@ class Heads:
     @classmethod
     def from_json(cls, text: str) -> Heads:
         """Read what `to_json` wrote. Raises BundleError for another format."""
-        record = json.loads(text)
-        if record.get("format") != FORMAT:
-            raise BundleError(f"heads.json has format {record.get('format')!r}, expected {FORMAT}: train a new bundle.")
+        record = _read(text, "heads.json")
         heads = {name: Head.from_json(json.dumps(head)) for name, head in record["heads"].items()}
         curves = {Slot(name): np.asarray(curve, np.float32) for name, curve in record["examination"].items()}
         return cls(heads.pop(CLICK), heads, bool(record["orders"]), curves)
+
+
+def _lists_of(model: Head | Mixture, names: Sequence[str]) -> dict[str, Any]:
+    return {name: np.asarray(getattr(model, name), np.float64).round(7).tolist() for name in names}
+
+
+def _read(text: str, file_name: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(text)
+    if record.get("format") != FORMAT:
+        raise BundleError(f"{file_name} has format {record.get('format')!r}, expected {FORMAT}: train a new bundle.")
+    return record

@@ -36,5 +36,3 @@ FEATURE_NAMES: tuple[str, ...] = (
 
 BERT_FEATURES: frozenset[str] = frozenset({*BERT, "new_interest_match", "new_history_match", "new_several"})
 """The head without these is the linear baseline."""
-
-QUERY_FEATURES: frozenset[str] = frozenset({"query_match", "lexical"})

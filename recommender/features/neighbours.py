@@ -6,7 +6,7 @@ times: `spread` takes 0.02 ms for 100 rows, indexing a matrix 0.06 ms (`benchmar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -47,15 +47,6 @@ class Neighbours:
     start: npt.NDArray[np.int64]
     item: IntArray
     score: FloatArray
-
-    @classmethod
-    def from_lists(cls, rows: Sequence[Sequence[tuple[int, float]]]) -> Neighbours:
-        """Build from one list of (row of the neighbour, score) per item."""
-        start = np.zeros(len(rows) + 1, np.int64)
-        start[1:] = np.cumsum([len(row) for row in rows])
-        pairs = [pair for row in rows for pair in row]
-        item = np.fromiter((pair[0] for pair in pairs), np.int32, len(pairs))
-        return cls(start, item, np.fromiter((pair[1] for pair in pairs), np.float32, len(pairs)))
 
     @classmethod
     def from_scores(

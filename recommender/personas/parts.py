@@ -1,10 +1,9 @@
-"""The parts of the description of a visitor: interests, prices, rhythm and orders, as values that become JSON."""
+"""The parts of the description of a visitor: interests, prices, rhythm and orders, as values."""
 
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from recommender.personas import wording
 
@@ -86,16 +85,3 @@ class PersonaDescription:
     device: str = ""
     first_at: dt.datetime | None = None
     last_at: dt.datetime | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the description as JSON values; times in ISO 8601."""
-        plain: dict[str, Any] = _as_json(asdict(self))
-        return plain
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _as_json(inner) for key, inner in value.items()}
-    if isinstance(value, tuple | list):
-        return [_as_json(inner) for inner in value]
-    return value.isoformat() if isinstance(value, dt.datetime) else value

@@ -11,12 +11,11 @@ from recommender.features import (
     BERT_FEATURES,
     FEATURE_NAMES,
     HISTORY_LIMIT,
-    QUERY_FEATURES,
     RequestVectors,
     features,
     purchases,
 )
-from recommender.features.neighbours import SHRINKAGE, Neighbours
+from recommender.features.neighbours import SHRINKAGE
 from recommender.features.sequence import LENGTH, decayed_mean, sequence
 from recommender.features.shop_state import NEIGHBOUR_KINDS, ShopState, build_state
 from recommender.ml.head.examples import COLD_SHARE, Histories, Vectors, lists_at
@@ -60,7 +59,7 @@ def test_guests_count_for_popularity_but_are_nobodys_history(state):
 def test_state_from_stored_columns_equals_the_built_one(state):
     lists = [state.basket.of(row) for row in range(len(ITEMS))]
     last = np.where(np.isinf(state.last_event_at), np.nan, state.last_event_at)
-    kinds = {kind: getattr(state, kind) for kind in NEIGHBOUR_KINDS} | {"basket": Neighbours.from_lists(lists)}
+    kinds = {kind: getattr(state, kind) for kind in NEIGHBOUR_KINDS} | {"basket": behaviour.neighbours(lists)}
     stored = ShopState.from_columns(at=state.at, counts=state.counts, last_event_at=last, **kinds)
     profile = behaviour.profile([(0, 90, 1)], now_day=100)
     np.testing.assert_allclose(
@@ -81,7 +80,7 @@ def test_every_feature_has_a_name_and_is_finite(state):
     assert matrix.dtype == np.float32
     assert np.isfinite(matrix).all()
     assert len(set(FEATURE_NAMES)) == len(FEATURE_NAMES)
-    assert set(FEATURE_NAMES) > BERT_FEATURES | QUERY_FEATURES
+    assert set(FEATURE_NAMES) > BERT_FEATURES
 
 
 def test_own_features_count_orders_not_lines(state):

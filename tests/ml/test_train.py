@@ -234,7 +234,7 @@ def test_item_of_the_category_asked_for_is_no_negative():
 
 def test_mined_negatives_are_near_and_no_answers():
     near = np.asarray([[1, 0], [0.9, 0.435], [0.95, 0.31], [0.6, 0.8], [0, 1]], np.float32)
-    alike = Neighbours.from_lists([[(2, 0.5)], [], [(0, 0.5)], [], []])
+    alike = behaviour.neighbours([[(2, 0.5)], [], [(0, 0.5)], [], []])
     some = pairs.Pairs(tuple("abcde"), *([np.empty(0, np.int32)] * 2), np.empty(0, np.float32), (), alike)
     rows, used = pairs.hard_negatives(some, drawn_of([[0, 0], [0, 1], [0, 0]], category=[-1, -1, 0]), near, 4)
     pushed = [set(row[keep].tolist()) for row, keep in zip(rows, used, strict=True)]
@@ -302,7 +302,7 @@ def test_steps_grow_with_the_catalogue_and_a_gpu_takes_more_at_a_time():
 
 
 def test_false_negatives_are_masked():
-    alike = Neighbours.from_lists([[(1, 0.5)], [(0, 0.5)], [], []])
+    alike = behaviour.neighbours([[(1, 0.5)], [(0, 0.5)], [], []])
     some = pairs.Pairs(("a", "b", "c", "c"), *([np.empty(0, np.int32)] * 2), np.empty(0, np.float32), (), alike)
     masked = pairs.false_negatives(some, drawn_of([[0, 0], [1, 1], [2, 2], [3, 3]]))
     assert masked[0].tolist() == [False, True, False, False]

@@ -2,13 +2,13 @@ import dataclasses
 
 import numpy as np
 
-from recommender.features.neighbours import Neighbours
 from recommender.retrieval.base import Wanted
 from recommender.retrieval.behaviour import NeighbourRetriever, OwnRetriever, neighbours_of, seeds
 from recommender.types import EventType
+from tests import behaviour
 from tests.retrieval.test_base import N_ITEMS, RetrieverContract, profile
 
-ALIKE = Neighbours.from_lists([[(1, 0.9), (2, 0.5), (3, 0.1)], [(0, 0.9), (4, 0.4)], [], [], [(6, 0.2)], [], [], []])
+ALIKE = behaviour.neighbours([[(1, 0.9), (2, 0.5), (3, 0.1)], [(0, 0.9), (4, 0.4)], [], [], [(6, 0.2)], [], [], []])
 
 
 class TestNeighbourRetriever(RetrieverContract):
@@ -67,7 +67,7 @@ class TestOwnRetriever(RetrieverContract):
 
 def test_similarities_of_several_items_add_up():
     rows, weights = np.array([0, 1], np.int32), np.array([1, 2], np.float32)
-    shared = Neighbours.from_lists([[(2, 0.5), (3, 0.6)], [(2, 0.4)], [], []])
+    shared = behaviour.neighbours([[(2, 0.5), (3, 0.6)], [(2, 0.4)], [], []])
     found = neighbours_of(shared, rows, weights, limit=5)
     assert found.rows.tolist() == [2, 3]
     np.testing.assert_allclose(found.scores, [1.3, 0.6], rtol=1e-6)

@@ -9,7 +9,7 @@ from tests.retrieval.test_base import RetrieverContract, profile
 
 def state(*counts):
     n = len(counts)
-    nobody = Neighbours.from_lists([[] for _ in counts])
+    nobody = Neighbours.none(len(counts))
     return ShopState.from_columns(
         at=0.0, counts=np.array(counts, np.float32), last_event_at=np.zeros(n), basket=nobody, visitor=nobody
     )

@@ -41,7 +41,7 @@ def served(*, best_seller=5):
     )
     counts = np.zeros((n, 4), np.float32)
     counts[best_seller] = 9
-    nobody = Neighbours.from_lists([[] for _ in range(n)])
+    nobody = Neighbours.none(n)
     state = ShopState.from_columns(
         at=NOW.timestamp(), counts=counts, last_event_at=np.full(n, -np.inf), basket=nobody, visitor=nobody
     )

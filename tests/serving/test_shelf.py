@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
-from recommender.features.neighbours import Neighbours
 from recommender.models import Item, ItemStatistics, ItemVector
 from recommender.serving.columns import replaced_neighbours
 from recommender.serving.shelf import OVERLAP, build_shelf, load_shelf, refresh_shelf
 from recommender.types import EVENT_CODES, Context, EventType, PastEvent, Request, Slot
+from tests import behaviour
 
 ENCODER = "e" * 32
 NOW = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -349,7 +349,7 @@ def test_empty_request_is_an_empty_profile(stock):
 
 
 def test_neighbours_replaced_in_part_keep_the_rest():
-    old = Neighbours.from_lists([[(1, 0.5)], [(0, 0.5), (2, 0.25)], [], [(0, 1.0)]])
+    old = behaviour.neighbours([[(1, 0.5)], [(0, 0.5), (2, 0.25)], [], [(0, 1.0)]])
     shorter = replaced_neighbours(old, {1: []})
     assert [shorter.of(row) for row in range(4)] == [[(1, 0.5)], [], [], [(0, 1.0)]]
     new = replaced_neighbours(old, {1: [], 2: [(3, 0.75), (0, 0.5)]})

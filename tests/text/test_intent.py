@@ -57,7 +57,7 @@ def shelf():
         first_seen=np.zeros(n),
         active=np.ones(n, bool),
     )
-    nobody = Neighbours.from_lists([[] for _ in range(n)])
+    nobody = Neighbours.none(n)
     state = ShopState.from_columns(
         at=0.0, counts=np.zeros((n, 4), np.float32), last_event_at=np.full(n, -np.inf), basket=nobody, visitor=nobody
     )
