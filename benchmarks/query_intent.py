@@ -24,11 +24,11 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.figures import Figure, show
-from recommender.text.intent import INTENT_FEATURE_NAMES, Catalogue, IntentModel, fit, intent_features
-from recommender.text.intent.model import labelled, pseudo_queries
-from recommender.text.intent.tagger import Example
-from recommender.text.intent.titles import ROLES, tokens
-from recommender.text.past_queries import AskedQuery
+from recommender.text.intent import INTENT_FEATURE_NAMES, IntentModel, LabelledTitles, fit, intent_features
+from recommender.text.intent.model import TitleRoles
+from recommender.text.intent.tagger import Example, Tagger, drawn_examples
+from recommender.text.intent.titles import ROLES, split
+from recommender.text.past_queries import PastQuery
 
 LIMIT_US = 300
 FIT_LIMIT_S = 15
@@ -66,14 +66,14 @@ def main() -> None:
     show("Cost", costs(catalogue, model, typed))
 
 
-def judge_queries(catalogue: Catalogue, queries: dict[str, str], graded: Graded) -> None:
+def judge_queries(catalogue: LabelledTitles, queries: dict[str, str], graded: Graded) -> None:
     """Roles of the words of held-out real queries, one in five by the hash of its id."""
     meant = {key: meaning(queries[key], found) for key, found in graded.items()}
     known = {key: one for key, one in meant.items() if one is not None}
     trained = [one for key, one in known.items() if not held_out(key)]
     tested = [one for key, one in known.items() if held_out(key)]
     alone, taught = fit(catalogue), fit(catalogue, trained)
-    examples = labelled(catalogue, tested, taught)
+    examples = TitleRoles(catalogue, taught.tagger.brands, taught.tagger.categories).examples(tested)
     n_words = sum(len(example.roles) for example in examples)
     n_labelled = sum(role >= 0 for example in examples for role in example.roles)
     print(f"\nRoles on {len(examples):,} held-out queries. {ABOUT_LABELS}")
@@ -81,7 +81,7 @@ def judge_queries(catalogue: Catalogue, queries: dict[str, str], graded: Graded)
     show_roles(examples, {"learned from titles": alone, "and from past queries": taught})
 
 
-def judge_titles(catalogue: Catalogue) -> IntentModel:
+def judge_titles(catalogue: LabelledTitles) -> IntentModel:
     """Roles and categories of queries made of held-out titles, one in five; returns the model of the others."""
     rows = np.arange(len(catalogue.titles))
     is_test = np.array([held_out(str(row)) for row in rows], bool)
@@ -97,13 +97,13 @@ def judge_titles(catalogue: Catalogue) -> IntentModel:
     return model
 
 
-def judge_categories(test: Catalogue, model: IntentModel) -> None:
+def judge_categories(test: LabelledTitles, model: IntentModel) -> None:
     """The category of the item that a query was made of."""
     drawn = [(row, example) for row, example in pseudo_queries(test, model, seed=SEED) if test.category[row] >= 0]
     truth = np.array([test.category[row] for row, _ in drawn])
-    odds = np.stack([model.categories(example.keys) for _, example in drawn])
+    odds = np.stack([model.categorizer.probabilities(example.keys) for _, example in drawn])
     majority = int(np.argmax(model.categorizer.prior))
-    named = [{token.key for token in tokens(name)} for name in test.category_names]
+    named = [{token.key for token in split(name)} for name in test.category_names]
     overlap = np.array([[len(words & set(example.keys)) for words in named] for _, example in drawn])
     dictionary = np.where(overlap.max(axis=1) > 0, overlap.argmax(axis=1), majority)
     print(f"\nCategories on {len(drawn):,} queries made of held-out titles, {len(named)} categories.")
@@ -121,7 +121,7 @@ def judge_categories(test: Catalogue, model: IntentModel) -> None:
 
 
 def judge_features(
-    catalogue: Catalogue, price: npt.NDArray[np.float32], queries: dict[str, str], graded: Graded
+    catalogue: LabelledTitles, price: npt.NDArray[np.float32], queries: dict[str, str], graded: Graded
 ) -> None:
     """How often each feature alone puts the better graded product of a held-out query first; a tie is half."""
     from recommender.features.neighbours import Neighbours
@@ -171,7 +171,7 @@ def show_roles(examples: Sequence[Example], models: dict[str, IntentModel]) -> N
     keys = [example.keys for example in examples]
     guesses: dict[str, Codes] = {
         "majority": np.full(len(truth), np.bincount(truth[known]).argmax()),
-        "dictionary of titles": np.concatenate([first.tagger.looked_up(words) for words in keys]),
+        "dictionary of titles": np.concatenate([commonest_roles(first.tagger, words) for words in keys]),
     } | {
         name: np.concatenate([model.tagger.probabilities(words).argmax(axis=1) for words in keys])
         for name, model in models.items()
@@ -183,11 +183,26 @@ def show_roles(examples: Sequence[Example], models: dict[str, IntentModel]) -> N
         print(f"{name:<26} {accuracy:9.3f} {recall:9.3f} {f1:9.3f}   " + ", ".join(f"{value:.3f}" for value in each))
 
 
-def costs(catalogue: Catalogue, model: IntentModel, typed: Sequence[str]) -> Iterator[Figure]:
+def pseudo_queries(titles: LabelledTitles, model: IntentModel, *, seed: int = 0) -> list[tuple[int, Example]]:
+    """Make a query of each title of another catalogue, with its row and the role of each word."""
+    roles = TitleRoles(titles, model.tagger.brands, model.tagger.categories)
+    tokens = [roles.split(title) for title in titles.titles]
+    labelled = [([token.key for token in title], roles.of(row, title)) for row, title in enumerate(tokens)]
+    return list(drawn_examples(labelled, len(labelled), seed=seed))
+
+
+def commonest_roles(tagger: Tagger, keys: Sequence[str]) -> Codes:
+    """Return (n,) the commonest role of each word in titles: the dictionary that the model must beat."""
+    commonest = int(np.argmax(tagger.prior))
+    counts = [tagger.counts.word.get(key) for key in keys]
+    return np.array([int(np.argmax(count)) if count else commonest for count in counts])
+
+
+def costs(catalogue: LabelledTitles, model: IntentModel, typed: Sequence[str]) -> Iterator[Figure]:
     """Microseconds of this thread for a query that was never asked, best of three, and seconds of learning."""
     queries = list(typed) or [" ".join(example.keys) for _, example in pseudo_queries(catalogue, model, seed=SEED)]
     queries = list(dict.fromkeys(queries))[:N_TIMED]
-    seconds = np.min([asked_once(replace(model, _understood={}), queries) for _ in range(N_ROUNDS)], axis=0)
+    seconds = np.min([asked_once(replace(model, _cache={}), queries) for _ in range(N_ROUNDS)], axis=0)
     yield Figure("understand a new query, p50", 1e6 * float(np.median(seconds)), LIMIT_US, "us")
     yield Figure("understand a new query, p99", 1e6 * float(np.quantile(seconds, 0.99)), LIMIT_US, "us")
     started = time.perf_counter()
@@ -215,13 +230,13 @@ def quality(truth: Codes, guess: Codes) -> tuple[float, float, float, list[float
     return float((truth == guess).mean()), float(np.mean(recalls)), float(np.mean(scores)), scores
 
 
-def meaning(query: str, graded: Sequence[tuple[float, int]]) -> AskedQuery | None:
+def meaning(query: str, graded: Sequence[tuple[float, int]]) -> PastQuery | None:
     """Take the best graded products for what a query led to; none where no product is good."""
     best = max(grade for grade, _ in graded)
     if best < GRADE_BEST:
         return None
     rows = [(row, 1) for grade, row in graded if grade >= max(GRADE_BEST, best - GRADE_SLACK)]
-    return AskedQuery(query, 3, 3, 0.0, tuple(rows))
+    return PastQuery(query, 3, 3, 0.0, tuple(rows))
 
 
 def held_out(key: str) -> bool:
@@ -229,10 +244,10 @@ def held_out(key: str) -> bool:
     return zlib.crc32(key.encode()) % 5 == 0
 
 
-def part(catalogue: Catalogue, rows: Codes) -> Catalogue:
+def part(catalogue: LabelledTitles, rows: Codes) -> LabelledTitles:
     """Return the same catalogue with some of its rows."""
     chosen = rows.tolist()
-    return Catalogue(
+    return LabelledTitles(
         [catalogue.titles[row] for row in chosen],
         [catalogue.brands[row] for row in chosen],
         catalogue.category[rows],
@@ -240,7 +255,7 @@ def part(catalogue: Catalogue, rows: Codes) -> Catalogue:
     )
 
 
-def read_products(path: Path) -> tuple[list[str], Catalogue, npt.NDArray[np.float32]]:
+def read_products(path: Path) -> tuple[list[str], LabelledTitles, npt.NDArray[np.float32]]:
     rows = read_rows(path)
     ids = [row.get("product_id") or row.get("item_id") or str(place) for place, row in enumerate(rows)]
     names = tuple(sorted({row["category"] for row in rows if row.get("category")}))
@@ -248,10 +263,10 @@ def read_products(path: Path) -> tuple[list[str], Catalogue, npt.NDArray[np.floa
     category = np.array([code.get(row.get("category") or "", -1) for row in rows], np.int32)
     price = np.array([float(row.get("price") or row.get("list_price") or "nan") for row in rows], np.float32)
     brands = [row.get("brand") or "" for row in rows]
-    return ids, Catalogue([row["title"] for row in rows], brands, category, names), price
+    return ids, LabelledTitles([row["title"] for row in rows], brands, category, names), price
 
 
-def read_demo() -> tuple[list[str], Catalogue, npt.NDArray[np.float32]]:
+def read_demo() -> tuple[list[str], LabelledTitles, npt.NDArray[np.float32]]:
     """The active items of the loaded demo, with its departments as categories."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shopreco.settings")
     import django
@@ -264,7 +279,7 @@ def read_demo() -> tuple[list[str], Catalogue, npt.NDArray[np.float32]]:
     if not len(rows):
         raise SystemExit("There is no item. Run `make demo` first, or name a catalogue with --products.")
     chosen = rows.tolist()
-    catalogue = Catalogue(
+    catalogue = LabelledTitles(
         [shelf.titles[row] for row in chosen], [shelf.brands[row] for row in chosen], shelf.items.category[rows],
         shelf.items.category_names,
     )  # fmt: skip

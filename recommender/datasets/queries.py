@@ -12,7 +12,8 @@ from django.utils import timezone
 from recommender import datasets
 from recommender.models import QueryStatistics, Synonym
 from recommender.tables import ItemTable
-from recommender.text.past_queries import AskedQuery, LearnedSynonym, asked_queries, learned_synonyms
+from recommender.text.learned_synonyms import LearnedSynonym, learned_synonyms
+from recommender.text.past_queries import PastQuery, past_queries
 from recommender.text.query import MAX_QUERY_LENGTH
 
 CHUNK_SIZE = 500
@@ -39,7 +40,7 @@ def learn_queries(*, at: dt.datetime | None = None) -> LearningReport:
     at = at or timezone.now()
     items = datasets.read_items()
     interactions, _ = datasets.clean(datasets.read_interactions(items, until=at))
-    asked = asked_queries(interactions)
+    asked = past_queries(interactions)
     found = learned_synonyms(asked)
     with transaction.atomic():
         write_queries(asked[:MAX_QUERIES], items, at=at)
@@ -47,7 +48,7 @@ def learn_queries(*, at: dt.datetime | None = None) -> LearningReport:
     return LearningReport(min(len(asked), MAX_QUERIES), len(found), n_proposed)
 
 
-def write_queries(asked: Sequence[AskedQuery], items: ItemTable, *, at: dt.datetime) -> None:
+def write_queries(asked: Sequence[PastQuery], items: ItemTable, *, at: dt.datetime) -> None:
     """Store the queries, a chunk per statement, and forget those that are no longer of several visitors."""
     for start in range(0, len(asked), CHUNK_SIZE):
         QueryStatistics.objects.bulk_create(
@@ -85,7 +86,7 @@ def propose(found: Sequence[LearnedSynonym]) -> int:
     return sum((one.words, one.meaning) not in before for one in fresh)
 
 
-def _statistics(one: AskedQuery, items: ItemTable, at: dt.datetime) -> QueryStatistics:
+def _statistics(one: PastQuery, items: ItemTable, at: dt.datetime) -> QueryStatistics:
     return QueryStatistics(
         query=one.query[:MAX_QUERY_LENGTH],
         n_visitors=one.n_visitors,

@@ -103,8 +103,8 @@ def _queries(titles: Sequence[str], draw: np.random.Generator) -> list[str]:
 
 def _part(word: Word, draw: np.random.Generator) -> str:
     if not word.is_unspaced:
-        return word.shown
-    one_by_one = characters(word.shown)
+        return word.written
+    one_by_one = characters(word.written)
     start = int(draw.integers(len(one_by_one)))
     return "".join(one_by_one[start : start + int(draw.integers(1, 5))])
 

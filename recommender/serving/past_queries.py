@@ -16,8 +16,8 @@ from recommender.models import QueryStatistics, Synonym
 from recommender.retrieval.lexical.index import LexicalIndex
 from recommender.retrieval.lexical.lexicon import LAST
 from recommender.retrieval.lexical.phrases import Phrases
-from recommender.text.intent import Catalogue, IntentModel, fit
-from recommender.text.past_queries import AskedQuery
+from recommender.text.intent import IntentModel, LabelledTitles, fit
+from recommender.text.past_queries import PastQuery
 from recommender.text.words import folded, stem
 from recommender.types import Intent
 
@@ -35,7 +35,7 @@ QUERY_COLUMNS = ("query", "n_visitors", "n_searches", "last_at", "items", "compu
 class Told:
     """What the two tables hold: `queries` in the rows of one shelf, pairs of synonyms, and the state of the tables."""
 
-    queries: tuple[AskedQuery, ...] = ()
+    queries: tuple[PastQuery, ...] = ()
     synonyms: tuple[tuple[str, str], ...] = ()
     stamp: Stamp = ()
 
@@ -46,7 +46,7 @@ class Understanding:
     `phrases` tells the lexical index that the same texts were built into.
     """
 
-    def __init__(self, catalogue: Catalogue, queries: Sequence[AskedQuery], phrases: Phrases) -> None:
+    def __init__(self, catalogue: LabelledTitles, queries: Sequence[PastQuery], phrases: Phrases) -> None:
         self.catalogue, self.queries, self.phrases = catalogue, tuple(queries), phrases
 
     @cached_property
@@ -62,7 +62,7 @@ class Understanding:
         """Understand a query."""
         return self.model.understand(query)
 
-    def is_stale(self, catalogue: Catalogue, queries: Sequence[AskedQuery], phrases: Phrases) -> bool:
+    def is_stale(self, catalogue: LabelledTitles, queries: Sequence[PastQuery], phrases: Phrases) -> bool:
         """Whether so much is new that it must be learned anew: the words, the categories or the queries."""
         if phrases is not self.phrases:
             return True
@@ -81,7 +81,7 @@ class PastQueries:
     n_visitors: Sequence[int] = field(default_factory=tuple)
 
     @classmethod
-    def of(cls, queries: Sequence[AskedQuery]) -> PastQueries:
+    def of(cls, queries: Sequence[PastQuery]) -> PastQueries:
         """Arrange those that led to an item: completing to a query that finds nothing is no help."""
         found = sorted((folded(one.query), one.query, one.n_visitors) for one in queries if one.items)
         keys, shown, n_visitors = zip(*found, strict=True) if found else ((), (), ())
@@ -128,9 +128,9 @@ def _asked(
     items: Sequence[tuple[str, int]],
     *,
     index: Mapping[str, int],
-) -> AskedQuery:
+) -> PastQuery:
     led = tuple((index[item_id], n) for item_id, n in items if item_id in index)
-    return AskedQuery(query, n_visitors, n_searches, last_at.timestamp(), led)
+    return PastQuery(query, n_visitors, n_searches, last_at.timestamp(), led)
 
 
 def suggest(prefix: str, limit: int, past: PastQueries, lexical: LexicalIndex) -> list[str]:

@@ -26,7 +26,7 @@ from recommender.serving.columns import coded, longer, longer_state, put, replac
 from recommender.serving.past_queries import PastQueries, Told, Understanding
 from recommender.serving.records import ItemRecord, StatisticsRecord, VectorRecord
 from recommender.tables import ItemTable, Profile
-from recommender.text.intent import Catalogue, known_words
+from recommender.text.intent import LabelledTitles, known_words
 from recommender.types import FloatArray, IntArray, Intent, Request, TimeArray
 
 OVERLAP = dt.timedelta(minutes=2)
@@ -174,7 +174,7 @@ def with_queries(shelf: Shelf, told: Told) -> Shelf:
     """Apply what shoppers type: synonyms, words that are right, past queries, and what a query is about."""
     items = shelf.items
     shown = _findable(shelf.titles, items.active)
-    catalogue = Catalogue(shown, shelf.brands, items.category, items.category_names)
+    catalogue = LabelledTitles(shown, shelf.brands, items.category, items.category_names)
     understanding = shelf.understanding
     if understanding is None or understanding.is_stale(catalogue, told.queries, shelf.lexical.phrases):
         understanding = Understanding(catalogue, told.queries, shelf.lexical.phrases)

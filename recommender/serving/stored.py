@@ -86,9 +86,9 @@ def sought_words(query: str) -> list[str]:
 
 def _parts(word: Word) -> list[str]:
     """A number as it is written, a word by its stem: the part that singular and plural share."""
-    if any(character.isdigit() for character in word.shown):
-        return [word.shown]
-    return [_shared(word.shown)] if not word.parts else [_shared(part) for part in word.parts]
+    if any(character.isdigit() for character in word.written):
+        return [word.written]
+    return [_shared(word.written)] if not word.parts else [_shared(part) for part in word.parts]
 
 
 def _shared(word: str) -> str:

@@ -1,36 +1,31 @@
-"""Which words of a title tell its kind: titles of a catalogue in, terms and how much each of them tells out."""
+"""Weighs the terms of titles, so that personas are described by words that tell a kind of goods."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from math import log
 
-from recommender.text.words import as_shown, fold
+from recommender.text.words import LINKING_WORDS, Word, pieces, stem, words
 
 MAX_TITLES = 20_000
 """Titles that are counted; a larger catalogue is sampled evenly, which moves an idf by less than 0.1."""
 
 RAREST_SHARE = 0.005
-"""A term rarer than this share of the titles tells no more for being rarer: it names an item, not a kind of goods."""
+"""A term in a smaller share of the titles gets no larger weight: it names an item, not a kind of goods."""
 
 FEWEST_TITLES = 3
 """A term in fewer titles than this names one item."""
 
-_WORDS = re.compile(r"[぀-ヿ㐀-鿿]+|[^\W\d_぀-ヿ㐀-鿿]{2,}")
-_CJK = re.compile(r"[぀-ヿ㐀-鿿]")
-_LINKING_WORDS = frozenset(
-    (
-        *("a", "an", "and", "as", "at", "by", "for", "from", "in", "into", "of", "off", "on", "or", "per", "the", "to"),
-        *("with", "without", "set", "pack", "piece", "pcs", "assorted", "design", "new", "size"),
-        *("small", "medium", "large"),
-    )
-)
-"""Words that link others or tell an amount or a size: no kind of goods is named by them alone."""
+_GENERAL_WORDS = LINKING_WORDS | {
+    "into", "off", "set", "pack", "piece", "pcs", "assorted", "design", "new", "size", "small", "medium", "large",
+}  # fmt: skip
+"""Words that link others or tell an amount or a size: on their own they name no kind of goods."""
+
+_KOREAN = re.compile(r"[\uac00-\ud7af]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,37 +48,31 @@ class Vocabulary:
 
 @lru_cache(maxsize=2)
 def vocabulary_of(titles: tuple[str, ...]) -> Vocabulary:
-    """Count the terms of a catalogue; kept for as long as the same titles are asked for."""
+    """Count the terms of a catalogue; the last two catalogues are cached."""
     sample = titles[:: -(-len(titles) // MAX_TITLES)] if titles else ()
     return Vocabulary(len(sample), Counter(term for title in sample for term in terms(title)))
 
 
 def terms(text: str) -> dict[str, str]:
-    """Return the terms of a text, folded stems of one word or of two in a row, with the words as they were written."""
-    words = [(word, fold(word)) for word in _words(text)]
-    found = {stem: word for word, folded in words if (stem := _stem(folded)) not in _LINKING_WORDS}
-    for (first, one), (second, other) in pairwise(words):
-        if one not in _LINKING_WORDS and other not in _LINKING_WORDS:
-            found[f"{_stem(one)} {_stem(other)}"] = f"{first} {second}"
-    return found
+    """Return the terms of a text: stems of one word or of two neighbours, each with the words as they were written.
+
+    Words of one letter and words with digits are no terms.
+    """
+    spellings = [
+        (written, stem(folded))
+        for word in words(text)
+        for written, folded in _pieces(word)
+        if (word.is_unspaced or len(folded) > 1) and not any(map(str.isdigit, folded))
+    ]
+    single = {key: written for written, key in spellings if key not in _GENERAL_WORDS}
+    double = {
+        f"{key} {next_key}": f"{written} {next_written}"
+        for (written, key), (next_written, next_key) in pairwise(spellings)
+        if key not in _GENERAL_WORDS and next_key not in _GENERAL_WORDS
+    }
+    return single | double
 
 
-def _words(text: str) -> list[str]:
-    """Return words in lower case; text without spaces (Chinese, Japanese) as pairs of characters."""
-    words: list[str] = []
-    for word in _WORDS.findall(as_shown(text)):
-        words += _pairs(word) if _CJK.match(word) else [word]
-    return words
-
-
-def _pairs(word: str) -> Sequence[str]:
-    return [word[start : start + 2] for start in range(max(len(word) - 1, 1))]
-
-
-def _stem(word: str) -> str:
-    """Drop an English plural: the S-stemmer of Harman 1991, "How effective is suffixing?"."""
-    if len(word) > 4 and word.endswith("ies"):
-        return f"{word[:-3]}y"
-    if len(word) > 3 and word.endswith("s") and word[-2] not in "us":
-        return word[:-1]
-    return word
+def _pieces(word: Word) -> list[tuple[str, str]]:
+    """Return (as written, folded) of each part of a word; Korean, which has spaces, is not cut into pairs."""
+    return [(word.written, word.written)] if _KOREAN.fullmatch(word.written) else pieces(word)

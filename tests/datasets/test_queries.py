@@ -208,9 +208,7 @@ def test_command_says_what_it_learned():
     sofas()
     out = StringIO()
     call_command("recommender_queries", stdout=out)
-    assert (
-        out.getvalue().strip() == "4 queries of several visitors; 1 synonyms show in them, 1 of them are newly proposed"
-    )
+    assert out.getvalue().strip() == "4 queries by several visitors; 1 synonyms, 1 newly proposed"
 
 
 def test_queries_are_shown_in_the_admin_to_read_only(admin_client: Client):

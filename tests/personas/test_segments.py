@@ -98,7 +98,7 @@ def test_three_kinds_of_shoppers_become_three_segments() -> None:
 def test_segment_is_told_by_what_distinguishes_it(built: tuple[Segments, npt.NDArray[np.int64]]) -> None:
     segments, member = build_segments(three_kinds(n_each=60), ITEMS, at=END)
     christmas, bags, clocks = (traits_by_block(segments, int(member[kind])) for kind in range(3))
-    assert christmas["word"][0] == "christma"
+    assert christmas["word"][0] == "christmas"
     assert christmas["price"] == ["low"]
     assert christmas["time"] == ["weekday morning"]
     assert christmas["device"] == ["mobile"]
@@ -174,7 +174,7 @@ def test_nobody_is_in_a_segment_without_evidence(built: tuple[Segments, npt.NDAr
 def test_goods_that_came_back_leave_no_taste_and_no_order() -> None:
     bought = (0, 0, MONDAY, "purchase", "")
     before = masses(events([bought]), at=MONDAY + 60)
-    assert before["word", "christma"] == pytest.approx(1, abs=1e-3)
+    assert before["word", "christmas"] == pytest.approx(1, abs=1e-3)
     assert before["orders", "one"] == 1
     returned = masses(events([bought, (0, 0, MONDAY + 30, "refund", "")]), at=MONDAY + 60)
     assert not {axis for axis in returned if axis[0] in ("word", "price")}
@@ -197,7 +197,7 @@ def test_later_events_do_not_reach_an_earlier_moment() -> None:
 def test_a_search_counts_for_the_words_that_it_names() -> None:
     table = behaviour.interactions([(0, -1, 4.0, -1)], kinds=[EventType.SEARCH])
     table = dataclasses.replace(table, query=np.zeros(1, np.int32), queries=("Christmas lights",))
-    assert masses(table, at=MONDAY + 1)["word", "christma"] == pytest.approx(0.2, abs=1e-3)
+    assert masses(table, at=MONDAY + 1)["word", "christmas"] == pytest.approx(0.2, abs=1e-3)
 
 
 def test_rhythm_is_told_by_the_shop_s_clock_and_a_long_order_once() -> None:
@@ -234,5 +234,5 @@ def test_one_of_ten_returned_leaves_nine_tenths() -> None:
     table = events([(0, 0, MONDAY, "purchase", ""), (0, 0, MONDAY + 30, "refund", "")])
     table = dataclasses.replace(table, quantity=np.asarray([10, 1], np.float32))
     evidence = masses(table, at=MONDAY + 60)
-    assert evidence["word", "christma"] == pytest.approx(0.9, abs=1e-3)
+    assert evidence["word", "christmas"] == pytest.approx(0.9, abs=1e-3)
     assert evidence["orders", "one"] == 1

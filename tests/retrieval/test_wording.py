@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recommender.retrieval.lexical.wording import MAX_WORDS, WORDING_FEATURES, WordTable, stem, tokens
+from recommender.retrieval.lexical.wording import MAX_WORDS, WORDING_FEATURES, WordTable
 
 TITLES = [
     "Hampton 8 ft. x 10 ft. Area Rug",
@@ -23,27 +23,6 @@ def table():
 
 def column(table, query, name):
     return table.features(query, ROWS)[:, WORDING_FEATURES.index(name)]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ('1-1/2"x 8ft.', ["1", "1/2", "in", "x", "8", "ft"]),
-        ("5 inches", ["5", "in"]),
-        ("6'", ["6", "ft"]),
-        ("2,000 lbs", ["2000", "lb"]),
-        ("hd20", ["hd", "20"]),
-        ("", []),
-    ],
-)
-def test_sizes_are_written_one_way(text, expected):
-    assert list(tokens(text)) == expected
-
-
-def test_stems_join_forms_of_a_word_and_leave_other_scripts_alone():
-    assert stem("couplings") == stem("coupling")
-    assert stem("テレビ") == "テレビ"
-    assert stem("1/2") == "1/2"
 
 
 def test_every_column_is_finite_and_a_title_without_words_matches_nothing(table):

@@ -11,12 +11,12 @@ from recommender.features.neighbours import Neighbours
 from recommender.features.shop_state import ShopState
 from recommender.serving.shelf import build_shelf
 from recommender.tables import ItemTable
-from recommender.text.intent import INTENT_FEATURE_NAMES, Catalogue, fit, intent_features, known_words
-from recommender.text.intent.model import labelled
+from recommender.text.intent import INTENT_FEATURE_NAMES, LabelledTitles, fit, intent_features, known_words
+from recommender.text.intent.model import TitleRoles
 from recommender.text.intent.prices import price_in
 from recommender.text.intent.quantities import measures_of
-from recommender.text.intent.titles import ROLES, leading_brands, roles_of, tokens, varied_words
-from recommender.text.past_queries import AskedQuery
+from recommender.text.intent.titles import ROLES, leading_brands, roles_of, split, varied_words
+from recommender.text.past_queries import PastQuery
 from recommender.types import Role
 
 BRANDS = ("Delta", "Kohler", "Glacier Bay")
@@ -36,7 +36,7 @@ def catalogue():
                     titles.append(f"{brand} {SIZES[(place + number) % 3]} {thing} in {colour}")
                     brands.append(brand)
                     category.append(code)
-    return Catalogue(titles, brands, np.array(category, np.int32), CATEGORIES)
+    return LabelledTitles(titles, brands, np.array(category, np.int32), CATEGORIES)
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +46,13 @@ def model():
 
 @pytest.fixture(scope="module")
 def shelf():
-    known = catalogue()
-    n = len(known.titles)
+    source = catalogue()
+    n = len(source.titles)
     items = ItemTable(
         ids=tuple(map(str, range(n))),
-        texts=tuple(known.titles),
+        texts=tuple(source.titles),
         price=np.arange(1, n + 1, dtype=np.float32),
-        category=known.category,
+        category=source.category,
         category_names=CATEGORIES,
         first_seen=np.zeros(n),
         active=np.ones(n, bool),
@@ -61,7 +61,7 @@ def shelf():
     state = ShopState.from_columns(
         at=0.0, counts=np.zeros((n, 4), np.float32), last_event_at=np.full(n, -np.inf), basket=nobody, visitor=nobody
     )
-    return build_shelf(items, state=state, brands=known.brands)
+    return build_shelf(items, state=state, brands=source.brands)
 
 
 def roles(model, query):
@@ -97,18 +97,18 @@ def test_word_that_both_categories_share_decides_nothing(model):
 
 
 def test_what_a_query_led_to_outweighs_its_words():
-    known = catalogue()
-    garden = np.flatnonzero(known.category == 1)[:4].tolist()
-    asked = AskedQuery("watering thing", 40, 40, 0.0, tuple((row, 10) for row in garden))
-    name, probability = fit(known, [asked]).understand("watering thing").categories[0]
+    source = catalogue()
+    garden = np.flatnonzero(source.category == 1)[:4].tolist()
+    past = PastQuery("watering thing", 40, 40, 0.0, tuple((row, 10) for row in garden))
+    name, probability = fit(source, [past]).understand("watering thing").categories[0]
     assert name == "Garden"
     assert probability > 0.8
 
 
 def test_learned_model_beats_the_majority_on_what_queries_led_to(model):
     rows = {"delta red faucet": 0, "kohler chrome rake": 4 * 4 * 3 - 4 + 7}
-    asked = [AskedQuery(query, 3, 3, 0.0, ((row, 3),)) for query, row in rows.items()]
-    examples = labelled(catalogue(), asked, model)
+    queries = [PastQuery(query, 3, 3, 0.0, ((row, 3),)) for query, row in rows.items()]
+    examples = TitleRoles(catalogue(), model.tagger.brands, model.tagger.categories).examples(queries)
     truth = [role for example in examples for role in example.roles if role >= 0]
     guess = [
         code
@@ -121,12 +121,12 @@ def test_learned_model_beats_the_majority_on_what_queries_led_to(model):
 
 
 def test_shop_without_brands_reads_them_off_its_titles():
-    titles = [tokens(title) for title in catalogue().titles]
+    titles = [split(title) for title in catalogue().titles]
     assert set(leading_brands(titles)) == {"delta", "kohler", "glacier bay"}
 
 
 def test_shop_whose_titles_begin_with_colours_has_no_brands():
-    titles = [tokens(f"{colour} {thing}") for colour in COLOURS for thing in ("Mug", "Bag", "Lamp", "Tin", "Box")]
+    titles = [split(f"{colour} {thing}") for colour in COLOURS for thing in ("Mug", "Bag", "Lamp", "Tin", "Box")]
     assert leading_brands(titles) == []
 
 
@@ -137,8 +137,8 @@ def test_word_by_which_titles_differ_is_a_variant():
 
 def test_finish_after_in_is_an_attribute_and_an_inch_is_no_preposition():
     title = "Delta 12 in. Faucet in Oiled Copperish"
-    found = roles_of(title, tokens(title), [(0, 1, 0)], frozenset(), frozenset())
-    named = [(token.shown, ROLES[role].value) for token, role in zip(tokens(title), found, strict=True)]
+    codes = roles_of(title, split(title), [(0, 1, 0)])
+    named = [(token.written, ROLES[role].value) for token, role in zip(split(title), codes, strict=True)]
     assert named == [
         ("delta", "brand"), ("12", "attribute"), ("in", "attribute"), ("faucet", "product"), ("in", "other"),
         ("oiled", "attribute"), ("copperish", "attribute"),
@@ -147,8 +147,8 @@ def test_finish_after_in_is_an_attribute_and_an_inch_is_no_preposition():
 
 def test_material_that_is_the_thing_is_the_thing():
     for title, role in (("Cake Tin", "product"), ("Tin Cake Stand", "attribute"), ("Mug Blue", "product")):
-        found = roles_of(title, tokens(title), [], frozenset(), frozenset())
-        by_word = {token.key: ROLES[code].value for token, code in zip(tokens(title), found, strict=True)}
+        codes = roles_of(title, split(title), [])
+        by_word = {token.key: ROLES[code].value for token, code in zip(split(title), codes, strict=True)}
         assert by_word.get("tin", by_word.get("mug")) == role
 
 
@@ -211,12 +211,12 @@ def test_price_is_read_and_taken_off_the_query(query, low, high, rest):
 
 def test_cheap_names_no_figure():
     price = price_in("cheap mug")
-    assert (price.is_vague, price.is_said, price.rest) == (True, False, "mug")
+    assert (price.is_vague, price.low, price.high, price.rest) == (True, None, None, "mug")
 
 
 def test_words_of_a_title_are_no_price():
-    known = Catalogue(["Under 5 Board Game", "Under 5 Card Game"], ["", ""], np.full(2, -1, np.int32), ())
-    intent = fit(known).understand("game under 5")
+    source = LabelledTitles(["Under 5 Board Game", "Under 5 Card Game"], ["", ""], np.full(2, -1, np.int32), ())
+    intent = fit(source).understand("game under 5")
     assert (intent.max_price, intent.text) == (None, "game under 5")
 
 
@@ -257,15 +257,15 @@ def test_features_of_what_is_not_said_are_zero(model, shelf):
 
 def test_names_of_a_japanese_shop_cut_its_titles():
     titles = ["赤いマグカップ", "青いマグカップ", "赤い皿", "青い皿"]
-    known = Catalogue(titles, [""] * 4, np.array([0, 0, 1, 1], np.int32), ("マグカップ", "皿"))
-    intent = fit(known).understand("赤いマグカップ")
+    source = LabelledTitles(titles, [""] * 4, np.array([0, 0, 1, 1], np.int32), ("マグカップ", "皿"))
+    intent = fit(source).understand("赤いマグカップ")
     assert [word.text for word in intent.words] == ["赤い", "マグカップ"]
     assert intent.categories[0][0] == "マグカップ"
 
 
 def test_known_words_are_those_of_names_and_of_queries_that_led_on():
-    asked = [AskedQuery("kouch", 3, 3, 0.0, ((0, 3),)), AskedQuery("soffa", 3, 3, 0.0)]
-    assert known_words(["Glacier Bay"], ["Garden"], asked) == {"glacier", "bay", "garden", "kouch"}
+    queries = [PastQuery("kouch", 3, 3, 0.0, ((0, 3),)), PastQuery("soffa", 3, 3, 0.0)]
+    assert known_words(["Glacier Bay"], ["Garden"], queries) == {"glacier", "bay", "garden", "kouch"}
 
 
 @given(st.text(max_size=80))
@@ -279,6 +279,6 @@ SMALL = fit(catalogue())
 
 
 def test_empty_catalogue_understands_every_word_as_nothing_special():
-    intent = fit(Catalogue([], [], np.empty(0, np.int32), ())).understand("red mug")
+    intent = fit(LabelledTitles([], [], np.empty(0, np.int32), ())).understand("red mug")
     assert intent.text == "red mug"
     assert intent.categories == ()

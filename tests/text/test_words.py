@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.text.words import fold, pairs, stem, words
+from recommender.text.words import LINKING_WORDS, UNITS, fold, pairs, stem, tokens, words
 
 
 def indexed(text):
@@ -44,7 +44,7 @@ def test_folding_keeps_sounds_of_japanese_and_syllables_of_korean():
 
 def test_hyphenated_word_is_found_whole_and_in_parts():
     assert indexed("T-LIGHT holder") == ["tlight", "t", "light", "holder"]
-    assert next(words("T-LIGHT")).shown == "t-light"
+    assert next(words("T-LIGHT")).written == "t-light"
 
 
 def test_apostrophes_do_not_split():
@@ -111,7 +111,34 @@ def test_emoji_and_operators_are_no_words():
 @given(st.text(max_size=200))
 def test_any_text_splits_into_words_that_split_into_themselves(text):
     for word in words(text):
-        assert word.shown
+        assert word.written
         assert all(part and len(part) <= len(text) * 4 + 64 for part in word.indexed())
         if word.whole and not word.parts and not word.is_unspaced:
             assert indexed(word.whole)[:1] == [word.whole]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('1-1/2"x 8ft.', ["1", "1/2", "in", "x", "8", "ft"]),
+        ("5 inches", ["5", "in"]),
+        ("6'", ["6", "ft"]),
+        ("2,000 lbs", ["2000", "lb"]),
+        ("hd20", ["hd", "20"]),
+        ("", []),
+    ],
+)
+def test_sizes_are_written_one_way(text, expected):
+    assert list(tokens(text)) == expected
+
+
+def test_stems_join_forms_of_a_word_and_leave_other_scripts_alone():
+    assert stem("couplings") == stem("coupling")
+    assert stem("テレビ") == "テレビ"
+    assert stem("1/2") == "1/2"
+
+
+def test_linking_words_and_short_units_are_their_own_stems():
+    for word in (*LINKING_WORDS, "in", "ft", "mm", "cm", "kg", "lb", "oz", "gal"):
+        assert stem(word) == word
+    assert set(UNITS.values()) <= set(UNITS)

@@ -224,7 +224,7 @@ class LexicalIndex:
     def _required(self, word: Word) -> list[Term]:
         """Return what must all be in an item that has a word."""
         if word.is_unspaced:
-            return [term for term in self.parsed(word.shown).terms if not term.is_optional]
+            return [term for term in self.parsed(word.written).terms if not term.is_optional]
         same = {*self.lexicon.stems.get(stem(word.whole), ()), self.lexicon.ids.get(word.whole, -1)} - {-1}
         return [Term(tuple(Variant((word_id,), EXACT) for word_id in sorted(same)))]
 
@@ -308,14 +308,14 @@ def _read(
         n_before = len(word_ids)
         for word in words(title):
             for part in word.indexed():
-                word_ids.append(_id_of(part, word.shown if part == word.whole else part, ids, shown))
+                word_ids.append(_id_of(part, word.written if part == word.whole else part, ids, shown))
                 weights.append(TITLE_WEIGHT)
             title_ids.append(ids[word.whole] if word.whole else -1)
         title_ids.append(-1)
         text = "" if titles is None else texts[place]
         for word in words(text.removeprefix(title)):
             for part in word.indexed():
-                word_ids.append(_id_of(part, word.shown if part == word.whole else part, ids, shown))
+                word_ids.append(_id_of(part, word.written if part == word.whole else part, ids, shown))
                 weights.append(1.0)
         at.extend([row] * (len(word_ids) - n_before))
     return _Read(

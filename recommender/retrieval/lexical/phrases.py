@@ -60,7 +60,7 @@ class Phrases:
     def suggest(self, prefix: str, limit: int, index: Index) -> list[str]:
         """Return up to `limit` queries that go on from `prefix`, most frequent first, each of which finds an item."""
         prefix = prefix[:MAX_QUERY_LENGTH]
-        typed = [word.whole or word.shown for word in words(prefix)]
+        typed = [word.whole or word.written for word in words(prefix)]
         if not typed or limit <= 0:
             return []
         is_unfinished = not prefix[-1].isspace()

@@ -106,7 +106,7 @@ def parse(query: str, lexicon: Lexicon, frequency: IntArray, usage: Usage | None
     is_corrected = False
     for place, word in enumerate(spoken):
         if word.is_unspaced:
-            cut = runs.cut(characters(word.shown), lambda part: _n_items(part, lexicon, frequency))
+            cut = runs.cut(characters(word.written), lambda part: _n_items(part, lexicon, frequency))
             terms += _run_terms(cut, len(shown), same[place], lexicon, frequency)
             glued |= set(range(len(shown) + 1, len(shown) + len(cut.pieces)))
             shown += [piece.text for piece in cut.pieces]
@@ -114,7 +114,7 @@ def parse(query: str, lexicon: Lexicon, frequency: IntArray, usage: Usage | None
         is_last = is_unfinished and place == len(spoken) - 1
         variants, understood = _variants(spoken, place, is_last, lexicon, frequency, usage.known, same[place])
         terms.append(Term(variants, word.whole in LINKING_WORDS, len(shown)))
-        is_corrected |= understood != word.shown
+        is_corrected |= understood != word.written
         shown.append(understood)
     if all(term.is_optional for term in terms):
         terms = [Term(term.variants, place=term.place) for term in terms]
@@ -168,8 +168,8 @@ def _variants(
     split = _known(_splits(word.whole), JOINED, lexicon, frequency)
     if is_last:
         known += _prefixed(word.whole, lexicon, frequency)
-    if known or fold(word.shown) in right:
-        return _strongest([*known, *split]), word.shown
+    if known or fold(word.written) in right:
+        return _strongest([*known, *split]), word.written
     nearest = lexicon.nearest(word.whole, frequency, is_unfinished=is_last)
     guesses = [Variant((word_id,), ONE_ERROR if errors == 1 else TWO_ERRORS) for word_id, errors in nearest]
     guesses += [stemmed for guess in guesses[:1] for stemmed in _same_word(guess, lexicon, frequency)]
@@ -178,7 +178,7 @@ def _variants(
     if split:
         best = max(split, key=lambda variant: min(frequency[list(variant.words)]))
         return _strongest(split), " ".join(lexicon.shown[word_id] for word_id in best.words)
-    return (), word.shown
+    return (), word.written
 
 
 def _synonyms(spoken: Sequence[Word], usage: Usage, lexicon: Lexicon, frequency: IntArray) -> list[list[Variant]]:
@@ -209,7 +209,7 @@ def _looked_up(word: Word, lexicon: Lexicon) -> tuple[str, ...]:
 
 
 def _stemmed(word: Word) -> str:
-    return stem(word.whole or word.shown)
+    return stem(word.whole or word.written)
 
 
 def _known(

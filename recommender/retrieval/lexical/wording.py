@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import snowballstemmer
 
 from recommender.retrieval.base import Mask
-from recommender.text.words import LINKING_WORDS, words
+from recommender.text.words import LINKING_WORDS, stem, tokens
 from recommender.types import FloatArray, IntArray
 
 MAX_WORDS = 28
@@ -36,24 +34,8 @@ WORDING_FEATURES: tuple[str, ...] = (
     "starts_alike", "bm25", "spread", "in_order", "n_unknown", "letters_matched", "letters_only",
 )  # fmt: skip
 
-UNITS = {
-    "inches": "in", "inch": "in", "feet": "ft", "foot": "ft", "gallons": "gal", "gallon": "gal", "pounds": "lb",
-    "pound": "lb", "lbs": "lb", "volts": "v", "volt": "v", "watts": "w", "watt": "w", "amps": "amp", "ounces": "oz",
-    "ounce": "oz", "litres": "l", "litre": "l", "liters": "l", "liter": "l", "grams": "g", "gram": "g",
-    "metres": "m", "meters": "m", "metre": "m", "meter": "m", "centimetres": "cm", "centimeters": "cm",
-    "millimetres": "mm", "millimeters": "mm", "kilograms": "kg", "kilos": "kg", "kilo": "kg",
-}  # fmt: skip
-"""Units of measure in the spellings that shops and shoppers mix, to one of them."""
-
 HEAD_ENDS = frozenset({"with", "for", "in", "to", "by", "without", "on", "mit", "für", "avec", "pour", "con", "para"})
 """The word before one of these names the goods: "drill bit set with case"; without one it is the last word."""
-
-_FRACTION = re.compile(r"(\d)\s*-\s*(?=\d+/\d)")
-_TIMES = re.compile(r"(?<=\d)\s*[x×*]\s*(?=\d)")
-_PRIMES = (("''", " in "), ('"', " in "), ("”", " in "), ("\u2033", " in "), ("\u2032", " ft "))
-_FOOT = re.compile(r"(\d)'(?!\w)")
-_EDGE = re.compile(r"(?<=\d)(?=[^\W\d_])|(?<=[^\W\d_])(?=\d)")
-_COMMA = re.compile(r"(?<=\d),(?=\d{3}\b)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,35 +180,9 @@ class _Asked:
         )
 
 
-def tokens(text: str) -> Iterator[str]:
-    """Give the words of a text with sizes written one way: `1-1/2"x 8ft.` as 1 1/2 in x 8 ft; Chinese as pairs."""
-    plain = _COMMA.sub("", text.lower())
-    for written, meant in _PRIMES:
-        plain = plain.replace(written, meant)
-    plain = _TIMES.sub(" x ", _FRACTION.sub(r"\1 ", _FOOT.sub(r"\1 ft ", plain)))
-    for word in words(plain):
-        if word.is_unspaced:
-            yield from word.parts or (word.whole,)
-            continue
-        for part in word.parts or (word.whole,):
-            for piece in _EDGE.sub(" ", part).split():
-                yield UNITS.get(piece, piece)
-
-
-@lru_cache(maxsize=131_072)
-def stem(word: str) -> str:
-    """Return the English stem by Porter's second algorithm (snowballstem.org); the rest as it is."""
-    if not word.isascii() or not word.isalpha() or len(word) < 3:
-        return word
-    return str(_STEMMER.stemWord(word))
-
-
 def is_number(term: str) -> bool:
     """Whether a term is a number or a fraction."""
     return term[:1].isdigit()
-
-
-_STEMMER = snowballstemmer.stemmer("english")
 
 
 def _read(
@@ -365,10 +321,6 @@ def _order(asked: _Asked, matched: Sequence[Mask], length: FloatArray, head: npt
         "spread": np.where(hit.any(axis=1), high - low, -1),
         "in_order": ordered / np.maximum(shared, 1),
     }
-
-
-def _share_of(place: IntArray, length: FloatArray) -> FloatArray:
-    return np.where(place >= 0, place / np.maximum(length, 1), -1)
 
 
 def _cosine(table: WordTable, asked: _Asked, words_of: IntArray, bits: npt.NDArray[np.uint32]) -> FloatArray:

@@ -1,9 +1,9 @@
-"""An understood query and rows of a shelf in, how well each item answers it out, in columns of 0 to 1."""
+"""Grades how well items answer an understood query: one column each for brand, category, product, price and others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +21,14 @@ PRICE_SLACK = 0.25
 """A price this share beyond a bound, and more, does not agree at all."""
 
 
-class Words(Protocol):
+class WordIndex(Protocol):
     """The part of the lexical index that is read."""
 
     def holds(self, word: str, rows: IntArray) -> npt.NDArray[np.bool_]: ...
 
 
-class Items(Protocol):
-    """The part of `retrieval.shelf.Shelf` that is read."""
+class ItemShelf(Protocol):
+    """The part of `serving.shelf.Shelf` that is read."""
 
     @property
     def items(self) -> ItemTable: ...
@@ -37,78 +37,83 @@ class Items(Protocol):
     @property
     def brands(self) -> tuple[str, ...]: ...
     @property
-    def lexical(self) -> Words: ...
+    def lexical(self) -> WordIndex: ...
+
+
+Column = Callable[[Intent, IntArray, ItemShelf], FloatArray | None]
+"""An understood query and rows (n,) to values (n,); None where the query names nothing of the kind."""
 
 
 def intent_features(
-    intent: Intent, rows: IntArray, shelf: Items, names: Sequence[str] = INTENT_FEATURE_NAMES
+    intent: Intent, rows: IntArray, shelf: ItemShelf, names: Sequence[str] = INTENT_FEATURE_NAMES
 ) -> FloatArray:
-    """Return (n, n_names) float32 in [0, 1], columns as `names`; a column of which nothing is said is 0.
+    """Return (n, n_names) float32 in [0, 1], columns as `names`; 0 where the query names nothing of the kind.
 
-    Brand, product, attribute, number and measure are the share of what the query says that the item has; category is
-    the probability of the item's own; price is 1 inside the bounds and falls to 0 beyond them.
+    Brand, product, attribute, number and measure: the share of those in the query that the item has; category: the
+    probability of the item's own; price: 1 inside the bounds, falling to 0 beyond them.
     """
     table = np.zeros((len(rows), len(names)), np.float32)
     if not len(rows):
         return table
-    for place, name in enumerate(names):
+    for column, name in enumerate(names):
         values = _COLUMNS[name](intent, rows, shelf)
         if values is not None:
-            table[:, place] = values
+            table[:, column] = values
     return table
 
 
-def has_brand(brand: str, rows: IntArray, shelf: Items) -> npt.NDArray[np.bool_]:
-    """Return (n,): which items are of a brand, by the shop's own name of it; none of a brand without a name."""
+def has_brand(brand: str, rows: IntArray, shelf: ItemShelf) -> npt.NDArray[np.bool_]:
+    """Return (n,) bool: which items are of a brand, by the shop's own name for it; none for an empty name."""
     if not brand:
         return np.zeros(len(rows), bool)
     return np.fromiter((shelf.brands[row] == brand for row in rows.tolist()), bool, len(rows))
 
 
-def _brand(intent: Intent, rows: IntArray, shelf: Items) -> FloatArray | None:
-    said = [word for word in intent.words if word.role is Role.BRAND]
-    if not said:
+def _brand(intent: Intent, rows: IntArray, shelf: ItemShelf) -> FloatArray | None:
+    brands = [word for word in intent.words if word.role is Role.BRAND]
+    if not brands:
         return None
-    found = [_holds_all(word.text, rows, shelf) | has_brand(word.value, rows, shelf) for word in said]
-    return np.mean(found, axis=0, dtype=np.float32)
+    matches = [_holds_all(word.text, rows, shelf) | has_brand(word.value, rows, shelf) for word in brands]
+    return np.mean(matches, axis=0, dtype=np.float32)
 
 
-def _category(intent: Intent, rows: IntArray, shelf: Items) -> FloatArray | None:
+def _category(intent: Intent, rows: IntArray, shelf: ItemShelf) -> FloatArray | None:
     if not intent.categories:
         return None
-    known = {name: code for code, name in enumerate(shelf.items.category_names)}
-    likely = np.zeros(len(known) + 1, np.float32)  # the last place is that of items without a category, code -1
-    for name, probability in intent.categories:
-        if name in known:
-            likely[known[name]] = probability
-    return likely[shelf.items.category[rows]]
+    codes = {name: code for code, name in enumerate(shelf.items.category_names)}
+    probability = np.zeros(len(codes) + 1, np.float32)  # the last is that of items without a category, code -1
+    for name, share in intent.categories:
+        if name in codes:
+            probability[codes[name]] = share
+    return probability[shelf.items.category[rows]]
 
 
-def _product(intent: Intent, rows: IntArray, shelf: Items) -> FloatArray | None:
-    return _share_held((Role.PRODUCT, Role.CATEGORY), intent, rows, shelf)
+def _words_of(*roles: Role) -> Column:
+    """Return the column of the share of the query's words with these roles that an item has."""
+
+    def column(intent: Intent, rows: IntArray, shelf: ItemShelf) -> FloatArray | None:
+        texts = [word.text for word in intent.words if word.role in roles]
+        if not texts:
+            return None
+        return np.mean([_holds_all(text, rows, shelf) for text in texts], axis=0, dtype=np.float32)
+
+    return column
 
 
-def _attribute(intent: Intent, rows: IntArray, shelf: Items) -> FloatArray | None:
-    return _share_held((Role.ATTRIBUTE,), intent, rows, shelf)
+def _quantities(kind: Literal["numbers", "measures"]) -> Column:
+    """Return the column of the share of the query's numbers or measures that a title has."""
+
+    def column(intent: Intent, rows: IntArray, shelf: ItemShelf) -> FloatArray | None:
+        wanted: frozenset[str] = getattr(measures_of(intent.text), kind)
+        if not wanted:
+            return None
+        titles = (getattr(measures_of(shelf.titles[row]), kind) for row in rows.tolist())
+        return np.array([len(wanted & quantities) / len(wanted) for quantities in titles], np.float32)
+
+    return column
 
 
-def _number(intent: Intent, rows: IntArray, shelf: Items) -> FloatArray | None:
-    said = measures_of(intent.text).numbers
-    if not said:
-        return None
-    shares = [len(said & measures_of(shelf.titles[row]).numbers) / len(said) for row in rows.tolist()]
-    return np.array(shares, np.float32)
-
-
-def _measure(intent: Intent, rows: IntArray, shelf: Items) -> FloatArray | None:
-    said = measures_of(intent.text).measures
-    if not said:
-        return None
-    shares = [len(said & measures_of(shelf.titles[row]).measures) / len(said) for row in rows.tolist()]
-    return np.array(shares, np.float32)
-
-
-def _price(intent: Intent, rows: IntArray, shelf: Items) -> FloatArray | None:
+def _price(intent: Intent, rows: IntArray, shelf: ItemShelf) -> FloatArray | None:
     if intent.min_price is None and intent.max_price is None:
         return None
     price = shelf.items.price[rows]
@@ -118,21 +123,17 @@ def _price(intent: Intent, rows: IntArray, shelf: Items) -> FloatArray | None:
     return np.nan_to_num(np.clip(1 - beyond / PRICE_SLACK, 0, 1), nan=0.0).astype(np.float32)
 
 
-def _share_held(roles: Sequence[Role], intent: Intent, rows: IntArray, shelf: Items) -> FloatArray | None:
-    said = [word.text for word in intent.words if word.role in roles]
-    if not said:
-        return None
-    return np.mean([_holds_all(text, rows, shelf) for text in said], axis=0, dtype=np.float32)
-
-
-def _holds_all(text: str, rows: IntArray, shelf: Items) -> npt.NDArray[np.bool_]:
+def _holds_all(text: str, rows: IntArray, shelf: ItemShelf) -> npt.NDArray[np.bool_]:
     return np.logical_and.reduce([shelf.lexical.holds(word, rows) for word in text.split()])
 
 
-_COLUMNS: Mapping[str, Callable[[Intent, IntArray, Items], FloatArray | None]] = dict(
+_COLUMNS: Mapping[str, Column] = dict(
     zip(
         INTENT_FEATURE_NAMES,
-        (_brand, _category, _product, _attribute, _number, _measure, _price),
+        (
+            _brand, _category, _words_of(Role.PRODUCT, Role.CATEGORY), _words_of(Role.ATTRIBUTE),
+            _quantities("numbers"), _quantities("measures"), _price,
+        ),
         strict=True,
     )
-)
+)  # fmt: skip

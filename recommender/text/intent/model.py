@@ -1,7 +1,8 @@
-"""A catalogue and what past queries led to in, a model out that understands a query in a tenth of a millisecond."""
+"""Understands a query in a tenth of a millisecond, by what titles and past queries have taught."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -10,30 +11,30 @@ import numpy as np
 
 from recommender.text.intent.categories import Categorizer, fit_categorizer
 from recommender.text.intent.prices import Price, price_in
-from recommender.text.intent.quantities import UNITS
 from recommender.text.intent.tagger import N_DRAWN, Example, Tagger, drawn_examples, fit_tagger
 from recommender.text.intent.titles import (
     ATTRIBUTE,
     BRAND,
     CATEGORY,
     ROLES,
+    UNIT_STEMS,
     Counts,
     Names,
     Token,
     leading_brands,
     roles_of,
-    tokens,
+    split,
     varied_words,
 )
-from recommender.text.past_queries import AskedQuery
+from recommender.text.past_queries import PastQuery
 from recommender.text.words import LINKING_WORDS, fold
-from recommender.types import FloatArray, IntArray, Intent, IntentWord, Role
+from recommender.types import IntArray, Intent, IntentWord, Role
 
 MAX_TITLES = 20_000
 """Titles that are counted; a larger catalogue is sampled evenly, but every brand and category is known."""
 
 MAX_WORDS = 16
-MAX_KEPT = 512
+MAX_CACHED = 512
 N_CATEGORIES = 3
 LEAST_PROBABLE = 0.1
 """A category less probable than this is not named."""
@@ -43,56 +44,50 @@ FEWEST_PHRASES = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
-    """What is learned from: titles, brands and attributes (words) are (n,), category (n,) int32 codes, -1 for none."""
+class LabelledTitles:
+    """What the model learns from: titles and brands (n,), category (n,) int32 codes into the names, -1 for none."""
 
     titles: Sequence[str]
     brands: Sequence[str]
     category: IntArray
     category_names: tuple[str, ...]
-    attributes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class IntentModel:
-    """Understands queries; brand_names are the shop's own spellings, none where the brands were read off titles."""
+    """Understands queries. brand_names: the shop's own spellings; none where the brands were read off titles."""
 
     tagger: Tagger
     categorizer: Categorizer
     category_names: tuple[str, ...]
     brand_names: tuple[str, ...]
-    _understood: dict[str, Intent] = field(default_factory=dict, repr=False, compare=False)
+    _cache: dict[str, Intent] = field(default_factory=dict, repr=False, compare=False)
 
     def understand(self, query: str) -> Intent:
-        """Tell what each word is about, the likely categories, and the price; the last few queries are kept."""
-        found = self._understood.get(query)
-        if found is None:
-            if len(self._understood) >= MAX_KEPT:
-                self._understood.clear()
-            found = self._understood[query] = self._understand(query)
-        return found
-
-    def categories(self, keys: Sequence[str]) -> FloatArray:
-        """Return (n_categories,): the probability of each category for the words of a query."""
-        return self.categorizer.probabilities(keys)
+        """Return the role of each word, the likely categories and the price bounds; the last few queries are cached."""
+        if query not in self._cache:
+            if len(self._cache) >= MAX_CACHED:
+                self._cache.clear()
+            self._cache[query] = self._understand(query)
+        return self._cache[query]
 
     def read(self, text: str) -> list[Token]:
         """Split a query as the titles were split."""
-        return tokens(text, (*self.tagger.brands.runs, *self.tagger.categories.runs))[:MAX_WORDS]
+        return split(text, (*self.tagger.brands.runs, *self.tagger.categories.runs))[:MAX_WORDS]
 
     def _understand(self, query: str) -> Intent:
         price = price_in(query)
         if price.text and not price.has_currency and self._is_name(price):
             price = Price(rest=" ".join(query.split()))
-        spoken = self.read(price.rest)
-        keys = [token.key for token in spoken]
-        probability = self.categories(keys) if keys else np.empty(0, np.float32)
+        tokens = self.read(price.rest)
+        keys = [token.key for token in tokens]
+        probability = self.categorizer.probabilities(keys) if keys else np.empty(0, np.float32)
         best = np.argsort(-probability, kind="stable")[:N_CATEGORIES]
         likely = [(int(code), float(probability[code])) for code in best if probability[code] >= LEAST_PROBABLE]
-        said = (IntentWord(price.text, Role.PRICE),) if price.text else ()
+        price_words = (IntentWord(price.text, Role.PRICE),) if price.text else ()
         return Intent(
             text=price.rest,
-            words=(*self._words(spoken, keys), *said),
+            words=(*self._words(tokens, keys), *price_words),
             categories=tuple((self.category_names[code], share) for code, share in likely),
             min_price=price.low,
             max_price=price.high,
@@ -104,150 +99,129 @@ class IntentModel:
         keys = [token.key for token in self.read(price.text)]
         if len(keys) == 1:
             return keys[0] in self.tagger.counts.word
-        pairs = list(pairwise(keys))
-        counts = [sum(self.tagger.counts.second.get(pair, ())) for pair in pairs]
+        counts = [sum(self.tagger.counts.second.get(pair, ())) for pair in pairwise(keys)]
         return bool(counts) and min(counts) >= FEWEST_PHRASES
 
-    def _words(self, spoken: Sequence[Token], keys: Sequence[str]) -> tuple[IntentWord, ...]:
-        """Return the words with their roles; those of one brand, and a number with its unit, are one."""
+    def _words(self, tokens: Sequence[Token], keys: Sequence[str]) -> tuple[IntentWord, ...]:
+        """Return the words with their roles; the words of one name, and a number with its unit, are one."""
         if not keys:
             return ()
         odds = self.tagger.probabilities(keys)
         roles = odds.argmax(axis=1).tolist()
-        found: list[IntentWord] = []
-        place = 0
-        named = {start: (end, code) for start, end, code in self.tagger.brands.spans(keys)}
-        kinds = {start: (end, code) for start, end, code in self.tagger.categories.spans(keys)}
-        while place < len(keys):
-            role, end, value = roles[place], place + 1, ""
-            if role == BRAND and place in named and BRAND in roles[place : named[place][0]]:
-                end, code = named[place]
+        brands = {start: (end, code) for start, end, code in self.tagger.brands.spans(keys)}
+        categories = {start: (end, code) for start, end, code in self.tagger.categories.spans(keys)}
+        understood: list[IntentWord] = []
+        start = 0
+        while start < len(keys):
+            role, end, value = roles[start], start + 1, ""
+            if role == BRAND and start in brands and BRAND in roles[start : brands[start][0]]:
+                end, code = brands[start]
                 value = self.brand_names[code] if self.brand_names else ""
-            elif role == CATEGORY and place in kinds:
-                end, code = kinds[place]
+            elif role == CATEGORY and start in categories:
+                end, code = categories[start]
                 value = self.category_names[code]
-            elif role == ATTRIBUTE and spoken[place].has_digit:
-                end += end < len(keys) and keys[end] in UNITS
-            text = " ".join(token.shown for token in spoken[place:end])
-            found.append(IntentWord(text, ROLES[role], float(odds[place:end, role].mean()), value))
-            place = end
-        return tuple(found)
+            elif role == ATTRIBUTE and tokens[start].has_digit:
+                end += end < len(keys) and keys[end] in UNIT_STEMS
+            text = " ".join(token.written for token in tokens[start:end])
+            understood.append(IntentWord(text, ROLES[role], float(odds[start:end, role].mean()), value))
+            start = end
+        return tuple(understood)
 
 
-def fit(catalogue: Catalogue, asked: Sequence[AskedQuery] = (), *, seed: int = 0) -> IntentModel:
-    """Learn from a catalogue, and from queries with the rows of it that they led to."""
-    step = -(-len(catalogue.titles) // MAX_TITLES) or 1
-    sample = range(0, len(catalogue.titles), step)
-    category_names = Names.of(catalogue.category_names)
-    given = tuple(dict.fromkeys(brand for brand in catalogue.brands if brand))
-    brands = Names.of(given)
-    cuts = (*brands.runs, *category_names.runs)
-    read = {row: tokens(catalogue.titles[row], cuts) for row in sample}
-    if not given:
-        brands = Names.of(leading_brands([read[row] for row in sample]))
-    reader = _Reader(catalogue, brands, category_names, cuts)
-    told = {row: reader.roles(row, read[row]) for row in sample}
-    counts = Counts()
-    for row in sample:
-        counts.add([token.key for token in read[row]], told[row])
-    counts.varied = varied_words([token.key for token in read[row]] for row in sample)
-    titles = [([token.key for token in read[row]], told[row]) for row in sample]
-    drawn = [example for _, example in drawn_examples(titles, N_DRAWN, seed=seed)]
-    examples = [*drawn, *reader.examples(asked)]
-    tagger = fit_tagger(counts, brands, category_names, examples)
+def fit(source: LabelledTitles, queries: Sequence[PastQuery] = (), *, seed: int = 0) -> IntentModel:
+    """Learn from titles, and from past queries with the rows of the titles that they led to."""
+    step = -(-len(source.titles) // MAX_TITLES) or 1
+    sample = range(0, len(source.titles), step)
+    category_names = Names.of(source.category_names)
+    brand_names = tuple(dict.fromkeys(brand for brand in source.brands if brand))
+    brands = Names.of(brand_names)
+    runs = (*brands.runs, *category_names.runs)
+    tokens = [split(source.titles[row], runs) for row in sample]
+    if not brand_names:
+        brands = Names.of(leading_brands(tokens))
+    roles = TitleRoles(source, brands, category_names)
+    titles = [([token.key for token in title], roles.of(row, title)) for row, title in zip(sample, tokens, strict=True)]
+    counts = Counts(varied=varied_words(keys for keys, _ in titles))
+    for keys, codes in titles:
+        counts.add(keys, codes)
+    examples = [*(example for _, example in drawn_examples(titles, N_DRAWN, seed=seed)), *roles.examples(queries)]
     categorizer = fit_categorizer(
         [keys for keys, _ in titles],
-        catalogue.category[sample.start : sample.stop : step],
-        len(catalogue.category_names),
-        [(keys, shares) for keys, shares in reader.led(asked)],
+        source.category[sample.start : sample.stop : step],
+        len(source.category_names),
+        roles.categories_of(queries),
         seed=seed,
     )
-    return IntentModel(tagger, categorizer, catalogue.category_names, given)
+    tagger = fit_tagger(counts, brands, category_names, examples)
+    return IntentModel(tagger, categorizer, source.category_names, brand_names)
 
 
-def labelled(catalogue: Catalogue, asked: Sequence[AskedQuery], model: IntentModel) -> list[Example]:
-    """Return past queries with the role that each word has in the titles they led to: what the tagger is judged by."""
-    cuts = (*model.tagger.brands.runs, *model.tagger.categories.runs)
-    return _Reader(catalogue, model.tagger.brands, model.tagger.categories, cuts).examples(asked)
-
-
-def pseudo_queries(catalogue: Catalogue, model: IntentModel, *, seed: int = 0) -> list[tuple[int, Example]]:
-    """Make a query of each title of another catalogue, with its row and the role of each word: to judge a model."""
-    cuts = (*model.tagger.brands.runs, *model.tagger.categories.runs)
-    reader = _Reader(catalogue, model.tagger.brands, model.tagger.categories, cuts)
-    told = []
-    for row, title in enumerate(catalogue.titles):
-        read = tokens(title, cuts)
-        told.append(([token.key for token in read], reader.roles(row, read)))
-    return list(drawn_examples(told, len(told), seed=seed))
-
-
-def known_words(brands: Sequence[str], category_names: Sequence[str], asked: Sequence[AskedQuery]) -> frozenset[str]:
-    """Return folded words that are no spelling mistakes: of brands, of categories, and of queries that led on."""
-    texts = dict.fromkeys((*brands, *category_names, *(one.query for one in asked if one.items)))
-    return frozenset(fold(token.shown) for text in texts for token in tokens(text))
+def known_words(brands: Sequence[str], category_names: Sequence[str], queries: Sequence[PastQuery]) -> frozenset[str]:
+    """Return folded words that are not corrected: of brands, of categories, and of past queries that led to items."""
+    texts = dict.fromkeys((*brands, *category_names, *(past.query for past in queries if past.items)))
+    return frozenset(fold(token.written) for text in texts for token in split(text))
 
 
 @dataclass(slots=True)
-class _Reader:
-    """Reads titles of one catalogue, each once."""
+class TitleRoles:
+    """Tells the role of each word of a title, and by the titles that a past query led to, of each of its words."""
 
-    catalogue: Catalogue
+    source: LabelledTitles
     brands: Names
     category_names: Names
-    cuts: Sequence[str]
-    _read: dict[int, dict[str, int]] = field(default_factory=dict)
+    _by_row: dict[int, dict[str, int]] = field(default_factory=dict)
     _category_keys: dict[int, frozenset[str]] = field(default_factory=dict)
 
-    def roles(self, row: int, title: Sequence[Token]) -> list[int]:
-        """Return the role of each word of a title."""
+    def of(self, row: int, title: Sequence[Token]) -> list[int]:
+        """Return the code in `ROLES` of each word of a title."""
         spans = self.brands.spans([token.key for token in title])
-        attributes = self.catalogue.attributes[row] if self.catalogue.attributes else ""
-        attribute_keys = frozenset(token.key for token in tokens(attributes)) if attributes else frozenset()
-        code = int(self.catalogue.category[row])
-        return roles_of(self.catalogue.titles[row], title, spans, self._category(code), attribute_keys)
+        return roles_of(self.source.titles[row], title, spans, self._keys_of_category(int(self.source.category[row])))
 
-    def examples(self, asked: Sequence[AskedQuery]) -> list[Example]:
-        """Return the queries with the role that most of what they led to gives each word; unlabelled words have -1."""
-        found = []
-        for one in asked:
-            keys = tuple(token.key for token in tokens(one.query, self.cuts))[:MAX_WORDS]
-            votes: list[dict[int, float]] = [{} for _ in keys]
-            for row, n_visitors in one.items:
+    def split(self, text: str) -> list[Token]:
+        """Split a text at the names of brands and categories."""
+        return split(text, (*self.brands.runs, *self.category_names.runs))
+
+    def examples(self, queries: Sequence[PastQuery]) -> list[Example]:
+        """Return queries with the role that each word has in most of the titles they led to, -1 where in none."""
+        examples = []
+        for past in queries:
+            keys = self._keys(past.query)
+            votes: list[dict[int, float]] = [defaultdict(float) for _ in keys]
+            for row, n_visitors in past.items:
                 in_title = self._roles_by_word(row)
-                for place, key in enumerate(keys):
+                for position, key in enumerate(keys):
                     if key in in_title:
-                        votes[place][in_title[key]] = votes[place].get(in_title[key], 0.0) + n_visitors
+                        votes[position][in_title[key]] += n_visitors
             roles = tuple(max(vote, key=lambda role: (vote[role], -role)) if vote else -1 for vote in votes)
             if any(role >= 0 for role in roles):
-                found.append(Example(keys, roles))
-        return found
+                examples.append(Example(keys, roles))
+        return examples
 
-    def led(self, asked: Sequence[AskedQuery]) -> list[tuple[tuple[str, ...], dict[int, float]]]:
-        """Return the words of each query with how many visitors it led to each category."""
-        found = []
-        for one in asked:
-            shares: dict[int, float] = {}
-            for row, n_visitors in one.items:
-                code = int(self.catalogue.category[row])
-                if code >= 0:
-                    shares[code] = shares.get(code, 0.0) + n_visitors
-            found.append((tuple(token.key for token in tokens(one.query, self.cuts))[:MAX_WORDS], shares))
-        return found
+    def categories_of(self, queries: Sequence[PastQuery]) -> list[tuple[tuple[str, ...], dict[int, float]]]:
+        """Return the words of each query with the number of visitors that it led to each category."""
+        counted = []
+        for past in queries:
+            shares: dict[int, float] = defaultdict(float)
+            for row, n_visitors in past.items:
+                if (code := int(self.source.category[row])) >= 0:
+                    shares[code] += n_visitors
+            counted.append((self._keys(past.query), shares))
+        return counted
+
+    def _keys(self, query: str) -> tuple[str, ...]:
+        return tuple(token.key for token in self.split(query))[:MAX_WORDS]
 
     def _roles_by_word(self, row: int) -> dict[str, int]:
-        if row not in self._read:
-            title = tokens(self.catalogue.titles[row], self.cuts)
-            pairs = zip((token.key for token in title), self.roles(row, title), strict=True)
-            found: dict[str, int] = {}
-            for key, role in pairs:
-                found.setdefault(key, role)
-            self._read[row] = found
-        return self._read[row]
+        if row not in self._by_row:
+            title = self.split(self.source.titles[row])
+            roles: dict[str, int] = {}
+            for token, role in zip(title, self.of(row, title), strict=True):
+                roles.setdefault(token.key, role)
+            self._by_row[row] = roles
+        return self._by_row[row]
 
-    def _category(self, code: int) -> frozenset[str]:
+    def _keys_of_category(self, code: int) -> frozenset[str]:
         if code not in self._category_keys:
-            name = self.catalogue.category_names[code] if code >= 0 else ""
-            keys = frozenset(token.key for token in tokens(name, self.cuts)) - LINKING_WORDS
-            self._category_keys[code] = keys
+            name = self.source.category_names[code] if code >= 0 else ""
+            self._category_keys[code] = frozenset(token.key for token in self.split(name)) - LINKING_WORDS
         return self._category_keys[code]

@@ -1,4 +1,4 @@
-"""A query in, the price that its words set out: "mug under 10" is a mug and a bound, "books from 1984" is no price."""
+"""Reads the price bounds of a query off its words: "mug under 10" has one, "books from 1984" has none."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _ABOVE = (
 )
 _BELOW_WITH_CURRENCY = r"max\.?|maximum|within|bis|maximal|تا|tot"
 _ABOVE_WITH_CURRENCY = r"from|min\.?|minimum|ab|minimal|à partir de|a partir de|desde|از|من"
-"""Words that stand before sizes, years and models too ("pro max 256", "from 1984"): a price only with a currency."""
+"""Words that also stand before sizes, years and models ("pro max 256", "from 1984"): a price only with a currency."""
 
 _AROUND = r"between|zwischen|entre|tra|tussen|بین|بين"
 _FROM = r"from|von|de|da|desde|از|من"
 _TO = r"and|to|und|bis|et|à|y|a|hasta|e|en|و|تا|إلى|الى|-|–|—|~|〜|到|至|から"
 _END = re.compile(r"\s*$|\s+(?:for|with|and|für|mit|pour|avec|para|con|برای)(?!\w)")
-"""A bare number is a price at the end of a query or before a linking word; "under 5 year olds" is none."""
+"""A bare number is a price only at the end of a query or before a linking word, so not in "under 5 year olds"."""
 
 _VAGUE = re.compile(
     r"(?<!\w)(?:cheap(?:est)?|inexpensive|low cost|budget|bargain|billig|günstig|pas cher|barato|ارزان|رخيص)(?!\w)"
@@ -47,9 +47,10 @@ _VAGUE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a query says of the price: bounds, None where it sets none; `text` says it, `rest` is the query without.
+    """The price bounds of a query, None where it sets none.
 
-    has_currency: the words name a currency, and so can mean nothing but a price.
+    text: the price words; rest: the query without them; is_vague: "cheap" and the like; has_currency: the words name a
+    currency, so they can only be a price.
     """
 
     low: float | None = None
@@ -59,14 +60,9 @@ class Price:
     rest: str = ""
     has_currency: bool = False
 
-    @property
-    def is_said(self) -> bool:
-        """Whether a bound is named in figures."""
-        return self.low is not None or self.high is not None
-
 
 class _Phrase(NamedTuple):
-    """One way to say a price. sets: "min", "max" or "range"; without `is_sure` only a currency makes it a price."""
+    """One way to say a price. sets: "min", "max" or "range"; where not `is_sure`, it needs a currency to be a price."""
 
     pattern: re.Pattern[str]
     sets: str
@@ -96,11 +92,11 @@ _PHRASES = (
     _Phrase(re.compile(rf"(?:低于|低於|少于|少於|不到|不超过|不超過){_ONE}(?P<end>)"), "max"),
     _Phrase(re.compile(rf"(?:高于|高於|超过|超過|大于|大於){_ONE}(?P<end>)"), "min"),
 )
-"""The first that fits counts. With a group `end` the words around a bare number already say that it is a bound."""
+"""The first match counts. A group `end` marks phrases whose own words already make a bare number a bound."""
 
 
 def price_in(query: str) -> Price:
-    """Read the price words of a query; the first phrase that sets a bound counts, and "cheap" sets none by itself."""
+    """Read the price words of a query; the first phrase that sets a bound counts; "cheap" sets none."""
     plain = " ".join(unicodedata.normalize("NFKC", query).split())
     folded = ascii_digits(plain).lower()
     if len(folded) != len(plain):
@@ -116,7 +112,7 @@ def price_in(query: str) -> Price:
 
 
 def _is_price(match: re.Match[str], text: str, *, is_sure: bool) -> bool:
-    """Whether a phrase names a currency, or is one that needs none and ends where a price ends."""
+    """Whether a phrase names a currency, or needs none and ends where a price can end."""
     if _has_currency(match):
         ends_in_currency = match.groupdict().get("after2") or match["after1"]
         return bool(ends_in_currency) or not re.match(r"[^\W\d_]|[.,]?\d", text[match.end() :])
@@ -129,7 +125,7 @@ def _has_currency(match: re.Match[str]) -> bool:
 
 def _read(match: re.Match[str], sets: str, plain: str) -> Price:
     groups = match.groupdict()
-    scale = _SCALES.get(groups.get("scale2") or groups["scale1"] or "", 1.0)  # "50 to 100 thousand" is of both
+    scale = _SCALES.get(groups.get("scale2") or groups["scale1"] or "", 1.0)  # "50 to 100 thousand" scales both
     bounds = sorted(amount * scale for amount in _amounts((groups["number1"], groups.get("number2"))))
     return Price(
         low=bounds[0] if sets in ("range", "min") else None,
@@ -141,7 +137,7 @@ def _read(match: re.Match[str], sets: str, plain: str) -> Price:
 
 
 def _amounts(numbers: Iterable[str | None]) -> list[float]:
-    """Read 1,000 and 1.000 as a thousand, 19,99 and 19.99 as less than twenty."""
+    """Read numbers: 1,000 and 1.000 are a thousand, 19,99 and 19.99 less than twenty."""
     amounts = []
     for number in numbers:
         if number is not None:
