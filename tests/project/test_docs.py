@@ -77,8 +77,8 @@ def commands() -> list[str]:
 
 
 def test_every_command_is_documented_and_none_else() -> None:
-    told = re.findall(r"^(?:## |\| )`([a-z_]+)`", (ROOT / "docs" / "commands.md").read_text(), re.MULTILINE)
-    assert sorted(told) == commands()
+    documented = re.findall(r"^(?:## |\| )`([a-z_]+)`", (ROOT / "docs" / "commands.md").read_text(), re.MULTILINE)
+    assert sorted(documented) == commands()
 
 
 @pytest.mark.parametrize("name", [name for name in commands() if name.startswith("recommender_")])
@@ -93,15 +93,38 @@ def test_every_option_of_a_command_is_documented_and_none_else(name: str) -> Non
 
 def test_every_system_check_is_documented_and_none_else() -> None:
     in_code = set(re.findall(r'"(recommender\.[EW]\d{3})"', (ROOT / "recommender" / "checks.py").read_text()))
-    told = set(re.findall(r"^\| `(recommender\.[EW]\d{3})`", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE))
-    assert told == in_code
+    documented = set(
+        re.findall(r"^\| `(recommender\.[EW]\d{3})`", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE)
+    )
+    assert documented == in_code
 
 
 def test_every_room_of_the_code_is_on_the_map() -> None:
     app = ROOT / "recommender"
     rooms = {path.stem for path in app.glob("*.py")} | {path.parent.name for path in app.glob("*/__init__.py")}
-    told = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "architecture.md").read_text()))
-    assert rooms - {"__init__", "migrations"} <= told
+    documented = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "architecture.md").read_text()))
+    assert rooms - {"__init__", "migrations"} <= documented
+
+
+def paths_in(page: str, heading: str) -> list[str]:
+    """The paths below `recommender` in the second column of the first table under a heading."""
+    table = (ROOT / "docs" / page).read_text().split(f"\n## {heading}\n", 1)[1].split("\n## ")[0]
+    cells = [line.split("|")[2] for line in table.splitlines() if line.startswith("| ")]
+    return [path for cell in cells for path in re.findall(r"`([\w/.]+)`", cell)]
+
+
+def test_every_question_leads_to_one_file() -> None:
+    paths = paths_in("architecture.md", "Where to look")
+    assert len(paths) == 10
+    assert not [path for path in paths if not (ROOT / "recommender" / path).is_file()]
+
+
+def test_every_place_in_the_glossary_exists() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| ")]
+    paths = {path for row in rows if len(row) == 5 for path in re.findall(r"`([\w/.]+)`", row[3])}
+    assert len(paths) > 30
+    assert not [path for path in paths if not (ROOT / "recommender" / path).exists()]
 
 
 def rows_of(page: str, heading: str) -> set[str]:
@@ -132,8 +155,8 @@ def test_every_attribute_of_a_catalog_is_documented_and_none_else() -> None:
         "inheriting_catalogs",
     }
     ours |= {"objects", "changed_since"}  # for shops whose reading of many rows is their own
-    told = rows_of("catalog.md", "attribute") - {"prepare_"}
-    assert told == {name for name in vars(Catalog) if not name.startswith("_")} - ours
+    documented = rows_of("catalog.md", "attribute") - {"prepare_"}
+    assert documented == {name for name in vars(Catalog) if not name.startswith("_")} - ours
 
 
 def test_every_attribute_of_order_rows_is_documented_and_none_else() -> None:
@@ -141,31 +164,31 @@ def test_every_attribute_of_order_rows_is_documented_and_none_else() -> None:
 
     text = (ROOT / "docs" / "tracking.md").read_text().split("## Order rows")[1]
     table = text.split("\n| attribute |", 1)[1].split("\n\n")[0]
-    told = {
+    documented = {
         name
         for line in table.splitlines()
         for name in re.findall(r"`(\w+)`", line.split("|")[1] if "|" in line else "")
     }
-    assert told - {"kind"} == {*ATTRIBUTES, "paid_values"}
+    assert documented - {"kind"} == {*ATTRIBUTES, "paid_values"}
 
 
 def test_every_argument_of_a_page_is_documented_and_none_else() -> None:
     from recommender.tracking import page
 
-    told = rows_of("tracking.md", "argument")
-    assert told == set(inspect.signature(page).parameters) - {"view_name", "event"}
+    documented = rows_of("tracking.md", "argument")
+    assert documented == set(inspect.signature(page).parameters) - {"view_name", "event"}
 
 
 def test_every_tag_is_documented_and_none_else() -> None:
     from recommender.templatetags.recommender import register
 
-    told = rows_of("template-tags.md", "tag")
-    assert told - {"entry"} | {"money"} == {*register.tags, *register.filters}
+    documented = rows_of("template-tags.md", "tag")
+    assert documented - {"entry"} | {"money"} == {*register.tags, *register.filters}
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
     from recommender import conf
 
     text = (ROOT / "docs" / "settings.md").read_text()
-    told = dict(re.findall(r"^\| `([A-Z_]+)` \| `(.+?)` \|", text, re.MULTILINE))
-    assert told == {name: repr(default) for name, default in conf.DEFAULTS.items()}
+    documented = dict(re.findall(r"^\| `([A-Z_]+)` \| `(.+?)` \|", text, re.MULTILINE))
+    assert documented == {name: repr(default) for name, default in conf.DEFAULTS.items()}

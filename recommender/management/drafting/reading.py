@@ -47,7 +47,7 @@ REQUEST, SESSION, SELF = object(), object(), object()
 def read_function(function: Any) -> Reading:
     """What a function view reads; its arguments, except the request, are parts of the URL."""
     reading = Reading()
-    _Reader(reading, function).call({}, is_view=True)
+    _FunctionReader(reading, function).call({}, is_view=True)
     return reading
 
 
@@ -55,7 +55,7 @@ def model_of(cls: Any) -> type[models.Model] | None:
     """The model whose objects a view shows, by `model`, `queryset`, `get_queryset` or its serializer."""
     declared = getattr(cls, "model", None) or getattr(getattr(cls, "queryset", None), "model", None)
     if declared is None and (function := _own_method(cls, "get_queryset")) is not None:
-        answer = _Reader(Reading(), function, cls=cls).call({}, is_view=True)
+        answer = _FunctionReader(Reading(), function, cls=cls).call({}, is_view=True)
         declared = answer if isinstance(answer, type) else None
     if declared is None:
         declared = getattr(getattr(getattr(cls, "serializer_class", None), "Meta", None), "model", None)
@@ -68,7 +68,7 @@ def read_class(cls: type, names: tuple[str, ...] = HOST_HOOKS) -> Reading:
     for name in names:
         function = _own_method(cls, name)
         if function is not None:
-            _Reader(reading, function, cls=cls).call({}, is_view=True)
+            _FunctionReader(reading, function, cls=cls).call({}, is_view=True)
     return reading
 
 
@@ -104,7 +104,7 @@ def _own_method(cls: type, name: str) -> Any:
     return None
 
 
-class _Reader:
+class _FunctionReader:
     """Follows the values in a function, and in the functions that it calls, without running them."""
 
     def __init__(self, reading: Reading, function: Any, *, cls: type | None = None, depth: int = 0) -> None:
@@ -336,7 +336,7 @@ class _Reader:
     def _follow(self, function: Any, cls: type | None, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if function is None or self.depth >= MAX_DEPTH:
             return UNKNOWN
-        reader = _Reader(self.reading, function, cls=cls, depth=self.depth + 1)
+        reader = _FunctionReader(self.reading, function, cls=cls, depth=self.depth + 1)
         return reader.call(keywords, positional=arguments)
 
 
