@@ -50,7 +50,11 @@ GROUPS = (
         ),
         ("tests/capture/test_capture.py", "tests/capture/test_transactions.py", "tests/api/test_claims.py"),
     ),
-    Group("identity", ("recommender/identity.py",), ("tests/test_identity.py", "tests/test_middleware.py")),
+    Group(
+        "identity",
+        ("recommender/identity/shopper.py", "recommender/identity/users.py", "recommender/identity/cookies.py"),
+        ("tests/test_identity.py", "tests/test_middleware.py"),
+    ),
     Group(
         "fusion and policy",
         ("recommender/retrieval/fusion.py", "recommender/serving/policy.py"),

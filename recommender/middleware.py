@@ -96,9 +96,8 @@ def _is_concerned(request: HttpRequest, response: HttpResponseBase) -> bool:
 
 def _keeps_cookie(request: HttpRequest, response: HttpResponseBase) -> bool:
     """Does the browser keep its cookie, for all that the banner's says? So it does on most pages."""
-    is_granted = request.COOKIES.get(identity.CONSENT_COOKIE) == identity.CONSENT_GRANTED
-    is_by_banner = conf.get("CONSENT") == conf.DEFAULTS["CONSENT"]
-    return is_granted and is_by_banner and identity.CONSENT_COOKIE not in response.cookies
+    is_answered_here = identity.CONSENT_COOKIE in response.cookies
+    return identity.has_consented(request) and identity.is_by_cookie() and not is_answered_here
 
 
 def _settle(request: HttpRequest, response: HttpResponseBase) -> None:
@@ -107,7 +106,7 @@ def _settle(request: HttpRequest, response: HttpResponseBase) -> None:
         _keep_private(response)
     if shopper.token is not None or shopper.is_crawler:
         return
-    if not shopper.gives_consent or _takes_consent_back(response):
+    if not shopper.gives_consent or identity.withdraws_consent(response):
         if shopper.cookie_key is not None and not _is_shared(response):
             identity.delete_cookie(response)
             patch_vary_headers(response, ("Cookie",))  # Django's cache then keeps it from others
@@ -126,12 +125,6 @@ def _give_cookie(shopper: Shopper, request: HttpRequest, response: HttpResponseB
         return
     identity.set_cookie(response, key, is_secure=request.is_secure())
     patch_vary_headers(response, ("Cookie",))
-
-
-def _takes_consent_back(response: HttpResponseBase) -> bool:
-    """Does this very answer refuse? The id goes with the consent; a later consent begins with a fresh one."""
-    answer = response.cookies.get(identity.CONSENT_COOKIE)
-    return answer is not None and answer.value != identity.CONSENT_GRANTED
 
 
 def _keep_private(response: HttpResponseBase) -> None:

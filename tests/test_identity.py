@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
 from recommender import identity
-from recommender.identity import cookie_for, shopper_of, token_for, visitor_key_from, visitor_key_from_cookie
+from recommender.identity import cookie_for, linking, shopper_of, token_for, visitor_key_from, visitor_key_from_cookie
 from recommender.models import Event, Visitor
 
 pytestmark = pytest.mark.django_db
@@ -179,7 +179,7 @@ def test_making_the_users_own_visitor_is_not_consent(user: Any) -> None:
 def test_history_is_the_newest_events_oldest_first_in_one_query(
     django_assert_num_queries: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(identity, "HISTORY_LIMIT", 3)
+    monkeypatch.setattr("recommender.identity.shopper.HISTORY_LIMIT", 3)
     visitor = Visitor.objects.create()
     now = timezone.now()
     for day, item_id in enumerate(["new", "a", "b", "old"]):
@@ -310,7 +310,7 @@ def test_region_is_the_country_of_the_first_language(accepted: str, region: str)
 def test_login_links_the_visitor_to_the_user(client: Any, user: Any) -> None:
     identity.connect()
     request = asking(key=(key := uuid.uuid4()))
-    identity._on_login(request=request, user=user)
+    linking._on_login(request=request, user=user)
     visitor = Visitor.objects.get(key=key)
     assert visitor.user_key == str(user.pk)
     assert shopper_of(request).user_key == str(user.pk)
@@ -319,7 +319,7 @@ def test_login_links_the_visitor_to_the_user(client: Any, user: Any) -> None:
 def test_login_of_a_second_user_gets_a_fresh_visitor(user: Any, other_user: Any) -> None:
     visitor = Visitor.objects.create(user_key=str(user.pk))
     request = asking(key=visitor.key)
-    identity._on_login(request=request, user=other_user)
+    linking._on_login(request=request, user=other_user)
     visitor.refresh_from_db()
     assert visitor.user_key == str(user.pk)
     shopper = shopper_of(request)
@@ -328,15 +328,15 @@ def test_login_of_a_second_user_gets_a_fresh_visitor(user: Any, other_user: Any)
 
 
 def test_login_without_consent_leaves_no_row(user: Any) -> None:
-    identity._on_login(request=asking(consent=None, key=uuid.uuid4()), user=user)
-    identity._on_login(request=None, user=user)
+    linking._on_login(request=asking(consent=None, key=uuid.uuid4()), user=user)
+    linking._on_login(request=None, user=user)
     assert not Visitor.objects.exists()
 
 
 def test_logout_begins_a_fresh_visitor(user: Any) -> None:
     request = asking(key=(key := uuid.uuid4()), user=user)
     assert shopper_of(request).visitor_key == key
-    identity._on_logout(request=request, user=user)
+    linking._on_logout(request=request, user=user)
     assert shopper_of(request).visitor_key not in (key, None)
     assert shopper_of(request).is_fresh
 

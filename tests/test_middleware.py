@@ -314,7 +314,7 @@ def test_failing_page_declaration_never_breaks_a_page(monkeypatch: Any, caplog: 
 
 
 def test_failing_signature_never_breaks_a_page(monkeypatch: Any, caplog: Any) -> None:
-    monkeypatch.setattr(identity, "cookie_for", lambda key: 1 / 0)
+    monkeypatch.setattr("recommender.identity.cookies.cookie_for", lambda key: 1 / 0)
     assert browser().get("/plain/mug/").content == b"mug"
     assert "without its visitor's cookie" in caplog.text
 

@@ -27,9 +27,6 @@ from recommender.identity import Shopper, shopper_of
 from recommender.models import Event, Visitor
 
 ENDPOINTS = ("visitors", "events", "search", "suggest", "recommendations/<slot>", "me", "me/export")
-CONSENT_DENIED = "denied"
-CONSENT_COOKIE_AGE_SECONDS = 180 * 86_400
-"""Half a year, after which a browser is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +72,7 @@ class MeView(ApiView):
         _choose(person, choices)
         response = Response(_profile(shopper, person))
         if "consent" in choices and _asks_by_cookie(shopper):
-            answer = identity.CONSENT_GRANTED if choices["consent"] else CONSENT_DENIED
-            response.set_cookie(
-                identity.CONSENT_COOKIE, answer, max_age=CONSENT_COOKIE_AGE_SECONDS, samesite="Lax", path="/"
-            )
+            identity.set_consent_cookie(response, is_granted=choices["consent"])
         return response
 
     def delete(self, request: Request) -> Response:
@@ -89,7 +83,7 @@ class MeView(ApiView):
         if shopper.token is None:
             identity.delete_cookie(response)
         if _asks_by_cookie(shopper):
-            response.delete_cookie(identity.CONSENT_COOKIE)
+            identity.delete_consent_cookie(response)
         return response
 
 
@@ -145,8 +139,8 @@ def _choose(person: Person, choices: dict[str, Any]) -> None:
 
 
 def _asks_by_cookie(shopper: Shopper) -> bool:
-    """Whether the consent of this browser is our own cookie, and not the host's to store."""
-    return shopper.token is None and conf.get("CONSENT") == conf.DEFAULTS["CONSENT"]
+    """Does this app's own cookie hold the consent of this browser?"""
+    return shopper.token is None and identity.is_by_cookie()
 
 
 def _profile(shopper: Shopper, person: Person) -> dict[str, Any]:

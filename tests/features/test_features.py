@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 
-from recommender import identity
 from recommender.features import (
     BERT_FEATURES,
     FEATURE_NAMES,
@@ -18,6 +17,7 @@ from recommender.features import (
 from recommender.features.neighbours import SHRINKAGE
 from recommender.features.sequence import LENGTH, decayed_mean, sequence
 from recommender.features.shop_state import NEIGHBOUR_KINDS, ShopState, build_state
+from recommender.identity import shopper
 from recommender.ml.head.examples import COLD_SHARE, Histories, Vectors, lists_at
 from recommender.training.judging import evaluation
 from recommender.types import EVENT_CODES, EventType
@@ -184,7 +184,7 @@ def test_trainer_and_server_read_as_much_of_a_history():
     n = HISTORY_LIMIT + 20
     events = behaviour.interactions([(0, day % 12, day, day) for day in range(n)])
     assert len(Histories(events).profile(0, at=(n + 1) * behaviour.DAY).item) == HISTORY_LIMIT
-    assert identity.HISTORY_LIMIT == evaluation.HISTORY_LIMIT == HISTORY_LIMIT
+    assert shopper.HISTORY_LIMIT == evaluation.HISTORY_LIMIT == HISTORY_LIMIT
 
 
 def test_lists_are_asked_for_newcomers_too():
