@@ -1,7 +1,7 @@
 """Which items go with which: item-kNN over orders and visitors, regression over visitors, and the next order.
 
 `Neighbours` keeps its own compressed rows rather than a `scipy.sparse` matrix because a page adds up selected rows many
-times: `spread` takes 0.02 ms for 100 rows, indexing a matrix 0.06 ms (`benchmarks.affinity` prints both).
+times: `spread` takes 0.02 ms for 100 rows, indexing a matrix 0.06 ms (`benchmarks.personas` prints both).
 """
 
 from __future__ import annotations

@@ -107,37 +107,51 @@ def axes_named(names: Sequence[Axis], items: ItemTable, *, utc_offset_seconds: f
     return Axes(tuple(names), of_item, block, weight, column, utc_offset_seconds)
 
 
-def persona_masses(events: Interactions, axes: Axes, *, at: float) -> FloatArray:
+def persona_masses(events: Interactions, axes: Axes, *, at: float, n_visitors: int | None = None) -> FloatArray:
     """Return (n_visitors, n_axes): decayed evidence of every visitor on every axis before `at`."""
+    n_visitors = int(events.visitor.max(initial=-1)) + 1 if n_visitors is None else n_visitors
     n = int(np.searchsorted(events.time, at, side="left"))
-    used = np.flatnonzero(events.visitor[:n] >= 0)
-    actions = _Actions(
-        visitor=events.visitor[used].astype(np.int64),
-        item=events.item[used].astype(np.int64),
-        type=events.type[used],
-        time=events.time[used],
-        quantity=events.quantity[used],
-        words=_query_columns(events.queries, axes)[events.query[used]],
-        device=np.asarray([*(_device_column(name, axes) for name in events.devices), -1])[events.device[used]],
-        n_visitors=int(events.visitor.max(initial=-1)) + 1,
-    )
-    return _masses(actions, axes, at=at)
+    events = events.take(np.flatnonzero(events.visitor[:n] >= 0))
+    n_axes, visitor = len(axes), events.visitor.astype(np.int64)
+    flat = np.zeros(n_visitors * n_axes)
+
+    def add(visitor: npt.NDArray[np.int64], column: npt.NDArray[np.integer], weight: TimeArray) -> None:
+        used = column >= 0
+        cell = visitor[used] * n_axes + column[used]
+        flat[:] += np.bincount(cell, weights=weight[used], minlength=len(flat))
+
+    fading = decay(age_days(events.time, at), PERSONA_HALF_LIFE_DAYS)
+    pair, mass, bought = _item_evidence(events, axes, fading)
+    n_items = max(len(axes.of_item), 1)
+    for columns in axes.of_item[pair[mass > 0] % n_items].T:
+        add(pair[mass > 0] // n_items, columns, mass[mass > 0])
+    searches = np.flatnonzero(events.type == EVENT_CODES[EventType.SEARCH])
+    for columns in _query_columns(events.queries, axes)[events.query[searches]].T:
+        add(visitor[searches], columns, SEARCH_WEIGHT * fading[searches])
+    add(*_times(events, axes, at))
+    add(*_order_rhythms(events, pair[bought > 0], n_visitors, axes))
+    of_device = [*(axes.column.get(("device", name), -1) for name in events.devices), -1]
+    add(visitor, np.asarray(of_device)[events.device], np.ones(len(events)))
+    return flat.reshape(n_visitors, n_axes).astype(np.float32)
 
 
 def masses_of(profile: Profile, axes: Axes) -> FloatArray:
     """Return (1, n_axes): the same of one profile, whose device counts once per event."""
     n = len(profile.time)
-    actions = _Actions(
-        visitor=np.zeros(n, np.int64),
-        item=profile.item.astype(np.int64),
+    zero = np.zeros(n, np.int32)
+    events = Interactions(
+        visitor=zero,
+        item=profile.item,
         type=profile.type,
         time=profile.time,
         quantity=profile.quantity,
-        words=_query_columns(profile.queries, axes)[:n],
-        device=np.full(n, _device_column(profile.device, axes), np.int64),
-        n_visitors=1,
+        basket=profile.basket,
+        query=np.arange(n, dtype=np.int32),
+        queries=profile.queries,
+        device=zero,
+        devices=(profile.device,),
     )
-    return _masses(actions, axes, at=profile.now)
+    return persona_masses(events, axes, at=profile.now, n_visitors=1)
 
 
 def persona_shares(masses: FloatArray, axes: Axes, mean: FloatArray) -> FloatArray:
@@ -161,76 +175,52 @@ def mean_shares(masses: FloatArray, axes: Axes) -> FloatArray:
     return mean
 
 
-@dataclass(frozen=True, slots=True)
-class _Actions:
-    """Events of identified visitors, (n,) each; words (n, N_WORDS_OF_ITEM): columns that a query names, -1 for none."""
-
-    visitor: npt.NDArray[np.int64]
-    item: npt.NDArray[np.int64]
-    type: npt.NDArray[np.int8]
-    time: TimeArray
-    quantity: FloatArray
-    words: npt.NDArray[np.int64]
-    device: npt.NDArray[np.int64]
-    n_visitors: int
-
-
-def _masses(actions: _Actions, axes: Axes, *, at: float) -> FloatArray:
-    n_axes, n_items = len(axes), max(len(axes.of_item), 1)
-    flat = np.zeros(actions.n_visitors * n_axes)
-
-    def add(visitor: npt.NDArray[np.int64], column: npt.NDArray[np.integer], weight: TimeArray) -> None:
-        used = column >= 0
-        cell = visitor[used] * n_axes + column[used]
-        flat[:] += np.bincount(cell, weights=weight[used], minlength=len(flat))
-
-    fading = decay(age_days(actions.time, at), PERSONA_HALF_LIFE_DAYS)
-    of_item = actions.item >= 0
-    pair, key = np.unique(actions.visitor[of_item] * n_items + actions.item[of_item], return_inverse=True)
-    looks, bought = kept_evidence(key, actions.type[of_item], actions.quantity[of_item], fading[of_item], len(pair))
-    mass = looks + bought
-    for columns in axes.of_item[pair[mass > 0] % n_items].T:
-        add(pair[mass > 0] // n_items, columns, mass[mass > 0])
-    searches = np.flatnonzero(actions.type == EVENT_CODES[EventType.SEARCH])
-    for columns in actions.words[searches].T:
-        add(actions.visitor[searches], columns, SEARCH_WEIGHT * fading[searches])
-    add(*_times(actions, axes, at))
-    add(*_order_rhythms(actions, pair[bought > 0], n_items, axes))
-    add(actions.visitor, actions.device, np.ones(len(actions.device)))
-    return flat.reshape(actions.n_visitors, n_axes).astype(np.float32)
-
-
 _Evidence = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], TimeArray]
 
 
-def _times(actions: _Actions, axes: Axes, at: float) -> _Evidence:
+def _item_evidence(
+    events: Interactions, axes: Axes, fading: TimeArray
+) -> tuple[npt.NDArray[np.int64], TimeArray, TimeArray]:
+    """Return (n_pairs,) each: visitor times n_items plus item, the evidence, and its part from kept purchases."""
+    of_item = np.flatnonzero(events.item >= 0)
+    pairs = _pairs(events, of_item, axes)
+    pair, key = np.unique(pairs, return_inverse=True)
+    looks, bought = kept_evidence(key, events.type[of_item], events.quantity[of_item], fading[of_item], len(pair))
+    return pair, looks + bought, bought
+
+
+def _pairs(events: Interactions, rows: npt.NDArray[np.int64], axes: Axes) -> npt.NDArray[np.int64]:
+    return events.visitor[rows].astype(np.int64) * max(len(axes.of_item), 1) + events.item[rows]
+
+
+def _times(events: Interactions, axes: Axes, at: float) -> _Evidence:
     """Return visitor, column and decayed weight of each hour with an event, counted once whatever its events."""
-    hour = ((actions.time + axes.utc_offset_seconds) // HOUR_SECONDS).astype(np.int64)
+    hour = ((events.time + axes.utc_offset_seconds) // HOUR_SECONDS).astype(np.int64)
     span = int(hour.max(initial=0)) + 1
-    visitor, hour = np.divmod(np.unique(actions.visitor * span + hour), span)
+    visitor, hour = np.divmod(np.unique(events.visitor.astype(np.int64) * span + hour), span)
     of_day, weekday = hour % 24, (hour // 24 + 3) % 7  # the epoch began on a Thursday
     part = np.where(weekday >= 5, 3, np.select([of_day < 5, of_day < 12, of_day < 17], [2, 0, 1], 2))
     age = age_days(hour * HOUR_SECONDS, at + axes.utc_offset_seconds)
     return visitor, axes.column[TIMES[0]] + part, decay(age, PERSONA_HALF_LIFE_DAYS)
 
 
-def _order_rhythms(actions: _Actions, kept_pairs: npt.NDArray[np.int64], n_items: int, axes: Axes) -> _Evidence:
+def _order_rhythms(events: Interactions, kept_pairs: npt.NDArray[np.int64], n_visitors: int, axes: Axes) -> _Evidence:
     """Return each visitor, its column by the number of days with an order and the gap between them, and weight 1.
 
     Orders of which nothing was kept do not count.
     """
-    bought = np.flatnonzero((actions.type == PURCHASE) & (actions.item >= 0))
-    bought = bought[np.isin(actions.visitor[bought] * n_items + actions.item[bought], kept_pairs)]
-    day = (actions.time[bought] // DAY_SECONDS).astype(np.int64)
+    bought = np.flatnonzero((events.type == PURCHASE) & (events.item >= 0))
+    bought = bought[np.isin(_pairs(events, bought, axes), kept_pairs)]
+    day = (events.time[bought] // DAY_SECONDS).astype(np.int64)
     span = int(day.max(initial=0)) + 1
-    buyer, day = np.divmod(np.unique(actions.visitor[bought] * span + day), span)
-    n_days = np.bincount(buyer, minlength=actions.n_visitors)
-    first, last = np.full(actions.n_visitors, np.inf), np.zeros(actions.n_visitors)
+    buyer, day = np.divmod(np.unique(events.visitor[bought].astype(np.int64) * span + day), span)
+    n_days = np.bincount(buyer, minlength=n_visitors)
+    first, last = np.full(n_visitors, np.inf), np.zeros(n_visitors)
     np.minimum.at(first, buyer, day)
     np.maximum.at(last, buyer, day)
     gap = np.where(n_days > 1, (last - first) / np.maximum(n_days - 1, 1), 0)
     rhythm = np.select([n_days == 0, n_days == 1, gap <= OFTEN_DAYS], [0, 1, 2], 3)
-    visitor = np.unique(actions.visitor)
+    visitor = np.unique(events.visitor).astype(np.int64)
     return visitor, axes.column[ORDERS[0]] + rhythm[visitor], np.ones(len(visitor))
 
 
@@ -289,7 +279,3 @@ def _fill_words(columns: npt.NDArray[np.integer], stems: Iterable[str], column: 
 @lru_cache(maxsize=2_048)
 def _stems(query: str) -> tuple[str, ...]:
     return tuple(terms(query))
-
-
-def _device_column(name: str, axes: Axes) -> int:
-    return axes.column.get(("device", name), -1)

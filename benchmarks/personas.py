@@ -1,6 +1,6 @@
 """Time of persona features, of segments and of sums over neighbours, beside their limits or `scipy.sparse`.
 
-    python -m benchmarks.affinity
+    python -m benchmarks.personas
 
 A planted shop (`benchmarks.simulator`) of 3,960 items; a profile with a history of 1,000 events; 300 candidates. The
 last line compares the compressed rows of `features` with indexing a matrix of `scipy.sparse`.
