@@ -28,6 +28,19 @@ class _FieldFilter(SimpleListFilter):
         return queryset.filter(**{self.field: value}) if value else queryset
 
 
+class _ConditionFilter(SimpleListFilter):
+    """Offers conditions on several fields; a row of `conditions` is the label and the condition of one choice."""
+
+    conditions: Mapping[str, tuple[Any, Mapping[str, bool]]] = {}
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> tuple[tuple[str, Any], ...]:
+        return tuple((name, label) for name, (label, _condition) in self.conditions.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        choice = self.conditions.get(self.value() or "")
+        return queryset.filter(**choice[1]) if choice else queryset
+
+
 class DeviceFilter(_FieldFilter):
     title = _("device")
     parameter_name = field = "device"
@@ -50,34 +63,24 @@ class LabelFilter(_FieldFilter):
         return tuple((catalog.label, catalog.label) for catalog in catalogs())
 
 
-class PersonalisedFilter(SimpleListFilter):
+class PersonalisedFilter(_ConditionFilter):
     title = _("personalised")
     parameter_name = "personalised"
-    conditions: Mapping[str, Mapping[str, bool]] = {
-        "yes": {"has_consented": True, "is_profiled": True, "is_bot": False},
-        "no_consent": {"has_consented": False},
-        "off": {"is_profiled": False},
-        "bot": {"is_bot": True},
+    conditions = {
+        "yes": (_("yes"), {"has_consented": True, "is_profiled": True, "is_bot": False}),
+        "no_consent": (_("no consent"), {"has_consented": False}),
+        "off": (_("switched off"), {"is_profiled": False}),
+        "bot": (_("bot"), {"is_bot": True}),
     }
 
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> tuple[tuple[str, Any], ...]:
-        return (("yes", _("yes")), ("no_consent", _("no consent")), ("off", _("switched off")), ("bot", _("bot")))
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(**self.conditions.get(self.value() or "", {}))
-
-
-class SignedInFilter(SimpleListFilter):
+class SignedInFilter(_ConditionFilter):
     title = _("account")
     parameter_name = "account"
-
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> tuple[tuple[str, Any], ...]:
-        return (("yes", _("signed in")), ("no", _("anonymous")))
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() not in ("yes", "no"):
-            return queryset
-        return queryset.filter(user_key__isnull=self.value() == "no")
+    conditions = {
+        "yes": (_("signed in"), {"user_key__isnull": False}),
+        "no": (_("anonymous"), {"user_key__isnull": True}),
+    }
 
 
 class SegmentFilter(_FieldFilter):
@@ -85,7 +88,6 @@ class SegmentFilter(_FieldFilter):
 
     title = _("segment")
     parameter_name = "segment"
-    field = "segment__number"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> tuple[tuple[str, Any], ...]:
         return tuple((str(segment.number), str(segment)) for segment in Segment.objects.filter(retired_at=None))
@@ -95,20 +97,13 @@ class SegmentFilter(_FieldFilter):
         return queryset.filter(segment__number=int(value)) if value.isdecimal() else queryset
 
 
-class DecisionFilter(SimpleListFilter):
+class DecisionFilter(_ConditionFilter):
     """Whether a synonym was decided on, and how."""
 
     title = _("state")
     parameter_name = "state"
-    conditions: Mapping[str, Mapping[str, bool]] = {
-        "proposed": {"is_active": False, "reviewed_at__isnull": True},
-        "in_use": {"is_active": True},
-        "rejected": {"is_active": False, "reviewed_at__isnull": False},
+    conditions = {
+        "proposed": (_("proposed"), {"is_active": False, "reviewed_at__isnull": True}),
+        "in_use": (_("in use"), {"is_active": True}),
+        "rejected": (_("rejected"), {"is_active": False, "reviewed_at__isnull": False}),
     }
-
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> tuple[tuple[str, Any], ...]:
-        return (("proposed", _("proposed")), ("in_use", _("in use")), ("rejected", _("rejected")))
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        condition = self.conditions.get(self.value() or "")
-        return queryset.filter(**condition) if condition else queryset

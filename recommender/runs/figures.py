@@ -153,7 +153,7 @@ class TeacherFigures:
     pairs: float = NO_FIGURE
     student_accuracy_before: float = NO_FIGURE
     student_accuracy: float = NO_FIGURE
-    kept: float = NO_FIGURE
+    is_kept: bool | None = field(default=None, metadata=stored_as("kept"))
 
 
 @dataclass(frozen=True, slots=True)

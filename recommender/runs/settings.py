@@ -17,7 +17,7 @@ EVIDENCE = ("least_pairs", "least_examples", "least_lists", "least_texts")
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """What a run was asked for; None leaves a value to the defaults of the training.
+    """The settings that a run was requested with; None leaves a value to the defaults of the training.
 
     minutes: time box of the run; trial_minutes and n_trials: of a tuning, per trial and in total. knobs: values that a
     tuning found. as_of: end of the data in Unix seconds; repeats: number of the run that this one repeats. study: name

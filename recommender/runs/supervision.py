@@ -34,7 +34,7 @@ OVERTIME_FACTOR, OVERTIME_SECONDS = 3.0, 900.0
 """The training itself keeps to its time box; one that runs this much longer hangs and is terminated."""
 
 HERE = "here"
-"""Trigger of a run that the requesting process supervises itself: no worker is told of it."""
+"""Trigger of a run that the requesting process supervises itself: no worker is notified."""
 
 WORKER_STOPS = "its worker stops"
 
@@ -134,7 +134,7 @@ def _watch(process: subprocess.Popen[bytes], run_id: int, token: int, stop: thre
             if now - started > limit:
                 minutes = f"{limit / 60:.0f}"
                 return _end(process, gettext("it ran for %s minutes, far beyond its time box") % minutes)
-    except BaseException:  # the worker is told to stop: take the training along
+    except BaseException:  # the worker has to stop: its training stops too
         _end(process, WORKER_STOPS)
         raise
 

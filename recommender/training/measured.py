@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from recommender.features.head import EVENTS
 from recommender.ml.context.training import WEIGHED
+from recommender.runs.conversion import read
 from recommender.runs.figures import (
+    NO_FIGURE,
     Circumstance,
     Classifier,
     EncoderFigures,
@@ -23,16 +24,17 @@ def figures_of_stages(metrics: Mapping[str, float], *, fine_tuning: str, skipped
 
     fine_tuning: the method; skipped: by stage, why it was left out.
     """
-    reason = skipped.get("teacher", "")
+    encoder = {"fine_tuning": fine_tuning, **_reported(metrics, "encoder_")}
+    skipped_teacher = {"skipped": skipped["teacher"]} if "teacher" in skipped else None
     return Figures(
         heads=_heads(metrics),
-        encoder=EncoderFigures(**{"fine_tuning": fine_tuning, **_named(EncoderFigures, metrics, "encoder_")}),
+        encoder=read(EncoderFigures, encoder),
         context={
-            name: Circumstance(metrics.get(f"context_{name}_gain", float("nan")), bool(metrics[used]))
+            name: Circumstance(metrics.get(f"context_{name}_gain", NO_FIGURE), bool(metrics[used]))
             for name in WEIGHED
             if (used := f"context_{name}_told") in metrics
         },
-        teacher=TeacherFigures(skipped=reason, **({} if reason else _named(TeacherFigures, metrics, "teacher_"))),
+        teacher=read(TeacherFigures, skipped_teacher or _reported(metrics, "teacher_")),
     )
 
 
@@ -48,13 +50,11 @@ def _heads(metrics: Mapping[str, float]) -> dict[str, Classifier]:
 
 
 def _classifier(metrics: Mapping[str, float], prefix: str) -> Classifier | None:
-    parts = {part: _named(ProbabilityQuality, metrics, f"{prefix}{part}_") for part in ("validation", "test")}
-    if not any(parts.values()):
-        return None
-    return Classifier(**{part: ProbabilityQuality(**numbers) for part, numbers in parts.items() if numbers})
+    windows = {name: _reported(metrics, f"{prefix}{name}_") for name in ("validation", "test")}
+    quality = {name: read(ProbabilityQuality, figures) for name, figures in windows.items() if figures}
+    return Classifier(**quality) if quality else None
 
 
-def _named(kind: Any, metrics: Mapping[str, float], prefix: str) -> dict[str, Any]:
-    """The numbers of a dataclass, each reported under the prefix and the name of its field."""
-    names = (field.name for field in dataclasses.fields(kind))
-    return {name: metrics[prefix + name] for name in names if prefix + name in metrics}
+def _reported(metrics: Mapping[str, float], prefix: str) -> dict[str, Any]:
+    """The figures that one stage reported under its prefix."""
+    return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}

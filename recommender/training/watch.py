@@ -50,7 +50,7 @@ class RunResult:
 class Watch(Progress):
     """Writes the progress of a leased run to its row, every few seconds from a thread; use it as a context.
 
-    `shares`: share of the run by stage, for the progress bar. `listener` is told the same; it never raises.
+    `shares`: share of the run by stage, for the progress bar. `listener` gets the same reports; it never raises.
     """
 
     def __init__(self, run_id: int, token: int) -> None:

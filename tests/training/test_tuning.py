@@ -215,7 +215,7 @@ def test_score_that_is_no_number_fails_its_trial_only(study):
     opened.try_once(lambda trial: [float("nan")])
     opened.try_once(by_epochs)
     assert [row.state for row in opened.trial_figures()] == ["failed", "complete"]
-    assert opened.studies.best_score is not None
+    assert opened.studies.best.score is not None
 
 
 def test_trial_of_a_killed_process_is_tried_again(study):

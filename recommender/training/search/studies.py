@@ -82,16 +82,6 @@ class Studies:
         self._phases: dict[str, Study] = {}
         self.best, self.present = ScoredValues({}), ScoredValues({})
 
-    @property
-    def best_values(self) -> knobs.Values:
-        """The knobs as the best trial so far had them."""
-        return self.best.values
-
-    @property
-    def best_score(self) -> float | None:
-        """The score of the best trial so far."""
-        return self.best.score
-
     def begin_with(self, values: knobs.Values) -> None:
         """Set the present settings, which every trial is compared with."""
         self.best, self.present = ScoredValues(values), ScoredValues(values)

@@ -117,14 +117,14 @@ class Search:
 
     def turn(self, phase: str) -> None:
         """Try values for the knobs of one phase until its share of the time, or of the trials, is used up."""
-        best = turned(self.settings, self.studies.best_values)
+        best = turned(self.settings, self.studies.best.values)
         study = self.studies.study(phase, knob_values(best))
         while self._may_go_on(phase):
             self.watch.check()
             study.try_once(lambda candidate: self._score(candidate, phase))
             self.watch.record.figures = Figures(tuning=self.studies.figures())
-            self.watch.figure("best_score", self.studies.best_score or 0.0)
-            self.reusing.keep_only(turned(self.settings, self.studies.best_values))
+            self.watch.figure("best_score", self.studies.best.score or 0.0)
+            self.reusing.keep_only(turned(self.settings, self.studies.best.values))
         self.watch.record.figures = Figures(tuning=self.studies.figures())
 
     def _may_go_on(self, phase: str) -> bool:
@@ -134,7 +134,7 @@ class Search:
         until = seconds * sum(SHARES[name] for name in names[: names.index(phase) + 1])
         spent = time.monotonic() - self.started
         self.watch.step(round(100 * spent), round(100 * until))
-        if self.studies.best_score is None:
+        if self.studies.best.score is None:
             return self.studies.n_tried(phase) == 0
         n_trials = self.run_settings.n_trials
         if n_trials is not None and self.studies.n_tried(phase) >= shared_out(n_trials)[phase]:
@@ -143,7 +143,7 @@ class Search:
 
     def _score(self, candidate: Candidate, phase: str) -> list[float]:
         """The score of each case. Raises Pruned as soon as an intermediate score is too low to continue."""
-        settings = turned(self.settings, {**self.studies.best_values, **candidate.values})
+        settings = turned(self.settings, {**self.studies.best.values, **candidate.values})
         if phase == "encoder":
             trained = self._checked(lambda: self.reusing.encoded(settings))
             _refuse_harm(trained, candidate)
