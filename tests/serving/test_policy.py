@@ -65,27 +65,15 @@ def test_diversity_returns_each_place_once_up_to_the_limit(limit):
     assert len(chosen) == len(set(chosen.tolist())) == min(limit, 3)
 
 
-def test_near_duplicates_go_behind_the_rest():
-    vectors = circle(0, 1, 90, 2, 91)
-    assert policy.damp_duplicates(vectors).tolist() == [0, 2, 1, 3, 4]
-    assert policy.damp_duplicates(circle(0, 45, 90)).tolist() == [0, 1, 2]
-
-
-def test_items_without_a_vector_are_no_duplicates():
-    assert policy.damp_duplicates(np.zeros((3, 2), np.float32)).tolist() == [0, 1, 2]
-
-
 def test_what_is_out_of_stock_goes_last_in_its_order():
     available = np.array([False, True, False, True])
     assert policy.available_first(available).tolist() == [1, 3, 0, 2]
-    assert policy.only_available(np.array([2, 3, 1], np.int32), available).tolist() == [1, 2]
 
 
 def test_no_candidate_is_no_place():
     none = floats()
     assert policy.relevance_band(none, none, margin=1).tolist() == []
     assert policy.diversify(none, None, limit=3, weight=0.5).tolist() == []
-    assert policy.damp_duplicates(np.zeros((0, 2), np.float32)).tolist() == []
 
 
 def test_one_is_moved_up_and_the_others_keep_their_order():
