@@ -1,4 +1,4 @@
-"""Columns of a shelf made longer or replaced in part: old columns and new rows in, new columns out, never in place."""
+"""Extends the columns of a shelf or replaces some of their rows, always in a copy."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def put(old: Sequence[str], rows: Sequence[int], values: Sequence[str], n: int) 
 def coded(values: Sequence[str]) -> tuple[IntArray, tuple[str, ...]]:
     """Return (n,) the code of each string, -1 for an empty one, and the strings by code."""
     codes: dict[str, int] = {}
-    found = [codes.setdefault(value, len(codes)) if value else -1 for value in values]
-    return np.array(found, np.int32), tuple(codes)
+    column = [codes.setdefault(value, len(codes)) if value else -1 for value in values]
+    return np.array(column, np.int32), tuple(codes)
 
 
 def longer_state(state: ShopState, n: int) -> ShopState:
-    """Return the state with rows without any behaviour added at its end."""
+    """Return the state with rows for new items, which have no behaviour, up to n."""
     if n == len(state.counts):
         return state
 
@@ -54,21 +54,20 @@ def longer_state(state: ShopState, n: int) -> ShopState:
     )
 
 
-def replaced_neighbours(old: Neighbours, found: Mapping[int, Sequence[tuple[int, float]]]) -> Neighbours:
+def replaced_neighbours(old: Neighbours, lists: Mapping[int, Sequence[tuple[int, float]]]) -> Neighbours:
     """Return the neighbours with the lists of some rows replaced by (row of the neighbour, score), best first."""
     length = np.diff(old.start)
-    rows = np.fromiter(found, np.int64, len(found))
-    is_kept = np.ones(len(length), bool)
-    is_kept[rows] = False
-    length[rows] = [len(pairs) for pairs in found.values()]
-    start = np.zeros(len(length) + 1, np.int64)
-    np.cumsum(length, out=start[1:])
+    is_unchanged = np.ones(len(length), bool)
+    rows = np.fromiter(lists, np.int64, len(lists))
+    is_unchanged[rows] = False
+    owner = np.repeat(np.arange(len(length)), length)
+    length[rows] = [len(pairs) for pairs in lists.values()]
+    start = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
     item, score = np.empty(start[-1], np.int32), np.empty(start[-1], np.float32)
-    owner = np.repeat(np.arange(len(length)), np.diff(old.start))
-    source = np.flatnonzero(is_kept[owner])
-    place = source - old.start[owner[source]] + start[owner[source]]
-    item[place], score[place] = old.item[source], old.score[source]
-    for row, pairs in found.items():
+    source = np.flatnonzero(is_unchanged[owner])
+    target = source - old.start[owner[source]] + start[owner[source]]
+    item[target], score[target] = old.item[source], old.score[source]
+    for row, pairs in lists.items():
         span = slice(start[row], start[row + 1])
-        item[span], score[span] = [other for other, _ in pairs], [value for _, value in pairs]
+        item[span], score[span] = [neighbour for neighbour, _ in pairs], [value for _, value in pairs]
     return Neighbours(start, item, score)

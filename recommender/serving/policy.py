@@ -10,6 +10,7 @@ from recommender.types import FloatArray
 Order = npt.NDArray[np.int64]
 """(n,) int64: indices of the arguments' candidates, in their new order."""
 
+
 def relevance_band(scores: FloatArray, relevance: FloatArray, *, margin: float) -> Order:
     """Order the candidates whose relevance is within `margin` of the best by score; the others follow by relevance.
 
@@ -31,8 +32,9 @@ def in_band(relevance: FloatArray, *, margin: float) -> npt.NDArray[np.bool_]:
 def diversify(scores: FloatArray, vectors: FloatArray | None, *, limit: int, weight: float) -> Order:
     """Choose `limit` candidates by maximal marginal relevance (Carbonell and Goldstein 1998, equation 2).
 
-    Each step takes the largest weight * score - (1 - weight) * cosine with the nearest one chosen so far. scores (n,) are
-    brought to [0, 1]; vectors (n, d) of unit length; weight in [0, 1]: 1 orders by score alone, as do no vectors.
+    Each step takes the largest weight * score - (1 - weight) * cosine with the nearest candidate chosen so far.
+    scores (n,) are scaled to [0, 1]; vectors (n, d) of unit length; weight in [0, 1]. A weight of 1 and vectors of None
+    order by score alone.
     """
     order = np.argsort(-scores, kind="stable")
     n_chosen = max(0, min(limit, len(scores)))

@@ -1,4 +1,4 @@
-"""Rows of the three tables that a shelf is made of, as plain records: all of them, or those changed since a moment."""
+"""Reads the three tables that a shelf is made of as plain records: all rows, or those changed since a moment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 CHUNK_SIZE = 2_000
 MAX_LISTED = 900
-"""Ids named in one query; SQLite before 3.32 takes 999 parameters. Beyond it the whole window is read."""
+"""Ids named in one query; SQLite before 3.32 takes 999 parameters. For more, everything since the moment is read."""
 
 
 class ItemRecord(NamedTuple):
@@ -106,7 +106,7 @@ class Table(Generic[Record]):
 
 
 def items() -> Table[ItemRecord]:
-    """Every item, active or not: a history may still name what is gone."""
+    """Every item, active or not: a history may name an item that is no longer sold."""
     return Table(Item.objects.all(), ItemRecord)
 
 
@@ -120,9 +120,9 @@ def statistics() -> Table[StatisticsRecord]:
     return Table(ItemStatistics.objects.all(), StatisticsRecord, "item__item_id")
 
 
-def dimension_of(found: Sequence[VectorRecord]) -> int:
-    """Return the dimension that most vectors have."""
-    return Counter(len(record.vector) // 4 for record in found).most_common(1)[0][0] if found else 0
+def dimension_of(vectors: Sequence[VectorRecord]) -> int:
+    """Return the dimension that most vectors have; 0 without vectors."""
+    return Counter(len(record.vector) // 4 for record in vectors).most_common(1)[0][0] if vectors else 0
 
 
 def vector_of(record: VectorRecord, dimension: int) -> FloatArray | None:

@@ -1,4 +1,4 @@
-"""The catalogue in memory: items, words, vectors and behaviour of one moment, read from SQL and kept up with it."""
+"""The catalogue in memory: items, word index, vectors and behaviour of one moment, read and refreshed from SQL."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,7 @@ from recommender.retrieval.floors import Encode, Floors, measure
 from recommender.retrieval.lexical.index import LexicalIndex
 from recommender.retrieval.lexical.terms import Usage
 from recommender.retrieval.lexical.wording import WordTable
-from recommender.serving import past_queries as asked
-from recommender.serving import records
+from recommender.serving import past_queries, records
 from recommender.serving.columns import coded, longer, longer_state, put, replaced_neighbours
 from recommender.serving.past_queries import PastQueries, Told, Understanding
 from recommender.serving.records import ItemRecord, StatisticsRecord, VectorRecord
@@ -30,32 +30,46 @@ from recommender.text.intent import LabelledTitles, known_words
 from recommender.types import FloatArray, IntArray, Intent, Request, TimeArray
 
 OVERLAP = dt.timedelta(minutes=2)
-"""A look reads this far behind the last one: rows are stamped before their transaction commits, and clocks differ."""
+"""A refresh reads this far back before the last one: rows are stamped before they are committed, and clocks differ."""
 
 REBUILT_SHARE = 0.1
-"""Share of texts replaced from which the words are indexed anew, and with them the phrases of the suggestions."""
+"""From this share of changed texts on, the word index and the phrases of the suggestions are rebuilt."""
 
 VECTOR_BATCH = 2_000
+
+TEXT_COLUMNS = {
+    "titles": "title",
+    "brands": "brand",
+    "labels": "label",
+    "object_ids": "object_id",
+    "urls": "url",
+    "images": "image",
+    "currency": "currency",
+}
+"""Column of the shelf: field of `ItemRecord`."""
+
+ITEM_STAMP, VECTOR_STAMP, STATISTICS_STAMP = range(3)
+"""Columns of `Shelf.stamps`."""
 
 ItemVectors = Callable[[FloatArray, Sequence[str]], FloatArray]
 """Text vectors (n, d) and item ids to item vectors (n, d), both of unit length: `Ranker.item_vectors`."""
 
 
 @dataclass(slots=True)
-class LastLook:
-    """When the tables were last read; the one thing of a shelf that changes."""
+class LastRefresh:
+    """When the tables were last read: the only part of a shelf that changes."""
 
     at: dt.datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """One catalogue version; row i of everything is item `items.ids[i]`, and a row never becomes another item.
+    """One version of the catalogue. Row i of every column is item `items.ids[i]`; a row never becomes another item.
 
     available (n,) bool: in stock; vectors (n, d) float32 of unit length, zero for an item without one; state: one row
     per item; stamps (n, 3) float64: seconds of the last change of item, vector and statistics, NaN for none; brand
-    (n,) int32: place in `brand_names`, -1 for none; floors: the cosines from which a likeness tells something.
-    `version` is equal in every process that holds the same rows.
+    (n,) int32: index into `brand_names`, -1 for none; floors: the smallest cosines that count as similar. `version` is
+    equal in every process that holds the same rows.
     """
 
     items: ItemTable
@@ -76,19 +90,19 @@ class Shelf:
     encoder_hash: str = ""
     stamps: TimeArray = field(default_factory=lambda: np.empty((0, 3)), repr=False)
     item_vectors: ItemVectors | None = None
-    last_look: LastLook | None = None
+    last_refresh: LastRefresh | None = None
     brand: IntArray = field(default_factory=lambda: np.empty(0, np.int32), repr=False)
     brand_names: tuple[str, ...] = ()
     understanding: Understanding | None = field(default=None, repr=False)
     past_queries: PastQueries = field(default_factory=PastQueries, repr=False)
-    told: Told = field(default_factory=Told, repr=False)
+    query_tables: Told = field(default_factory=Told, repr=False)
     floors: Floors = field(default_factory=Floors)
 
     def __len__(self) -> int:
         return len(self.items)
 
     def row(self, item_id: str) -> int:
-        """The row of an item, -1 for one that is not known."""
+        """The row of an item, -1 if it is not in the catalogue."""
         return self.index.get(item_id, -1)
 
     def understand(self, query: str) -> Intent:
@@ -96,19 +110,19 @@ class Shelf:
         return self.understanding.of(query) if self.understanding is not None else Intent(query)
 
     def suggest(self, prefix: str, limit: int) -> list[str]:
-        """Queries that go on from a prefix, each finding an item: half what others asked, half phrases of titles."""
-        return asked.suggest(prefix, limit, self.past_queries, self.lexical)
+        """Queries that begin with a prefix and match an item: half past queries of others, half phrases of titles."""
+        return past_queries.suggest(prefix, limit, self.past_queries, self.lexical)
 
     def calibrated(self, encode: Encode) -> Shelf:
-        """The shelf with floors as they are for its titles and this encoder; itself where little is new since."""
+        """The shelf with floors measured for its titles and this encoder; itself if little has changed since."""
         if not self.floors.is_stale(self.vectors):
             return self
-        return replace(self, floors=measure(_findable(self.titles, self.items.active), self.vectors, encode))
+        return replace(self, floors=measure(_searchable(self.titles, self.items.active), self.vectors, encode))
 
     def profile(self, request: Request) -> Profile:
-        """Put a request into rows. Events at or after its moment are left out, as is what tells nothing here.
+        """The request in rows of this shelf, without events at or after its moment and without uninformative events.
 
-        That is an event of an unknown item, a search without words, and a purchase that came back whole.
+        Uninformative are an event of an unknown item, a search without words, and a purchase that was fully refunded.
         """
         return profile_of(request, self.index)
 
@@ -122,9 +136,8 @@ def build_shelf(
     vectors: FloatArray | None = None,
     available: npt.NDArray[np.bool_] | None = None,
     encoder_hash: str = "",
-    version: str = "",
 ) -> Shelf:
-    """Make a shelf of what is in memory, without SQL. Unless given, a text is its own title and all is in stock."""
+    """Build a shelf without SQL. By default an item's text is its title, and every item is in stock."""
     titles = tuple(items.texts if titles is None else titles)
     blank = ("",) * len(items)
     shelf = Shelf(
@@ -138,11 +151,11 @@ def build_shelf(
         images=blank,
         currency=blank,
         available=np.ones(len(items), bool) if available is None else available,
-        lexical=LexicalIndex.build(_findable(items.texts, items.active), _findable(titles, items.active)),
-        wording=WordTable.build(_findable(titles, items.active)),
+        lexical=LexicalIndex.build(_searchable(items.texts, items.active), _searchable(titles, items.active)),
+        wording=WordTable.build(_searchable(titles, items.active)),
         vectors=vectors,
         state=state,
-        version=version or _digest(*items.ids, *items.texts, items.active.tobytes()),
+        version=_digest(*items.ids, *items.texts, items.active.tobytes()),
         encoder_hash=encoder_hash,
         stamps=np.full((len(items), 3), np.nan),
     )
@@ -162,142 +175,142 @@ def load_shelf(
 ) -> Shelf:
     """Read everything from SQL: five queries, four without an encoder, each read in chunks."""
     empty = replace(empty_shelf(), encoder_hash=encoder_hash or "", item_vectors=item_vectors)
-    look = LastLook(at or timezone.now())
+    last_refresh = LastRefresh(at or timezone.now())
     shelf = _with_items(empty, list(records.items().all()))
     if encoder_hash:
         shelf = _with_vectors(shelf, records.vectors(encoder_hash).all())
     shelf = _with_statistics(shelf, list(records.statistics().all()))
-    return _prepared(with_queries(shelf, asked.read(shelf.index)), look)
+    return _prepared(with_queries(shelf, past_queries.read(shelf.index)), last_refresh)
 
 
-def with_queries(shelf: Shelf, told: Told) -> Shelf:
-    """Apply what shoppers type: synonyms, words that are right, past queries, and what a query is about."""
-    items = shelf.items
-    shown = _findable(shelf.titles, items.active)
-    catalogue = LabelledTitles(shown, shelf.brands, items.category, items.category_names)
+def refresh_shelf(shelf: Shelf, *, at: dt.datetime | None = None) -> Shelf:
+    """Apply what has changed since the last refresh: the same object if nothing has, else one that shares the rest.
+
+    Five queries (four without an encoder), and one more per table that has changed. A shelf that was built in memory is
+    never refreshed. A row deleted from the tables stays until the next load; reading its item live leaves it out.
+    """
+    if shelf.last_refresh is None:
+        return shelf
+    now = at or timezone.now()
+    since = shelf.last_refresh.at - OVERLAP
+    fresh = shelf
+    if changed := _changed(fresh, ITEM_STAMP, records.items().stamps(since=since)):
+        fresh = _with_items(fresh, list(records.items().some(changed, since=since)))
+    if shelf.encoder_hash:
+        table = records.vectors(shelf.encoder_hash)
+        if changed := _changed(fresh, VECTOR_STAMP, table.stamps(since=since)):
+            fresh = _with_vectors(fresh, table.some(changed, since=since))
+    if changed := _changed(fresh, STATISTICS_STAMP, records.statistics().stamps(since=since)):
+        fresh = _with_statistics(fresh, list(records.statistics().some(changed, since=since)))
+    queries = shelf.query_tables
+    if past_queries.stamp() != queries.stamp:
+        queries = past_queries.read(fresh.index)
+    if fresh is shelf and queries is shelf.query_tables:
+        shelf.last_refresh.at = now
+        return shelf
+    return _prepared(with_queries(fresh, queries), LastRefresh(now))
+
+
+def with_queries(shelf: Shelf, query_tables: Told) -> Shelf:
+    """Apply what shoppers type: synonyms, words not to correct, past queries, and what a query is about."""
+    items, queries, phrases = shelf.items, query_tables.queries, shelf.lexical.phrases
+    catalogue = LabelledTitles(
+        _searchable(shelf.titles, items.active), shelf.brands, items.category, items.category_names
+    )
     understanding = shelf.understanding
-    if understanding is None or understanding.is_stale(catalogue, told.queries, shelf.lexical.phrases):
-        understanding = Understanding(catalogue, told.queries, shelf.lexical.phrases)
-    right = known_words(shelf.brands, items.category_names, told.queries)
+    if understanding is None or understanding.is_stale(catalogue, queries, phrases):
+        understanding = Understanding(catalogue, queries, phrases)
+    correct_words = known_words(shelf.brands, items.category_names, queries)
     brand, brand_names = coded(shelf.brands)
     return replace(
         shelf,
         brand=brand,
         brand_names=brand_names,
-        lexical=shelf.lexical.with_usage(Usage.of(told.synonyms, right)),
+        lexical=shelf.lexical.with_usage(Usage.of(query_tables.synonyms, correct_words)),
         understanding=understanding,
-        past_queries=PastQueries.of(told.queries),
-        told=told,
+        past_queries=PastQueries.of(queries),
+        query_tables=query_tables,
     )
 
 
-def refresh_shelf(shelf: Shelf, *, at: dt.datetime | None = None) -> Shelf:
-    """Apply what changed since the last look: the same object where nothing did, else a new one that shares the rest.
-
-    Five queries (four without an encoder), and one more per table that changed. A shelf that was built in memory stays.
-    A row deleted from the tables stays until the next load; the live reading of an answer leaves it out.
-    """
-    if shelf.last_look is None:
-        return shelf
-    look = LastLook(at or timezone.now())
-    since = shelf.last_look.at - OVERLAP
-    fresh = shelf
-    if changed := _changed(fresh, 0, records.items().stamps(since=since)):
-        fresh = _with_items(fresh, list(records.items().some(changed, since=since)))
-    if shelf.encoder_hash:
-        table = records.vectors(shelf.encoder_hash)
-        if changed := _changed(fresh, 1, table.stamps(since=since)):
-            fresh = _with_vectors(fresh, table.some(changed, since=since))
-    if changed := _changed(fresh, 2, records.statistics().stamps(since=since)):
-        fresh = _with_statistics(fresh, list(records.statistics().some(changed, since=since)))
-    told = shelf.told if asked.stamp() == shelf.told.stamp else asked.read(fresh.index)
-    if fresh is shelf and told is shelf.told:
-        shelf.last_look.at = look.at  # all that the next window may hold is known
-        return shelf
-    return _prepared(with_queries(fresh, told), look)
-
-
-def _prepared(shelf: Shelf, look: LastLook) -> Shelf:
-    """Do what no shopper should wait for, and name the version."""
+def _prepared(shelf: Shelf, last_refresh: LastRefresh) -> Shelf:
+    """Do the slow work that no shopper should wait for, and name the version."""
     if shelf.understanding is not None:
         shelf.understanding.prepare()
     cached_item_terms(shelf.items)
-    return replace(shelf, version=_version(shelf), last_look=look)
+    return replace(shelf, version=_version(shelf), last_refresh=last_refresh)
 
 
-def _changed(shelf: Shelf, table: int, stamps: Sequence[tuple[str, dt.datetime]]) -> list[str]:
-    """Return the ids whose stamp is not the one in memory; a vector or statistics of an unknown item has to wait."""
-    return [
-        item_id
-        for item_id, stamp in stamps
-        if ((row := shelf.row(item_id)) >= 0 or table == 0)
-        and (row < 0 or shelf.stamps[row, table] != stamp.timestamp())
-    ]
+def _changed(shelf: Shelf, column: int, stamps: Sequence[tuple[str, dt.datetime]]) -> list[str]:
+    """Return the ids whose stamp differs from the one in memory; of the items not in memory only new items count."""
+    changed = []
+    for item_id, stamp in stamps:
+        row = shelf.row(item_id)
+        if shelf.stamps[row, column] != stamp.timestamp() if row >= 0 else column == ITEM_STAMP:
+            changed.append(item_id)
+    return changed
 
 
-def _with_items(shelf: Shelf, found: Sequence[ItemRecord]) -> Shelf:
-    if not found:
+def _with_items(shelf: Shelf, changed: Sequence[ItemRecord]) -> Shelf:
+    if not changed:
         return shelf
     index = dict(shelf.index)
-    rows = [index.setdefault(record.item_id, len(index)) for record in found]
+    rows = [index.setdefault(record.item_id, len(index)) for record in changed]
     n = len(index)
-    items = _item_table(shelf.items, found, rows, index)
-    titles = put(shelf.titles, rows, [record.title for record in found], n)
+    items = _item_table(shelf.items, changed, rows, index)
+    texts: dict[str, Any] = {
+        column: put(getattr(shelf, column), rows, [getattr(record, name) for record in changed], n)
+        for column, name in TEXT_COLUMNS.items()
+    }
     stamps = longer(shelf.stamps, n, np.nan)
-    stamps[rows, 0] = [record.updated_at.timestamp() for record in found]
+    stamps[rows, ITEM_STAMP] = [record.updated_at.timestamp() for record in changed]
     available = longer(shelf.available, n, False)
-    available[rows] = [record.is_available for record in found]
-    lexical, wording = _worded(shelf, items, titles, rows)
+    available[rows] = [record.is_available for record in changed]
+    lexical, wording = _word_indexes(shelf, items, texts["titles"], rows)
     state = longer_state(shelf.state, n)
     return replace(
         shelf,
         items=existing_since(items, state.first_event_at),
         index=index,
-        titles=titles,
-        brands=put(shelf.brands, rows, [record.brand for record in found], n),
-        labels=put(shelf.labels, rows, [record.label for record in found], n),
-        object_ids=put(shelf.object_ids, rows, [record.object_id for record in found], n),
-        urls=put(shelf.urls, rows, [record.url for record in found], n),
-        images=put(shelf.images, rows, [record.image for record in found], n),
-        currency=put(shelf.currency, rows, [record.currency for record in found], n),
         available=available,
         lexical=lexical,
         wording=wording,
         vectors=None if shelf.vectors is None else longer(shelf.vectors, n, 0),
         state=state,
         stamps=stamps,
+        **texts,
     )
 
 
 def _item_table(
-    old: ItemTable, found: Sequence[ItemRecord], rows: Sequence[int], index: Mapping[str, int]
+    old: ItemTable, changed: Sequence[ItemRecord], rows: Sequence[int], index: Mapping[str, int]
 ) -> ItemTable:
     n = len(index)
     codes = {name: code for code, name in enumerate(old.category_names)}
-    for name in sorted({record.category for record in found if record.category}):
+    for name in sorted({record.category for record in changed if record.category}):
         codes.setdefault(name, len(codes))
     price, category = longer(old.price, n, np.nan), longer(old.category, n, -1)
     first_seen, active = longer(old.first_seen, n, 0), longer(old.active, n, False)
-    price[rows] = [np.nan if record.price is None else float(record.price) for record in found]
-    category[rows] = [codes.get(record.category, -1) for record in found]
-    first_seen[rows] = [record.first_seen_at.timestamp() for record in found]
-    active[rows] = [record.is_active for record in found]
-    texts = put(old.texts, rows, [record.text for record in found], n)
+    price[rows] = [np.nan if record.price is None else float(record.price) for record in changed]
+    category[rows] = [codes.get(record.category, -1) for record in changed]
+    first_seen[rows] = [record.first_seen_at.timestamp() for record in changed]
+    active[rows] = [record.is_active for record in changed]
+    texts = put(old.texts, rows, [record.text for record in changed], n)
     return ItemTable(tuple(index), texts, price, category, tuple(codes), first_seen, active)
 
 
-def _worded(
+def _word_indexes(
     shelf: Shelf, items: ItemTable, titles: Sequence[str], rows: Sequence[int]
 ) -> tuple[LexicalIndex, WordTable]:
-    """Index the texts that are not as they were; what is not active has no words."""
+    """Index the texts that have changed; an inactive item has no words."""
     changed = [row for row in rows if _words_differ(shelf, items, titles, row)]
     if shelf.lexical.n_updated + len(changed) > REBUILT_SHARE * len(items):
-        found = _findable(titles, items.active)
-        return LexicalIndex.build(_findable(items.texts, items.active), found), WordTable.build(found)
-    active, places = items.active[changed], np.array(changed, np.int32)
-    found = _findable([titles[row] for row in changed], active)
-    lexical = shelf.lexical.updated(places, _findable([items.texts[row] for row in changed], active), found)
-    return lexical, shelf.wording.updated(places, found)
+        searchable = _searchable(titles, items.active)
+        return LexicalIndex.build(_searchable(items.texts, items.active), searchable), WordTable.build(searchable)
+    active, changed_rows = items.active[changed], np.array(changed, np.int32)
+    searchable = _searchable([titles[row] for row in changed], active)
+    texts = _searchable([items.texts[row] for row in changed], active)
+    return shelf.lexical.updated(changed_rows, texts, searchable), shelf.wording.updated(changed_rows, searchable)
 
 
 def _words_differ(shelf: Shelf, items: ItemTable, titles: Sequence[str], row: int) -> bool:
@@ -307,21 +320,23 @@ def _words_differ(shelf: Shelf, items: ItemTable, titles: Sequence[str], row: in
     return before != (items.texts[row], titles[row], bool(items.active[row]))
 
 
-def _findable(texts: Sequence[str], active: npt.NDArray[np.bool_]) -> list[str]:
+def _searchable(texts: Sequence[str], active: npt.NDArray[np.bool_]) -> list[str]:
+    """The texts, empty for inactive items, which no search may find."""
     return [text if is_active else "" for text, is_active in zip(texts, active.tolist(), strict=True)]
 
 
-def _with_vectors(shelf: Shelf, found: Iterable[VectorRecord]) -> Shelf:
-    """Read vectors a batch at a time; one that is broken changes nothing and is reported with its item."""
+def _with_vectors(shelf: Shelf, changed: Iterable[VectorRecord]) -> Shelf:
+    """Read vectors a batch at a time; a broken one changes nothing and is logged with its item."""
     vectors = None if shelf.vectors is None else shelf.vectors.copy()
     stamps = shelf.stamps.copy()
-    source = iter(found)
+    source = iter(changed)
     while batch := list(islice(source, VECTOR_BATCH)):
-        known = [record for record in batch if record.item_id in shelf.index]
-        stamps[[shelf.index[record.item_id] for record in known], 1] = [r.updated_at.timestamp() for r in known]
-        dimension = records.dimension_of(known) if vectors is None else vectors.shape[1]
-        read = [(record.item_id, records.vector_of(record, dimension)) for record in known]
-        usable = {item_id: vector for item_id, vector in read if vector is not None}
+        batch = [record for record in batch if record.item_id in shelf.index]
+        rows = [shelf.index[record.item_id] for record in batch]
+        stamps[rows, VECTOR_STAMP] = [record.updated_at.timestamp() for record in batch]
+        dimension = records.dimension_of(batch) if vectors is None else vectors.shape[1]
+        decoded = {record.item_id: records.vector_of(record, dimension) for record in batch}
+        usable = {item_id: vector for item_id, vector in decoded.items() if vector is not None}
         if usable:
             vectors = np.zeros((len(shelf), dimension), np.float32) if vectors is None else vectors
             text_vectors = np.stack(list(usable.values()))
@@ -330,23 +345,23 @@ def _with_vectors(shelf: Shelf, found: Iterable[VectorRecord]) -> Shelf:
     return replace(shelf, vectors=vectors, stamps=stamps)
 
 
-def _with_statistics(shelf: Shelf, found: Sequence[StatisticsRecord]) -> Shelf:
-    known = [(shelf.index[record.item_id], record) for record in found if record.item_id in shelf.index]
-    if not known:
+def _with_statistics(shelf: Shelf, changed: Sequence[StatisticsRecord]) -> Shelf:
+    changed = [record for record in changed if record.item_id in shelf.index]
+    if not changed:
         return shelf
-    rows = [row for row, _ in known]
+    rows = [shelf.index[record.item_id] for record in changed]
     stamps, counts, last = shelf.stamps.copy(), shelf.state.counts.copy(), shelf.state.last_event_at.copy()
     first = shelf.state.first_event_at.copy()
-    stamps[rows, 2] = [record.computed_at.timestamp() for _, record in known]
-    counts[rows] = [(record.n_1, record.n_7, record.n_30, record.n_total) for _, record in known]
-    last[rows] = [_seconds(record.last_event_at, -np.inf) for _, record in known]
-    first[rows] = [_seconds(record.first_event_at, np.inf) for _, record in known]
+    stamps[rows, STATISTICS_STAMP] = [record.computed_at.timestamp() for record in changed]
+    counts[rows] = [(record.n_1, record.n_7, record.n_30, record.n_total) for record in changed]
+    last[rows] = [_seconds(record.last_event_at, -np.inf) for record in changed]
+    first[rows] = [_seconds(record.first_event_at, np.inf) for record in changed]
     state = ShopState.from_columns(
-        at=float(np.nanmax(stamps[:, 2])),
+        at=float(np.nanmax(stamps[:, STATISTICS_STAMP])),
         counts=counts,
         last_event_at=last,
         first_event_at=first,
-        **{kind: _neighbours(shelf, known, kind) for kind in NEIGHBOUR_KINDS},
+        **{kind: _neighbours(shelf, changed, kind) for kind in NEIGHBOUR_KINDS},
     )
     return replace(shelf, items=existing_since(shelf.items, first), state=state, stamps=stamps)
 
@@ -355,16 +370,17 @@ def _seconds(moment: dt.datetime | None, never: float) -> float:
     return never if moment is None else moment.timestamp()
 
 
-def _neighbours(shelf: Shelf, known: Sequence[tuple[int, StatisticsRecord]], kind: str) -> Neighbours:
-    found = {
-        row: [
+def _neighbours(shelf: Shelf, changed: Sequence[StatisticsRecord], kind: str) -> Neighbours:
+    """The neighbours of one kind with the lists of the changed items replaced; unknown neighbours are left out."""
+    lists = {
+        shelf.index[record.item_id]: [
             (shelf.index[item_id], score)
             for item_id, score in getattr(record, f"{kind}_neighbours")
             if item_id in shelf.index
         ]
-        for row, record in known
+        for record in changed
     }
-    return replaced_neighbours(getattr(shelf.state, kind), found)
+    return replaced_neighbours(getattr(shelf.state, kind), lists)
 
 
 def _version(shelf: Shelf) -> str:

@@ -1,4 +1,4 @@
-"""Texts of items in, their vectors in SQL out: what one bundle's encoder has not encoded yet, chunk by chunk."""
+"""Encodes the items that have no vector of a bundle's encoder yet and stores their vectors in SQL, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from recommender.serving.ranker import Ranker
 
 CHUNK_SIZE = 256
-"""Items encoded per statement: about a second of work on one thread, so that progress is seen and little is lost."""
+"""Items encoded per statement: about a second on one thread, so that progress shows and an abort loses little."""
 
 Progress = Callable[[int, int], None]
 
 
 def encode_missing(name: str, *, chunk_size: int = CHUNK_SIZE, progress: Progress | None = None) -> int:
-    """Encode the active items whose present text has no vector of this bundle's encoder; return how many.
+    """Encode the active items whose current text has no vector of this bundle's encoder; return how many.
 
-    For workers and commands. Safe to run twice at once. Raises BundleError for a bundle that does not verify and
+    For workers and commands. Two may run at the same time. Raises BundleError for a bundle that does not verify and
     MissingDependency without the extra `serving`.
     """
     encoder_hash = persistently(lambda: Bundle.objects.values_list("encoder_hash", flat=True).get(name=name))
@@ -58,7 +58,7 @@ def load_ranker(name: str) -> Ranker:
 
 
 def write_vectors(items: Sequence[Item], vectors: FloatArray, *, encoder_hash: str) -> None:
-    """Store the vector (n, d) of each item's present text. One statement."""
+    """Store the vector (n, d) of each item's current text. One statement."""
     now = timezone.now()
     ItemVector.objects.bulk_create(
         [
