@@ -17,7 +17,7 @@ after a day are soon available for training."""
 
 CLICK_ATTRIBUTION_DAYS = 30
 """When it is recorded, a cart or an order is given the list from which the same person opened the item, up to this long
-before: the record keeps the link, and training uses it only within `ATTRIBUTION_WINDOW_SECONDS`."""
+before: the record keeps the link, and training uses it only within `LABEL_WINDOW_SECONDS`."""
 
 HABIT_HALF_LIFE_DAYS = 60.0
 """Of an order in the features for lasting habits."""

@@ -6,7 +6,6 @@ Everything comes from the profile (events before `profile.now`) and the catalogu
 from __future__ import annotations
 
 import math
-from collections.abc import Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +50,11 @@ class ItemTerms:
     n_terms: int
     category_share: FloatArray
 
+    def of(self, row: int) -> tuple[IntArray, FloatArray]:
+        """Return the terms of one item and their weights."""
+        span = slice(self.start[row], self.start[row + 1])
+        return self.term[span], self.weight[span]
+
 
 @dataclass(frozen=True, slots=True)
 class _ReadCatalogue:
@@ -87,38 +91,32 @@ def item_terms(items: ItemTable) -> ItemTerms:
 
 def _read(items: ItemTable, before: _ReadCatalogue | None) -> _ReadCatalogue:
     """Read a catalogue, and of one that hardly differs from `before` only the texts that changed in their row."""
-    texts = items.texts
-    if before is not None:
-        is_same = [old is new for old, new in zip(before.items.texts, texts, strict=False)]
-        if sum(is_same) >= len(texts) * MIN_SAME_SHARE:
-            unchanged = {row for row, same in enumerate(is_same) if same}
-            return _filled(items, before.vocabulary, before.codes, before.terms, unchanged)
-    return _filled(items, vocabulary_of(texts), {}, None, frozenset())
-
-
-def _filled(
-    items: ItemTable,
-    vocabulary: Vocabulary,
-    codes: dict[str, int],
-    old: ItemTerms | None,
-    unchanged: Set[int],
-) -> _ReadCatalogue:
-    """Look up the words of each text, or copy those of `old` where the text is unchanged."""
-    term, weight, size = [np.empty(0, np.int32)], [np.empty(0, np.float32)], [0]
-    for row, text in enumerate(items.texts):
-        if old is not None and row in unchanged:
-            own = slice(old.start[row], old.start[row + 1])
-            term.append(old.term[own])
-            weight.append(old.weight[own])
-        else:
-            weights = {stem: value for stem in terms(text) if (value := vocabulary.weight(stem)) > 0}
-            length = math.sqrt(sum(value * value for value in weights.values())) or 1.0
-            term.append(np.array([codes.setdefault(stem, len(codes)) for stem in weights], np.int32))
-            weight.append(np.array([value / length for value in weights.values()], np.float32))
-        size.append(len(term[-1]))
-    start, category_share = np.cumsum(size, dtype=np.int64), _category_share(items)
-    item_terms = ItemTerms(start, np.concatenate(term), np.concatenate(weight), len(codes), category_share)
+    old_texts = before.items.texts if before else ()
+    unchanged = {row for row, (old, new) in enumerate(zip(old_texts, items.texts, strict=False)) if old is new}
+    if before is None or len(unchanged) < len(items) * MIN_SAME_SHARE:
+        vocabulary, codes, old_terms, unchanged = vocabulary_of(items.texts), dict[str, int](), None, set[int]()
+    else:
+        vocabulary, codes, old_terms = before.vocabulary, before.codes, before.terms
+    rows = [
+        old_terms.of(row) if old_terms is not None and row in unchanged else _weighted(text, vocabulary, codes)
+        for row, text in enumerate(items.texts)
+    ]
+    item_terms = ItemTerms(
+        start=np.cumsum([0, *(len(term) for term, _ in rows)], dtype=np.int64),
+        term=np.concatenate([np.empty(0, np.int32), *(term for term, _ in rows)]),
+        weight=np.concatenate([np.empty(0, np.float32), *(weight for _, weight in rows)]),
+        n_terms=len(codes),
+        category_share=_category_share(items),
+    )
     return _ReadCatalogue(items, vocabulary, codes, item_terms)
+
+
+def _weighted(text: str, vocabulary: Vocabulary, codes: dict[str, int]) -> tuple[IntArray, FloatArray]:
+    """Return the terms of a text and their weights, of unit length; new terms get the next code."""
+    weights = {stem: value for stem in terms(text) if (value := vocabulary.weight(stem)) > 0}
+    length = math.sqrt(sum(value * value for value in weights.values())) or 1.0
+    term = np.array([codes.setdefault(stem, len(codes)) for stem in weights], np.int32)
+    return term, np.array([value / length for value in weights.values()], np.float32)
 
 
 def _category_share(items: ItemTable) -> FloatArray:

@@ -144,8 +144,8 @@ def test_of_a_changed_catalogue_only_new_texts_are_read(monkeypatch) -> None:
     assert read == ["red rug no 9", "blue pot no 9"]
 
     def words(item_terms: ItemTerms, row: int) -> list[tuple[int, float]]:
-        own = slice(item_terms.start[row], item_terms.start[row + 1])
-        return sorted(zip(item_terms.term[own].tolist(), item_terms.weight[own].tolist(), strict=True))
+        term, weight = item_terms.of(row)
+        return sorted(zip(term.tolist(), weight.tolist(), strict=True))
 
     unchanged = [row for row in range(len(texts)) if row != 5]
     assert [words(first, row) for row in unchanged] == [words(second, row) for row in unchanged]
