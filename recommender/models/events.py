@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from recommender.types import EventType, Rung, Slot
@@ -57,7 +58,9 @@ class Visitor(models.Model):
         verbose_name_plural = _("visitors")
 
     def __str__(self) -> str:
-        return f"user {self.user_key}" if self.user_key else f"visitor {str(self.key)[:8]}"
+        if self.user_key:
+            return gettext("user %s") % self.user_key
+        return gettext("visitor %s") % str(self.key)[:8]
 
 
 class Event(models.Model):
@@ -124,4 +127,5 @@ class Impression(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.slot}, {len(self.item_ids)} items"
+        n = len(self.item_ids)
+        return ngettext("%(slot)s, %(n)d item", "%(slot)s, %(n)d items", n) % {"slot": self.slot, "n": n}

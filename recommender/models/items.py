@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 
@@ -84,4 +85,4 @@ class ItemStatistics(models.Model):
         verbose_name_plural = _("item statistics")
 
     def __str__(self) -> str:
-        return f"{self.item_id}: {self.n_30:g} in 30 days"
+        return gettext("%(item)s: %(n)s in 30 days") % {"item": self.item_id, "n": f"{self.n_30:g}"}

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 
@@ -32,4 +33,4 @@ class Segment(models.Model):
         ordering: ClassVar[list[Any]] = ["number"]
 
     def __str__(self) -> str:
-        return self.own_name or self.name or f"segment {self.number}"
+        return self.own_name or self.name or gettext("segment %d") % self.number
