@@ -11,9 +11,10 @@ from recommender import bundles, datasets
 from recommender.datasets.cleaning import clean
 from recommender.ml.progress import Progress
 from recommender.models import Bundle
+from recommender.runs.settings import RunSettings
 from recommender.training.fitting import fitted
+from recommender.training.publication import publish
 from recommender.training.split import Split
-from recommender.training.stages import publish
 
 SHARE = 0.93
 """Share of the minutes for training and export: nothing is evaluated here."""
@@ -26,7 +27,7 @@ def train_untested(settings: Mapping[str, Any], *, at: float, watch: Progress) -
     """
     dataset = datasets.read_dataset()
     with tempfile.TemporaryDirectory() as folder:
-        trained = fitted(_untested(dataset, at=at), settings, Path(folder), watch, share=SHARE)
+        trained = fitted(_untested(dataset, at=at), RunSettings.of(settings), Path(folder), watch, share=SHARE)
         bundle = publish(dataset, trained, at=at)
     bundles.promote(bundle)
     return bundle

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
@@ -54,25 +53,6 @@ VERBS: Mapping[EventType, Any] = {
     EventType.REFUND: _("returned"),
     EventType.DISMISS_ITEM: _("dismissed"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ShownEntry:
-    """One place of a list as the page shows it."""
-
-    position: int
-    title: str
-    url: str
-    price: Decimal | None
-    currency: str
-    reasons: tuple[str, ...]
-    is_only_here: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ShownList:
-    entries: tuple[ShownEntry, ...]
-    served_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +176,8 @@ def _portrait(visitor: Visitor) -> dict[str, Any]:
         "weekday_chart": _weekday_chart(description),
         "hour_chart": _hour_chart(description),
         "repeated": [(_title(shelf, item_id), n) for item_id, n in _repeated(description)],
-        "home": _shown(home, beside=trending),
-        "trending": _shown(trending, beside=home),
+        "home": _list(home, beside=trending),
+        "trending": _list(trending, beside=home),
         "moments": [_moment(event, shelf, now) for event in reversed(seen.events[-N_NEWEST:])],
     }
 
@@ -235,21 +215,10 @@ def _repeated(description: PersonaDescription) -> tuple[tuple[str, int], ...]:
     return description.repeat_cycle.repeated if description.repeat_cycle else ()
 
 
-def _shown(ranking: Ranking, *, beside: Ranking) -> ShownList:
-    others = {entry.item_id for entry in beside.entries}
-    entries = tuple(
-        ShownEntry(
-            position=entry.position,
-            title=entry.live.title if entry.live else entry.item_id,
-            url=entry.live.url if entry.live else "",
-            price=entry.live.price if entry.live else None,
-            currency=entry.live.currency if entry.live else "",
-            reasons=tuple(reason.text for reason in entry.reasons),
-            is_only_here=entry.item_id not in others,
-        )
-        for entry in ranking.entries
-    )
-    return ShownList(entries, str(RUNGS[ranking.rung]))
+def _list(ranking: Ranking, *, beside: Ranking) -> dict[str, Any]:
+    """Return a list for the template, with the items that the other list does not have."""
+    own = {entry.item_id for entry in ranking.entries} - {entry.item_id for entry in beside.entries}
+    return {"entries": ranking.entries, "only_here": own, "served_by": RUNGS[ranking.rung]}
 
 
 def _moment(event: PastEvent, shelf: Shelf, now: dt.datetime) -> Moment:
