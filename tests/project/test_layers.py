@@ -37,9 +37,9 @@ class Refuse:
         if name.partition(".")[0] in {absent}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
-# `ranking` is loaded where a bundle serves; `schema` and `examples` where drf-spectacular is installed.
+# `ranker` and its parts are loaded if a bundle serves; `schema` and `examples` if drf-spectacular is installed.
 NEED_AN_EXTRA = ("recommender.ml", "recommender.training", "recommender.contrib.", "recommender.serving.ranker",
-                 "recommender.api.schema", "recommender.api.examples")
+                 "recommender.serving.bundle_parts", "recommender.api.schema", "recommender.api.examples")
 sys.meta_path.insert(0, Refuse())
 import django
 from django.conf import settings
