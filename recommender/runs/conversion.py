@@ -7,6 +7,7 @@ instead of refused.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -46,6 +47,12 @@ def _keys(field: dataclasses.Field[Any]) -> tuple[str, ...]:
     return keys
 
 
+@functools.cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The types of the fields by name; to find them takes longer than to read a value."""
+    return typing.get_type_hints(kind)
+
+
 def _is_missing(value: Any) -> bool:
     return value is None or value == () or value == {} or (isinstance(value, float) and math.isnan(value))
 
@@ -62,7 +69,7 @@ def _converted(kind: Any, value: Any) -> Any:
         entries = value if isinstance(value, list) else []
         return tuple(entry for _, entry in _fitting(("", arguments[0], entry) for entry in entries))
     if isinstance(kind, type) and issubclass(kind, tuple):  # a named tuple
-        hints = typing.get_type_hints(kind)
+        hints = _hints(kind)
         return kind(*(_converted(hint, entry) for hint, entry in zip(hints.values(), value, strict=True)))
     return _plain(kind, value)
 
@@ -70,7 +77,7 @@ def _converted(kind: Any, value: Any) -> Any:
 def _fields(kind: Any, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(value)
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     stored = (
         (field.name, hints[field.name], value[key])
         for field in dataclasses.fields(kind)
