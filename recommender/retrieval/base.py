@@ -1,4 +1,4 @@
-"""What every retriever takes and gives: one request in, candidates best first out."""
+"""The protocol of retrievers: what each takes (`Wanted`) and gives (`Candidates`, best first)."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Candidates:
             return cls.none()
         if len(rows) > limit:  # everything at least as good as the last that fits: a tie is then cut by row
             threshold = np.partition(scores, len(scores) - limit)[len(scores) - limit]
-            kept = scores >= threshold
-            rows, scores = rows[kept], scores[kept]
+            is_close = scores >= threshold
+            rows, scores = rows[is_close], scores[is_close]
         order = np.lexsort((rows, -scores))[:limit]
         return cls(rows[order].astype(np.int32), scores[order].astype(np.float32))
 

@@ -1,4 +1,4 @@
-"""Candidates from behaviour: the past, cart and current item of a profile in, their neighbours or own items out."""
+"""Candidates from behaviour: neighbours of what a shopper looked at or bought, and items of their own past."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HERE_WEIGHT = 2.0
 """The current item and the cart against one purchase of this moment: what is looked at now says most."""
 
 BELIEVED = 20.0
-"""Visitors who chose two items, of which a quarter counts: with fewer, chance moves what is alike from its place."""
+"""With so many visitors who chose both items, their likeness counts a quarter; with fewer it is mostly chance."""
 
 _REFUND = EVENT_CODES[EventType.REFUND]
 _PURCHASE = EVENT_CODES[EventType.PURCHASE]
@@ -56,8 +56,8 @@ class OwnRetriever:
     def retrieve(self, wanted: Wanted, *, limit: int) -> Candidates:
         """Return own items by decayed weight; what was sent back whole or dismissed later is left out."""
         rows, weights = own_weights(wanted.profile, self.types)
-        kept = permitted(rows, wanted.allowed) & (weights > 0)
-        return Candidates.best(rows[kept], weights[kept], limit)
+        usable = permitted(rows, wanted.allowed) & (weights > 0)
+        return Candidates.best(rows[usable], weights[usable], limit)
 
 
 def neighbours_of(
@@ -66,22 +66,22 @@ def neighbours_of(
     """Return the items nearest to weighted `rows` (n,), their similarities summed, without `rows` themselves."""
     if not len(rows):
         return Candidates.none()
-    found, score = neighbours.spread(rows, weights)
-    kept = permitted(found, allowed) & ~np.isin(found, rows)
-    unique, place = np.unique(found[kept], return_inverse=True)
-    total = np.bincount(place, weights=score[kept], minlength=len(unique))
+    others, score = neighbours.spread(rows, weights)
+    usable = permitted(others, allowed) & ~np.isin(others, rows)
+    unique, index = np.unique(others[usable], return_inverse=True)
+    total = np.bincount(index, weights=score[usable], minlength=len(unique))
     return Candidates.best(unique, total.astype(np.float32), limit)
 
 
-def evidence(state: ShopState, row: int, found: Candidates) -> FloatArray:
-    """Return (n,) in [0, 1): how much the neighbours of an item by shared visitors are to be believed.
+def evidence(state: ShopState, row: int, candidates: Candidates) -> FloatArray:
+    """Return (n,) in [0, 1): how far to trust the neighbours of an item by the number of visitors who chose both.
 
-    The weight of the shared visitors is taken back out of the score of `neighbours` (whose norm is about the root of an
-    item's count), n of it count as (n / (n + K))^2: one of three hundredths, sixty of more than a half.
+    The number n of shared visitors follows from the score of `neighbours`, whose norm is about the root of an item's
+    count. It gives (n / (n + K))^2: less than .003 for one visitor, more than a half for sixty.
     """
     count = state.counts[:, 3]
-    shared = found.scores * (np.sqrt(count[row] * count[found.rows]) + SHRINKAGE)
-    shared = np.minimum(shared, np.minimum(count[row], count[found.rows]))
+    shared = candidates.scores * (np.sqrt(count[row] * count[candidates.rows]) + SHRINKAGE)
+    shared = np.minimum(shared, np.minimum(count[row], count[candidates.rows]))
     return np.asarray((shared / (shared + BELIEVED)) ** 2, np.float32)
 
 
@@ -98,22 +98,22 @@ def seeds(profile: Profile) -> tuple[IntArray, FloatArray]:
 
 
 def own_weights(profile: Profile, types: Collection[EventType]) -> tuple[IntArray, FloatArray]:
-    """Return the items of the past, each once ascending, and their decayed weight; 0 where the last word was a no."""
+    """Return the items of the past, each once ascending, and their decayed weight; 0 where refused since."""
     codes = [EVENT_CODES[kind] for kind in types]
-    known = profile.item >= 0
-    used = known & np.isin(profile.type, codes)
-    rows, place = np.unique(profile.item[used], return_inverse=True)
+    is_item = profile.item >= 0
+    used = is_item & np.isin(profile.type, codes)
+    rows, index = np.unique(profile.item[used], return_inverse=True)
     age = np.maximum(profile.now - profile.time[used], 0) / DAY_SECONDS
     weight = np.bincount(
-        place, weights=EVENT_WEIGHTS[profile.type[used]] * 0.5 ** (age / CANDIDATE_HALF_LIFE_DAYS), minlength=len(rows)
+        index, weights=EVENT_WEIGHTS[profile.type[used]] * 0.5 ** (age / CANDIDATE_HALF_LIFE_DAYS), minlength=len(rows)
     )
-    weight[np.isin(rows, _refused(profile, known))] = 0
+    weight[np.isin(rows, _refused(profile))] = 0
     return rows.astype(np.int32), weight.astype(np.float32)
 
 
-def _refused(profile: Profile, known: Mask) -> IntArray:
+def _refused(profile: Profile) -> IntArray:
     """Return items whose newest purchase, refund or dismissal is a dismissal, or a refund that left nothing of them."""
-    telling = known & np.isin(profile.type, (_PURCHASE, _REFUND, _DISMISS))
-    last = dict(zip(profile.item[telling].tolist(), profile.type[telling].tolist(), strict=True))
+    decided = (profile.item >= 0) & np.isin(profile.type, (_PURCHASE, _REFUND, _DISMISS))
+    last = dict(zip(profile.item[decided].tolist(), profile.type[decided].tolist(), strict=True))
     returned = returned_items(profile)
     return np.array([row for row, code in last.items() if code == _DISMISS or row in returned], np.int32)

@@ -1,7 +1,7 @@
-"""How near is near: a catalogue and its encoder in, the cosines from which a likeness tells something out.
+"""Measures from which cosine on a query and an item are alike, for one catalogue and one encoder.
 
-Cosines of one encoder do not compare with those of another, nor of one language with another: by the same encoder, a
-word of an English title has .1 to .2 on average with items that lack it, one of a Persian title .62.
+Cosines do not compare between encoders, nor between languages: by the same encoder, a word of an English title has .1
+to .2 on average with items that lack it, one of a Persian title .62.
 """
 
 from __future__ import annotations
@@ -73,14 +73,14 @@ def measure(titles: Sequence[str], vectors: FloatArray | None, encode: Encode, *
         return Floors(n_items=len(rows))
     near, beside_words, related = np.quantile(cosines, QUANTILES).tolist()
     alike = float(np.quantile(between, ALIKE_QUANTILE))
-    found, usual = Floors(near, beside_words, related, alike, len(rows)), Floors()
     if len(cosines) >= FEWEST_PAIRS:
-        return found
+        return Floors(near, beside_words, related, alike, len(rows))
+    usual = Floors()
     return Floors(
-        max(found.near, usual.near),
-        max(found.beside_words, usual.beside_words),
-        max(found.related, usual.related),
-        max(found.alike, usual.alike),
+        max(near, usual.near),
+        max(beside_words, usual.beside_words),
+        max(related, usual.related),
+        max(alike, usual.alike),
         len(rows),
     )
 
@@ -91,26 +91,28 @@ def _drawn(rows: Rows, n: int, draw: np.random.Generator) -> Rows:
 
 def _queries(titles: Sequence[str], draw: np.random.Generator) -> list[str]:
     """Make a query of one word or two in a row of each title; of a run without spaces, of one to four characters."""
-    found = []
+    queries = []
     for title in titles:
-        spoken = list(words(title))
-        if spoken:
-            start = int(draw.integers(len(spoken)))
-            chosen = spoken[start : start + int(draw.integers(1, 3))]
-            found.append(" ".join(_part(word, draw) for word in chosen))
-    return found
+        every = list(words(title))
+        if every:
+            start = int(draw.integers(len(every)))
+            chosen = every[start : start + int(draw.integers(1, 3))]
+            queries.append(" ".join(_part(word, draw) for word in chosen))
+    return queries
 
 
 def _part(word: Word, draw: np.random.Generator) -> str:
     if not word.is_unspaced:
         return word.written
-    one_by_one = characters(word.written)
-    start = int(draw.integers(len(one_by_one)))
-    return "".join(one_by_one[start : start + int(draw.integers(1, 5))])
+    letters = characters(word.written)
+    start = int(draw.integers(len(letters)))
+    return "".join(letters[start : start + int(draw.integers(1, 5))])
 
 
 def _lacks(queries: Sequence[str], titles: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Return (n_queries, n_titles): whether a title has none of the words of a query, nor a word that holds one."""
     folded_titles = [fold(title) for title in titles]
-    spoken = [fold(query).split() for query in queries]
-    return np.array([[not any(word in title for word in parts) for title in folded_titles] for parts in spoken])
+    parts_of_queries = [fold(query).split() for query in queries]
+    return np.array(
+        [[not any(word in title for word in parts) for title in folded_titles] for parts in parts_of_queries]
+    )

@@ -1,4 +1,4 @@
-"""What is known of each candidate of one search: its words, its meaning, its likeness to the best hits, in columns."""
+"""Describes each candidate of a search by columns: its words, its meaning, its likeness to the best hits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What many buy: decayed popularity of the shop's state in, candidates out, overall or within one category."""
+"""Candidates that many shoppers buy, by the decayed popularity in the shop's state."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recommender.features.shop_state import ShopState
-from recommender.retrieval.base import Candidates, Wanted
-from recommender.types import FloatArray, IntArray
+from recommender.retrieval.base import Candidates, Wanted, permitted
+from recommender.types import FloatArray
 
 WINDOW_DAYS: FloatArray = np.array([1, 7, 30], np.float32)
 WINDOW_WEIGHTS: FloatArray = np.array([0.05, 0.45, 0.5], np.float32)
@@ -21,22 +21,14 @@ EVER_WEIGHT = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class PopularRetriever:
-    """The most popular items; with `category` (n_items,) int32 only those of the current item's category."""
+    """The most popular items; popularity (n_items,) float32."""
 
     popularity: FloatArray
-    category: IntArray | None = None
 
     def retrieve(self, wanted: Wanted, *, limit: int) -> Candidates:
-        """Return what sells, none where the current item has no category but one is needed."""
-        chosen = self.popularity > 0
-        if wanted.allowed is not None:
-            chosen &= wanted.allowed
-        if self.category is not None:
-            current = wanted.profile.current_item
-            if current < 0 or self.category[current] < 0:
-                return Candidates.none()
-            chosen &= self.category == self.category[current]
-        rows = np.flatnonzero(chosen)
+        """Return what sells."""
+        rows = np.flatnonzero(self.popularity > 0).astype(np.int32)
+        rows = rows[permitted(rows, wanted.allowed)]
         return Candidates.best(rows, self.popularity[rows], limit)
 
 
@@ -45,12 +37,3 @@ def popularity(state: ShopState) -> FloatArray:
     recent = state.counts[:, :3] / WINDOW_DAYS @ WINDOW_WEIGHTS
     most = max(float(state.counts[:, 3].max(initial=0)), 1.0)
     return (recent + EVER_WEIGHT * state.counts[:, 3] / most).astype(np.float32)
-
-
-def trend(state: ShopState) -> FloatArray:
-    """Return (n_items,) float32: how much faster an item sells this week than this month, damped for few events.
-
-    (n_7 / 7 - n_30 / 30) / sqrt(n_30 / 30 + 1): the excess in units of a Poisson deviation, with one added event.
-    """
-    week, month = state.counts[:, 1] / 7, state.counts[:, 2] / 30
-    return ((week - month) / np.sqrt(month + 1)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Nearest items by vector: an exact scan of the matrix, so that no neighbour is missed up to about 300,000 items."""
+"""Finds the nearest items by vector with an exact scan, which is fast enough up to about 300,000 items."""
 
 from __future__ import annotations
 

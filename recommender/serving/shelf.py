@@ -19,7 +19,7 @@ from recommender.features.profiles import profile_of
 from recommender.features.shop_state import NEIGHBOUR_KINDS, ShopState, existing_since
 from recommender.retrieval.floors import Encode, Floors, measure
 from recommender.retrieval.lexical.index import LexicalIndex
-from recommender.retrieval.lexical.terms import Usage
+from recommender.retrieval.lexical.synonyms import Synonyms
 from recommender.retrieval.lexical.wording import WordTable
 from recommender.serving import past_queries, records
 from recommender.serving.columns import coded, longer, longer_state, put, replaced_neighbours
@@ -226,7 +226,7 @@ def with_queries(shelf: Shelf, query_tables: Told) -> Shelf:
         shelf,
         brand=brand,
         brand_names=brand_names,
-        lexical=shelf.lexical.with_usage(Usage.of(query_tables.synonyms, correct_words)),
+        lexical=shelf.lexical.with_synonyms(Synonyms.of(query_tables.synonyms), correct_words),
         understanding=understanding,
         past_queries=PastQueries.of(queries),
         query_tables=query_tables,

@@ -1,10 +1,9 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recommender.retrieval.base import Candidates
-from recommender.retrieval.fusion import fuse_ranks, fuse_scores
+from recommender.retrieval.fusion import fuse_ranks
 
 
 def listed(rows, scores=None):
@@ -26,31 +25,16 @@ def test_rank_fusion_ignores_the_size_of_scores():
 def test_weights_say_which_list_leads():
     lists = [listed([1]), listed([2])]
     assert fuse_ranks(lists, limit=2, weights=[1, 2]).rows.tolist() == [2, 1]
-    assert fuse_scores(lists, limit=2, weights=[2, 1]).rows.tolist() == [1, 2]
 
 
-def test_scores_are_brought_to_one_scale():
-    fused = fuse_scores([listed([1, 2], [10, 5]), listed([2, 3], [0.4, 0.1])], limit=3)
-    assert fused.rows.tolist() == [2, 1, 3]
-    np.testing.assert_allclose(fused.scores, [1.5, 1.0, 0.25], rtol=1e-6)
+def test_nothing_fused_is_nothing():
+    assert len(fuse_ranks([], limit=3)) == 0
+    assert len(fuse_ranks([Candidates.none(), Candidates.none()], limit=3)) == 0
 
 
-def test_list_without_positive_scores_says_nothing():
-    fused = fuse_scores([listed([1, 2], [0, 0]), listed([2], [1])], limit=2)
-    assert fused.rows.tolist() == [2, 1]
-    assert fused.scores.tolist() == [1, 0]
-
-
-@pytest.mark.parametrize("fuse", [fuse_ranks, fuse_scores])
-def test_nothing_fused_is_nothing(fuse):
-    assert len(fuse([], limit=3)) == 0
-    assert len(fuse([Candidates.none(), Candidates.none()], limit=3)) == 0
-
-
-@pytest.mark.parametrize("fuse", [fuse_ranks, fuse_scores])
 @given(lists=st.lists(st.lists(st.integers(0, 30), unique=True), min_size=1, max_size=4), data=st.data())
-def test_order_of_the_lists_does_not_matter(fuse, lists, data):
+def test_order_of_the_lists_does_not_matter(lists, data):
     shuffled = data.draw(st.permutations(lists))
-    first, second = (fuse([listed(rows) for rows in some], limit=99) for some in (lists, shuffled))
+    first, second = (fuse_ranks([listed(rows) for rows in some], limit=99) for some in (lists, shuffled))
     assert set(first.rows.tolist()) == {row for rows in lists for row in rows}
     np.testing.assert_allclose(first.scores, second.scores, rtol=1e-5)

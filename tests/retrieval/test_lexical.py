@@ -3,9 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.retrieval.base import Wanted
-from recommender.retrieval.lexical.index import K1, LexicalIndex, LexicalRetriever
-from tests.retrieval.test_base import RetrieverContract, profile
+from recommender.retrieval.lexical.index import K1, LexicalIndex
 
 TITLES = [
     "RED RETROSPOT TEAPOT",
@@ -27,16 +25,8 @@ TITLES = [
 INDEX = LexicalIndex.build(TITLES)
 
 
-def found(query, limit=5, index=INDEX):
+def titles_of(query, limit=5, index=INDEX):
     return [TITLES[row] for row in index.search(query, limit).rows.tolist()]
-
-
-class TestLexicalRetriever(RetrieverContract):
-    def retriever(self):
-        return LexicalRetriever(LexicalIndex.build(TITLES[:8]))
-
-    def wanted(self):
-        return Wanted(profile(query="red saucer"))
 
 
 def test_items_with_all_words_lead_and_others_follow():
@@ -54,8 +44,8 @@ def test_long_title_with_all_words_beats_a_short_one_that_repeats_some():
 
 
 def test_rarer_word_says_more():
-    assert found("red teapot ")[0] == "RED RETROSPOT TEAPOT"
-    assert found("christmas angel ")[0] == "CHRISTMAS CRAFT TREE TOP ANGEL"
+    assert titles_of("red teapot ")[0] == "RED RETROSPOT TEAPOT"
+    assert titles_of("christmas angel ")[0] == "CHRISTMAS CRAFT TREE TOP ANGEL"
     index = LexicalIndex.build(["blue lamp", "blue mug", "blue cup", "blue pan", "red teapot"])
     assert index.search("blue teapot ", 5).rows[0] == 4
 
@@ -83,20 +73,20 @@ def test_score_is_bm25_by_its_upper_bound():
     ],
 )
 def test_same_thing_written_otherwise_is_found_first(query, title):
-    assert found(query)[0] == title
+    assert titles_of(query)[0] == title
 
 
 def test_joined_and_split_words_find_each_other():
-    assert set(found("teacup ")) == {"GREEN REGENCY TEACUP AND SAUCER", "RED RETROSPOT TEA CUP AND SAUCER"}
-    assert set(found("tea cup ")) == {"GREEN REGENCY TEACUP AND SAUCER", "RED RETROSPOT TEA CUP AND SAUCER"}
-    assert found("teacup ")[0] == "GREEN REGENCY TEACUP AND SAUCER"
+    assert set(titles_of("teacup ")) == {"GREEN REGENCY TEACUP AND SAUCER", "RED RETROSPOT TEA CUP AND SAUCER"}
+    assert set(titles_of("tea cup ")) == {"GREEN REGENCY TEACUP AND SAUCER", "RED RETROSPOT TEA CUP AND SAUCER"}
+    assert titles_of("teacup ")[0] == "GREEN REGENCY TEACUP AND SAUCER"
     assert INDEX.search("treetop ", 5).corrected_query == "tree top"
-    assert found("treetop ")[0] == "CHRISTMAS CRAFT TREE TOP ANGEL"
+    assert titles_of("treetop ")[0] == "CHRISTMAS CRAFT TREE TOP ANGEL"
 
 
 def test_single_chinese_character_finds_every_title_that_has_it():
-    assert set(found("茶")) == {"青花瓷茶杯", "茶"}
-    assert found("茶")[0] == "茶"
+    assert set(titles_of("茶")) == {"青花瓷茶杯", "茶"}
+    assert titles_of("茶")[0] == "茶"
 
 
 @pytest.mark.parametrize(
@@ -123,8 +113,8 @@ def test_correct_query_is_not_corrected():
 
 
 def test_short_words_and_numbers_are_taken_as_written():
-    assert found("cat ") == []
-    assert found("13cm ") == []
+    assert titles_of("cat ") == []
+    assert titles_of("13cm ") == []
 
 
 def test_more_frequent_word_wins_among_equally_near_spellings():
@@ -159,14 +149,14 @@ def test_linking_word_may_be_missing():
 
 
 def test_unfinished_last_word_finds_by_its_beginning():
-    assert set(found("chris")) == {"CHRISTMAS TREE DECORATION", "CHRISTMAS CRAFT TREE TOP ANGEL"}
-    assert found("red tea")[0].startswith("RED RETROSPOT TEA")
-    assert found("chris ") == []
-    assert found("chrsitm")[0].startswith("CHRISTMAS")
+    assert set(titles_of("chris")) == {"CHRISTMAS TREE DECORATION", "CHRISTMAS CRAFT TREE TOP ANGEL"}
+    assert titles_of("red tea")[0].startswith("RED RETROSPOT TEA")
+    assert titles_of("chris ") == []
+    assert titles_of("chrsitm")[0].startswith("CHRISTMAS")
 
 
 def test_whole_word_outranks_its_continuations():
-    assert found("car") == ["CAR TOY", "CARD DOLLY GIRL"]
+    assert titles_of("car") == ["CAR TOY", "CARD DOLLY GIRL"]
 
 
 def test_what_is_not_allowed_is_not_found_or_counted():
@@ -243,7 +233,7 @@ def test_updated_index_answers_as_one_built_anew():
     updated = INDEX.updated(np.array(rows, np.int32), texts)
     same(updated, LexicalIndex.build(wanted), QUERIES)
     assert updated.n_updated == 4
-    assert found("blue kettle ") == []  # the old index is as it was
+    assert titles_of("blue kettle ") == []  # the old index is as it was
 
 
 @given(st.lists(st.tuples(st.integers(0, 19), st.sampled_from([*TITLES, "", "BLUE KETTLE", "NEW 词"])), max_size=6))

@@ -3,7 +3,7 @@ import numpy as np
 from recommender.features.neighbours import Neighbours
 from recommender.features.shop_state import ShopState
 from recommender.retrieval.base import Wanted
-from recommender.retrieval.popular import PopularRetriever, popularity, trend
+from recommender.retrieval.popular import PopularRetriever, popularity
 from tests.retrieval.test_base import RetrieverContract, profile
 
 
@@ -41,30 +41,9 @@ class TestPopularRetriever(RetrieverContract):
         assert 0 not in self.found().rows
 
 
-class TestPopularInCategory(RetrieverContract):
-    def retriever(self):
-        return PopularRetriever(popularity(SOLD), np.array([0, 0, 1, 1, 1, -1, 0, 1], np.int32))
-
-    def wanted(self):
-        return Wanted(profile(current_item=2))
-
-    def test_only_the_category_of_the_current_item(self):
-        assert self.found().rows.tolist() == [3, 4, 7, 2]
-
-    def test_no_category_is_no_candidate(self):
-        assert len(self.retriever().retrieve(Wanted(profile(current_item=5)), limit=3)) == 0
-        assert len(self.retriever().retrieve(Wanted(profile()), limit=3)) == 0
-
-
 def test_one_sale_yesterday_does_not_beat_a_steady_seller():
     daily, lucky = popularity(state((0, 7, 30, 30), (1, 1, 1, 1)))
     assert daily > lucky
-
-
-def test_trend_is_this_week_against_the_month():
-    rising, steady, falling = trend(state((0, 14, 20, 20), (0, 7, 30, 30), (0, 0, 30, 30)))
-    assert rising > steady > falling
-    assert steady == 0
 
 
 def test_shop_without_events_has_nothing_popular():

@@ -71,15 +71,15 @@ class Lexicon:
             return []
         most = 2 if len(word) >= LONG_WORD else 1
         lengths = range(len(word) - most, len(word) + most + 1)
-        found = self._within(word, self._alike(word[0], lengths), most, frequency)
-        if not found:
-            found = self._within(word, self._other_starts(word[0], lengths), most, frequency)
-        if not found and is_unfinished:
+        close = self._within(word, self._alike(word[0], lengths), most, frequency)
+        if not close:
+            close = self._within(word, self._other_starts(word[0], lengths), most, frequency)
+        if not close and is_unfinished:
             longer = list(self._alike(word[0], range(len(word) + 1, MAX_LENGTH_CORRECTED)))
             for cut in (len(word), len(word) + 1):  # the same number of letters typed, or one left out
-                found = found or self._within(word, longer, 1, frequency, cut=cut)
-        found.sort(key=lambda pair: (pair[1], -int(frequency[pair[0]]), pair[0]))
-        return found[:N_CORRECTIONS]
+                close = close or self._within(word, longer, 1, frequency, cut=cut)
+        close.sort(key=lambda pair: (pair[1], -int(frequency[pair[0]]), pair[0]))
+        return close[:N_CORRECTIONS]
 
     def _alike(self, letter: str, lengths: Iterable[int]) -> list[str]:
         return [word for length in lengths for word in self.by_start.get((letter, length), ())]
@@ -93,9 +93,9 @@ class Lexicon:
         ]
 
     def _within(
-        self, word: str, known: Sequence[str], most: int, frequency: IntArray, cut: int | None = None
+        self, word: str, candidates: Sequence[str], most: int, frequency: IntArray, cut: int | None = None
     ) -> list[tuple[int, int]]:
-        starts = known if cut is None else [other[:cut] for other in known]
+        starts = candidates if cut is None else [other[:cut] for other in candidates]
         close: list[Any] = process.extract(word, starts, scorer=OSA.distance, score_cutoff=most, limit=None)
-        pairs = [(self.ids[known[place]], int(errors)) for _, errors, place in close]
+        pairs = [(self.ids[candidates[position]], int(errors)) for _, errors, position in close]
         return [pair for pair in pairs if frequency[pair[0]] > 0]

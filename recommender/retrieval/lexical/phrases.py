@@ -1,4 +1,4 @@
-"""Suggestions while typing: phrases that several titles share, and ends of the word that is being typed."""
+"""Suggests queries while typing: phrases that several titles share, and words that start as the unfinished one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from recommender.retrieval.lexical.lexicon import LAST, Lexicon
-from recommender.text.query import MAX_QUERY_LENGTH
 from recommender.text.words import LINKING_WORDS, stem, words
 from recommender.types import IntArray
 
@@ -20,7 +19,7 @@ LONGEST = 4
 FEWEST_TITLES = 2
 MAX_PHRASES = 200_000
 DOMINATED = 0.9
-"""A phrase that goes on with the same word this often is only the start of the longer one."""
+"""A phrase that the same word follows this often is left out for the longer one."""
 
 N_TRIED = 60
 MAX_LEADING_WORDS = 8
@@ -48,9 +47,10 @@ class Phrases:
     def of(cls, titles: IntArray, lexicon: Lexicon) -> Phrases:
         """Count runs of one to four whole words; titles (m,): word ids, each title ended by -1."""
         linking = np.array([lexicon.ids[word] for word in LINKING_WORDS if word in lexicon.ids], np.int32)
-        found = [grams[~_ends_with(grams, linking)] for grams in _frequent_runs(titles)]
         counted = [
-            (" ".join(lexicon.words[i] for i in gram), count) for grams in found for *gram, count in grams.tolist()
+            (" ".join(lexicon.words[i] for i in gram), count)
+            for grams in _frequent_runs(titles)
+            for *gram, count in grams[~np.isin(grams[:, -2], linking)].tolist()
         ]
         most = sorted(counted, key=lambda pair: (-pair[1], pair[0]))[:MAX_PHRASES]
         most.sort()
@@ -59,22 +59,21 @@ class Phrases:
 
     def suggest(self, prefix: str, limit: int, index: Index) -> list[str]:
         """Return up to `limit` queries that go on from `prefix`, most frequent first, each of which finds an item."""
-        prefix = prefix[:MAX_QUERY_LENGTH]
         typed = [word.whole or word.written for word in words(prefix)]
         if not typed or limit <= 0:
             return []
         is_unfinished = not prefix[-1].isspace()
-        found = self._completions(typed, is_unfinished, limit, index)
-        if not found:
-            corrected = _corrected(typed, is_unfinished, index)
-            found = self._completions(corrected, is_unfinished, limit, index, is_new=corrected != typed)
-        return found
+        completions = self._completions(typed, is_unfinished, limit, index)
+        if completions:
+            return completions
+        corrected = _corrected(typed, is_unfinished, index)
+        return self._completions(corrected, is_unfinished, limit, index, is_new=corrected != typed)
 
     def _completions(
         self, typed: Sequence[str], is_unfinished: bool, limit: int, index: Index, *, is_new: bool = False
     ) -> list[str]:
-        """Complete all that is typed, then less and less of its end; what is typed itself only if it is new."""
-        found: dict[tuple[str, ...], str] = {}
+        """Complete all that is typed, then less and less of its end; `is_new`: the typed words themselves too."""
+        completions: dict[tuple[str, ...], str] = {}
         for n_leading in range(min(len(typed), MAX_LEADING_WORDS)):
             leading = typed[:n_leading]
             start = " ".join(typed[n_leading:]) + ("" if is_unfinished else " ")
@@ -83,16 +82,16 @@ class Phrases:
                 if queried == list(typed) and not is_new:
                     continue
                 shown = " ".join(index.lexicon.shown[index.lexicon.ids[word]] for word in queried)
-                found.setdefault(tuple(map(stem, queried)), shown)
-                if len(found) >= limit:
-                    return list(found.values())
-        return list(found.values())
+                completions.setdefault(tuple(map(stem, queried)), shown)
+                if len(completions) >= limit:
+                    return list(completions.values())
+        return list(completions.values())
 
     def _starting_with(self, start: str, leading: Sequence[str], index: Index) -> Iterator[str]:
         """Give the phrases that start so and occur with the leading words, most frequent first; then single words."""
         first, last = bisect_left(self.keys, start), bisect_left(self.keys, start + LAST)
         order = np.argsort(-self.counts[first:last], kind="stable")[:N_TRIED]
-        keys = [self.keys[first + place] for place in order.tolist()]
+        keys = [self.keys[first + offset] for offset in order.tolist()]
         if " " not in start:
             word_ids = index.lexicon.starting_with(start)
             frequent = word_ids[np.argsort(-index.frequency[word_ids], kind="stable")[:N_TRIED]]
@@ -127,19 +126,15 @@ def _runs(titles: IntArray, length: int) -> npt.NDArray[np.int64]:
 
 
 def _without_starts(grams: npt.NDArray[np.int64], longer: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Drop runs of two words and more that one longer run nearly always continues."""
+    """Drop runs of two words and more that one longer run nearly always goes on from."""
     if grams.shape[1] <= 2:
         return grams
     commonest: dict[tuple[int, ...], int] = {}
     for *words_of, _, count in longer.tolist():
         key = tuple(words_of)
         commonest[key] = max(count, commonest.get(key, 0))
-    kept = [commonest.get(tuple(gram), 0) < DOMINATED * count for *gram, count in grams.tolist()]
-    return grams[np.array(kept, bool)]
-
-
-def _ends_with(grams: npt.NDArray[np.int64], linking: IntArray) -> npt.NDArray[np.bool_]:
-    return np.isin(grams[:, -2], linking)
+    is_own = [commonest.get(tuple(gram), 0) < DOMINATED * count for *gram, count in grams.tolist()]
+    return grams[np.array(is_own, bool)]
 
 
 def _occur_together(wanted: Sequence[str], index: Index) -> bool:
@@ -153,9 +148,9 @@ def _occur_together(wanted: Sequence[str], index: Index) -> bool:
 def _corrected(typed: Sequence[str], is_unfinished: bool, index: Index) -> list[str]:
     """Return the words with unknown ones replaced by the nearest spelling."""
     corrected = []
-    for place, word in enumerate(typed):
+    for position, word in enumerate(typed):
         is_known = index.lexicon.ids.get(word, -1) >= 0
-        unfinished = is_unfinished and place == len(typed) - 1
+        unfinished = is_unfinished and position == len(typed) - 1
         nearest = [] if is_known else index.lexicon.nearest(word, index.frequency, is_unfinished=unfinished)
         corrected.append(index.lexicon.words[nearest[0][0]] if nearest else word)
     return corrected

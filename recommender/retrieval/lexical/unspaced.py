@@ -1,4 +1,4 @@
-"""Cuts what is written without spaces into words that the catalogue has: a run of characters in, its pieces out."""
+"""Cuts text without spaces (Chinese, Japanese, Korean, Thai, Lao) into words that the catalogue has."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from math import log1p
 
 LINKING = frozenset("的之和与與のとがをにへでは은는이가을를의에와과도")
-"""Characters that link words in Chinese, Japanese and Korean; they count where a pair with them is in a title."""
+"""Characters that link words in Chinese, Japanese and Korean; they count only where a title has a pair with them."""
 
 _IS_WORD = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f]")
-"""Ideographs and Korean syllables, of which a single one can be a word; kana and Thai letters are none."""
+"""Ideographs and Korean syllables: a single one can be a word, which a kana or a Thai letter cannot."""
 
 Count = Callable[[str], int]
 """A pair or a character to the number of items that have it."""
@@ -51,20 +51,19 @@ def cut(characters: Sequence[str], count: Count) -> Cut:
         starts = _cuts(segment, count)
         pieces += _pieces(segment, starts)
         borders += [segment[start - 1] + segment[start] for start in starts[1:]]
-    known = dict.fromkeys(border for border in borders if count(border))
-    return Cut(tuple(pieces), tuple(known))
+    return Cut(tuple(pieces), tuple(dict.fromkeys(filter(count, borders))))
 
 
 def _segments(characters: Sequence[str], count: Count) -> list[list[str]]:
     """Split at linking characters that stand in no pair of a title; a run of nothing else stays."""
-    found: list[list[str]] = [[]]
-    for place, character in enumerate(characters):
-        around = ["".join(characters[at : at + 2]) for at in (place - 1, place) if 0 <= at < len(characters) - 1]
+    segments: list[list[str]] = [[]]
+    for position, character in enumerate(characters):
+        around = ["".join(characters[at : at + 2]) for at in (position - 1, position) if 0 <= at < len(characters) - 1]
         if character in LINKING and around and not all(map(count, around)):
-            found.append([])
+            segments.append([])
         else:
-            found[-1].append(character)
-    return [segment for segment in found if segment] or [list(characters)]
+            segments[-1].append(character)
+    return [segment for segment in segments if segment] or [list(characters)]
 
 
 def _cuts(segment: Sequence[str], count: Count) -> list[int]:
