@@ -1,4 +1,4 @@
-"""The shop's own pages in the admin: what is saved here is found by search within a minute."""
+"""The shop's own pages in the admin; search finds what is saved here within a minute."""
 
 from django.contrib import admin
 

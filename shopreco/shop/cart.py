@@ -1,4 +1,4 @@
-"""The cart: stock codes and quantities in the session, products and sums out."""
+"""The cart: stock codes and quantities in the session, with the products and sums for pages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CartLine:
 
 
 class Cart:
-    """The cart of one request. What left the shop since it was put in is not shown and not counted."""
+    """The cart of one request. Products that have left the shop since are neither shown nor counted."""
 
     def __init__(self, request: HttpRequest) -> None:
         self.session = request.session
@@ -36,7 +36,7 @@ class Cart:
 
     @cached_property
     def lines(self) -> list[CartLine]:
-        """In the order in which they were put in. One query, none for an empty cart."""
+        """The lines in the order in which they were added. One query, none for an empty cart."""
         if not self.quantities:
             return []
         products = Product.objects.filter(stock_code__in=self.quantities, is_visible=True).in_bulk(
@@ -46,7 +46,7 @@ class Cart:
 
     @property
     def item_ids(self) -> tuple[str, ...]:
-        """The ids by which the recommender knows what is in the cart. No query."""
+        """The recommender's ids of the items in the cart. No query."""
         return tuple(self.quantities)
 
     @property
@@ -57,7 +57,7 @@ class Cart:
         return sum(self.quantities.values())
 
     def put(self, product: Product, quantity: int) -> int:
-        """Set the quantity of a product, 0 takes it out; returns it, cut to what is in stock."""
+        """Set the quantity of a product, limited to the stock, and return it; 0 removes the product."""
         allowed_quantity = min(max(quantity, 0), product.stock, MAX_QUANTITY)
         is_full = len(self.quantities) >= MAX_LINES and product.stock_code not in self.quantities
         if allowed_quantity and not is_full:

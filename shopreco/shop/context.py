@@ -11,7 +11,7 @@ from shopreco.shop.views.account import CONSENT_COOKIE
 
 
 def shop(request: HttpRequest) -> dict[str, Any]:
-    """One query, for the departments, where a template lists them."""
+    """The variables of every page. One query, for the departments, if a template lists them."""
     if not hasattr(request, "session"):
         return {}
     return {

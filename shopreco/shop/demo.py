@@ -1,4 +1,4 @@
-"""The demo from an empty folder to a served shop: each step once, and skipped where its result is there."""
+"""Takes the demo from an empty folder to a running shop; each step is skipped if its result exists."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from shopreco.shop.processes import Child, Children
 
 HOST = "127.0.0.1"
 STALL_SECONDS = 120.0
-"""A process that starts is waited for while its log grows or it computes; after this long without either it hangs."""
+"""A starting process counts as hanging after this long without a new log line or processor time."""
 
 WORD_SECONDS = 15.0
 """How often the demo says what it waits for."""
@@ -39,7 +39,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A part of the demo: what it says, whether its result is there already, and the command that makes it."""
+    """A part of the demo: its title, whether its result exists, and the function that produces it."""
 
     title: str
     is_done: Callable[[], bool]
@@ -47,7 +47,7 @@ class Step:
 
 
 def prepare(say: Say) -> None:
-    """Fill the database as far as it is not: shop, events, items, vectors, statistics, departments, the admin."""
+    """Fill the database where it is empty: shop, events, items, vectors, statistics, departments, administrator."""
     for step in STEPS:
         run_step(step, say)
 
@@ -79,7 +79,7 @@ def start_workers(children: Children, say: Say) -> None:
 
 
 def train(say: Say) -> None:
-    """Train once; a training that fails leaves a shop that searches and lists by the untrained encoder."""
+    """Train once; if the training fails, the shop is served with the untrained encoder."""
     if is_trained():
         say("- Training: there already")
         return
@@ -100,7 +100,7 @@ def serve(children: Children, say: Say, *, port: int) -> Child:
 
 
 def watch(children: Children, web: Child, say: Say) -> None:
-    """Wait for Ctrl-C. A worker that ends is reported once; without the web server there is nothing to wait for."""
+    """Wait for Ctrl-C. A worker that ends is reported once. Raises `CommandError` when the web server ends."""
     reported: set[str] = set()
     while web.process.poll() is None:
         for child in children.ended():
@@ -112,7 +112,7 @@ def watch(children: Children, web: Child, say: Say) -> None:
 
 
 def check_port(port: int) -> None:
-    """Raise `CommandError` where another program listens, before minutes are spent."""
+    """Raise `CommandError` if another program uses the port, before minutes are spent."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -151,7 +151,7 @@ def log_folder() -> Path:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that the children are stopped; also where a shell ignores SIGINT."""
+    """SIGTERM ends the block like Ctrl-C, so that the children are stopped, even if the shell ignores SIGINT."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
@@ -165,7 +165,7 @@ def interruptible() -> Iterator[None]:
 
 
 def _wait_until(is_up: Callable[[], bool], child: Child, say: Say) -> None:
-    """Wait as long as the process makes progress, and say so. Raises `CommandError` where it has ended or hangs."""
+    """Wait as long as the process makes progress, and say so. Raises `CommandError` if it has ended or hangs."""
     started = moved_at = said_at = time.monotonic()
     progress = child.progress()
     while not is_up():

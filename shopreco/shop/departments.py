@@ -1,4 +1,7 @@
-"""Departments for a shop that has none: alike item vectors become a group, its words become the name."""
+"""Makes departments for a shop without any: groups of similar item vectors, named after words in their titles.
+
+The k-means is our own because it must be spherical; its groups, and so the demo's categories, depend on it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ MAX_ROUNDS = 60
 N_STARTS = 8
 N_NAME_WORDS = 2
 MIN_SHARE_OF_SECOND_WORD = 0.08
-"""A department is not named for a word that fewer than this share of its titles have."""
+"""A department is not named after a word that a smaller share of its titles contain."""
 
 _NOT_NAMES = """
 a an and for in no of on own the to with your my new old
@@ -38,7 +41,7 @@ holder hanging decorative decoration cover stand hot point happy light love hear
 metal zinc wooden wood ceramic enamel
 """
 NOT_NAMES = frozenset(_NOT_NAMES.split())
-"""Colours, sizes, styles and words that need another word: true of many things, the name of none."""
+"""Colours, sizes, styles and words that need another word: they describe many things and name none."""
 
 _UNCOUNTED = "birthday christmas easter food garden incense jewellery kitchen party stationery tea travel"
 UNCOUNTED = frozenset(_UNCOUNTED.split())
@@ -46,7 +49,7 @@ UNCOUNTED = frozenset(_UNCOUNTED.split())
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Rows of the input that are alike, and a name for them."""
+    """Similar rows of the input, and a name for them."""
 
     name: str
     rows: IntArray
@@ -61,7 +64,7 @@ class GroupingReport:
 
 
 def regroup(*, n_groups: int = N_DEPARTMENTS, seed: int = 0) -> GroupingReport:
-    """Replace the departments of the shop by groups of the newest encoder's vectors; none without vectors."""
+    """Replace the shop's departments by groups of item vectors; without vectors nothing is written."""
     codes, titles, vectors = _read_vectors()
     if not codes:
         return GroupingReport((), 0)
@@ -130,7 +133,7 @@ def _cluster_once(vectors: FloatArray, n_groups: int, chance: np.random.Generato
 
 
 def _first_centres(vectors: FloatArray, n_groups: int, chance: np.random.Generator) -> FloatArray:
-    """Each next centre is drawn with a chance that grows with its distance from those before."""
+    """Draw each centre with a probability that grows with its distance from the earlier ones."""
     chosen = [int(chance.integers(len(vectors)))]
     while len(chosen) < n_groups:
         distance = np.clip(1 - (vectors @ vectors[chosen].T).max(axis=1), 1e-12, None).astype(np.float64)
@@ -157,7 +160,7 @@ def _singular(word: str) -> str:
 
 
 def _spelled(word: str, forms: Counter[str]) -> str:
-    """The form that a sign over a department would have: the plural as titles use it, else a plain one."""
+    """The word as the name of a department: the plural as titles use it, else a regular one."""
     plain = word if word in UNCOUNTED or word.endswith("s") else f"{word}s"
     plurals = [
         form for form in (f"{word}s", f"{word}es", f"{word[:-1]}ies") if form in forms and _singular(form) == word

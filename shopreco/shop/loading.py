@@ -1,4 +1,4 @@
-"""The committed data in, the shop's tables filled: products, customers, orders and lines, moved in time to now."""
+"""Fills the shop's tables from the committed data: products, customers, orders and lines, with dates moved to now."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from shopreco.shop.titles import readable
 FOLDER = Path(__file__).resolve().parent / "data"
 SHOP_TIME = ZoneInfo("Europe/London")
 NOT_GOODS = frozenset({"Next Day Carriage", "High Resolution Image"})
-"""Titles in the data that name a service of the shop."""
+"""Titles in the data that are services of the shop, not goods."""
 
 CHUNK = 5_000
 MIN_ORDERS_OF_SAMPLED = 4
@@ -53,7 +53,7 @@ class SourceLine:
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What `load` wrote; `was_loaded` means that the shop was full before, and nothing was written."""
+    """What `load` wrote; `was_loaded` means that the shop already had products, so nothing was written."""
 
     n_products: int = 0
     n_customers: int = 0
@@ -70,10 +70,10 @@ def load(
     progress: Progress | None = None,
     now: dt.datetime | None = None,
 ) -> LoadReport:
-    """Fill an empty shop in one transaction; a full one is left alone.
+    """Fill an empty shop in one transaction; a shop with products is not changed.
 
-    `n_customers` takes that many real customers, `seed` chooses them, and a third as many guest orders; then only the
-    `n_products` that they ordered most often are kept, twice `n_customers` unless said.
+    With `n_customers`, only that many real customers, chosen by `seed`, and a third as many guest orders are loaded,
+    with the `n_products` that they ordered most often, by default twice `n_customers`.
     """
     if Product.objects.exists():
         return LoadReport(was_loaded=True)
@@ -108,12 +108,12 @@ def _write(items: list[dict[str, str]], lines: list[SourceLine], shift: dt.timed
 
 
 def _shift_to(now: dt.datetime, *, newest: str) -> dt.timedelta:
-    """Return the whole weeks that bring the newest order to less than a week before `now`: weekdays stay weekdays."""
+    """Return the whole weeks that move the newest order to less than a week before `now`; weekdays stay the same."""
     return (now - _aware(newest, dt.timedelta())) // dt.timedelta(weeks=1) * dt.timedelta(weeks=1)
 
 
 def _aware(recorded: str, shift: dt.timedelta) -> dt.datetime:
-    """Shift the clock on the wall, then say which zone it hangs in: nine in the morning stays nine over summer time."""
+    """Shift the local time, then add the time zone, so that nine in the morning stays nine across summer time."""
     return (dt.datetime.fromisoformat(recorded) + shift).replace(tzinfo=SHOP_TIME)
 
 
@@ -173,7 +173,7 @@ def _products(items: list[dict[str, str]], lines: list[SourceLine], shift: dt.ti
 def _stocks(lines: list[SourceLine]) -> tuple[dict[str, int], Counter[str]]:
     """Return units in stock and orders of the last month, by stock code.
 
-    The data knows no stock, so it is made up: a month's sales, at least a dozen, and three of what sold long ago.
+    The data contains no stock, so it is invented: a month's sales, at least twelve; three of what last sold long ago.
     """
     newest = dt.datetime.fromisoformat(max(line.at for line in lines))
     recently, long_ago = ((newest - dt.timedelta(days=days)).isoformat() for days in (30, 120))

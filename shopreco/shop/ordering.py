@@ -1,4 +1,4 @@
-"""A cart in, an order out: in one transaction, with the stock taken down."""
+"""Turns a cart into an order, in one transaction that also reduces the stock."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from shopreco.shop.cart import CartLine
 from shopreco.shop.models import Customer, Order, OrderLine, Product
 
 NUMBER_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
-"""Without the signs that are mixed up on the telephone."""
+"""Without characters that are easily confused on the telephone."""
 
 
 class SoldOut(Exception):
-    """Less is in stock than was ordered; `product` says of what."""
+    """The stock of `product` is smaller than the ordered quantity."""
 
     def __init__(self, product: Product) -> None:
         super().__init__(f"{product.title} is no longer available in that quantity.")

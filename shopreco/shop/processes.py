@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 GRACE_SECONDS = 10.0
-"""What is still there this long after SIGTERM gets SIGKILL."""
+"""Processes that are still running this long after SIGTERM get SIGKILL."""
 
 LOOK_SECONDS = 0.1
 
@@ -27,11 +27,11 @@ class Child:
     log: Path
 
     def progress(self) -> tuple[int, int]:
-        """The size of its log and the whole seconds that its group has computed: both only grow while it works."""
+        """The size of its log and the CPU seconds of its group; both grow while it works."""
         return self.log.stat().st_size, _computed_seconds(self.process.pid)
 
     def last_line(self) -> str:
-        """What it wrote last, at most 300 characters."""
+        """The last line of its log, at most 300 characters."""
         return " ".join(self.log.read_text(errors="replace").strip().splitlines()[-1:])[:300]
 
 
@@ -90,7 +90,7 @@ class Children:
 
 
 def _computed_seconds(group: int) -> int:
-    """CPU time of the processes of a group, 0 where the system keeps no /proc. Source: proc(5), fields 5, 14, 15."""
+    """CPU time of the processes of a group; 0 if the system has no /proc. Source: proc(5), fields 5, 14, 15."""
     ticks = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):  # a process may end while it is read

@@ -1,4 +1,4 @@
-"""A picture for a product that has no photo: what it is, its colour and its pattern, read from the title."""
+"""A picture for a product without a photo: its kind, colour and pattern, read from the title."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ DECORATIONS = {
     "house": "house home cottage hut doorstop door",
     "heart": "heart hearts love sweetheart valentine",
 }
-"""Words for what is on a product; the first of these symbols wins where a title names no thing."""
+"""Words for what is on a product; the first of these symbols is used if the title names no thing."""
 
 TONES = {
     "red": "red retrospot ruby strawberry cherry poppy babushka",
@@ -103,7 +103,7 @@ class Tile:
 
 
 def tile(title: str) -> Tile:
-    """Draw the same tile for the same title."""
+    """The tile of a title; the same title always has the same tile."""
     words = re.findall(r"[a-z]+", title.lower())
     tones = [_TONE_OF[word] for word in words if word in _TONE_OF]
     patterns = [_PATTERN_OF[word] for word in words if word in _PATTERN_OF]
@@ -116,7 +116,7 @@ def tile(title: str) -> Tile:
 
 
 def _motif(words: list[str]) -> str:
-    """The head of an English title comes last, before what it is in, on, with or for: a cake tin is a tin."""
+    """The symbol of a title. The main word of an English title comes last, before "in", "on", "with" or "for"."""
     end = next((index for index, word in enumerate(words) if index and word in ("in", "on", "with", "for")), len(words))
     for part in (words[:end], words):
         things = [_THING_OF[word] for word in part if word in _THING_OF]
@@ -127,6 +127,6 @@ def _motif(words: list[str]) -> str:
 
 
 def _any_tone(words: list[str]) -> str:
-    """Choose by the first word, so that things of one series look alike."""
+    """Choose by the first word, so that products of one series look alike."""
     names = list(TONES)
     return names[zlib.crc32(words[0].encode()) % len(names)] if words else names[-1]

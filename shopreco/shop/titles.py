@@ -1,32 +1,11 @@
-"""Titles as the source wrote them, in capitals with abbreviations, into titles a shopper likes to read."""
+"""Turns the titles of the source, in capitals with abbreviations, into readable titles."""
 
 from __future__ import annotations
 
 import re
 
-SMALL_WORDS = frozenset(
-    [
-        "a",
-        "and",
-        "as",
-        "at",
-        "by",
-        "de",
-        "des",
-        "du",
-        "en",
-        "for",
-        "from",
-        "in",
-        "n",
-        "of",
-        "on",
-        "or",
-        "the",
-        "to",
-        "with",
-    ]
-)
+_SMALL_WORDS = "a and as at by de des du en for from in n of on or the to with"
+SMALL_WORDS = frozenset(_SMALL_WORDS.split())
 KEPT_IN_CAPITALS = frozenset(
     ["CD", "DIY", "DVD", "LED", "LP", "M.O.P", "MOP", "NY", "TV", "UK", "USA", "USB", "VIP", "WC", "XL", "XXL"]
 )

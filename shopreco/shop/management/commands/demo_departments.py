@@ -1,4 +1,4 @@
-"""`manage.py demo_departments`: alike products into departments with a name; then the items learn of it."""
+"""`manage.py demo_departments`: groups similar products into named departments, then updates the items."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`manage.py demo_load`: the committed orders into the shop's tables, once."""
+"""`manage.py demo_load`: loads the committed orders into the shop's tables, once."""
 
 from typing import Any
 
