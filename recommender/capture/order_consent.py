@@ -1,9 +1,8 @@
-"""May an order teach the model? The shop's decision, `ORDER_CONSENT`, applied to the buyers of its order rows.
+"""Decides whether an order may be tied to its buyer: the setting `ORDER_CONSENT`, applied to order rows.
 
-The shop's orders are its own records. Whether they may be tied to the person who bought is a question of law that
-only the shop can answer, so the setting has three answers: only people who have consented here ("required"), everybody
-under a number that nothing is ever shown from ("pseudonymous"), or whoever the shop's own record says has agreed (a
-callable).
+The orders are the shop's own records, and only the shop can say what the law allows. So the setting has three values:
+"required" (only people who have consented here), "pseudonymous" (everybody, under a visitor that is never served), or
+a callable (whoever has agreed according to the shop's own record).
 """
 
 from __future__ import annotations
@@ -11,13 +10,9 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
 
-from django.contrib.auth import get_user_model
-from django.contrib.auth.base_user import BaseUserManager
 from django.db import transaction
 from django.db.models import Q
-from django.db.models.functions import Lower
 from django.utils.module_loading import import_string
 
 from recommender import conf
@@ -29,7 +24,6 @@ from recommender.types import EventType
 logger = logging.getLogger(__name__)
 
 REQUIRED, PSEUDONYMOUS = "required", "pseudonymous"
-ADDRESSES_PER_QUERY = 500
 CHUNK_SIZE = 1000
 """Rows of one statement: SQLite takes 32,766 parameters since 3.32, and a visitor has about ten."""
 
@@ -72,8 +66,8 @@ def buyers(user_keys: Collection[str], *, alias: str) -> dict[str, uuid.UUID]:
     if not user_keys or decided == REQUIRED:
         return {}
     objected = Visitor.objects.using(alias).filter(user_key__in=user_keys, has_objected=True)
-    asked = sorted(set(user_keys) - set(objected.values_list("user_key", flat=True)))
-    return _pseudonyms(asked, alias=alias) if isinstance(decided, str) else _agreed(asked, decided, alias=alias)
+    others = sorted(set(user_keys) - set(objected.values_list("user_key", flat=True)))
+    return _pseudonyms(others, alias=alias) if isinstance(decided, str) else _agreed(others, decided, alias=alias)
 
 
 def attach(buyer_of: Mapping[str, uuid.UUID], *, alias: str) -> int:
@@ -158,31 +152,3 @@ def _not_understood(decided: object, why: str) -> ConfigurationError:
         'Expected "required", "pseudonymous", or the dotted path of a callable that takes primary keys of users, as '
         "text, and returns those that have agreed."
     )
-
-
-def who_bought(purchases: Iterable[tuple[str, str]]) -> dict[tuple[str, str], uuid.UUID]:
-    """By order and item the visitor of the purchase that is stored; of refunds that name nobody. One query."""
-    named = {(order_id, item_id) for order_id, item_id in purchases if order_id}
-    if not named:
-        return {}
-    orders, items = {order_id for order_id, _ in named}, {item_id for _, item_id in named}
-    bought = Event.objects.filter(source="order", type=EventType.PURCHASE, visitor__isnull=False)
-    found = bought.filter(item_id__in=items, order_id__in=orders).values_list("order_id", "item_id", "visitor__key")
-    return {(order_id, item_id): key for order_id, item_id, key in found}
-
-
-def users_by_address(addresses: Iterable[Any]) -> dict[Any, Any]:
-    """The user's primary key of each address that has one, without regard to case. A query for each 500 addresses."""
-    written = list(dict.fromkeys(address for address in addresses if address))
-    user_model = get_user_model()
-    field = user_model.get_email_field_name()
-    found: dict[str, Any] = {}
-    exact: dict[str, Any] = {}
-    for start in range(0, len(written), ADDRESSES_PER_QUERY):
-        part = written[start : start + ADDRESSES_PER_QUERY]
-        users = user_model._default_manager.annotate(recommender_address=Lower(field))
-        same = Q(recommender_address__in=[address.lower() for address in part]) | Q(**{f"{field}__in": part})
-        for pk, address in users.filter(same).order_by("-pk").values_list("pk", field):
-            found[address.lower()] = exact[address] = pk
-    normalised = {address: BaseUserManager.normalize_email(address) for address in written}
-    return {address: exact.get(normalised[address], found.get(address.lower())) for address in written}

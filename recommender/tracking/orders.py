@@ -1,12 +1,11 @@
-"""A shop's order rows described from outside: a row in, the draft of a purchase or a refund out."""
+"""Describes a shop's order rows from outside, and turns each into the draft of a purchase, a refund or both."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
-from decimal import Decimal
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -14,10 +13,9 @@ from django.contrib.auth import get_user_model
 from django.db import models
 from django.utils import timezone
 
-from recommender import capture, conf
+from recommender import conf
 from recommender.capture import EventDraft
-from recommender.capture.order_consent import users_by_address
-from recommender.catalog import Catalog, catalogs_for, item_id_of, values
+from recommender.catalog import Catalog, catalogs_for, item_id_of
 from recommender.catalog.paths import (
     Constant,
     belongings,
@@ -31,9 +29,11 @@ from recommender.catalog.paths import (
     paths_in,
     resolve,
 )
-from recommender.catalog.values import moment
+from recommender.catalog.values import moment, number
 from recommender.exceptions import ConfigurationError
-from recommender.identity import user_key_of, visitor_key_from, visitor_key_from_cookie
+from recommender.identity import user_key_of
+from recommender.tracking.addresses import users_by_address
+from recommender.tracking.odd_values import sound, visitor_key
 from recommender.types import EventType
 
 ATTRIBUTES = (
@@ -47,6 +47,24 @@ RETURNED = "returned:"
 """Begins the message id of the refund of a row that says itself that it came back."""
 
 Read = tuple["models.QuerySet[Any]", Callable[[Any], list[EventDraft]], Callable[[Any], Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowValues:
+    """The values of one row, by the attributes of `OrderRows`."""
+
+    pk: Any = field(kw_only=False)
+    item_id: Any
+    order_id: Any
+    user: Any
+    occurred_at: Any
+    quantity: Any
+    price: Any
+    currency: Any
+    refunded: Any
+    paid: Any
+    returned: Any
+    visitor: Any
 
 
 class OrderRows:
@@ -115,11 +133,11 @@ class OrderRows:
             others = [getattr(self, name) for name in ATTRIBUTES if name not in ("item_id", "user")]
             paths += [path for one in others for path in paths_in(one)] + self._parents()
         links = [link for path in paths for link in models_on(self.model, path).items()]
-        found: dict[Any, str] = {model._meta.concrete_model: lookup for lookup, model in reversed(links)}
+        orders: dict[Any, str] = {model._meta.concrete_model: lookup for lookup, model in reversed(links)}
         if not is_open:
-            return found
-        parts = [part for model, lookup in [*found.items(), (self.model, "")] for part in belongings(model, lookup)]
-        return {**{model: lookup for model, lookup in parts if model is not self.model}, **found}
+            return orders
+        parts = [part for model, lookup in [*orders.items(), (self.model, "")] for part in belongings(model, lookup)]
+        return {**{model: lookup for model, lookup in parts if model is not self.model}, **orders}
 
     def _parents(self) -> list[str]:
         """The foreign keys of a row to what may be its order: neither an item nor a user."""
@@ -139,16 +157,16 @@ class OrderRows:
 
     def drafts(self, row: models.Model) -> list[EventDraft]:
         """The events of one row object: its purchase or its refund, both where it came back; none before it is paid."""
-        told = {name: self._value(name, row) for name in ATTRIBUTES if name != "email"}
-        if isinstance(told["item_id"], models.Model):
-            told["item_id"] = item_id_of(told["item_id"])
-        if told["user"] is None and self.email is not None and not hasattr(row, USER_BY_EMAIL):
+        values = {name: self._value(name, row) for name in ATTRIBUTES if name != "email"}
+        if isinstance(values["item_id"], models.Model):
+            values["item_id"] = item_id_of(values["item_id"])
+        if values["user"] is None and self.email is not None and not hasattr(row, USER_BY_EMAIL):
             self.with_users([row])
-        if told["user"] is None:
-            told["user"] = getattr(row, USER_BY_EMAIL, None)
-        if isinstance(told["user"], models.Model):
-            told["user"] = user_key_of(told["user"])
-        return self._drafts(row.pk, **told)
+        if values["user"] is None:
+            values["user"] = getattr(row, USER_BY_EMAIL, None)
+        if isinstance(values["user"], models.Model):
+            values["user"] = user_key_of(values["user"])
+        return self._drafts(RowValues(row.pk, **values))
 
     def reader(self) -> Read:
         """How to read many rows: what to take chunks of, what makes drafts of one, what tells its primary key."""
@@ -160,13 +178,13 @@ class OrderRows:
         names = tuple(columns)
 
         def drafts(row: tuple[Any, ...]) -> list[EventDraft]:
-            told = {**fixed, **dict(zip(names, row[1:], strict=True))}
-            if prefix and told["item_id"] is not None:
-                told["item_id"] = f"{prefix}{told['item_id']}"
-            by_email = told.pop("email")
-            if told["user"] is None:
-                told["user"] = by_email
-            return self._drafts(row[0], **told)
+            values = {**fixed, **dict(zip(names, row[1:], strict=True))}
+            if prefix and values["item_id"] is not None:
+                values["item_id"] = f"{prefix}{values['item_id']}"
+            by_email = values.pop("email")
+            if values["user"] is None:
+                values["user"] = by_email
+            return self._drafts(RowValues(row[0], **values))
 
         return self._counting().values_list("pk", *columns.values()), drafts, lambda row: row[0]
 
@@ -195,18 +213,17 @@ class OrderRows:
         Addresses are compared as shops compare them: without regard to case, for Django lower-cases only the domain of
         one; a user who wrote it just so comes first. One query for each 500 addresses.
         """
-        found, columns = list(rows), None
-        if self.email is None or not found:
-            return found
-        if isinstance(found[0], tuple):
-            columns = list(self.columns() or {})
-            place = 1 + columns.index("email")
-            users = users_by_address(row[place] for row in found)
-            return [(*row[:place], users.get(row[place]), *row[place + 1 :]) for row in found]
-        users = users_by_address(self._value("email", row) for row in found)
-        for row in found:
+        rows = list(rows)
+        if self.email is None or not rows:
+            return rows
+        if isinstance(rows[0], tuple):
+            index = 1 + list(self.columns() or {}).index("email")
+            users = users_by_address(row[index] for row in rows)
+            return [(*row[:index], users.get(row[index]), *row[index + 1 :]) for row in rows]
+        users = users_by_address(self._value("email", row) for row in rows)
+        for row in rows:
             setattr(row, USER_BY_EMAIL, users.get(self._value("email", row)))
-        return found
+        return rows
 
     def _counting(self) -> models.QuerySet[Any]:
         """The rows that are paid, where that is a column."""
@@ -220,27 +237,27 @@ class OrderRows:
     def states(self) -> list[tuple[str, str, list[Any]]]:
         """`(attribute, path, values)` of each flag that is a state in words, of which every value counts as true."""
         flags = [("paid", self.paid), ("returned", self.returned), ("refunded", self.refunded)]
-        found = []
+        states = []
         for name, path in flags:
             field = last_field(self.model, path) if isinstance(path, str) and column(self.model, path) else None
             is_state = isinstance(field, models.CharField | models.TextField) or bool(getattr(field, "choices", None))
             if field is not None and is_state and not (name == "paid" and self.paid_values):
-                found.append((name, path, [value for value, _ in field.flatchoices if value not in (None, "")]))
-        return found
+                states.append((name, path, [value for value, _ in field.flatchoices if value not in (None, "")]))
+        return states
 
     def faults(self) -> list[tuple[str, str]]:
         """`(attribute, message)` of what is missing or misspelt."""
         name_of = type(self).__name__
-        found = [
+        faults = [
             (name, f"{name_of}.{name} must be a path of {self.label}, a Constant or a method.")
             for name in REQUIRED
             if getattr(self, name) is None
         ]
-        found += path_faults(self.model, name_of, {name: getattr(self, name) for name in ATTRIBUTES})
-        found += self._faults_of_states()
+        faults += path_faults(self.model, name_of, {name: getattr(self, name) for name in ATTRIBUTES})
+        faults += self._faults_of_states()
         if self.email is not None and not (isinstance(self.email, str) and column(self.model, self.email)):
-            found.append(("email", f"{name_of}.email must be the path of a column: the users are found by SQL."))
-        return found
+            faults.append(("email", f"{name_of}.email must be the path of a column: the users are faults by SQL."))
+        return faults
 
     def _faults_of_states(self) -> Iterator[tuple[str, str]]:
         if not self.paid_values:
@@ -259,54 +276,39 @@ class OrderRows:
     def _value(self, name: str, row: Any) -> Any:
         return resolve(getattr(self, name), row)
 
-    def _drafts(self, pk: Any, *, paid: Any, returned: Any, **told: Any) -> list[EventDraft]:
-        if not (paid in self.paid_values if self.paid_values else paid):
+    def _drafts(self, row: RowValues) -> list[EventDraft]:
+        if not (row.paid in self.paid_values if self.paid_values else row.paid):
             return []
-        bought = self._draft(pk, **told)
-        if not returned or bought.type == EventType.REFUND:
+        bought = self._draft(row)
+        if not row.returned or bought.type == EventType.REFUND:
             return [bought]
-        n_units = None if isinstance(returned, bool) else values.number(returned)
+        n_units = None if isinstance(row.returned, bool) else number(row.returned)
         n_returned = bought.quantity if n_units is None else min(float(n_units), bought.quantity)
         if n_returned <= 0:
             return [bought]
-        came_back = moment(returned) or timezone.now()
-        message_id = f"{RETURNED}{self.message_id(pk)}"
-        back = dataclasses.replace(
+        returned = dataclasses.replace(
             bought,
-            message_id=message_id,
+            message_id=f"{RETURNED}{self.message_id(row.pk)}",
             type=EventType.REFUND,
-            occurred_at=came_back,
+            occurred_at=moment(row.returned) or timezone.now(),
             quantity=n_returned,
             emptied=(),
         )
-        return [bought, back]
+        return [bought, returned]
 
-    def _draft(
-        self,
-        pk: Any,
-        *,
-        item_id: Any,
-        order_id: Any,
-        user: Any,
-        occurred_at: Any,
-        quantity: Any,
-        price: Any,
-        currency: Any,
-        refunded: Any,
-        visitor: Any,
-    ) -> EventDraft:
+    def _draft(self, row: RowValues) -> EventDraft:
         draft = EventDraft(
-            message_id=self.message_id(pk),
-            type=EventType.REFUND if refunded else EventType.PURCHASE,
-            occurred_at=moment(occurred_at) or timezone.now(),
-            item_id="" if item_id is None else str(item_id),
-            quantity=quantity,
-            price=price,
-            currency=currency,
-            order_id="" if order_id is None else str(order_id),
+            message_id=self.message_id(row.pk),
+            type=EventType.REFUND if row.refunded else EventType.PURCHASE,
+            occurred_at=moment(row.occurred_at) or timezone.now(),
+            item_id="" if row.item_id is None else str(row.item_id),
+            quantity=row.quantity,
+            price=row.price,
+            currency=row.currency,
+            order_id="" if row.order_id is None else str(row.order_id),
             source="order",
-            visitor_key=_visitor_key(visitor),
-            user_key=None if user is None else str(user),
+            visitor_key=visitor_key(row.visitor),
+            user_key=None if row.user is None else str(row.user),
         )
         return sound(draft)
 
@@ -329,57 +331,6 @@ class OrderRows:
         model = models_on(self.model, self.item_id).get(join)
         catalogs = catalogs_for(model) if model is not None else []
         return {f"{join}__{heir}" for catalog in catalogs for _, heir in catalog.inheriting_catalogs() if heir}
-
-
-def sound(draft: EventDraft) -> EventDraft:
-    """A draft of a row with values that can be stored: what makes no sense is left out, and `emptied` says why. A
-    quantity below 0 is a refund. Done twice it changes nothing."""
-    units, odd_quantity = _units(draft.quantity)
-    is_refund = draft.type == EventType.REFUND or units < 0
-    amount, code, odd_price = _price(draft.price, draft.currency, is_refund=is_refund)
-    return dataclasses.replace(
-        draft,
-        type=EventType.REFUND if is_refund else draft.type,
-        quantity=abs(units),
-        price=amount,
-        currency=code,
-        emptied=(*draft.emptied, *odd_quantity, *odd_price),
-    )
-
-
-def _units(quantity: Any) -> tuple[float, list[str]]:
-    """How many units, below 0 for a refund; one where that makes no sense, and then why."""
-    number = values.number(quantity)
-    if number is not None and 0 < abs(number) <= capture.MAX_QUANTITY:
-        return float(number), []
-    return 1.0, [f"quantity {quantity!r} is no number of units: counted as one"]
-
-
-def _price(price: Any, currency: Any, *, is_refund: bool) -> tuple[Decimal | None, str, list[str]]:
-    """The price of a unit and its currency, each empty where it makes no sense, and why."""
-    declared, reasons = values.currency(currency), []
-    amount, own_code = values.money(price, declared)
-    code = declared or own_code
-    if not code and str(currency or "").strip():
-        reasons.append(f"currency {str(currency)!r} is neither three letters nor a sign of one currency: left out")
-    if amount is not None and is_refund:
-        amount = abs(amount)
-    if amount is None or not 0 <= amount < values.MAX_PRICE:
-        if price not in (None, ""):
-            reasons.append(f"price {str(price)[:40]!r} is no price of a unit: left out")
-        return None, code, reasons
-    return amount, code, reasons
-
-
-def _visitor_key(kept: Any) -> uuid.UUID | None:
-    """The key, the cookie or the token that a shop kept with an order; None for anything else."""
-    if isinstance(kept, uuid.UUID) or not kept:
-        return kept or None
-    text = str(kept)
-    try:
-        return visitor_key_from_cookie(text) or visitor_key_from(text) or uuid.UUID(text)
-    except ValueError:
-        return None
 
 
 def _catalog_of_all(model: type[models.Model]) -> Catalog | None:

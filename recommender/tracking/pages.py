@@ -9,7 +9,7 @@ import logging
 import math
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from django.contrib import messages
@@ -27,11 +27,12 @@ from recommender.catalog.guesses import key_fields, named_key
 from recommender.exceptions import ConfigurationError
 from recommender.identity import Shopper
 from recommender.models import Event, Item
+from recommender.text.query import normal_query
 from recommender.types import EventType
 
 logger = logging.getLogger(__name__)
 
-PLACES = ("kwargs", "GET", "POST", "JSON")
+SOURCES = ("kwargs", "GET", "POST", "JSON")
 SHOWN = frozenset({200, 304})
 ACTED = frozenset({200, 201, 202, 204, 302, 303})
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
@@ -47,18 +48,46 @@ SAMPLES = {SlugConverter: "red-mug", IntConverter: "1", UUIDConverter: str(uuid.
 ACTS = frozenset({EventType.ADD_TO_CART, EventType.REMOVE_FROM_CART, EventType.DISMISS_ITEM, EventType.PURCHASE})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TrackedPage:
-    """One URL name, answered with success, is one event; by the middleware, or by the beacon of a page in a CDN."""
+    """A page that is an event: `page("shop:product", "view_item", item_id="kwargs.pk")`. Values are "kwargs.pk",
+    "GET.q", "POST.quantity", "JSON.line.sku", a `Constant`, or a callable that takes the request.
+
+    `item_id` finds the item by its id, or by the primary key or the unique field of its object that the last word
+    names. `("shop.Product", "kwargs.slug")` says in which model, where several may have it; a third word names another
+    field: `("shop.Product", "GET.p", "slug")`. A callable may return the object or the id. The page counts for a
+    response with one of `statuses`: by default a page that was shown, for a POST and for what fills a cart also a
+    redirect. With `beacon=True` the page's script reports it, because a CDN serves the page. Raises
+    `ConfigurationError`.
+    """
 
     view_name: str
-    event: EventType
-    item_id: Any
-    query: Any
-    quantity: Any
-    method: str
-    statuses: frozenset[int]
+    event: Any
+    _: KW_ONLY
+    item_id: Any = None
+    query: Any = None
+    quantity: Any = None
+    method: str = "GET"
+    statuses: Any = ()
     beacon: bool = False
+
+    def __post_init__(self) -> None:
+        if self.event not in capture.TYPES:
+            hint = conf.closest(self.event, capture.TYPES)
+            raise ConfigurationError(f"page({self.view_name!r}): {self.event!r} is no event. {hint}".strip())
+        for path in self.paths:
+            source, _, name = path.partition(".")
+            if source not in SOURCES or not name:
+                raise ConfigurationError(
+                    f"page({self.view_name!r}): {path!r} must start with one of "
+                    f"{', '.join(f'{source}.' for source in SOURCES)}, or be a Constant or a callable that takes the "
+                    "request."
+                )
+        method = self.method.upper()
+        default = SHOWN if method == "GET" and self.event not in ACTS else ACTED
+        values = {"event": EventType(self.event), "method": method, "statuses": frozenset(self.statuses) or default}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     @property
     def paths(self) -> list[str]:
@@ -79,47 +108,13 @@ class TrackedPage:
         return same and bool(self.statuses & other.statuses)
 
     def _is_sent_elsewhere(self, other: TrackedPage) -> bool:
-        places = [page.item_id[1] if isinstance(page.item_id, tuple) else page.item_id for page in (self, other)]
-        is_sent = all(isinstance(path, str) and not path.startswith("kwargs.") for path in places)
-        return is_sent and places[0] != places[1]
+        paths = [page.item_id[1] if isinstance(page.item_id, tuple) else page.item_id for page in (self, other)]
+        is_sent = all(isinstance(path, str) and not path.startswith("kwargs.") for path in paths)
+        return is_sent and paths[0] != paths[1]
 
 
-def page(
-    view_name: str,
-    event: str,
-    *,
-    item_id: Any = None,
-    query: Any = None,
-    quantity: Any = None,
-    method: str = "GET",
-    statuses: tuple[int, ...] = (),
-    beacon: bool = False,
-) -> TrackedPage:
-    """Declare a page. Values are "kwargs.pk", "GET.q", "POST.quantity", "JSON.line.sku", a `Constant`, or a callable
-    that takes the request.
-
-    `item_id` finds the item by its id, or by the primary key or the unique field of its object that the last word
-    names. `("shop.Product", "kwargs.slug")` says in which model, where several may have it; a third word names another
-    field: `("shop.Product", "GET.p", "slug")`. A callable may return the object or the id. The page counts for
-    a response with one of `statuses`: by default a page that was shown, for a POST and for what fills a cart also a
-    redirect. With `beacon=True` the page's script tells of it, because a CDN serves the page. Raises
-    `ConfigurationError`.
-    """
-    if event not in capture.TYPES:
-        raise ConfigurationError(
-            f"page({view_name!r}): {event!r} is no event. {conf.closest(event, capture.TYPES)}".strip()
-        )
-    for value in (item_id[1] if isinstance(item_id, tuple) else item_id, query, quantity):
-        place, _, name = value.partition(".") if isinstance(value, str) else (PLACES[0], "", "-")
-        if place not in PLACES or not name:
-            raise ConfigurationError(
-                f"page({view_name!r}): {value!r} must start with one of {', '.join(f'{place}.' for place in PLACES)}, "
-                "or be a Constant or a callable that takes the request."
-            )
-    expected = statuses or (SHOWN if method.upper() == "GET" and event not in ACTS else ACTED)
-    return TrackedPage(
-        view_name, EventType(event), item_id, query, quantity, method.upper(), frozenset(expected), beacon
-    )
+page = TrackedPage
+"""How a `recommendations.py` declares a page."""
 
 
 def note_json(pages: list[TrackedPage], request: HttpRequest, response: HttpResponseBase) -> None:
@@ -151,8 +146,8 @@ def _is_by_script(request: HttpRequest) -> bool:
 def drafts_of(page: TrackedPage, request: HttpRequest, shopper: Shopper, at: dt.datetime) -> Iterator[EventDraft]:
     """The event of a page; before a view that came out of a list, the click. At most two queries."""
     item_id = _item_id(page, request) if shopper.has_consented else _value(page, request)
-    query = str(_read(page.query, request) or "")
-    if not item_id and not query.strip():
+    query = normal_query(str(_read(page.query, request) or ""))
+    if not item_id and not query:
         return
     ranking_id, position = _origin(request)
     draft = EventDraft(
@@ -238,8 +233,8 @@ def item_id_named(catalog: Catalog, name: str, key: Any) -> str:
     at most for a name that is a field, and one more for a key of which no item is known.
     """
     for lookup in key_fields(catalog.model, name):
-        if found := _id_of_key(catalog, key) if lookup == "pk" else _id_of_object(catalog, lookup, key):
-            return found
+        if item_id := _id_of_key(catalog, key) if lookup == "pk" else _id_of_object(catalog, lookup, key):
+            return item_id
     return ""
 
 
@@ -290,7 +285,7 @@ def _id_in_any_catalog(name: str, value: str) -> str:
     meant = meant_by(name, described)
     if len(meant) == 1:
         return item_id_named(meant[0], name, value)
-    named = {found for catalog in meant if (found := _id_by_query(catalog, name, value))}
+    named = {item_id for catalog in meant if (item_id := _id_by_query(catalog, name, value))}
     return named.pop() if len(named) == 1 else ""
 
 
@@ -301,7 +296,7 @@ def _is_id_of_key(described: list[Catalog], value: str) -> bool:
 
 def _id_by_query(catalog: Catalog, name: str, key: Any) -> str:
     lookups = key_fields(catalog.model, name)
-    return next((found for lookup in lookups if (found := _id_of_object(catalog, lookup, key))), "")
+    return next((item_id for lookup in lookups if (item_id := _id_of_object(catalog, lookup, key))), "")
 
 
 def _id_of_key(catalog: Catalog, key: Any) -> str:
@@ -312,10 +307,10 @@ def _id_of_key(catalog: Catalog, key: Any) -> str:
             return f"{catalog.model._meta.model_name}:{catalog.model._meta.pk.to_python(key)}"
         except (TypeError, ValueError, ValidationError):
             return ""
-    known = (
+    items = (
         Item.objects.filter(label=catalog.label, object_id=str(key)) if catalog.group is None else Item.objects.none()
     )
-    return known.values_list("item_id", flat=True).first() or _id_of_object(catalog, "pk", key)
+    return items.values_list("item_id", flat=True).first() or _id_of_object(catalog, "pk", key)
 
 
 def _id_of_object(catalog: Catalog, lookup: str, key: Any) -> str:
@@ -334,12 +329,12 @@ def _read(declared: Any, request: HttpRequest) -> Any:
         return declared(request)
     if not isinstance(declared, str):
         return declared
-    place, _, name = declared.partition(".")
-    if place == "kwargs":
+    source, _, name = declared.partition(".")
+    if source == "kwargs":
         return request.resolver_match.kwargs.get(name) if request.resolver_match else None
-    if place == "JSON":
+    if source == "JSON":
         return _inside(getattr(request, "recommender_json", None), name)
-    return getattr(request, place).get(name)
+    return getattr(request, source).get(name)
 
 
 def _inside(value: Any, path: str) -> Any:
@@ -357,8 +352,8 @@ def _inside(value: Any, path: str) -> Any:
 def _sent_json(request: HttpRequest, response: HttpResponseBase) -> Any:
     """What the request sent: REST framework has decoded it already; else the body, which the view has read whole."""
     decoded = getattr(response, "renderer_context", None) or {}
-    if (asked := decoded.get("request")) is not None:
-        return asked.data
+    if (api_request := decoded.get("request")) is not None:
+        return api_request.data
     try:
         body = request.body
     except (RawPostDataException, RequestDataTooBig, OSError):
