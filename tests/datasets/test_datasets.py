@@ -91,7 +91,7 @@ def test_visitors_of_one_user_are_one(items):
     assert len(set(datasets.read_interactions(items).interactions.visitor.tolist())) == 2
 
 
-def test_who_does_not_want_to_be_known_is_nobody(items):
+def test_visitor_without_consent_or_profiling_is_anonymous(items):
     record(visitor=Visitor.objects.create(is_profiled=False))
     record(visitor=Visitor.objects.create(has_consented=False))
     record(visitor=None)
@@ -117,7 +117,7 @@ def test_bots_unknown_items_and_the_future_are_left_out_and_counted(items, visit
     }  # fmt: skip
 
 
-def test_every_event_read_is_kept_or_counted(items, visitor):
+def test_every_event_read_is_clean_or_counted_by_reason(items, visitor):
     for minutes in range(20):
         record("view_item", "mug", visitor=visitor, minutes_ago=minutes // 2)
     for minutes in range(3):
@@ -182,7 +182,7 @@ def test_refund_of_a_guest_cancels_what_the_same_order_bought(items):
     assert report.removed == {"refunded_purchase": 1}
 
 
-def test_refund_that_names_nobody_is_of_who_bought_in_the_order(items, visitor):
+def test_anonymous_refund_belongs_to_the_buyer_of_its_order(items, visitor):
     record(visitor=visitor, quantity=3, order_id="o1", minutes_ago=90)
     record("refund", visitor=None, quantity=1, order_id="o1", minutes_ago=30)
     record("refund", "bag", visitor=None, quantity=1, order_id="o1", minutes_ago=30)
@@ -224,7 +224,7 @@ def test_flood_of_one_visitor_is_left_out(items, visitor, monkeypatch):
     assert (interactions.type == VIEW).sum() == 5
 
 
-def test_absurd_quantities_are_capped_where_there_are_enough_to_tell(items, visitor, monkeypatch):
+def test_absurd_quantities_are_capped_if_there_are_enough_purchases(items, visitor, monkeypatch):
     monkeypatch.setattr(cleaning, "FEWEST_TO_CAP", 20)
     monkeypatch.setattr(cleaning, "CAPPED_SHARE", 0.9)
     for number in range(20):
@@ -267,7 +267,7 @@ def test_saved_dataset_loads_equal_and_an_unfinished_one_does_not(items, visitor
     assert dataset_files.load(tmp_path) is None
 
 
-def test_data_hash_tells_any_change(items, visitor):
+def test_data_hash_changes_with_any_value(items, visitor):
     record(visitor=visitor)
     before = datasets.data_hash(datasets.read_interactions(items).interactions, items)
     assert before == datasets.data_hash(datasets.read_interactions(items).interactions, items)
@@ -315,7 +315,7 @@ def test_past_is_read_without_later_judgements_and_they_count_for_the_hash(items
 
 
 @pytest.mark.django_db
-def test_staff_browses_for_nobody_and_its_orders_are_orders(django_user_model):
+def test_staff_counts_by_its_orders_only(django_user_model):
     clerk = django_user_model.objects.create(username="clerk", is_staff=True)
     buyer = django_user_model.objects.create(username="buyer")
     at = timezone.now() - dt.timedelta(days=1)

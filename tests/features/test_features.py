@@ -52,7 +52,7 @@ def test_neighbours_are_the_shrunk_cosine_of_shared_orders(state):
     assert state.basket.of(2) == []
 
 
-def test_guests_count_for_popularity_but_are_nobodys_history(state):
+def test_guests_count_for_popularity_but_not_for_histories(state):
     assert state.visitor.of(2) == []
 
 

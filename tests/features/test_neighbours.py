@@ -60,7 +60,7 @@ def test_events_without_an_order_share_one_within_a_minute():
     assert set(dict(neighbours.of(1))) == {2}
 
 
-def test_nobody_and_nothing_give_no_neighbours():
+def test_anonymous_or_no_events_give_no_neighbours():
     none, no_time = np.empty(0, np.int32), np.empty(0)
     assert len(regression_neighbours(none, none, np.empty(0, np.float32), n_items=2).item) == 0
     assert len(sequel_neighbours(none, none, none, no_time, n_items=2).item) == 0

@@ -42,7 +42,7 @@ def did(*rows: tuple[int, EventType, float]) -> Profile:
     return dataclasses.replace(table, type=np.asarray([EVENT_CODES[kind] for _, kind, _ in rows], np.int8))
 
 
-def test_nothing_is_told_of_an_empty_profile() -> None:
+def test_empty_profile_has_features_of_zero() -> None:
     rows = persona_features(behaviour.profile([], now_day=1), EVERYTHING, ITEMS, TERMS)
     assert rows.shape == (12, len(PERSONA))
     assert rows.dtype == np.float32
@@ -56,7 +56,7 @@ def test_category_is_the_log_of_the_share_against_the_catalogue_s() -> None:
     assert liked[6] == pytest.approx(np.log(0.25 / 1.5 / 0.5), abs=1e-4)
 
 
-def test_one_look_already_tells_less_than_a_purchase() -> None:
+def test_look_counts_but_less_than_a_purchase() -> None:
     look, bought = (
         scored(did((0, kind, 0)), "persona_category")[1] for kind in (EventType.VIEW_ITEM, EventType.PURCHASE)
     )

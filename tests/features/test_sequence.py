@@ -23,23 +23,23 @@ def codes_of(**changes: object) -> dict[str, int]:
     return dict(zip(CIRCUMSTANCES, circumstances(profile).tolist(), strict=True))
 
 
-def test_moment_is_told_by_hour_and_weekday() -> None:
+def test_moment_has_codes_for_hour_and_weekday() -> None:
     assert codes_of() == {"slot": 0, "device": 0, "hour": 12, "weekday": 0, "region": 0}
 
 
-def test_known_devices_and_the_unknown_one_have_a_code_of_their_own() -> None:
+def test_every_named_device_has_its_own_code() -> None:
     codes = [codes_of(device=name)["device"] for name in ("", "mobile", "tablet", "desktop")]
     assert codes == [0, 1, 2, 3]
     assert 4 <= codes_of(device="television")["device"] < CIRCUMSTANCES["device"]
 
 
-def test_regions_are_told_apart() -> None:
+def test_regions_have_different_codes() -> None:
     codes = {codes_of(region=name)["region"] for name in ("GB", "DE", "FR", "NL", "JP", "US", "")}
     assert len(codes) == 7
     assert max(codes) < CIRCUMSTANCES["region"]
 
 
-def test_untrained_model_says_the_same_under_all_circumstances() -> None:
+def test_untrained_model_ignores_circumstances() -> None:
     model = ContextTransformer(4, ContextSettings(width=8)).eval()
     vectors = np.eye(4, dtype=np.float32)
     profile = behaviour.profile([(2, 1.0, 0)], now_day=2)
@@ -61,7 +61,7 @@ def test_example_without_a_history_pulls_no_harder_than_others() -> None:
         assert 0 < weight.grad.abs().max() < 100
 
 
-def test_example_tells_device_and_region_of_its_own_visit() -> None:
+def test_example_has_device_and_region_of_its_own_visit() -> None:
     table = behaviour.interactions([(0, 1, 1.0, 0), (0, 2, 3.0, 1), (0, 3, 5.0, 2)])
     table = dataclasses.replace(
         table, device=np.asarray([0, 1, -1], np.int32), devices=("mobile", "desktop"),

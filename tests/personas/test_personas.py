@@ -86,14 +86,14 @@ def test_a_search_counts_toward_the_interest_that_it_names() -> None:
     assert description.interests[0].evidence.in_words() == "1 viewed, searched once"
 
 
-def test_nothing_is_said_of_a_visitor_without_events() -> None:
+def test_visitor_without_events_is_unknown() -> None:
     description = described()
     assert description.headline == "Nothing is known of this visitor yet."
     assert not description.interests
     assert description.n_events == 0
 
 
-def test_after_erasure_of_the_bags_nothing_is_said_of_bags() -> None:
+def test_erased_events_are_not_described() -> None:
     bags, knobs = [past(row, EventType.PURCHASE) for row in range(4)], [past(8), past(9)]
     assert "lunch bag" in described(*bags, *knobs).headline
     erased = str(described(*knobs))
@@ -144,7 +144,7 @@ def test_returned_goods_set_neither_price_nor_rhythm_of_orders() -> None:
     assert description.repeat_cycle.text == "1 order"
 
 
-def test_one_event_already_tells_interest_price_and_hour() -> None:
+def test_one_event_gives_interest_price_and_hour() -> None:
     description = described(past(0), has_categories=True)
     assert description.headline == "Mostly Bags: 1 viewed, last just now"
     assert description.price_band is not None
@@ -153,7 +153,7 @@ def test_one_event_already_tells_interest_price_and_hour() -> None:
     assert description.rhythm.hours[12] == 1
 
 
-def test_no_single_interest_dominates_is_said_so() -> None:
+def test_headline_lists_several_interests_if_none_dominates() -> None:
     description = described(past(0), past(4), past(8), has_categories=True)
     assert description.headline.startswith("Many things, most of all ")
 
@@ -188,7 +188,7 @@ def test_rhythm_counts_a_long_order_once_and_needs_several_visits() -> None:
     assert fridays.rhythm.text == "Mostly on a Friday, around 12:00"
 
 
-def test_rhythm_is_told_in_local_time() -> None:
+def test_rhythm_is_in_local_time() -> None:
     description = describe([past()], shelf(), now=NOW, timezone=dt.timezone(dt.timedelta(hours=9)))
     assert description.rhythm is not None
     assert description.rhythm.hours[21] == 1
@@ -229,7 +229,7 @@ def test_description_survives_json() -> None:
         (dt.timedelta(days=-1), "just now"),
     ],
 )
-def test_ago_is_told_in_one_unit(delta: dt.timedelta, words: str) -> None:
+def test_ago_uses_one_unit(delta: dt.timedelta, words: str) -> None:
     assert ago(NOW - delta, NOW) == words
 
 

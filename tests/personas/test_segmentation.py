@@ -67,7 +67,7 @@ def grouped() -> list[Visitor]:
     return visitors
 
 
-def test_visitors_are_put_into_segments_that_are_told_in_words() -> None:
+def test_visitors_are_assigned_to_segments_named_in_words() -> None:
     visitors = grouped()
     names = [Segment.objects.get(pk=Visitor.objects.get(pk=visitor.pk).segment_id).name for visitor in visitors[:3]]
     assert [name.split(",")[0].split(" and ")[0] for name in names] == ["Christmas", "Bag", "Clock"]
@@ -195,7 +195,7 @@ def test_erasure_of_everybody_retires_the_segments_and_their_numbers() -> None:
     assert min(Segment.objects.filter(retired_at=None).values_list("number", flat=True)) == 4
 
 
-def test_export_tells_the_segment_by_name() -> None:
+def test_export_names_the_segment() -> None:
     visitor = grouped()[0]
     exported = privacy.export(visitor_key=visitor.key)["visitors"][0]["segment"]
     assert exported == Segment.objects.get(number=numbers()[visitor.pk]).name
@@ -240,7 +240,7 @@ def test_few_visitors_are_no_segment() -> None:
     assert set(numbers().values()) == {None}
 
 
-def test_segment_without_taste_is_told_by_habit_or_by_nothing() -> None:
+def test_segment_without_taste_is_named_by_a_habit_or_as_mixed() -> None:
     often = Trait(("orders", "often"), 0.9, 0.2)
     assert segment_in_words([often], {}) == "Order often"
     assert segment_in_words([Trait(("orders", "often"), 0.22, 0.2)], {}) == "A bit of everything"

@@ -95,7 +95,7 @@ def test_three_kinds_of_shoppers_become_three_segments() -> None:
     assert segments.sizes.tolist() == [60, 60, 60]
 
 
-def test_segment_is_told_by_what_distinguishes_it(built: tuple[Segments, npt.NDArray[np.int64]]) -> None:
+def test_traits_of_a_segment_are_what_distinguishes_it(built: tuple[Segments, npt.NDArray[np.int64]]) -> None:
     segments, member = build_segments(three_kinds(n_each=60), ITEMS, at=END)
     christmas, bags, clocks = (traits_by_block(segments, int(member[kind])) for kind in range(3))
     assert christmas["word"][0] == "christmas"
@@ -129,7 +129,7 @@ def test_segment_keeps_its_number_when_a_few_more_visitors_come(seed: int) -> No
         assert [trait.axis for trait in first[0]] == [trait.axis for trait in first[1]]
 
 
-def test_segment_keeps_its_number_by_its_centre_where_no_visitor_is_known_twice() -> None:
+def test_segment_keeps_its_number_by_its_centre_if_no_visitor_is_in_both_runs() -> None:
     early, member = build_segments(three_kinds(n_each=60), ITEMS, at=END)
     later, now = build_segments(three_kinds(n_each=60, seed=5), ITEMS, at=END, seed=8, previous=Previous(early))
     for kind in range(3):
@@ -163,7 +163,7 @@ def test_profile_is_in_the_segment_that_the_visitor_was_put_into(
     assert [segments.of(histories.profile(visitor, at=END)) for visitor in range(120)] == member.tolist()
 
 
-def test_nobody_is_in_a_segment_without_evidence(built: tuple[Segments, npt.NDArray[np.int64]]) -> None:
+def test_visitor_without_evidence_is_in_no_segment(built: tuple[Segments, npt.NDArray[np.int64]]) -> None:
     assert built[0].of(Histories(EVENTS).profile(0, at=0.0)) == -1
     few, member = build_segments(events([(0, 0, MONDAY, "purchase", "")]), ITEMS, at=END)
     assert len(few) == 0
@@ -200,7 +200,7 @@ def test_a_search_counts_for_the_words_that_it_names() -> None:
     assert masses(table, at=MONDAY + 1)["word", "christmas"] == pytest.approx(0.2, abs=1e-3)
 
 
-def test_rhythm_is_told_by_the_shop_s_clock_and_a_long_order_once() -> None:
+def test_rhythm_uses_the_shop_s_clock_and_counts_a_long_order_once() -> None:
     rows = [(0, item, MONDAY + 23 * HOUR + item, "purchase", "") for item in range(6)]
     assert masses(events(rows), at=MONDAY + behaviour.DAY)["time", "weekday evening"] == pytest.approx(1, abs=0.01)
     axes = build_axes(ITEMS, np.ones(len(ITEMS), np.float32), utc_offset_seconds=9 * HOUR)
@@ -209,7 +209,7 @@ def test_rhythm_is_told_by_the_shop_s_clock_and_a_long_order_once() -> None:
 
 
 @pytest.mark.parametrize(("gap_days", "n_orders", "rhythm"), [(10, 3, "often"), (100, 3, "seldom"), (10, 1, "one")])
-def test_rhythm_of_orders_is_told_by_the_gap_between_them(gap_days: int, n_orders: int, rhythm: str) -> None:
+def test_rhythm_of_orders_follows_the_gap_between_them(gap_days: int, n_orders: int, rhythm: str) -> None:
     rows = [(0, 0, MONDAY + n * gap_days * behaviour.DAY, "purchase", "") for n in range(n_orders)]
     assert masses(events(rows), at=MONDAY + 400 * behaviour.DAY)["orders", rhythm] == 1
 
