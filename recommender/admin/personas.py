@@ -175,7 +175,7 @@ def _portrait(visitor: Visitor) -> dict[str, Any]:
         "word_chart": _word_chart(description, now),
         "weekday_chart": _weekday_chart(description),
         "hour_chart": _hour_chart(description),
-        "repeated": [(_title(shelf, item_id), n) for item_id, n in _repeated(description)],
+        "repeated": [(_title(shelf, item_id), n) for item_id, n in description.repeated],
         "home": _list(home, beside=trending),
         "trending": _list(trending, beside=home),
         "moments": [_moment(event, shelf, now) for event in reversed(seen.events[-N_NEWEST:])],
@@ -209,10 +209,6 @@ def _hour_chart(description: PersonaDescription) -> SafeString:
         return SafeString("")
     bars = [Bar(str(hour), n) for hour, n in enumerate(description.rhythm.hours)]
     return column_chart(bars, title=gettext("Hours with activity by time of day"), label_every=3)
-
-
-def _repeated(description: PersonaDescription) -> tuple[tuple[str, int], ...]:
-    return description.repeat_cycle.repeated if description.repeat_cycle else ()
 
 
 def _list(ranking: Ranking, *, beside: Ranking) -> dict[str, Any]:

@@ -14,11 +14,10 @@ from recommender.personas.interests import (
     N_INTERESTS,
     Trace,
     category_interests,
-    count_actions,
     traces_of,
     word_interests,
 )
-from recommender.personas.parts import ActionCounts, PersonaDescription, PriceBand, RepeatCycle, Rhythm
+from recommender.personas.parts import PersonaDescription, Rhythm
 from recommender.tables import ItemTable
 from recommender.text.vocabulary import vocabulary_of
 from recommender.types import EventType, PastEvent
@@ -51,34 +50,32 @@ def describe(
     traces = traces_of(past, catalogue.index, catalogue.titles, now=now)
     words = word_interests(traces, vocabulary_of(catalogue.titles))
     interests = category_interests(traces, catalogue.items) or words
+    orders, repeated = _orders(past, traces, now)
     return PersonaDescription(
         headline=wording.headline(interests, n_events=len(past), last_at=past[-1].at, now=now),
         n_events=len(past),
-        evidence=ActionCounts(**count_actions(past)),
         interests=interests,
         words=words,
-        price_band=_price_band(traces, catalogue.items, currency),
+        prices=_prices(traces, catalogue.items, currency),
         rhythm=_rhythm(past, timezone),
-        repeat_cycle=_repeat_cycle(past, traces, now),
+        orders=orders,
+        repeated=repeated,
         device=device,
-        first_at=past[0].at,
-        last_at=past[-1].at,
     )
 
 
-def _price_band(traces: Sequence[Trace], items: ItemTable, currency: str) -> PriceBand | None:
-    """Return the quartiles of what was bought, or of what was looked at if nothing was; None without a price."""
+def _prices(traces: Sequence[Trace], items: ItemTable, currency: str) -> str:
+    """Describe the quartiles of the unit prices of what was bought, or of what was looked at if nothing was."""
     rows = [trace.row for trace in traces if trace.row >= 0 and trace.bought > 0]
     is_bought = bool(rows)
     prices = items.price[rows or [trace.row for trace in traces if trace.row >= 0]]
     prices = prices[np.isfinite(prices)]
     if not len(prices):
-        return None
+        return ""
     low, middle, high = (float(price) for price in np.percentile(prices, (25, 50, 75)))
     shop = items.price[np.isfinite(items.price) & items.active]
     level = float(np.mean(shop < middle)) if len(shop) else 0.5
-    text = wording.prices_in_words(low, high, level=level, currency=currency, is_bought=is_bought)
-    return PriceBand(low, middle, high, level, text)
+    return wording.prices_in_words(low, high, level=level, currency=currency, is_bought=is_bought)
 
 
 def _rhythm(past: Sequence[PastEvent], timezone: dt.tzinfo) -> Rhythm:
@@ -89,12 +86,14 @@ def _rhythm(past: Sequence[PastEvent], timezone: dt.tzinfo) -> Rhythm:
     return Rhythm(tuple(weekdays[day] for day in range(7)), tuple(hours[hour] for hour in range(24)), text)
 
 
-def _repeat_cycle(past: Sequence[PastEvent], traces: Sequence[Trace], now: dt.datetime) -> RepeatCycle | None:
-    """Return the median gap between days with an order that was not all returned; None before the first."""
+def _orders(
+    past: Sequence[PastEvent], traces: Sequence[Trace], now: dt.datetime
+) -> tuple[str, tuple[tuple[str, int], ...]]:
+    """Describe the orders that were not all returned by the gap between their days; return the repeated items too."""
     kept_ids = {trace.item_id for trace in traces if trace.bought > 0}
     bought = [event for event in past if event.type is EventType.PURCHASE and event.item_id in kept_ids]
     if not bought:
-        return None
+        return "", ()
     orders: dict[str, set[str]] = defaultdict(set)
     for event in bought:
         orders[event.item_id].add(event.order_id or event.at.date().isoformat())
@@ -103,5 +102,4 @@ def _repeat_cycle(past: Sequence[PastEvent], traces: Sequence[Trace], now: dt.da
     days = sorted({event.at.date().toordinal() for event in bought})
     gap = float(np.median(np.diff(days))) if len(days) > 1 else None
     due_at = bought[-1].at + dt.timedelta(days=gap) if gap else None
-    text = wording.cycle_in_words(n_orders, gap, due_at, now)
-    return RepeatCycle(n_orders, gap, due_at, tuple(repeated[:N_INTERESTS]), text)
+    return wording.orders_in_words(n_orders, gap, due_at, now), tuple(repeated[:N_INTERESTS])

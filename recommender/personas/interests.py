@@ -19,7 +19,6 @@ from recommender.text.words import folded
 from recommender.types import EVENT_CODES, EventType, PastEvent
 
 N_INTERESTS = 6
-N_EXAMPLES = 3
 
 COUNTED: Mapping[EventType, str] = {
     EventType.PURCHASE: "n_bought",
@@ -92,7 +91,7 @@ def category_interests(traces: Sequence[Trace], items: ItemTable) -> tuple[Inter
         if trace.row >= 0 and items.category[trace.row] >= 0:
             groups[items.category_names[items.category[trace.row]]].append(trace)
     total = _total(traces)
-    return _largest(_interest(name, "category", group, total) for name, group in groups.items() if name)
+    return _largest(_interest(name, group, total) for name, group in groups.items() if name)
 
 
 def word_interests(traces: Sequence[Trace], vocabulary: Vocabulary) -> tuple[Interest, ...]:
@@ -114,14 +113,12 @@ def word_interests(traces: Sequence[Trace], vocabulary: Vocabulary) -> tuple[Int
             break
         covered = [number for number, stems in left.items() if best in stems]
         group = [traces[number] for number in covered]
-        if len(group) == 1 and group[0].row >= 0:
-            name, kind = group[0].text, "item"
-        else:
-            name, kind = Counter(left[number][best] for number in covered).most_common(1)[0][0], "words"
-        interests.append(_interest(name, kind, group, total))
+        is_one_item = len(group) == 1 and group[0].row >= 0
+        spelling = Counter(left[number][best] for number in covered).most_common(1)[0][0]
+        interests.append(_interest(group[0].text if is_one_item else spelling, group, total))
         left = {number: stems for number, stems in left.items() if number not in covered}
     alone = [traces[number] for number in left if traces[number].row >= 0]
-    return _largest([*interests, *(_interest(trace.text, "item", [trace], total) for trace in alone)])
+    return _largest([*interests, *(_interest(trace.text, [trace], total) for trace in alone)])
 
 
 def _total(traces: Sequence[Trace]) -> float:
@@ -132,13 +129,10 @@ def _largest(interests: Iterable[Interest]) -> tuple[Interest, ...]:
     return tuple(sorted(interests, key=lambda interest: -interest.share)[:N_INTERESTS])
 
 
-def _interest(name: str, kind: str, traces: Sequence[Trace], total: float) -> Interest:
-    newest = sorted(traces, key=lambda trace: trace.last_at, reverse=True)
+def _interest(name: str, traces: Sequence[Trace], total: float) -> Interest:
     return Interest(
         name=name,
-        kind=kind,
         evidence=ActionCounts(**sum((trace.actions for trace in traces), Counter())),
         share=min(_total(traces) / total, 1.0),
-        last_at=newest[0].last_at,
-        item_ids=tuple(trace.item_id for trace in newest if trace.item_id)[:N_EXAMPLES],
+        last_at=max(trace.last_at for trace in traces),
     )

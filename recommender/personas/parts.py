@@ -1,9 +1,9 @@
-"""The parts of the description of a visitor: interests, prices, rhythm and orders, as values."""
+"""The description of a visitor and its parts, as values."""
 
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from recommender.personas import wording
 
@@ -25,29 +25,15 @@ class ActionCounts:
 
 @dataclass(frozen=True, slots=True)
 class Interest:
-    """A kind of goods; `share` in (0, 1] is its part of all decayed evidence.
+    """A category, a term that several items or queries share, or a title that shares none; with its counts.
 
-    kind: "category", "words" that several items or queries share, or "item" for a title that shares no word.
+    share: in (0, 1], its part of all decayed evidence.
     """
 
     name: str
-    kind: str
     evidence: ActionCounts
     share: float
     last_at: dt.datetime
-    item_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PriceBand:
-    """Quartiles of the unit prices of what was bought, or looked at if nothing was; `level` in [0, 1] is the rank of
-    the middle one in the catalogue."""
-
-    low: float
-    middle: float
-    high: float
-    level: float
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +46,18 @@ class Rhythm:
 
 
 @dataclass(frozen=True, slots=True)
-class RepeatCycle:
-    """Days between orders; `repeated` are (item id, number of orders), most often first."""
-
-    n_orders: int
-    median_days: float | None
-    due_at: dt.datetime | None
-    repeated: tuple[tuple[str, int], ...]
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class PersonaDescription:
-    """The description of one visitor; without events it says that nothing is known."""
+    """The description of one visitor; without events it says that nothing is known.
+
+    prices, orders: a sentence, or "" if nothing is known; repeated: (item id, number of orders), most often first.
+    """
 
     headline: str
     n_events: int = 0
-    evidence: ActionCounts = field(default_factory=ActionCounts)
     interests: tuple[Interest, ...] = ()
     words: tuple[Interest, ...] = ()
-    price_band: PriceBand | None = None
+    prices: str = ""
     rhythm: Rhythm | None = None
-    repeat_cycle: RepeatCycle | None = None
+    orders: str = ""
+    repeated: tuple[tuple[str, int], ...] = ()
     device: str = ""
-    first_at: dt.datetime | None = None
-    last_at: dt.datetime | None = None

@@ -122,7 +122,7 @@ def rhythm_in_words(weekdays: Counter[int], hours: Counter[int]) -> str:
     return gettext("%(often)s on a %(day)s, around %(hour)d:00") % {"often": often, "day": WEEKDAYS[day], "hour": hour}
 
 
-def cycle_in_words(n_orders: int, gap_days: float | None, due_at: dt.datetime | None, now: dt.datetime) -> str:
+def orders_in_words(n_orders: int, gap_days: float | None, due_at: dt.datetime | None, now: dt.datetime) -> str:
     """Return "4 orders, about every 21 days; next due in 20 days"."""
     orders = ngettext("%d order", "%d orders", n_orders) % n_orders
     if gap_days is None or due_at is None:
