@@ -58,10 +58,11 @@ openapi: $(STAMP) ## Write docs/openapi.yaml from the API
 		--file docs/openapi.yaml --validate --fail-on-warn
 
 messages: $(STAMP) ## Collect and compile the app's translatable texts; needs GNU gettext
-	$(EMBEDDED) $(MANAGE) makemessages -a --no-obsolete --add-location file \
-		$(foreach folder,shopreco templates tests benchmarks $(VENV),-i '$(folder)/*')
-	for source in recommender/locale/*/LC_MESSAGES/django.po; do \
-		case $$source in */en/*) ;; *) msgfmt --check-format -o $${source%.po}.mo $$source || exit 1;; esac; done
+	cd recommender && $(EMBEDDED) $(abspath $(BIN))/python ../manage.py makemessages -l en --no-obsolete --add-location file
+	for source in $(filter-out %/en/LC_MESSAGES/django.po,$(wildcard recommender/locale/*/LC_MESSAGES/django.po)); do \
+		msgmerge --quiet --update --backup=none --no-fuzzy-matching $$source recommender/locale/en/LC_MESSAGES/django.po && \
+		msgattrib --translated --no-obsolete --output-file=$$source $$source && \
+		msgfmt --check-format --output-file=$${source%.po}.mo $$source || exit 1; done
 
 clean: ## Remove what was built and the demo's data; the virtual environment stays
 	rm -rf build dist var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
