@@ -38,12 +38,12 @@ from recommender.training.judging.gate import (
 )
 from recommender.training.judging.guardrails import Comparison, guardrails
 from recommender.training.judging.search_guard import search_figures
-from recommender.training.judging.simple import SimpleBundle, served_instead
+from recommender.training.judging.simple_bundle import SimpleBundle, served_instead
 from recommender.training.judging.windows import rolling
 from recommender.training.publication import publish
 from recommender.training.refusals import too_few_cases
-from recommender.training.search import tuning
 from recommender.training.split import Split, split_in_time
+from recommender.training.tuning import trials
 from recommender.training.watch import RunCancelled, RunInterrupted, RunResult, Watch
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def _ending(run_id: int, watch: Watch) -> Ending:
         if attempts := leased.provenance.get("attempts"):
             watch.note(attempts=attempts)
         with tracked(leased, watch):
-            result = tuning.tune(leased, watch) if leased.kind == Run.Kind.TUNING else Stages(leased, watch).carry()
+            result = trials.tune(leased, watch) if leased.kind == Run.Kind.TUNING else Stages(leased, watch).carry()
         return _finished(Run.State.SUCCEEDED, result.reason, result.verdict, result.bundle)
     except InsufficientData as error:
         return _finished(Run.State.SUCCEEDED, str(error), Run.Verdict.INSUFFICIENT)

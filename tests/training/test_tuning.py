@@ -24,8 +24,8 @@ from recommender.runs.conversion import as_json
 from recommender.runs.settings import RunSettings
 from recommender.training import run as carry
 from recommender.training.fitting import in_full, knob_values, training_settings
-from recommender.training.search import studies, tuning
 from recommender.training.split import split_in_time
+from recommender.training.tuning import studies, trials
 from recommender.training.watch import Watch
 
 SETTINGS = {
@@ -54,8 +54,8 @@ TUNING = {
 @pytest.fixture(autouse=True)
 def _small(settings, monkeypatch):
     settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "scratch"}
-    monkeypatch.setattr(tuning, "LEAST_CASES", 5)
-    monkeypatch.setattr(tuning, "MOST_CASES", 20)
+    monkeypatch.setattr(trials, "LEAST_CASES", 5)
+    monkeypatch.setattr(trials, "MOST_CASES", 20)
     monkeypatch.setattr(head, "LEAST_STEPS", 10)
 
 
@@ -143,7 +143,7 @@ def test_interrupted_tuning_goes_on_with_the_trial_that_it_had_begun(live_demo_s
 def test_test_window_changes_no_trial(live_demo_shop):
     dataset = datasets.read_dataset()
     test_start = split_in_time(dataset).test_start
-    before = tuning.validation_split(dataset)
+    before = trials.validation_split(dataset)
     assert before.whole.time.max() < test_start
     assert before.test_end <= test_start
     later = dataset.recorded.interactions.time >= test_start
@@ -153,7 +153,7 @@ def test_test_window_changes_no_trial(live_demo_shop):
         quantity=np.where(later, 1e6, dataset.recorded.interactions.quantity).astype(np.float32),
     )
     recorded = dataclasses.replace(dataset.recorded, interactions=scrambled)
-    after = tuning.validation_split(dataclasses.replace(dataset, recorded=recorded))
+    after = trials.validation_split(dataclasses.replace(dataset, recorded=recorded))
     assert datasets.data_hash(after.whole, after.items) == datasets.data_hash(before.whole, before.items)
     assert (after.test_start, after.test_end) == (before.test_start, before.test_end)
 
@@ -254,8 +254,8 @@ def test_missing_optuna_is_named_with_the_command(db, monkeypatch):
 
 
 def test_trials_are_shared_out_to_the_phases():
-    assert tuning.shared_out(7) == {"encoder": 3, "context": 2, "head": 2}
-    assert tuning.shared_out(1) == {"encoder": 1, "context": 1, "head": 1}
+    assert trials.shared_out(7) == {"encoder": 3, "context": 2, "head": 2}
+    assert trials.shared_out(1) == {"encoder": 1, "context": 1, "head": 1}
 
 
 # Knobs

@@ -14,7 +14,7 @@ from recommender.models import Run
 from recommender.runs.comparisons import CHAMPION, SCOPES
 from recommender.serving import vectors
 from recommender.training import stages
-from recommender.training.judging import evaluation, simple
+from recommender.training.judging import evaluation, simple_bundle
 from recommender.training.judging.bench import Bench
 from recommender.training.judging.gate import Decision, champion_stays
 from recommender.training.judging.guardrails import Comparison
@@ -30,7 +30,7 @@ def split():
 
 @pytest.mark.parametrize(("name", "least"), [("own_frequency", 0.95), ("popularity", 0.95), ("item_knn", 0.7)])
 def test_head_orders_as_the_competitor_whose_name_it_has(split, name, least):
-    head = simple.simple_head(name, split)
+    head = simple_bundle.simple_head(name, split)
     assert head is not None
     scorer = {
         "own_frequency": baselines.own_frequency, "item_knn": baselines.item_knn, "popularity": baselines.popularity(),
@@ -45,7 +45,7 @@ def test_head_orders_as_the_competitor_whose_name_it_has(split, name, least):
         agreed.append(len(set(np.argsort(-ours)[:5].tolist()) & set(np.argsort(-theirs)[:5].tolist())) / 5)
     assert np.mean(agreed) > least  # the past fades in the feature of item-kNN, and does not in the competitor
     used = {feature for feature, weight in zip(FEATURE_NAMES, head.linear.tolist(), strict=True) if weight}
-    assert used == set(simple.HEADS[name]) == set(head.seen)
+    assert used == set(simple_bundle.HEADS[name]) == set(head.seen)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def served(bench, tmp_path, *, champion_knows):
     champion = bundles.ensure_champion()
     vectors.encode_missing(champion.name)
     compared = comparison(bench, bench.of_bundle(champion), champion_knows=champion_knows)
-    return simple.served_instead(bench, champion, compared, folder=tmp_path, seed=0)
+    return simple_bundle.served_instead(bench, champion, compared, folder=tmp_path, seed=0)
 
 
 @pytest.mark.django_db(transaction=True)

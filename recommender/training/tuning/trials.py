@@ -31,8 +31,8 @@ from recommender.training.fitting import knob_values, training_data, training_se
 from recommender.training.judging import evaluation
 from recommender.training.judging.gate import SEARCH_TOLERANCE
 from recommender.training.refusals import too_few_cases
-from recommender.training.search.studies import Candidate, Pruned, Studies
 from recommender.training.split import Split, split_in_time
+from recommender.training.tuning.studies import Candidate, Pruned, Studies
 from recommender.training.watch import RunResult, Watch
 
 SHARES = {"dataset": 0.05, "encoder": 0.50, "context": 0.28, "head": 0.17}
@@ -54,7 +54,7 @@ def tune(run: Run, watch: Watch) -> RunResult:
     split = validation_split(persistently(lambda: dataset_files.read_once(folder)))
     report = watch.record.report = datasets.summary(split.whole, split.items, split.report, split.judgements)
     studies = Studies(run, data_hash=report["data_hash"])
-    search = Search(split, watch, studies)
+    search = SettingsSearch(split, watch, studies)
     watch.check()
     for phase in knobs.PHASES:
         watch.stage(phase)
@@ -104,7 +104,7 @@ class Judge:
         return scores
 
 
-class Search:
+class SettingsSearch:
     """One tuning, phase by phase, each with the best values of the phases before it."""
 
     def __init__(self, split: Split, watch: Watch, studies: Studies) -> None:
