@@ -16,7 +16,7 @@ from recommender.retrieval.popular import PopularRetriever, popularity
 from recommender.retrieval.vector import LatestRetriever, VectorRetriever, nearest
 from recommender.serving import policy
 from recommender.serving.question import Listed, Question
-from recommender.serving.relevance import search
+from recommender.serving.search import search
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Rung, Slot
 
 N_CANDIDATES = 300

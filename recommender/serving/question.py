@@ -1,4 +1,4 @@
-"""A request beside what it is answered from, in rows of the shelf; and the shape of an answer before it has words."""
+"""A request together with the shopper's profile and the shelf that answer it, and the list that is the answer."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ DISMISSED = EVENT_CODES[EventType.DISMISS_ITEM]
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Rows (n,) int32 best first with their scores (n,) float32; `n_found` counts what matched.
+    """Rows (n,) int32 best first with their scores (n,) float32; n_found: how many items matched.
 
-    Of a search: the query as it was understood, and what was given up where nothing matched it.
+    For a search also the query as it was understood, and what was given up where nothing matched.
     """
 
     rows: IntArray
@@ -43,7 +43,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request, the same request in rows of the shelf, and the pair that answers it."""
+    """A request, its profile in rows of the shelf, and the shelf and ranker that answer it."""
 
     request: Request
     profile: Profile
@@ -51,7 +51,7 @@ class Question:
 
     @property
     def is_blank(self) -> bool:
-        """Whether nothing is known but where and when: no event, no cart, no current item."""
+        """Whether nothing is known of the shopper: no event, no cart, no current item."""
         profile = self.profile
         return not len(profile.item) and not len(profile.cart) and profile.current_item < 0
 
@@ -61,14 +61,14 @@ class Question:
         allowed = shelf.items.active.copy()
         hidden = [shelf.row(item_id) for item_id in (*self.request.exclude_item_ids, *self.request.cart_item_ids)]
         allowed[[row for row in (*hidden, profile.current_item) if row >= 0]] = False
-        known = profile.item >= 0
+        is_item = profile.item >= 0
         if self.request.exclude_history:
-            allowed[profile.item[known]] = False
-        allowed[profile.item[known & (profile.type == DISMISSED)]] = False
+            allowed[profile.item[is_item]] = False
+        allowed[profile.item[is_item & (profile.type == DISMISSED)]] = False
         return allowed
 
     def among(self) -> IntArray:
-        """The rows (n,) that the request names as all that may be answered, ascending, each once."""
+        """The rows (n,) that the request limits the answer to, ascending, each once."""
         rows = [self.served.shelf.row(item_id) for item_id in self.request.among]
         return np.unique(np.array([row for row in rows if row >= 0], np.int32))
 
@@ -86,7 +86,7 @@ class Question:
         return np.array(newest_first[:limit], np.int32)
 
     def rung(self) -> Rung:
-        """The rung of a list by vectors; without them it is popularity and co-purchase."""
+        """The rung of a list that needs vectors: without them popularity and co-purchase serve."""
         has_vectors = self.served.ranker is not None and self.served.shelf.vectors is not None
         return self.served.rung if has_vectors else Rung.POPULARITY
 
