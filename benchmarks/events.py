@@ -1,4 +1,4 @@
-"""An events file in, its rows ascending by time out: by the clock, or by each user's positions as days."""
+"""Reads an events file, ascending by time; without times each user's positions count as days."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def read_events(path: Path) -> tuple[list[Told], bool]:
     if rows and not has_clock and "position" not in rows[0]:
         raise InputError(f"{path} has neither a column timestamp nor position: one of them must order the events.")
     places = None if has_clock else _places(rows)
-    kinds, found, n_bad = {kind.value for kind in EventType}, [], 0
-    for place, row in enumerate(rows):
+    kinds, events, n_bad = {kind.value for kind in EventType}, [], 0
+    for index, row in enumerate(rows):
         kind = NAMES.get(row.get("event_type", ""), row.get("event_type", ""))
-        at = seconds_of(row["timestamp"]) if places is None else places[place]
+        at = seconds_of(row["timestamp"]) if places is None else places[index]
         if kind not in kinds or at is None or not row["item_id"]:
             n_bad += 1
             continue
-        found.append(
+        events.append(
             Told(
                 row["user_id"],
                 row["item_id"],
@@ -61,10 +61,10 @@ def read_events(path: Path) -> tuple[list[Told], bool]:
         )
     if n_bad:
         print(f"{n_bad} of {len(rows)} events left out: no item, no time, or a type that is not one of {sorted(kinds)}")
-    if not found:
+    if not events:
         raise InputError(f"{path} holds no usable event.")
-    found.sort(key=lambda event: event.at)  # stable: events of one moment keep the order of the file
-    return found, has_clock
+    events.sort(key=lambda event: event.at)  # stable: events of one moment keep the order of the file
+    return events, has_clock
 
 
 def moment_of(text: str, events: Sequence[Told]) -> float:
@@ -85,12 +85,12 @@ def first_seen(items: Path, events: Sequence[Told]) -> dict[str, dt.datetime]:
     for event in events:
         first.setdefault(event.item, event.at)
     start = events[0].at
-    found = {}
+    moments = {}
     for row in read(items, "item_id"):
-        told = seconds_of(row.get("first_seen", "")) or start
-        seconds = min(told, first.get(row["item_id"], told))
-        found[row["item_id"]] = dt.datetime.fromtimestamp(seconds, dt.UTC)
-    return found
+        listed = seconds_of(row.get("first_seen", "")) or start
+        seconds = min(listed, first.get(row["item_id"], listed))
+        moments[row["item_id"]] = dt.datetime.fromtimestamp(seconds, dt.UTC)
+    return moments
 
 
 def seconds_of(text: str) -> float | None:
@@ -106,11 +106,11 @@ def seconds_of(text: str) -> float | None:
 def _places(rows: Sequence[dict[str, str]]) -> list[float | None]:
     """Give each event its day: the last of a user on the last day, whoever has one before it a day earlier."""
     ordered: dict[str, list[tuple[float, int]]] = {}
-    for place, row in enumerate(rows):
-        ordered.setdefault(row["user_id"], []).append((number(row["position"]), place))
+    for index, row in enumerate(rows):
+        ordered.setdefault(row["user_id"], []).append((number(row["position"]), index))
     times: list[float | None] = [None] * len(rows)
     for of_user in ordered.values():
-        told = sorted(pair for pair in of_user if pair[0] == pair[0])
-        for back, (_, place) in enumerate(reversed(told)):
-            times[place] = LAST_POSITION - back * DAY
+        numbered = sorted(pair for pair in of_user if pair[0] == pair[0])
+        for back, (_, index) in enumerate(reversed(numbered)):
+            times[index] = LAST_POSITION - back * DAY
     return times

@@ -69,7 +69,7 @@ def _declare_pages() -> None:
 
     def lists(request: Any, name: str) -> HttpResponse:
         for slot in (Slot.SIMILAR, Slot.BOUGHT_TOGETHER):
-            entries = tuple(Entry(f"item{place}", place, 1.0) for place in range(1, 9))
+            entries = tuple(Entry(f"item{position}", position, 1.0) for position in range(1, 9))
             capture.record_impression(request, Ranking(uuid.uuid4(), slot, entries, Rung.CHAMPION))
         return HttpResponse(b"hello")
 
@@ -118,9 +118,9 @@ def _round(handler: Any, request: Callable[[], Any]) -> tuple[float, float]:
     """Microseconds a call: until the response is there, and for its closers."""
     answered = stored = 0.0
     for _ in range(CALLS_PER_ROUND):
-        asked = request()
+        next_request = request()
         start = time.perf_counter()
-        response = handler.get_response(asked)
+        response = handler.get_response(next_request)
         middle = time.perf_counter()
         for closer in response._resource_closers:
             closer()

@@ -85,8 +85,8 @@ def count(path):
     return [sum(not q["sql"].startswith(FRAMES) for q in part.captured_queries) for part in (before, after)]
 print("ready", flush=True)
 for line in sys.stdin:
-    what, path, n = json.loads(line)
-    figures = count(path) if what == "count" else [ask(path) for _ in range(n)]
+    measurement, path, n = json.loads(line)
+    figures = count(path) if measurement == "count" else [ask(path) for _ in range(n)]
     print(json.dumps(figures), flush=True)
 """
 
@@ -123,9 +123,9 @@ class Shop:
         self.process.stdin.close()
         self.process.wait(timeout=30)
 
-    def _answer(self, what: str, path: str, n: int) -> Any:
+    def _answer(self, measurement: str, path: str, n: int) -> Any:
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps([what, path, n]) + "\n")
+        self.process.stdin.write(json.dumps([measurement, path, n]) + "\n")
         self.process.stdin.flush()
         return json.loads(self._line())
 

@@ -1,4 +1,4 @@
-"""Lists outside of a Django template: as HTML for Jinja2 and views, and as a piece that a cached page loads later."""
+"""Lists outside of Django templates: as HTML for Jinja2 and views, and as a block that a cached page loads later."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from recommender.types import Slot
 
 MAX_LIMIT = 60
 NO_CART: Any = object()
-"""A page that says nothing of a cart; one that passes an empty cart says that there is nothing in it."""
+"""The default of `cart`: the page does not say what is in the cart. An empty cart says that nothing is in it."""
 
 SLOTS = frozenset(slot.value for slot in Slot) - {Slot.SEARCH.value}
 
 
 def recommendations(request: HttpRequest, slot: str, **options: Any) -> SafeString:
-    """The list of a slot as the template tag of that name shows it, with the tag's options; for Jinja2 and views.
+    """The list of a slot as the template tag `recommendations` shows it, with the tag's options; for Jinja2 and views.
 
     `environment.globals["recommendations"] = recommender.blocks.recommendations`, then
     `{{ recommendations(request, "home", limit=8) }}`.
@@ -36,7 +36,7 @@ def recommendations(request: HttpRequest, slot: str, **options: Any) -> SafeStri
 
 
 def lazy(slot: str, *, limit: int = 8, item: Any = None, item_id: str = "", title: str | None = None) -> SafeString:
-    """An empty place that `recommender.js` fills from `block`: the page around it is the same for everybody."""
+    """An empty element that `recommender.js` fills from `block`: the page around it is the same for everybody."""
     options = {"limit": limit, "item_id": item_id_of(item) if item else item_id, "title": title}
     if settings.USE_I18N:
         options["language"] = translation.get_language()
@@ -50,15 +50,15 @@ def lazy(slot: str, *, limit: int = 8, item: Any = None, item_id: str = "", titl
 
 @require_GET
 def block(request: HttpRequest, slot: str) -> HttpResponse:
-    """The piece of a page that `lazy` left a place for, in the page's language; of one visitor: nobody may keep it."""
+    """The list that `lazy` left out, in the page's language. It is one visitor's: no cache may keep it."""
     if slot not in SLOTS:
         return HttpResponse(status=404)
-    sent = request.GET
-    limit = sent.get("limit", "")
-    options: dict[str, Any] = {"item_id": sent.get("item_id", "")[:128], "title": sent.get("title")}
+    parameters = request.GET
+    limit = parameters.get("limit", "")
+    options: dict[str, Any] = {"item_id": parameters.get("item_id", "")[:128], "title": parameters.get("title")}
     if limit.isascii() and limit.isdigit():
         options["limit"] = max(1, min(int(limit[:4]), MAX_LIMIT))
-    with translation.override(_language(sent.get("language", ""))):
+    with translation.override(_language(parameters.get("language", ""))):
         response = HttpResponse(recommendations(request, slot, **options))
     patch_cache_control(response, private=True, no_store=True)
     response["X-Robots-Tag"] = "noindex"
@@ -66,5 +66,5 @@ def block(request: HttpRequest, slot: str) -> HttpResponse:
 
 
 def _language(code: str) -> str | None:
-    """A language of the shop's; that of the request for any other text."""
+    """The language if the shop has it, else that of the request."""
     return code if code in dict(settings.LANGUAGES) else translation.get_language()

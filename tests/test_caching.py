@@ -50,8 +50,10 @@ def listed(request: Any, name: str) -> HttpResponse:
 
 
 def lazy(request: Any, name: str) -> HttpResponse:
-    shown = engines["django"].from_string('{% load recommender %}{% lazy_recommendations "home" limit=3 title="T" %}')
-    return HttpResponse(shown.render({}, request))
+    template = engines["django"].from_string(
+        '{% load recommender %}{% lazy_recommendations "home" limit=3 title="T" %}'
+    )
+    return HttpResponse(template.render({}, request))
 
 
 urlpatterns = [
@@ -93,12 +95,12 @@ def test_no_order_of_middleware_hands_one_visitor_to_another(settings: Any, orde
         first = browser().get(url)
         seen = {given(first)} - {None}
         for headers in ({}, {"If-None-Match": first.get("ETag", '"x"')}):
-            for known in (None, uuid.uuid4()):
-                other = browser(known).get(url, headers=headers)
+            for visitor_key in (None, uuid.uuid4()):
+                other = browser(visitor_key).get(url, headers=headers)
                 assert given(other) not in seen, f"{url}: the cookie of another"
                 text = other.content.decode()
                 assert not any(str(key) in text for key in seen), f"{url}: the list of another"
-                assert known is None or "listed" not in url or str(known) in text
+                assert visitor_key is None or "listed" not in url or str(visitor_key) in text
                 seen |= {given(other)} - {None}
 
 
@@ -159,8 +161,8 @@ def test_page_of_a_cdn_counts_by_its_beacon_only(settings: Any) -> None:
 def test_script_and_pieces_hold_nothing_that_a_strict_policy_forbids() -> None:
     from django.contrib.staticfiles import finders
 
-    found = finders.find("recommender/recommender.js")
-    assert found is not None
-    script = Path(found).read_text()
+    path = finders.find("recommender/recommender.js")
+    assert path is not None
+    script = Path(path).read_text()
     assert not any(word in script for word in ("eval(", "new Function", "document.write", 'setTimeout("'))
     assert len(script) < 2000

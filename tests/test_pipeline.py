@@ -88,8 +88,8 @@ def ids(ranking):
     return [entry.item_id for entry in ranking]
 
 
-def ask(slot, shop, *history, **asked):
-    return pipeline.rank(Request(Slot(slot), Context(NOW), history=tuple(history), **asked), served=shop)
+def ask(slot, shop, *history, **options):
+    return pipeline.rank(Request(Slot(slot), Context(NOW), history=tuple(history), **options), served=shop)
 
 
 def test_trending_is_what_most_bought():
@@ -191,9 +191,9 @@ def test_dismissed_item_stays_away():
 
 def test_excluded_history_is_neither_shown_nor_counted():
     shop = served(["mug1", "lamp"], ["mug1", "lamp"])
-    shown = ids(ask("home", shop, event("purchase", "mug1", 9000), exclude_history=True))
-    assert "mug1" not in shown
-    assert "lamp" in shown
+    home = ids(ask("home", shop, event("purchase", "mug1", 9000), exclude_history=True))
+    assert "mug1" not in home
+    assert "lamp" in home
 
 
 def test_item_out_of_stock_goes_behind_the_rest():
@@ -210,12 +210,12 @@ def test_session_interest_leads_the_next_home_list():
     assert warm[0] == "bag3"
 
 
-@pytest.mark.parametrize(("minutes_ago", "found"), [(29, ["bag3"]), (31, [])])
-def test_session_interest_ends_after_half_an_hour(minutes_ago, found):
+@pytest.mark.parametrize(("minutes_ago", "nearby"), [(29, ["bag3"]), (31, [])])
+def test_session_interest_ends_after_half_an_hour(minutes_ago, nearby):
     shop = served(["lamp"], ["bag1", "bag3"], ["bag1", "bag3"])
     request = Request(Slot.HOME, Context(NOW), history=(event("view_item", "bag1", minutes_ago),))
     near = session_candidates(Question(request, shop.shelf.profile(request), shop))
-    assert [shop.shelf.items.ids[row] for row in near.rows] == found
+    assert [shop.shelf.items.ids[row] for row in near.rows] == nearby
 
 
 def test_every_entry_says_why():

@@ -33,14 +33,14 @@ class Tags(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
+        self.tags.append((tag, dict(attrs)))
 
     def having(self, attribute: str) -> list[dict[str, str | None]]:
-        return [attributes for _, attributes in self.found if attribute in attributes]
+        return [attributes for _, attributes in self.tags if attribute in attributes]
 
 
 @pytest.fixture
@@ -73,30 +73,34 @@ class TestRecommend:
 
     def test_item_may_be_an_object_or_an_id(self, request_: HttpRequest, demo_shop: DemoShop) -> None:
         product = demo_shop.product()
-        text = '{% recommend "similar" item=one limit=4 as found %}{% for e in found %}{{ e.item_id }} {% endfor %}'
-        by_object, by_id = drawn(text, request_, one=product), drawn(text, request_, one=product.stock_code)
+        text = '{% recommend "similar" item=product limit=4 as list %}{% for e in list %}{{ e.item_id }} {% endfor %}'
+        by_object, by_id = drawn(text, request_, product=product), drawn(text, request_, product=product.stock_code)
         assert by_object == by_id != ""
         assert product.stock_code not in by_object.split()
 
     def test_cart_may_be_ids_or_objects_or_one_text(
         self, request_: HttpRequest, demo_shop: DemoShop, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        asked: list[Any] = []
+        carts: list[Any] = []
         real = pipeline.recommend
         monkeypatch.setattr(
-            pipeline, "recommend", lambda *args, **kw: asked.append(kw["cart_item_ids"]) or real(*args, **kw)
+            pipeline, "recommend", lambda *args, **kw: carts.append(kw["cart_item_ids"]) or real(*args, **kw)
         )
-        one, two = demo_shop.product(0), demo_shop.product(1)
-        for cart in ([one.stock_code, two.stock_code], [one, two], f"{one.stock_code}, {two.stock_code}"):
+        first, second = demo_shop.product(0), demo_shop.product(1)
+        for cart in (
+            [first.stock_code, second.stock_code],
+            [first, second],
+            f"{first.stock_code}, {second.stock_code}",
+        ):
             drawn('{% recommend "cart" cart=cart as ranking %}', request_, cart=cart)
-        assert asked == [(one.stock_code, two.stock_code)] * 3
+        assert carts == [(first.stock_code, second.stock_code)] * 3
 
     def test_list_is_recorded_with_the_item_it_stands_beside(self, request_: HttpRequest, demo_shop: DemoShop) -> None:
-        drawn('{% recommend "similar" item=one limit=4 as ranking %}', request_, one=demo_shop.product())
+        drawn('{% recommend "similar" item=product limit=4 as ranking %}', request_, product=demo_shop.product())
         assert not Impression.objects.exists()
         capture.flush(request_)
-        shown = Impression.objects.get()
-        assert (shown.slot, shown.current_item_id, len(shown.item_ids)) == (
+        impression = Impression.objects.get()
+        assert (impression.slot, impression.current_item_id, len(impression.item_ids)) == (
             "similar",
             demo_shop.product().stock_code,
             4,
@@ -107,14 +111,14 @@ class TestRecommendations:
     def test_card_carries_what_capture_needs(self, request_: HttpRequest) -> None:
         page = Tags(drawn('{% recommendations "trending" limit=4 %}', request_))
         capture.flush(request_)
-        shown = Impression.objects.get()
+        impression = Impression.objects.get()
         cards = page.having("data-item-id")
-        assert [card["data-item-id"] for card in cards] == shown.item_ids
-        assert {card["data-ranking-id"] for card in cards} == {str(shown.ranking_id)}
+        assert [card["data-item-id"] for card in cards] == impression.item_ids
+        assert {card["data-ranking-id"] for card in cards} == {str(impression.ranking_id)}
         assert [card["data-position"] for card in cards] == ["1", "2", "3", "4"]
         for card, link in zip(cards, page.having("href"), strict=True):
             query = parse_qs(urlsplit(str(link["href"])).query)
-            assert query == {"rid": [str(shown.ranking_id)], "pos": [card["data-position"]]}
+            assert query == {"rid": [str(impression.ranking_id)], "pos": [card["data-position"]]}
 
     def test_item_id_is_that_of_the_api(self, request_: HttpRequest) -> None:
         page = Tags(drawn('{% recommendations "trending" limit=4 %}', request_))
@@ -126,8 +130,8 @@ class TestRecommendations:
     def test_section_is_labelled_by_its_heading(self, request_: HttpRequest) -> None:
         html = drawn('{% recommendations "trending" %}{% recommendations "home" title="Just for you" %}', request_)
         page = Tags(html)
-        labels = [section["aria-labelledby"] for tag, section in page.found if tag == "section"]
-        assert labels == [heading["id"] for tag, heading in page.found if tag == "h2"]
+        labels = [section["aria-labelledby"] for tag, section in page.tags if tag == "section"]
+        assert labels == [heading["id"] for tag, heading in page.tags if tag == "h2"]
         assert len(set(labels)) == 2
         assert re.findall(r"<h2[^>]*>([^<]*)<", html) == ["Trending now", "Just for you"]
 
@@ -141,14 +145,14 @@ class TestRecommendations:
 
     def test_nothing_inline_that_a_strict_policy_would_block(self, request_: HttpRequest) -> None:
         page = Tags(drawn('{% recommendations "trending" %}{% search "bag" %}', request_))
-        assert not {"script", "style"} & {tag for tag, _ in page.found}
+        assert not {"script", "style"} & {tag for tag, _ in page.tags}
         assert not [
-            name for _, attributes in page.found for name in attributes if name == "style" or name.startswith("on")
+            name for _, attributes in page.tags for name in attributes if name == "style" or name.startswith("on")
         ]
 
     def test_texts_run_in_their_own_direction(self, request_: HttpRequest) -> None:
         page = Tags(drawn('{% recommendations "trending" limit=1 %}{% search "bag" limit=1 %}', request_))
-        classes = {str(one["class"]) for one in page.having("dir") if one["dir"] == "auto"}
+        classes = {str(tag["class"]) for tag in page.having("dir") if tag["dir"] == "auto"}
         assert {"recommender-card__title", "recommender-card__reason", "recommender-list__heading"} <= classes
 
     def test_titles_are_escaped(self, request_: HttpRequest, demo_shop: DemoShop) -> None:
@@ -183,7 +187,7 @@ class TestRecommendations:
 
 
 class TestSearch:
-    def asked(self, demo_shop: DemoShop, path: str) -> HttpRequest:
+    def page_request(self, demo_shop: DemoShop, path: str) -> HttpRequest:
         request: HttpRequest = request_of(path=path)
         return request
 
@@ -204,32 +208,36 @@ class TestSearch:
 
     def test_ranking_is_given_with_as(self, demo_shop: DemoShop) -> None:
         html = drawn(
-            "{% search 'heart' limit=2 as found %}{{ found.n_found }}|{{ found.entries|length }}", request_of()
+            "{% search 'heart' limit=2 as ranking %}{{ ranking.n_found }}|{{ ranking.entries|length }}", request_of()
         )
         n_found, n_entries = html.split("|")
         assert int(n_found) >= int(n_entries) >= 1
 
     def test_pages_follow_each_other(self, demo_shop: DemoShop) -> None:
-        first = Tags(drawn("{% search limit=2 %}", self.asked(demo_shop, "/?q=set&sort=x")))
+        first = Tags(drawn("{% search limit=2 %}", self.page_request(demo_shop, "/?q=set&sort=x")))
         [following] = [attributes["href"] for attributes in first.having("rel")]
         assert following == "?q=set&sort=x&page=2"
-        second = Tags(drawn("{% search limit=2 %}", self.asked(demo_shop, f"/{following}")))
+        second = Tags(drawn("{% search limit=2 %}", self.page_request(demo_shop, f"/{following}")))
         assert [card["data-position"] for card in second.having("data-item-id")] == ["3", "4"]
         assert second.having("rel")[0]["rel"] == "prev"
 
     def test_page_parameter_has_the_shops_own_name(self, demo_shop: DemoShop) -> None:
-        first = Tags(drawn('{% search limit=2 page_param="p" %}', self.asked(demo_shop, "/?q=set&page=7")))
+        first = Tags(drawn('{% search limit=2 page_param="p" %}', self.page_request(demo_shop, "/?q=set&page=7")))
         [following] = [attributes["href"] for attributes in first.having("rel")]
         assert following == "?q=set&page=7&p=2"
-        second = Tags(drawn('{% search limit=2 page_param="p" %}', self.asked(demo_shop, f"/{following}")))
+        second = Tags(drawn('{% search limit=2 page_param="p" %}', self.page_request(demo_shop, f"/{following}")))
         assert [card["data-position"] for card in second.having("data-item-id")] == ["3", "4"]
         assert second.having("rel")[0]["href"] == "?q=set&page=7&p=1"
-        text = '{% search limit=2 page_param="p" as found %}{% for one in found %}{{ one.position }} {% endfor %}'
-        assert drawn(text, self.asked(demo_shop, f"/{following}")) == "3 4 "
+        text = (
+            '{% search limit=2 page_param="p" as ranking %}{% for entry in ranking %}{{ entry.position }} {% endfor %}'
+        )
+        assert drawn(text, self.page_request(demo_shop, f"/{following}")) == "3 4 "
 
     def test_filter_leads_to_the_first_page_by_the_shops_own_name(self, demo_shop: DemoShop) -> None:
         offered = OfferedFilter("category", "Bags", "Bags", "bag", is_applied=False)
-        link = drawn('{% filter_link offered page_param="p" %}', self.asked(demo_shop, "/?q=bag&p=3"), offered=offered)
+        link = drawn(
+            '{% filter_link offered page_param="p" %}', self.page_request(demo_shop, "/?q=bag&p=3"), offered=offered
+        )
         assert "p=3" not in link
         assert "category=Bags" in link
 

@@ -107,10 +107,10 @@ def _query_reasons(query: str) -> dict[bool, list[Reason]]:
     """The reason for an item that has words of the query (True) and for one that has none (False)."""
     if not query:
         return {True: [], False: []}
-    shown = {"query": query[:60]}
+    values = {"query": query[:60]}
     return {
-        True: [Reason("matches_query", _("Matches “%(query)s”") % shown)],
-        False: [Reason("near_query", _("Close in meaning to “%(query)s”") % shown)],
+        True: [Reason("matches_query", _("Matches “%(query)s”") % values)],
+        False: [Reason("near_query", _("Close in meaning to “%(query)s”") % values)],
     }
 
 

@@ -28,16 +28,16 @@ def with_live(ranking: Ranking, shelf: Shelf, *, page: LiveReads | None = None, 
     """Add the live state of each entry, drop items that the shop hides, and move what has just sold out to the end.
 
     One query per catalogue model; none for items that the page has read before. From the page's fourth block on, the
-    price in memory is shown, which is at most `REFRESH_SECONDS` older than the shop's save.
+    price in memory is visible, which is at most `REFRESH_SECONDS` older than the shop's save.
     """
     live_by_id = _live_by_id(ranking.entries, shelf, page)
-    shown = [(entry, live) for entry in ranking.entries if (live := live_by_id[entry.item_id]) is not None]
+    visible = [(entry, live) for entry in ranking.entries if (live := live_by_id[entry.item_id]) is not None]
     if ranking.slot == Slot.SEARCH:  # the entries beyond the limit belong to the next page
-        shown = shown[:limit]
-    shown.sort(key=lambda pair: not pair[1].available)
+        visible = visible[:limit]
+    visible.sort(key=lambda pair: not pair[1].available)
     first = ranking.entries[0].position if ranking.entries else 1
     entries = (
-        replace(entry, position=position, live=live) for position, (entry, live) in enumerate(shown[:limit], first)
+        replace(entry, position=position, live=live) for position, (entry, live) in enumerate(visible[:limit], first)
     )
     return replace(ranking, entries=tuple(entries))
 

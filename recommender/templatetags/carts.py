@@ -1,4 +1,4 @@
-"""The items in a shop's cart, whatever a cart is there: ids, a session's dict, lines of a table, objects, products."""
+"""Reads the items of a shop's cart, whatever the shop uses as a cart: ids, a dict, lines of a table, or objects."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from recommender.catalog import Catalog, catalog_for_label, catalog_of, catalogs
 from recommender.exceptions import ConfigurationError
 from recommender.tracking.pages import item_id_named, makes_id_of_key
 
-CONTENTS = ("all_lines", "get_items", "items", "lines", "products")
-"""What carts call their lines."""
+LINE_ATTRIBUTES = ("all_lines", "get_items", "items", "lines", "products")
+"""Names under which carts hold their lines."""
 
-THINGS = ("item", "product", "variant", "content_object", "item_id", "product_id", "sku", "slug", "pk", "id")
-"""What a line calls its item; its own "id" comes last, because it is mostly that of the line."""
+ITEM_ATTRIBUTES = ("item", "product", "variant", "content_object", "item_id", "product_id", "sku", "slug", "pk", "id")
+"""Names under which a line holds its item; "pk" and "id" come last, because they are usually the line's own."""
 
 
 def item_ids_of_cart(cart: Any) -> tuple[str, ...]:
     """The item ids in a cart, each once, in its order.
 
-    A cart is an iterable, a manager, a mapping of keys to quantities or to lines, an object with `items` or `lines`, or
-    ids joined by commas. What is in it is an item id or a primary key, an object that has a Catalog, a line that leads
-    to one, as a model, an object or a mapping, or a pair of one of these and a quantity. No query for lines whose
-    foreign key tells the item; else those of the shop's own objects. Raises `ConfigurationError` for anything else.
+    A cart is an iterable, a manager, a mapping of keys to quantities or lines, an object with `items` or `lines`, or
+    ids joined by commas. Its entries are item ids or primary keys, objects with a Catalog, lines (models, objects or
+    mappings) that lead to such an object, or pairs of one of these and a quantity. No query for lines whose foreign key
+    gives the item's id; otherwise the queries that read the shop's objects. Raises `ConfigurationError` for others.
     """
     return tuple(dict.fromkeys(_ids_in(_unwrapped(cart))))
 
@@ -44,14 +44,14 @@ def _ids_in(cart: Any) -> Iterator[str]:
         yield from _ids_in(cart.all())
     elif isinstance(cart, Iterable):
         yield from map(_id_of, cart)
-    elif (contents := _contents(cart)) is not None:
-        yield from _ids_in(contents)
+    elif (lines := _lines_of(cart)) is not None:
+        yield from _ids_in(lines)
     elif cart is not None:
         yield _id_of(cart)
 
 
 def _unwrapped(cart: Any) -> Any:
-    """What a lazy object stands for, such as `request.basket`: its type tells nothing."""
+    """The object behind a lazy one such as `request.basket`, whose own type says nothing."""
     if not isinstance(cart, LazyObject):
         return cart
     if cart._wrapped is empty:
@@ -60,8 +60,8 @@ def _unwrapped(cart: Any) -> Any:
 
 
 def _ids_in_mapping(cart: Mapping[Any, Any]) -> Iterator[str]:
-    """Of keys to quantities or lines, as sessions keep them; or of a cart's parts, one of which are its lines."""
-    for name in CONTENTS:
+    """A mapping of keys to quantities or lines, as in sessions, or of the parts of a cart, its lines among them."""
+    for name in LINE_ATTRIBUTES:
         if isinstance(cart.get(name), Mapping | list | tuple | models.QuerySet):
             yield from _ids_in(cart[name])
             return
@@ -72,13 +72,13 @@ def _ids_in_mapping(cart: Mapping[Any, Any]) -> Iterator[str]:
         yield (_id_of_line(line) if isinstance(line, Mapping) else "") or _id_of(key)
 
 
-def _contents(cart: Any) -> Any:
-    """The lines of a cart that is an object; None where it names none."""
-    for name in CONTENTS:
-        contents = getattr(cart, name, None)
-        if contents is not None:
-            is_manager = hasattr(contents, "all")
-            return contents() if callable(contents) and not is_manager else contents
+def _lines_of(cart: Any) -> Any:
+    """The lines of a cart that is an object; None if it has none of the names."""
+    for name in LINE_ATTRIBUTES:
+        lines = getattr(cart, name, None)
+        if lines is not None:
+            is_manager = hasattr(lines, "all")
+            return lines() if callable(lines) and not is_manager else lines
     return None
 
 
@@ -101,7 +101,7 @@ def _id_of(entry: Any) -> str:
 
 
 def _id_of_text(text: str) -> str:
-    """An item id as it is; of a primary key the id that the only Catalog of the shop makes of it."""
+    """An item id as it is; for a primary key the id that the shop's Catalog makes of it, if it has only one."""
     described = catalogs()
     if len(described) == 1 and makes_id_of_key(described[0]):
         prefix = f"{described[0].model._meta.model_name}:"
@@ -110,15 +110,17 @@ def _id_of_text(text: str) -> str:
 
 
 def _id_of_line(line: Any) -> str:
-    """The item of a line that is a mapping or an object: an object in it that leads to one, else a key by what shops
-    call it and by the names of their models."""
+    """The item of a line that is a mapping or an object; empty if it has none.
+
+    Either an object in it leads to an item, or it holds a key under a usual name or under that of the shop's model.
+    """
     values = line.values() if isinstance(line, Mapping) else vars(line).values() if hasattr(line, "__dict__") else ()
     for value in values:
         if isinstance(value, models.Model) and _is_line(value):
             return _id_of(value)
     own = [name for catalog in catalogs() for name in _names_of(catalog)]
-    things = THINGS if not isinstance(line, models.Model) else THINGS[:-2]
-    for name in (*own, *things):
+    usual = ITEM_ATTRIBUTES if not isinstance(line, models.Model) else ITEM_ATTRIBUTES[:-2]
+    for name in (*own, *usual):
         value = line.get(name) if isinstance(line, Mapping) else getattr(line, name, None)
         if isinstance(value, models.Model) and _is_line(value):
             return _id_of(value)
@@ -133,12 +135,12 @@ def _names_of(catalog: Catalog) -> tuple[str, str]:
 
 
 def _is_line(obj: models.Model) -> bool:
-    """Is it an object that has a Catalog, or that leads to one?"""
+    """Whether the object has a Catalog or leads to an object that has one."""
     return catalog_of(obj) is not None or bool(_paths(type(obj)))
 
 
 def _id_by_foreign_key(line: models.Model) -> str:
-    """The item that a line's foreign key leads to; by the key alone where the item's id is made of it."""
+    """The item that a line's foreign key leads to; without a query if the item's id is made of the key."""
     for path in _paths(type(line)):
         field: Any = line._meta.get_field(path[0])
         key = getattr(line, getattr(field, "attname", field.name), None)
@@ -152,26 +154,26 @@ def _id_by_foreign_key(line: models.Model) -> str:
 
 
 def _with_items(lines: models.QuerySet[Any]) -> models.QuerySet[Any]:
-    """Lines, joined with what must be read of their items."""
+    """The lines, joined with the tables that must be read for their items."""
     if lines._result_cache is not None or lines.query.values_select or _catalog_of_model(lines.model) is not None:
         return lines
-    joins = ["__".join(path) for path in _paths(lines.model) if not _is_told_by_key(lines.model, path)]
+    joins = ["__".join(path) for path in _paths(lines.model) if not _is_id_of_key(lines.model, path)]
     joined = lines.query.select_related
     is_joined = joined is True or all(join.partition("__")[0] in (joined or {}) for join in joins)
     return lines if is_joined else lines.select_related(*joins)
 
 
-def _is_told_by_key(model: type[models.Model], path: tuple[str, ...]) -> bool:
+def _is_id_of_key(model: type[models.Model], path: tuple[str, ...]) -> bool:
     catalog = _catalog_of_model(model._meta.get_field(path[0]).related_model)
     return catalog is not None and makes_id_of_key(catalog)
 
 
 def _paths(model: type[models.Model]) -> list[tuple[str, ...]]:
-    """The foreign keys of a line that lead to a model with a Catalog: at once, else through one model between."""
+    """The foreign keys of a line that lead to a model with a Catalog: directly, else through one model in between."""
     keys = [field for field in model._meta.concrete_fields if isinstance(field, models.ForeignKey)]
-    straight: list[tuple[str, ...]] = [(key.name,) for key in keys if _catalog_of_model(key.related_model) is not None]
-    if straight:
-        return straight
+    direct: list[tuple[str, ...]] = [(key.name,) for key in keys if _catalog_of_model(key.related_model) is not None]
+    if direct:
+        return direct
     return [
         (key.name, further.name)
         for key in keys

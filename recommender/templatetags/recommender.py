@@ -1,11 +1,11 @@
-"""Tags of a shop's pages: `recommend` gives a list, `recommendations` shows one, `search` does both; no tag raises."""
+"""Template tags: `recommend` gives a list, `recommendations` shows one, `search` does either; none of them raises."""
 
 from __future__ import annotations
 
 import logging
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from django import template
@@ -30,6 +30,8 @@ from recommender.types import Entry, Live, OfferedFilter, Ranking, Rung, Slot
 logger = logging.getLogger(__name__)
 register = template.Library()
 
+Result = TypeVar("Result")
+
 PAGE_SIZE = 24
 TITLES: dict[str, Any] = {
     Slot.HOME: _("For you"),
@@ -43,27 +45,18 @@ TITLES: dict[str, Any] = {
 SYMBOLS = {"EUR": "€", "GBP": "£", "USD": "$"}
 
 _logged: set[str] = set()
-"""Faults that this process has logged: a fault of a page is one entry, not one per visitor."""
+"""Faults that this process has logged: each is logged once, not once per visitor."""
 
 
 @register.simple_tag(takes_context=True)
 def recommend(
     context: Context, slot: str, *, limit: int = 8, item: Any = None, item_id: str = "", cart: Any = NO_CART
 ) -> Ranking:
-    """`{% recommend "home" limit=8 as ranking %}`: the list of a slot, empty where it cannot be made."""
-
-    if slot == Slot.CART and _is_plainly_empty(cart):
+    """`{% recommend "home" limit=8 as ranking %}`: the list of a slot, empty if it cannot be made."""
+    if _is_plainly_empty(slot, cart):
         _mark(context)
         return _empty(Slot.CART)
-
-    def make() -> Ranking:
-        in_cart = _cart_ids(cart)
-        if _is_empty_cart(slot, cart, in_cart):
-            _mark(context)
-            return _empty(Slot.CART)
-        return _recommend(context, slot, limit, item or item_id, in_cart)
-
-    return _or_empty(slot, make)
+    return _or_empty(slot, lambda: _recommend(context, slot, limit, item or item_id, cart))
 
 
 @register.simple_tag(takes_context=True)
@@ -78,17 +71,14 @@ def recommendations(
     title: str | None = None,
 ) -> SafeString:
     """`{% recommendations "similar" item=product limit=8 %}`, by `recommender/slots/<slot>.html` or the common one."""
-
-    if slot == Slot.CART and _is_plainly_empty(cart):
+    if _is_plainly_empty(slot, cart):
         _mark(context)
         return SafeString("")
 
     def render() -> SafeString:
-        in_cart = _cart_ids(cart)
-        if _is_empty_cart(slot, cart, in_cart):
-            _mark(context)
+        ranking = _recommend(context, slot, limit, item or item_id, cart)
+        if ranking is None:
             return SafeString("")
-        ranking = _recommend(context, slot, limit, item or item_id, in_cart)
         names = [f"recommender/slots/{ranking.slot}.html", "recommender/recommendations.html"]
         heading = TITLES.get(ranking.slot, "") if title is None else title
         return _rendered(context, names, {"ranking": ranking, "slot": ranking.slot.value, "title": heading})
@@ -100,15 +90,15 @@ def recommendations(
 def lazy_recommendations(
     slot: str, *, limit: int = 8, item: Any = None, item_id: str = "", title: str | None = None
 ) -> SafeString:
-    """`{% lazy_recommendations "home" %}`: an empty place on a cached page, filled by `recommender.js`. No query."""
+    """`{% lazy_recommendations "home" %}`: an empty element on a cached page that `recommender.js` fills. No query."""
     return _or_nothing(slot, lambda: blocks.lazy(slot, limit=limit, item=item, item_id=item_id, title=title))
 
 
 @register.tag
 def search(parser: Parser, token: Token) -> Node:
     """`{% search %}` shows the results for the page's `?q=`; `{% search query as ranking %}` only finds them."""
-    finds = token.split_contents()[-2:-1] == ["as"]
-    node: Node = (_finding if finds else _showing).tags["search"](parser, token)
+    is_assigned = token.split_contents()[-2:-1] == ["as"]
+    node: Node = (_finding if is_assigned else _showing).tags["search"](parser, token)
     return node
 
 
@@ -139,7 +129,7 @@ def show_results(
     cart: Any = NO_CART,
     page_param: str = "page",
 ) -> SafeString:
-    """The results by `recommender/search.html`, with links to the pages before and after."""
+    """The results by `recommender/search.html`, with links to the previous and the next page."""
 
     def render() -> SafeString:
         ranking = _search(context, query, limit, offset, cart, page_param)
@@ -156,7 +146,7 @@ def show_results(
 
 @register.simple_tag
 def item_link(ranking: Ranking, entry: Entry) -> str:
-    """The item's URL with the ranking's id and the position, from which capture attributes what follows."""
+    """The item's URL with the ranking's id and the position, by which capture attributes what follows to the list."""
     if entry.live is None or not entry.live.url:
         return ""
     parts = urlsplit(entry.live.url)
@@ -166,7 +156,7 @@ def item_link(ranking: Ranking, entry: Entry) -> str:
 
 @register.simple_tag(takes_context=True)
 def filter_link(context: Context, offered: OfferedFilter, *, page_param: str = "page") -> str:
-    """This page with an offered filter on, or, where it is on, without it; from its first page."""
+    """A link to the first page of these results with an offered filter applied, or without it if it is applied."""
     parameters = _parameters(context).copy()
     for name in (page_param, offered.name):
         parameters.pop(name, None)
@@ -178,7 +168,7 @@ def filter_link(context: Context, offered: OfferedFilter, *, page_param: str = "
 
 @register.filter
 def money(live: Live) -> str:
-    """The price in the language's own number format; nothing where the shop names none."""
+    """The price in the number format of the language; empty if the shop gives none."""
     if live.price is None:
         return ""
     amount = formats.number_format(live.price, decimal_pos=values.digits(live.currency), force_grouping=True)
@@ -186,33 +176,32 @@ def money(live: Live) -> str:
     return f"{symbol}{amount}" if symbol else f"{amount} {live.currency}".strip()
 
 
-def _recommend(context: Context, slot: str, limit: int, item: Any, in_cart: tuple[str, ...]) -> Ranking:
-    item_id = _item_id(item)
+def _recommend(context: Context, slot: str, limit: int, item: Any, cart: Any) -> Ranking | None:
+    """The list of a slot; None for an empty cart, with which nothing goes: nothing is computed, read or drawn."""
+    in_cart = _cart_ids(cart)
     shopper = _shopper(context)
+    if slot == Slot.CART and cart is not NO_CART and not in_cart:
+        return None
+    item_id = _item_id(item)
     ranking = pipeline.recommend(slot, shopper=shopper, item_id=item_id, cart_item_ids=in_cart, limit=int(limit))
     return _shown(context, ranking, current_item_id=item_id)
 
 
-def _is_empty_cart(slot: str, cart: Any, in_cart: tuple[str, ...]) -> bool:
-    """Does nothing go with the cart, because nothing is in it? Then nothing is computed, read or drawn."""
-    return slot == Slot.CART and cart is not NO_CART and not in_cart
+def _is_plainly_empty(slot: str, cart: Any) -> bool:
+    """Whether the cart's list is asked for and the cart is empty at first sight: then not even a savepoint is needed.
 
-
-def _is_plainly_empty(cart: Any) -> bool:
-    """Is it empty at first sight? Then not even a savepoint is needed; other carts may have to read rows."""
-    return cart is None or (isinstance(cart, str | list | tuple | dict) and not cart)
+    To tell of other carts whether they are empty, rows may have to be read.
+    """
+    return slot == Slot.CART and (cart is None or (isinstance(cart, str | list | tuple | dict) and not cart))
 
 
 def _search(context: Context, query: str | None, limit: int, offset: int | None, cart: Any, page_param: str) -> Ranking:
-    if query is None:
-        query = _parameters(context).get("q", "")
-    skipped = (_page_number(context, page_param) - 1) * int(limit) if offset is None else int(offset)
     parameters = _parameters(context)
     ranking = pipeline.search(
-        str(query),
+        str(parameters.get("q", "") if query is None else query),
         shopper=_shopper(context),
         limit=int(limit),
-        offset=skipped,
+        offset=(_page_number(context, page_param) - 1) * int(limit) if offset is None else int(offset),
         filters={name: parameters[name] for name in FILTERS if parameters.get(name)},
         cart_item_ids=_cart_ids(cart),
     )
@@ -220,13 +209,13 @@ def _search(context: Context, query: str | None, limit: int, offset: int | None,
 
 
 def _shopper(context: Context) -> Shopper | None:
-    """Who looks at the page; nobody where a template is rendered without a request."""
+    """Who looks at the page, which is personal from now on; None if the template is rendered without a request."""
     request = _mark(context)
     return None if request is None else shopper_of(request)
 
 
 def _mark(context: Context) -> HttpRequest | None:
-    """The request of a page that is now personal; nothing where a template is rendered without one."""
+    """Mark the page as personal and return its request; None if the template is rendered without one."""
     request = context.get("request")
     if not isinstance(request, HttpRequest):
         return None
@@ -273,35 +262,37 @@ def _page_link(context: Context, page_param: str, page: int) -> str:
 def _rendered(context: Context, names: list[str], values: dict[str, Any]) -> SafeString:
     """Render the first template that exists, as an inclusion tag would: with the page's request and CSRF token only."""
     page: Any = context
-    found = page.template.engine.select_template(names)
+    template_of_list = page.template.engine.select_template(names)
     inner = context.new({**values, "request": context.get("request"), "csrf_token": context.get("csrf_token", "")})
-    rendered: SafeString = found.render(inner)
+    rendered: SafeString = template_of_list.render(inner)
     return rendered
 
 
-def _or_empty(slot: str, make: Callable[[], Ranking]) -> Ranking:
-    try:
-        with apart():
-            return make()
-    except Exception as error:  # the edge: a list that fails must not take the page with it
-        _complain(slot, error)
-        known = slot if slot in list(Slot) else Slot.HOME
-        return _empty(Slot(known))
+def _or_empty(slot: str, make: Callable[[], Ranking | None]) -> Ranking:
+    empty = _empty(Slot(slot) if slot in list(Slot) else Slot.HOME)
+    ranking = _guarded(slot, make, lambda _error: empty)
+    return empty if ranking is None else ranking
 
 
 def _or_nothing(slot: str, render: Callable[[], SafeString]) -> SafeString:
-    try:
-        with apart():
-            return render()
-    except Exception as error:  # the edge, as above
-        _complain(slot, error)
+    """What `render` gives; if it fails nothing, and with `DEBUG` a comment that names the fault."""
+
+    def comment(error: Exception) -> SafeString:
         fault = f"{slot}: {error}".replace("--", "- -")
         return format_html("<!-- recommender, {} -->", fault) if settings.DEBUG else SafeString("")
 
+    return _guarded(slot, render, comment)
 
-def _complain(slot: str, error: Exception) -> None:
-    fault = f"{str(slot)[:40]}: {type(error).__name__}: {error}"
-    if fault not in _logged and len(_logged) < 100:
-        _logged.add(fault)
-        logger.error("a block of a page stays empty, %s", fault, exc_info=error)
-    capture.counts["failed"] += 1
+
+def _guarded(slot: str, make: Callable[[], Result], fallback: Callable[[Exception], Result]) -> Result:
+    """Make a block of a page; if it fails count and log the fault, once each, and use the fallback."""
+    try:
+        with apart():
+            return make()
+    except Exception as error:  # the edge: a list that fails must not break the page
+        fault = f"{str(slot)[:40]}: {type(error).__name__}: {error}"
+        if fault not in _logged and len(_logged) < 100:
+            _logged.add(fault)
+            logger.error("a block of a page stays empty, %s", fault, exc_info=error)
+        capture.counts["failed"] += 1
+        return fallback(error)

@@ -63,7 +63,7 @@ def loaded(**values):
     return load_shelf(ENCODER, at=NOW, **values)
 
 
-def found(shelf, query):
+def hits(shelf, query):
     return [shelf.items.ids[row] for row in shelf.lexical.search(query, 9).rows.tolist()]
 
 
@@ -85,12 +85,12 @@ def same(first, second):
     np.testing.assert_array_equal(first.state.counts, second.state.counts[rows])
     np.testing.assert_allclose(first.state.popularity, second.state.popularity[rows])
     np.testing.assert_array_equal(first.state.last_event_at, second.state.last_event_at[rows])
-    for place, row in enumerate(rows):
+    for own_row, row in enumerate(rows):
         for neighbours in ("basket", "visitor"):
-            one, other = getattr(first.state, neighbours).of(place), getattr(second.state, neighbours).of(row)
-            assert [(first.items.ids[i], s) for i, s in one] == [(second.items.ids[i], s) for i, s in other]
+            ours, theirs = getattr(first.state, neighbours).of(own_row), getattr(second.state, neighbours).of(row)
+            assert [(first.items.ids[i], s) for i, s in ours] == [(second.items.ids[i], s) for i, s in theirs]
     for query in ("teapot", "lamp", "red", "kettle", "homeware", "teapto"):
-        assert sorted(found(first, query)) == sorted(found(second, query)), query
+        assert sorted(hits(first, query)) == sorted(hits(second, query)), query
     assert first.version == second.version
 
 
@@ -149,7 +149,7 @@ def test_state_has_the_stored_statistics_and_knows_only_known_neighbours(stock):
 
 
 def test_hidden_item_has_no_words(stock):
-    assert found(loaded(), "lamp") == ["p3"]
+    assert hits(loaded(), "lamp") == ["p3"]
 
 
 def test_load_without_an_encoder_reads_no_vectors(stock, django_assert_num_queries):
@@ -195,14 +195,14 @@ def test_changes_of_every_kind_are_applied_and_the_old_shelf_stays(stock, django
         fresh = refresh_shelf(shelf, at=later)
     assert fresh is not shelf
     assert fresh.version != shelf.version
-    assert found(fresh, "kettle") == ["p1"]
-    assert set(found(fresh, "teapot")) == {"p2", "p5"}
-    assert found(fresh, "lamp") == ["p4"]
+    assert hits(fresh, "kettle") == ["p1"]
+    assert set(hits(fresh, "teapot")) == {"p2", "p5"}
+    assert hits(fresh, "lamp") == ["p4"]
     assert fresh.items.active.tolist() == [True, True, False, True, True]
     assert fresh.state.basket.of(1) == [(4, pytest.approx(0.9))]
     assert fresh.state.basket.of(0) == []
     same(fresh, load_shelf(ENCODER, at=later))
-    assert set(found(shelf, "teapot")) == {"p1", "p2"}
+    assert set(hits(shelf, "teapot")) == {"p1", "p2"}
     assert shelf.vectors.shape == (4, 2)
     assert refresh_shelf(fresh, at=later) is fresh
 
@@ -221,7 +221,7 @@ def test_row_stamped_before_the_last_look_but_committed_after_it_is_found(stock)
     shelf = loaded()
     shelf = refresh_shelf(shelf, at=NOW + dt.timedelta(seconds=60))
     add_item("p5", "Green kettle", updated_at=NOW + dt.timedelta(seconds=1))
-    assert found(refresh_shelf(shelf, at=NOW + dt.timedelta(seconds=65)), "kettle") == ["p5"]
+    assert hits(refresh_shelf(shelf, at=NOW + dt.timedelta(seconds=65)), "kettle") == ["p5"]
 
 
 def test_look_reads_back_no_further_than_the_overlap(stock):
@@ -247,7 +247,7 @@ def test_many_changes_are_read_in_as_few_queries(db, django_assert_num_queries):
     with django_assert_num_queries(6):
         fresh = refresh_shelf(shelf, at=NOW)
     assert len(fresh) == 2500
-    assert found(fresh, "lamp 2499")[0] == "p2499"
+    assert hits(fresh, "lamp 2499")[0] == "p2499"
     assert refresh_shelf(fresh, at=NOW) is fresh
 
 
@@ -264,14 +264,14 @@ def test_shelf_built_in_memory_is_never_refreshed(stock, django_assert_num_queri
     built = build_shelf(shelf.items, state=shelf.state, titles=shelf.titles, vectors=shelf.vectors)
     with django_assert_num_queries(0):
         assert refresh_shelf(built) is built
-    assert found(built, "lamp") == ["p3"]
+    assert hits(built, "lamp") == ["p3"]
     assert built.available.all()
 
 
 def test_default_moment_is_now(stock):
     shelf = load_shelf(ENCODER)
     add_item("p9", "Kettle", updated_at=timezone.now())
-    assert found(refresh_shelf(shelf), "kettle") == ["p9"]
+    assert hits(refresh_shelf(shelf), "kettle") == ["p9"]
 
 
 def request(*history, **values):
