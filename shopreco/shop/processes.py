@@ -53,7 +53,7 @@ class Children:
         self.stop()
 
     def start(self, name: str, command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> Child:
-        """Start a process in a group of its own; its output goes to `<name>.log`, which starts anew."""
+        """Start a process in a group of its own; its output goes to `<name>.log`, which is overwritten."""
         log = self.log_folder / f"{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(  # noqa: S603 - commands of this demo

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import pydoc
 import re
 import textwrap
 from pathlib import Path
@@ -62,6 +63,15 @@ def test_every_example_is_python(page: Path) -> None:
 def test_imported_names_exist(page: Path) -> None:
     for line in re.findall(r"^from (?:recommender|shopreco)[\w.]* import [\w, ]+$", page.read_text(), re.MULTILINE):
         exec(line, {})  # noqa: S102  our own documentation
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_dotted_names_of_the_app_exist(page: Path) -> None:
+    app = ROOT / "recommender"
+    for name in re.findall(r"`(recommender(?:\.\w+)+)", page.read_text()):
+        room = app / name.split(".")[1]
+        if room.is_dir() or room.with_suffix(".py").is_file():  # else a permission, a check or a file
+            assert pydoc.locate(name) is not None, name
 
 
 def test_every_page_is_in_the_index() -> None:
