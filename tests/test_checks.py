@@ -1,4 +1,4 @@
-"""Every mistake in a host's settings and catalogs is named by a system check, with its repair."""
+"""A system check names every mistake in a host's settings and catalogs, and its repair."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two commands that take files through the product: bad files end with a message, good ones with a ranking."""
+"""The two commands that put files through the product: bad files end with a message, good ones with a ranking."""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""What the benchmarks' figures mean, against values worked out by hand."""
+"""The figures of the benchmarks equal values worked out by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The peers of the benchmarks: small shops with a known answer, files that fit each other, missing packages."""
+"""The peers of the benchmarks: small shops with a known answer, matching files, missing packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The planted truth is what it says, and the context model finds it in what a shop would have recorded."""
+"""The simulation follows its known truth, and the context model finds it in the recorded behaviour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A shopper with a real browser: from the banner to a list that knows them and says why, on any screen."""
+"""A shopper with a real browser: from the consent banner to a personal list with reasons, on any screen size."""
 
 from __future__ import annotations
 

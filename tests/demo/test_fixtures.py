@@ -1,4 +1,4 @@
-"""The small demo shop that other tests stand on is the real data, and is the same every time it is put back."""
+"""The small demo shop of the other tests is made of the real data, and is the same each time it is restored."""
 
 from __future__ import annotations
 

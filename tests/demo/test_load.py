@@ -1,4 +1,4 @@
-"""The committed data as a shop: titles, times, stock, departments, and the demo's processes."""
+"""The demo's data become a shop: titles, times, stock, departments; and the demo's processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shop's pages as a shopper meets them: every page answers, the till is right, nothing needs a script."""
+"""The pages of the demo shop: every page answers, the sums are right, and no page needs a script."""
 
 from __future__ import annotations
 

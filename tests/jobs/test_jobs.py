@@ -1,4 +1,4 @@
-"""Recurring jobs: due in time, done by one at a time, and never lost; their schedule means what Celery's means."""
+"""Recurring jobs run when they are due, one at a time, and are never lost; schedules mean the same as in Celery."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_interrupted_work_is_due_again() -> None:
 
 @pytest.fixture
 def counted(monkeypatch: Any) -> dict[str, int]:
-    """How often each job was done; none does anything."""
+    """Count how often each job is done; the jobs do nothing."""
     n_done = dict.fromkeys(work.WORK, 0)
 
     def counter(name: str) -> Any:
@@ -253,7 +253,7 @@ def test_worker_outlives_a_dropped_connection(counted: dict[str, int], monkeypat
 
 
 def planted(code: str) -> Any:
-    """A subprocess in the place of the training."""
+    """A subprocess instead of the training."""
 
     def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-c", code, *command[4:]], **options)

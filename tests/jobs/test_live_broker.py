@@ -1,4 +1,4 @@
-"""A real Celery worker in a process of its own, on the broker of this mode: folders, or Redis with REDIS_URL."""
+"""A real Celery worker in a separate process, with the broker of this mode: folders, or Redis with REDIS_URL."""
 
 import pytest
 from django.utils import timezone

@@ -1,4 +1,4 @@
-"""Connections that the database cuts: every loop that outlives one goes on; other faults are raised at once."""
+"""Every long loop survives a lost database connection; other errors are raised at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _scratch_encoder(settings: Any) -> None:
 
 
 def cut() -> None:
-    """End every connection to the test's database, as its restart does; of this and of other processes."""
+    """Close every connection to the test's database, of this and other processes, as a restart does."""
     import psycopg
 
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as other:
@@ -187,7 +187,7 @@ def _beats_after(run: Run) -> bool:
 
 @contextmanager
 def _cut_within_queries(*, at: tuple[int, ...]) -> Iterator[list[int]]:
-    """Cut all connections just before these queries of this thread, counted from here."""
+    """Close all connections just before the given queries of this thread, counted from now."""
     cuts: list[int] = []
     n_queries = 0
 

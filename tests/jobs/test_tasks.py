@@ -1,4 +1,4 @@
-"""Tasks: what starts them, what they leave to SQL, and that a broker that is down never costs the shop a save."""
+"""Tasks: what publishes them, what remains in SQL, and that a broken broker never breaks a save of the shop."""
 
 import datetime as dt
 import os
@@ -69,7 +69,7 @@ def test_changed_items_start_their_encoding(sent):
 @pytest.mark.django_db
 @pytest.mark.parametrize("is_one_process", [True, False])
 def test_thousand_saves_send_one_message(sent, monkeypatch, is_one_process):
-    """By the memory of the process, and by SQL between processes."""
+    """In one process by its memory, between processes by SQL."""
     for _ in range(1_000 if is_one_process else 50):
         items_changed.send(sender=Item, item_ids=["mug"])
         if not is_one_process:
@@ -88,7 +88,7 @@ def test_item_saved_after_the_message_sends_another(sent, monkeypatch):
 
 @pytest.mark.django_db(transaction=True)
 def test_nothing_is_sent_where_our_own_worker_looks_by_itself(sent):
-    """Messages that nobody takes would pile up in the broker."""
+    """Unread messages would pile up in the broker."""
     Worker.objects.create(name="mine", does="short,training", beat_at=timezone.now())
     items_changed.send(sender=Item, item_ids=["mug"])
     runs.request_run(trigger="admin")
@@ -264,7 +264,7 @@ def test_app_that_is_created_later_gets_the_schedule_too():
 
 
 def test_every_thread_sends_to_the_project_and_never_to_the_app_of_celery(sent):
-    """Celery keeps its current app per thread: in a thread of gunicorn it is one with a broker that nobody chose."""
+    """Celery's current app exists per thread: in a thread of gunicorn it is the default app with a default broker."""
     apps = []
     thread = threading.Thread(target=lambda: apps.append(tasks.project_app()))
     thread.start()
@@ -285,7 +285,7 @@ def test_app_without_a_broker_sends_nothing(monkeypatch):
 
 @pytest.mark.django_db(transaction=True)
 def test_message_of_another_shop_starts_no_run(monkeypatch):
-    """The number is that of a run here, the key is not."""
+    """The number belongs to a run of this shop, the key does not."""
     monkeypatch.setattr(supervision, "start_process", lambda *_, **__: pytest.fail("started"))
     run = runs.request_run(trigger="here")
     tasks.train(run.pk, "0" * 32)
@@ -312,7 +312,7 @@ def test_host_gets_the_schedule_without_a_line_and_may_override_it():
 
 
 def planted(code):
-    """A subprocess in the place of the training: the same interpreter, this code."""
+    """A subprocess that runs this code instead of the training."""
 
     def start(command, **options):
         return subprocess.Popen([sys.executable, "-c", code, *command[4:]], **options)

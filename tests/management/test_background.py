@@ -1,4 +1,4 @@
-"""The doctor on background work: broker, workers, what was last done; each with the exact command that repairs it."""
+"""The doctor examines broker, workers and recurring jobs, and names the exact command that repairs each problem."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_project_whose_name_is_anybodys_is_asked_for_one(monkeypatch: Any) -> No
 
 
 def test_documented_lines_make_an_app_whose_commands_are_the_documented_ones(tmp_path: Path) -> None:
-    """The blocks of "With Celery", as files of a project that has nothing else of Celery."""
+    """The code under "With Celery" is enough for a project without any other Celery configuration."""
     text = (ROOT / "docs" / "deployment.md").read_text().split("### With Celery")[1].split("\n## ")[0]
     shop = tmp_path / "myshop"
     shop.mkdir()

@@ -1,4 +1,4 @@
-"""The doctor names what is wrong with an installation and the command that repairs it, and leaves nothing behind."""
+"""The doctor names each problem of an installation with the command that repairs it, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_shop_without_our_urls_is_warned(settings: Any) -> None:
 
 
 class TestItemsThatDoNotExist:
-    """An event of no item teaches nothing; the doctor names the item that was likely meant."""
+    """Training cannot use an event of an unknown item; the doctor names the item that was probably meant."""
 
     @pytest.fixture
     def mug(self, monkeypatch: pytest.MonkeyPatch) -> Product:

@@ -166,7 +166,7 @@ def _memory(shop: Shop) -> dict[str, str]:
 
 
 def _by_hand(text: str, changes: tuple[tuple[str, str], ...]) -> str:
-    """Each change replaces the beginning of one line, the first that is left; a change that finds none is a mistake."""
+    """Replace the beginning of the first matching line for each change; raises if no line matches."""
     lines = text.splitlines()
     for old, new in changes:
         index = next(index for index, line in enumerate(lines) if line.startswith(old))
@@ -175,6 +175,6 @@ def _by_hand(text: str, changes: tuple[tuple[str, str], ...]) -> str:
 
 
 def _changed_lines(before: str, after: str) -> int:
-    """How many lines a person has typed: removed or written, whichever is more, in each place."""
+    """The number of changed lines: in each place those removed or those added, whichever are more."""
     matcher = difflib.SequenceMatcher(None, before.splitlines(), after.splitlines(), autojunk=False)
     return sum(max(i2 - i1, j2 - j1) for kind, i1, i2, j1, j2 in matcher.get_opcodes() if kind != "equal")

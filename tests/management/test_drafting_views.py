@@ -1,4 +1,4 @@
-"""What the source of a view tells: which part of a request names which object, in whatever style it is written."""
+"""The source of a view shows which part of a request names which object, in whatever style it is written."""
 
 from __future__ import annotations
 

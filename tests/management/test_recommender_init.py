@@ -1,4 +1,4 @@
-"""`recommender_init` writes beside what is there, tells what is missing, and asks only what the shop alone can say."""
+"""`recommender_init` keeps existing files, says what is missing, and asks only what the shop alone can decide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rooms keep their walls: imports go down only, and a web process never loads PyTorch."""
+"""The rooms keep their contracts: imports go down only, and a web process never loads PyTorch."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def test_changelog_has_an_entry_for_this_version() -> None:
 
 
 def said_in(path: Path) -> Iterator[tuple[int, str]]:
-    """Every text of a module that is no docstring: what its messages are written of."""
+    """Every text of a module except docstrings."""
     tree = ast.parse(path.read_text())
     described = {
         id(statement.value)
@@ -157,7 +157,7 @@ def said_in(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def test_messages_cite_nothing_that_is_not_in_the_wheel() -> None:
-    """A shop has the wheel, and neither docs/ nor the README beside it."""
+    """A shop installs the wheel, which contains neither docs/ nor the README."""
     app = ROOT / "recommender"
     cited = [
         f"{path.relative_to(ROOT)}:{line}: {text}"

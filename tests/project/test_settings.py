@@ -1,4 +1,4 @@
-"""Settings: one dict, read where it is used, documented name by name; the environment selects the mode."""
+"""Settings are one dict, read when they are used and documented by name; the environment selects the mode."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_no_secret_key_is_made_up_for_production(tmp_path: Path) -> None:
 
 @pytest.mark.django_db
 def test_folder_of_bundles_and_logs_is_never_taken_into_the_shops_repository(settings: Any, tmp_path: Path) -> None:
-    """It ignores itself, as the caches of ruff and pytest do."""
+    """The folder has its own .gitignore, like the caches of ruff and pytest."""
     settings.RECOMMENDER = {"ENCODER": "scratch", "DIRECTORY": tmp_path / "var" / "recommender"}
     Item.objects.create(item_id="mug", label="shop.Product", object_id="1", title="Mug", text="mug", text_hash="1")
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)

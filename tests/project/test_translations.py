@@ -1,4 +1,4 @@
-"""What shoppers read is in the language of the page, in each of the languages that we ship."""
+"""Shoppers read the language of the page, in each of the shipped languages."""
 
 from __future__ import annotations
 
