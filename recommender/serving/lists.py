@@ -111,7 +111,7 @@ def session_candidates(question: Question) -> Candidates:
     """What is near to the items and queries of the last half hour, without what the shopper knows already."""
     profile, shelf = question.profile, question.served.shelf
     now = (profile.time >= profile.now - SESSION_SECONDS) & (profile.time <= profile.now)
-    rows = question.last_items(LOOKS, N_SESSION_ANCHORS, where=now)
+    rows = question.last_items(LOOKS, N_SESSION_ANCHORS, mask=now)
     queries = [query for query, here in zip(profile.queries, now.tolist(), strict=True) if here and query][-2:]
     if not len(rows) and not queries:
         return Candidates.none()

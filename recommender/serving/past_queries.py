@@ -1,4 +1,4 @@
-"""The words of shoppers in memory: tables of queries and synonyms in, what they tell of a query out."""
+"""Reads past queries and synonyms into memory: for suggestions, and for the model of what a query is about."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from recommender.text.words import folded, stem
 from recommender.types import Intent
 
 Stamp = tuple[tuple[int, dt.datetime | None], ...]
-"""How many rows each table has and when the newest changed: equal where nothing did."""
+"""For each table the number of rows and the time of the newest change; equal where nothing changed."""
 
 MAX_TRIED = 60
 STALE_SHARE = 0.1
-"""Share of categories or queries that are others from which the intent model is learned anew."""
+"""Share of changed categories or queries from which the intent model is fitted again."""
 
 QUERY_COLUMNS = ("query", "n_visitors", "n_searches", "last_at", "items", "computed_at")
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What the two tables hold: `queries` in the rows of one shelf, pairs of synonyms, and the state of the tables."""
+class QueryTables:
+    """What both tables hold: past queries by rows of one shelf, pairs of synonyms, and the state of the tables."""
 
     queries: tuple[PastQuery, ...] = ()
     synonyms: tuple[tuple[str, str], ...] = ()
@@ -41,35 +41,35 @@ class Told:
 
 
 class Understanding:
-    """The intent model of one catalogue, learned when it is first asked for; `prepare` lets no shopper wait for it.
+    """The intent model of one catalogue, fitted at its first use; `prepare` fits it before a shopper has to wait.
 
-    `phrases` tells the lexical index that the same texts were built into.
+    phrases: those of the lexical index, which are replaced when it is built again from other texts.
     """
 
-    def __init__(self, catalogue: LabelledTitles, queries: Sequence[PastQuery], phrases: Phrases) -> None:
-        self.catalogue, self.queries, self.phrases = catalogue, tuple(queries), phrases
+    def __init__(self, titles: LabelledTitles, queries: Sequence[PastQuery], phrases: Phrases) -> None:
+        self.titles, self.queries, self.phrases = titles, tuple(queries), phrases
 
     @cached_property
     def model(self) -> IntentModel:
         """The fitted model."""
-        return fit(self.catalogue, self.queries)
+        return fit(self.titles, self.queries)
 
     def prepare(self) -> None:
-        """Learn now."""
+        """Fit the model now."""
         self.model.understand("")
 
     def of(self, query: str) -> Intent:
         """Understand a query."""
         return self.model.understand(query)
 
-    def is_stale(self, catalogue: LabelledTitles, queries: Sequence[PastQuery], phrases: Phrases) -> bool:
-        """Whether so much is new that it must be learned anew: the words, the categories or the queries."""
+    def is_stale(self, titles: LabelledTitles, queries: Sequence[PastQuery], phrases: Phrases) -> bool:
+        """Whether so many words, categories or queries changed that the model must be fitted again."""
         if phrases is not self.phrases:
             return True
-        n = len(self.catalogue.titles)
-        n_moved = int(np.count_nonzero(catalogue.category[:n] != self.catalogue.category))
-        told, known = ({one.query for one in some} for some in (queries, self.queries))
-        return n_moved > STALE_SHARE * n or len(told ^ known) > STALE_SHARE * max(len(known), 1)
+        n = len(self.titles.titles)
+        n_moved = int(np.count_nonzero(titles.category[:n] != self.titles.category))
+        fresh, fitted = ({past.query for past in some} for some in (queries, self.queries))
+        return n_moved > STALE_SHARE * n or len(fresh ^ fitted) > STALE_SHARE * max(len(fitted), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +77,14 @@ class PastQueries:
     """Queries of several visitors by their folded words, ascending, with the number of visitors of each."""
 
     keys: Sequence[str] = ()
-    shown: Sequence[str] = ()
+    queries: Sequence[str] = ()
     n_visitors: Sequence[int] = field(default_factory=tuple)
 
     @classmethod
     def of(cls, queries: Sequence[PastQuery]) -> PastQueries:
-        """Arrange those that led to an item: completing to a query that finds nothing is no help."""
-        found = sorted((folded(one.query), one.query, one.n_visitors) for one in queries if one.items)
-        keys, shown, n_visitors = zip(*found, strict=True) if found else ((), (), ())
-        return cls(keys, shown, n_visitors)
+        """Sort the queries that led to an item: a completion that finds nothing is no help."""
+        ordered = sorted((folded(past.query), past.query, past.n_visitors) for past in queries if past.items)
+        return cls(*zip(*ordered, strict=True)) if ordered else cls()
 
     def suggest(self, prefix: str, limit: int) -> list[str]:
         """Return the queries that go on from a prefix, those of most visitors first."""
@@ -93,24 +92,27 @@ class PastQueries:
         if not start:
             return []
         first, last = bisect_left(self.keys, start), bisect_left(self.keys, start + LAST)
-        order = sorted(range(first, last), key=lambda place: (-self.n_visitors[place], place))[:MAX_TRIED]
-        return [self.shown[place] for place in order if self.keys[place] != start][:limit]
+        order = sorted(range(first, last), key=lambda row: (-self.n_visitors[row], row))[:MAX_TRIED]
+        return [self.queries[row] for row in order if self.keys[row] != start][:limit]
 
 
 def stamp() -> Stamp:
-    """How the tables stand. Two queries."""
+    """The state of both tables. Two queries."""
     tables = ((QueryStatistics.objects, "computed_at"), (_active(), "updated_at"))
-    found = [table.aggregate(n=Count("pk"), newest=Max(column)) for table, column in tables]
-    return tuple((row["n"], row["newest"]) for row in found)
+    states = [table.aggregate(n=Count("pk"), newest=Max(column)) for table, column in tables]
+    return tuple((state["n"], state["newest"]) for state in states)
 
 
-def read(index: Mapping[str, int]) -> Told:
+def read(index: Mapping[str, int]) -> QueryTables:
     """Read both tables; index: item id to row of the shelf. Two queries."""
     queries = list(QueryStatistics.objects.order_by("pk").values_list(*QUERY_COLUMNS))
     synonyms = list(_active().order_by("pk"))
-    newest = (max((row[-1] for row in queries), default=None), max((one.updated_at for one in synonyms), default=None))
-    return Told(
-        tuple(_asked(*row[:-1], index=index) for row in queries),
+    newest = (
+        max((row[-1] for row in queries), default=None),
+        max((synonym.updated_at for synonym in synonyms), default=None),
+    )
+    return QueryTables(
+        tuple(_past_query(*row[:-1], index=index) for row in queries),
         tuple(pair for synonym in synonyms for pair in synonym.pairs()),
         ((len(queries), newest[0]), (len(synonyms), newest[1])),
     )
@@ -120,7 +122,7 @@ def _active() -> models.QuerySet[Synonym]:
     return Synonym.objects.filter(is_active=True)
 
 
-def _asked(
+def _past_query(
     query: str,
     n_visitors: int,
     n_searches: int,
@@ -134,12 +136,12 @@ def _asked(
 
 
 def suggest(prefix: str, limit: int, past: PastQueries, lexical: LexicalIndex) -> list[str]:
-    """Return up to `limit` queries that go on from a prefix: half of others, then phrases of titles, none twice."""
+    """Return up to `limit` queries that go on from a prefix: half past queries, then phrases of titles, none twice."""
     phrases = lexical.suggest(prefix, limit)
     others = past.suggest(prefix, limit) or past.suggest(lexical.corrected(prefix), limit)
-    found: dict[str, str] = {}
+    suggestions: dict[str, str] = {}
     for text in (*others[: max(1, limit // 2)], *phrases, *others):
         key = " ".join(stem(word) for word in folded(text).split())
-        if key not in found and (text in phrases or lexical.search(f"{text} ", 1).n_whole):
-            found[key] = text
-    return list(found.values())[:limit]
+        if key not in suggestions and (text in phrases or lexical.search(f"{text} ", 1).n_whole):
+            suggestions[key] = text
+    return list(suggestions.values())[:limit]

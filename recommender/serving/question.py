@@ -76,12 +76,12 @@ class Question:
         """The current item as an array of none or one row."""
         return np.array([self.profile.current_item] if self.profile.current_item >= 0 else [], np.int32)
 
-    def last_items(self, codes: int | Sequence[int], limit: int, *, where: Mask | None = None) -> IntArray:
-        """Distinct items of events of these types, newest first; `where` (h,) narrows the events."""
+    def last_items(self, codes: int | Sequence[int], limit: int, *, mask: Mask | None = None) -> IntArray:
+        """Distinct items of events of these types, newest first; `mask` (h,) narrows the events."""
         profile = self.profile
         chosen = np.isin(profile.type, codes) & (profile.item >= 0)
-        if where is not None:
-            chosen &= where
+        if mask is not None:
+            chosen &= mask
         newest_first = list(dict.fromkeys(profile.item[chosen][::-1].tolist()))
         return np.array(newest_first[:limit], np.int32)
 

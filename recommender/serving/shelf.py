@@ -23,7 +23,7 @@ from recommender.retrieval.lexical.synonyms import Synonyms
 from recommender.retrieval.lexical.wording import WordTable
 from recommender.serving import past_queries, records
 from recommender.serving.columns import coded, longer, longer_state, put, replaced_neighbours
-from recommender.serving.past_queries import PastQueries, Told, Understanding
+from recommender.serving.past_queries import PastQueries, QueryTables, Understanding
 from recommender.serving.records import ItemRecord, StatisticsRecord, VectorRecord
 from recommender.tables import ItemTable, Profile
 from recommender.text.intent import LabelledTitles, known_words
@@ -95,7 +95,7 @@ class Shelf:
     brand_names: tuple[str, ...] = ()
     understanding: Understanding | None = field(default=None, repr=False)
     past_queries: PastQueries = field(default_factory=PastQueries, repr=False)
-    query_tables: Told = field(default_factory=Told, repr=False)
+    query_tables: QueryTables = field(default_factory=QueryTables, repr=False)
     floors: Floors = field(default_factory=Floors)
 
     def __len__(self) -> int:
@@ -159,7 +159,7 @@ def build_shelf(
         encoder_hash=encoder_hash,
         stamps=np.full((len(items), 3), np.nan),
     )
-    return with_queries(shelf, Told())
+    return with_queries(shelf, QueryTables())
 
 
 def empty_shelf() -> Shelf:
@@ -211,7 +211,7 @@ def refresh_shelf(shelf: Shelf, *, at: dt.datetime | None = None) -> Shelf:
     return _prepared(with_queries(fresh, queries), LastRefresh(now))
 
 
-def with_queries(shelf: Shelf, query_tables: Told) -> Shelf:
+def with_queries(shelf: Shelf, query_tables: QueryTables) -> Shelf:
     """Apply what shoppers type: synonyms, words not to correct, past queries, and what a query is about."""
     items, queries, phrases = shelf.items, query_tables.queries, shelf.lexical.phrases
     catalogue = LabelledTitles(

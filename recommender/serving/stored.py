@@ -1,4 +1,4 @@
-"""What is listed before the catalogue is in memory: the shop's own order, and items by their words, from SQL."""
+"""Answers from SQL while the catalogue is not yet in memory: by words for a search, else in the shop's own order."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from recommender.types import Entry, Ranking, Request, Rung, Slot
 logger = logging.getLogger(__name__)
 
 SPAN = 10_000
-"""Items looked through by one statement, by their primary keys: some 10 ms of a database's time."""
+"""Items that one statement scans, by primary key: about 10 ms of the database."""
 
 LONGEST_SECONDS = 0.1
-"""No further statement begins after this long: a shopper waits, and the newest items have been looked through."""
+"""No further statement starts after this long; the newest items have been scanned by then."""
 
 MOST_WORDS = 6
 MOST_FOUND = 500
@@ -40,7 +40,7 @@ class _Hit:
 
 
 def answer(request: Request) -> Ranking:
-    """The best that SQL alone gives: words for a search, the shop's own order for `home` and `trending`."""
+    """Answer by words for a search, in the shop's own order for `home` and `trending`."""
     return _by_words(request) if request.slot == Slot.SEARCH else shop_order(request)
 
 
@@ -57,9 +57,9 @@ def shop_order(request: Request) -> Ranking:
 
 
 def _by_words(request: Request) -> Ranking:
-    """Items whose text has all words of the query, else its longest one, what sells most first.
+    """List items whose text has all words of the query, or else its longest word; what sells most comes first.
 
-    At most one statement per `SPAN` items, none begun after `LONGEST_SECONDS`, and one per model for live prices.
+    At most one statement per `SPAN` items, none started after `LONGEST_SECONDS`, and one per model for live prices.
     """
     deadline = time.monotonic() + LONGEST_SECONDS
     sought = sought_words(request.query)
@@ -70,22 +70,21 @@ def _by_words(request: Request) -> Ranking:
     start = request.offset
     page = hits[start : start + request.limit]
     live = live_items({hit.item_id: (hit.label, hit.object_id) for hit in page})
-    shown = [hit.item_id for hit in page if live.get(hit.item_id) is not None]
-    entries = [Entry(item_id, start + place, 0.0, live=live[item_id]) for place, item_id in enumerate(shown, 1)]
+    visible = [hit.item_id for hit in page if live.get(hit.item_id) is not None]
+    entries = [Entry(item_id, start + rank, 0.0, live=live[item_id]) for rank, item_id in enumerate(visible, 1)]
     return _ranking(request, entries, Rung.WORDS, n_found=len(hits))
 
 
 def sought_words(query: str) -> list[str]:
-    """What to look for as parts of texts: stems, without linking words; scripts without spaces in pairs."""
-    sought: dict[str, None] = {}
+    """Return the parts of texts to look for: stems without linking words; unspaced scripts as pairs of characters."""
+    parts: dict[str, None] = {}
     for word in words(query):
-        sought.update(dict.fromkeys(pairs(word) if word.is_unspaced else _parts(word)))
-    telling = [part for part in sought if part not in LINKING_WORDS]
-    return (telling or list(sought))[:MOST_WORDS]
+        parts.update(dict.fromkeys(pairs(word) if word.is_unspaced else _parts(word)))
+    return ([part for part in parts if part not in LINKING_WORDS] or list(parts))[:MOST_WORDS]
 
 
 def _parts(word: Word) -> list[str]:
-    """A number as it is written, a word by its stem: the part that singular and plural share."""
+    """Return a number as it is written, a word by what its singular and plural share."""
     if any(character.isdigit() for character in word.written):
         return [word.written]
     return [_shared(word.written)] if not word.parts else [_shared(part) for part in word.parts]
@@ -97,7 +96,7 @@ def _shared(word: str) -> str:
 
 
 def _hits(sought: list[str], filters: Mapping[str, str], deadline: float) -> list[_Hit]:
-    """Look through the items from the newest on, until enough is found or the time is over."""
+    """Scan the items from the newest on, until there are enough hits or the time is over."""
     matching = _filtered(Item.objects.filter(is_active=True), filters)
     for part in sought:
         matching = matching.filter(text__icontains=part)

@@ -43,10 +43,10 @@ def search(query, *item_ids, n_visitors=3):
         visitor = Visitor.objects.create(key=uuid.uuid4())
         at = NOW - dt.timedelta(hours=1)
         rows = [("search", "", query), *(("view_item", item_id, "") for item_id in item_ids)]
-        for place, (kind, item_id, text) in enumerate(rows):
+        for second, (kind, item_id, text) in enumerate(rows):
             Event.objects.create(
                 message_id=str(uuid.uuid4()), visitor=visitor, type=EventType(kind), item_id=item_id, query=text,
-                occurred_at=at + dt.timedelta(seconds=place),
+                occurred_at=at + dt.timedelta(seconds=second),
             )  # fmt: skip
 
 
@@ -122,9 +122,9 @@ def test_synonym_is_proposed_and_used_only_when_approved(admin_client: Client):
     chosen = {"action": "approve", "_selected_action": [synonym.pk]}
     page = admin_client.post("/admin/recommender/synonym/", chosen, follow=True).content.decode()
     assert "in use within seconds" in page
-    found = pipeline.search("couch")
-    assert set(ids(found)) == {"S1", "S2", "S3"}
-    assert (found.relaxed, found.corrected_query) == ("", "")
+    ranking = pipeline.search("couch")
+    assert set(ids(ranking)) == {"S1", "S2", "S3"}
+    assert (ranking.relaxed, ranking.corrected_query) == ("", "")
 
 
 def test_rejected_synonym_is_not_proposed_again(admin_client: Client):

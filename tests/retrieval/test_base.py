@@ -38,44 +38,44 @@ class RetrieverContract:
     def wanted(self) -> Wanted:
         raise NotImplementedError
 
-    def found(self, limit=N_ITEMS, **changes):
+    def retrieved(self, limit=N_ITEMS, **changes):
         return self.retriever().retrieve(dataclasses.replace(self.wanted(), **changes), limit=limit)
 
     def test_candidates_are_rows_of_the_catalogue_without_repeats(self):
-        found = self.found()
-        assert len(found) >= 2
-        assert found.rows.dtype == np.int32
-        assert found.scores.dtype == np.float32
-        assert len(found.rows) == len(found.scores) == len(set(found.rows.tolist()))
-        assert found.rows.min() >= 0
-        assert found.rows.max() < N_ITEMS
+        candidates = self.retrieved()
+        assert len(candidates) >= 2
+        assert candidates.rows.dtype == np.int32
+        assert candidates.scores.dtype == np.float32
+        assert len(candidates.rows) == len(candidates.scores) == len(set(candidates.rows.tolist()))
+        assert candidates.rows.min() >= 0
+        assert candidates.rows.max() < N_ITEMS
 
     def test_best_candidate_comes_first(self):
-        scores = self.found().scores
+        scores = self.retrieved().scores
         assert np.isfinite(scores).all()
         assert (np.diff(scores) <= 0).all()
 
     def test_limit_keeps_the_best(self):
-        assert self.found(limit=1).rows.tolist() == self.found().rows[:1].tolist()
-        assert len(self.found(limit=0)) == 0
+        assert self.retrieved(limit=1).rows.tolist() == self.retrieved().rows[:1].tolist()
+        assert len(self.retrieved(limit=0)) == 0
 
     def test_what_is_not_allowed_is_left_out_and_the_next_follows(self):
-        everything = self.found()
+        everything = self.retrieved()
         allowed = np.ones(N_ITEMS, bool)
         allowed[everything.rows[0]] = False
-        assert self.found(allowed=allowed).rows.tolist() == everything.rows[1:].tolist()
+        assert self.retrieved(allowed=allowed).rows.tolist() == everything.rows[1:].tolist()
 
     def test_nothing_allowed_is_no_candidate(self):
-        assert len(self.found(allowed=np.zeros(N_ITEMS, bool))) == 0
+        assert len(self.retrieved(allowed=np.zeros(N_ITEMS, bool))) == 0
 
     def test_same_question_gets_the_same_answer(self):
-        first, second = self.found(), self.found()
+        first, second = self.retrieved(), self.retrieved()
         assert first.rows.tolist() == second.rows.tolist()
         assert first.scores.tolist() == second.scores.tolist()
 
     def test_question_about_nothing_is_answered(self):
-        found = self.retriever().retrieve(Wanted(profile()), limit=3)
-        assert isinstance(found, Candidates)
+        candidates = self.retriever().retrieve(Wanted(profile()), limit=3)
+        assert isinstance(candidates, Candidates)
 
 
 def test_equal_scores_keep_the_lower_row_also_at_the_cut():

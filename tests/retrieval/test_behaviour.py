@@ -43,7 +43,7 @@ class TestOwnRetriever(RetrieverContract):
         return Wanted(profile(("purchase", 5, 60), ("view_item", 2, 1), ("purchase", 3, 2), ("purchase", 5, 30)))
 
     def test_recent_and_repeated_purchases_lead_views(self):
-        assert self.found().rows.tolist() == [3, 5, 2]
+        assert self.retrieved().rows.tolist() == [3, 5, 2]
 
     def test_types_narrow_what_counts(self):
         bought = OwnRetriever((EventType.PURCHASE,)).retrieve(self.wanted(), limit=N_ITEMS)
@@ -68,9 +68,9 @@ class TestOwnRetriever(RetrieverContract):
 def test_similarities_of_several_items_add_up():
     rows, weights = np.array([0, 1], np.int32), np.array([1, 2], np.float32)
     shared = behaviour.neighbours([[(2, 0.5), (3, 0.6)], [(2, 0.4)], [], []])
-    found = neighbours_of(shared, rows, weights, limit=5)
-    assert found.rows.tolist() == [2, 3]
-    np.testing.assert_allclose(found.scores, [1.3, 0.6], rtol=1e-6)
+    candidates = neighbours_of(shared, rows, weights, limit=5)
+    assert candidates.rows.tolist() == [2, 3]
+    np.testing.assert_allclose(candidates.scores, [1.3, 0.6], rtol=1e-6)
 
 
 def test_no_item_has_no_neighbour():

@@ -35,10 +35,10 @@ class TestPopularRetriever(RetrieverContract):
         return Wanted(profile())
 
     def test_what_sells_now_leads_and_old_sales_only_order_the_rest(self):
-        assert self.found().rows.tolist() == [3, 4, 1, 7, 6, 2, 5]
+        assert self.retrieved().rows.tolist() == [3, 4, 1, 7, 6, 2, 5]
 
     def test_untouched_item_is_not_popular(self):
-        assert 0 not in self.found().rows
+        assert 0 not in self.retrieved().rows
 
 
 def test_one_sale_yesterday_does_not_beat_a_steady_seller():

@@ -19,14 +19,14 @@ class TestVectorRetriever(RetrieverContract):
         return Wanted(profile(), vector=circle(22)[0])
 
     def test_nearest_direction_leads(self):
-        assert self.found(limit=3).rows.tolist() == [2, 3, 1]
+        assert self.retrieved(limit=3).rows.tolist() == [2, 3, 1]
 
     def test_opposite_is_no_candidate(self):
-        assert N_ITEMS - 1 not in self.found().rows
+        assert N_ITEMS - 1 not in self.retrieved().rows
 
     def test_no_vectors_or_no_direction_is_no_candidate(self):
         assert len(VectorRetriever(None).retrieve(self.wanted(), limit=3)) == 0
-        assert len(self.found(vector=None)) == 0
+        assert len(self.retrieved(vector=None)) == 0
 
 
 def test_item_without_a_vector_is_never_near():

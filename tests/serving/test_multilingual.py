@@ -29,7 +29,7 @@ def shop(db):
     serving.reload()
 
 
-def found(query):
+def titles_of(query):
     return [entry.item_id for entry in pipeline.search(query)]
 
 
@@ -51,7 +51,7 @@ def test_words_of_every_script_find_their_item_first(query, first):
 
 @pytest.mark.parametrize(("typed", "item_id"), [("ﾏｸﾞｶｯﾌﾟ", "JA1"), ("ｶﾞﾗｽ", "JA2"), ("ﾗﾝﾌﾟ", "JA3")])
 def test_half_width_katakana_finds_the_usual(typed, item_id):
-    assert found(typed)[0] == item_id
+    assert titles_of(typed)[0] == item_id
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_digits_of_either_width_find_each_other(typed, item_id):
 
 
 def test_accents_typed_as_letters_and_marks_are_the_same():
-    assert found("the\u0301ie\u0300re")[0] == "FR1"
+    assert titles_of("the\u0301ie\u0300re")[0] == "FR1"
 
 
 def test_price_in_full_width_digits_narrows():
@@ -150,7 +150,7 @@ def test_reason_names_the_words_of_a_run(unspaced_shop):
 
 
 def test_characters_that_stand_apart_are_no_word(unspaced_shop):
-    assert found("手机") == ["Z4"]
+    assert titles_of("手机") == ["Z4"]
     assert pipeline.search("圍巾").relaxed == Relaxation.POPULAR
     assert pipeline.search("手巾").relaxed == Relaxation.POPULAR
 
@@ -205,4 +205,4 @@ def test_category_is_suggested_whatever_the_keyboard(arabic_shop):
 def test_synonym_is_known_on_both_keyboards(arabic_shop):
     Synonym.objects.create(words="ساک", meaning="کیف", kind=Synonym.Kind.TWO_WAY, is_active=True)
     serving.reload()
-    assert found("ساك")[0] == "P3"
+    assert titles_of("ساك")[0] == "P3"

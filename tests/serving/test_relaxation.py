@@ -48,8 +48,8 @@ def served(*, best_seller=5):
     return Served(build_shelf(items, state=state, brands=BRANDS))
 
 
-def search(query, **asked):
-    return pipeline.rank(Request(Slot.SEARCH, Context(NOW), query=query, **asked), served=served())
+def search(query, **options):
+    return pipeline.rank(Request(Slot.SEARCH, Context(NOW), query=query, **options), served=served())
 
 
 def ids(ranking):
@@ -57,25 +57,25 @@ def ids(ranking):
 
 
 def offers(ranking):
-    return {(one.name, one.value): one.is_applied for one in ranking.offered_filters}
+    return {(offered.name, offered.value): offered.is_applied for offered in ranking.offered_filters}
 
 
 def test_query_that_an_item_has_whole_gives_nothing_up():
-    found = search("black mug")
-    assert (found.relaxed, found.relaxed_query, found.notice) == (Relaxation.NONE, "", "")
-    assert ids(found)[:2] == ["i3", "i4"]
+    ranking = search("black mug")
+    assert (ranking.relaxed, ranking.relaxed_query, ranking.notice) == (Relaxation.NONE, "", "")
+    assert ids(ranking)[:2] == ["i3", "i4"]
 
 
 def test_unknown_word_is_dropped_first_and_it_is_said():
-    found = search("black mug zzyzx")
-    assert (found.relaxed, found.relaxed_query) == (Relaxation.WORDS, "black mug")
-    assert ids(found)[:2] == ["i3", "i4"]
-    assert found.notice == "Nothing has all of “black mug zzyzx”. These are for “black mug”."
+    ranking = search("black mug zzyzx")
+    assert (ranking.relaxed, ranking.relaxed_query) == (Relaxation.WORDS, "black mug")
+    assert ids(ranking)[:2] == ["i3", "i4"]
+    assert ranking.notice == "Nothing has all of “black mug zzyzx”. These are for “black mug”."
 
 
 def test_as_few_words_as_possible_are_dropped_however_rare():
-    found = search("acme black mug lamp")
-    assert (found.relaxed_query, ids(found)[0]) == ("acme black mug", "i3")
+    ranking = search("acme black mug lamp")
+    assert (ranking.relaxed_query, ids(ranking)[0]) == ("acme black mug", "i3")
 
 
 def test_word_that_links_what_is_left_stays():
@@ -83,18 +83,18 @@ def test_word_that_links_what_is_left_stays():
 
 
 def test_commonest_word_is_dropped_before_a_rare_one():
-    found = search("lamp mug")
-    assert (found.relaxed, found.relaxed_query) == (Relaxation.WORDS, "lamp")
-    assert ids(found)[0] == "i5"
-    assert len(ids(found)) == 4
+    ranking = search("lamp mug")
+    assert (ranking.relaxed, ranking.relaxed_query) == (Relaxation.WORDS, "lamp")
+    assert ids(ranking)[0] == "i5"
+    assert len(ids(ranking)) == 4
 
 
 def test_words_that_nobody_sells_show_what_others_buy():
-    found = search("zzyzx qwxzy")
-    assert (found.relaxed, found.rung, found.n_found) == (Relaxation.POPULAR, Rung.POPULARITY, 0)
-    assert ids(found)[0] == "i5"
-    assert found.notice == "Nothing was found for “zzyzx qwxzy”. This is what others buy now."
-    assert not any(reason.code == "matches_query" for entry in found for reason in entry.reasons)
+    ranking = search("zzyzx qwxzy")
+    assert (ranking.relaxed, ranking.rung, ranking.n_found) == (Relaxation.POPULAR, Rung.POPULARITY, 0)
+    assert ids(ranking)[0] == "i5"
+    assert ranking.notice == "Nothing was found for “zzyzx qwxzy”. This is what others buy now."
+    assert not any(reason.code == "matches_query" for entry in ranking for reason in entry.reasons)
 
 
 def test_linking_words_alone_are_no_find():
@@ -118,16 +118,16 @@ def test_query_near_in_meaning_is_said_to_be_no_more():
             return formula_grade(rows)
 
     near = Served(dataclasses.replace(shop.shelf, vectors=vectors), Near(), "near")
-    found = pipeline.rank(Request(Slot.SEARCH, Context(NOW), query="zzyzx"), served=near)
-    assert (found.relaxed, ids(found)) == (Relaxation.MEANING, ["i2"])
-    assert "close in meaning" in found.notice
+    ranking = pipeline.rank(Request(Slot.SEARCH, Context(NOW), query="zzyzx"), served=near)
+    assert (ranking.relaxed, ids(ranking)) == (Relaxation.MEANING, ["i2"])
+    assert "close in meaning" in ranking.notice
 
 
 def test_filters_that_nothing_passes_are_given_up_and_it_is_said():
-    found = search("mug", filters={"category": "Light"})
-    assert (found.relaxed, set(ids(found))) == (Relaxation.FILTERS, {"i2", "i3", "i4"})
-    assert "without them" in found.notice
-    assert found.offered_filters == ()
+    ranking = search("mug", filters={"category": "Light"})
+    assert (ranking.relaxed, set(ids(ranking))) == (Relaxation.FILTERS, {"i2", "i3", "i4"})
+    assert "without them" in ranking.notice
+    assert ranking.offered_filters == ()
 
 
 def test_empty_query_lists_nothing():
@@ -135,35 +135,35 @@ def test_empty_query_lists_nothing():
 
 
 def test_price_in_the_query_narrows_and_can_be_taken_off():
-    found = search("mug under 5")
-    assert ids(found) == ["i2"]
-    [price] = [one for one in found.offered_filters if one.name == "max_price"]
+    ranking = search("mug under 5")
+    assert ids(ranking) == ["i2"]
+    [price] = [offered for offered in ranking.offered_filters if offered.name == "max_price"]
     assert (price.value, price.text, price.query, price.is_applied) == ("5", "Up to 5", "mug", True)
-    assert found.intent.max_price == 5
+    assert ranking.intent.max_price == 5
 
 
 def test_price_filter_of_the_page_outranks_the_words():
-    found = search("mug under 5", filters={"max_price": "7"})
-    assert set(ids(found)) == {"i2", "i3"}
-    assert offers(found)["max_price", "7"] is True
+    ranking = search("mug under 5", filters={"max_price": "7"})
+    assert set(ids(ranking)) == {"i2", "i3"}
+    assert offers(ranking)["max_price", "7"] is True
 
 
 def test_price_that_nothing_has_is_given_up():
-    found = search("mug under 1")
-    assert (found.relaxed, len(ids(found))) == (Relaxation.FILTERS, 3)
+    ranking = search("mug under 1")
+    assert (ranking.relaxed, len(ids(ranking))) == (Relaxation.FILTERS, 3)
 
 
 def test_brand_and_category_are_offered_and_not_applied():
-    found = search("acme mug")
-    assert "i4" in ids(found)
-    assert offers(found)["brand", "Acme"] is False
+    ranking = search("acme mug")
+    assert "i4" in ids(ranking)
+    assert offers(ranking)["brand", "Acme"] is False
     assert offers(search("black lunch mug"))["category", "Kitchen"] is False
 
 
 def test_offered_filter_narrows_when_it_is_taken():
-    found = search("acme mug", filters={"brand": "Acme"})
-    assert set(ids(found)) == {"i2", "i3"}
-    assert offers(found)["brand", "Acme"] is True
+    ranking = search("acme mug", filters={"brand": "Acme"})
+    assert set(ids(ranking)) == {"i2", "i3"}
+    assert offers(ranking)["brand", "Acme"] is True
 
 
 def test_filter_that_would_change_nothing_is_not_offered():
@@ -171,9 +171,9 @@ def test_filter_that_would_change_nothing_is_not_offered():
 
 
 def test_cheap_offers_the_cheapest_quarter():
-    found = search("cheap mug")
-    assert len(ids(found)) == 3
-    assert offers(found) == {("max_price", "6.00"): False}
+    ranking = search("cheap mug")
+    assert len(ids(ranking)) == 3
+    assert offers(ranking) == {("max_price", "6.00"): False}
 
 
 def test_reasons_name_brand_and_category():
@@ -188,8 +188,8 @@ def test_name_of_a_brand_is_not_corrected():
     shop = served()
     brands = (*BRANDS[:5], "Lampe")
     shelf = build_shelf(shop.shelf.items, state=shop.shelf.state, brands=brands)
-    found = pipeline.rank(Request(Slot.SEARCH, Context(NOW), query="lampe mug "), served=Served(shelf))
-    assert found.corrected_query == ""
+    ranking = pipeline.rank(Request(Slot.SEARCH, Context(NOW), query="lampe mug "), served=Served(shelf))
+    assert ranking.corrected_query == ""
     plain = pipeline.rank(Request(Slot.SEARCH, Context(NOW), query="lampe mug "), served=shop)
     assert plain.corrected_query == "lamp mug"
 

@@ -83,8 +83,8 @@ def shelf_of(titles, *, price=None, available=None, vectors=None, counts=None):
     return build_shelf(items, state=state, vectors=vectors, available=in_stock)
 
 
-def search(query, served, **asked):
-    return pipeline.rank(Request(Slot.SEARCH, Context(NOW), query=query, **asked), served=served)
+def search(query, served, **options):
+    return pipeline.rank(Request(Slot.SEARCH, Context(NOW), query=query, **options), served=served)
 
 
 def titles_of(ranking, titles):
@@ -118,21 +118,21 @@ def english(ranker):
 
 
 def test_persian_query_counts_what_has_its_words(persian):
-    found = search("کیف چرمی", persian, limit=50)
-    assert set(titles_of(found, PERSIAN)) == set(PERSIAN[-3:])
-    assert found.n_found == 3
+    ranking = search("کیف چرمی", persian, limit=50)
+    assert set(titles_of(ranking, PERSIAN)) == set(PERSIAN[-3:])
+    assert ranking.n_found == 3
     assert 12 <= search("گلدان", persian).n_found <= 15
     assert 3 <= search("گلدان چوبی", persian, limit=50).n_found <= 25
 
 
 def test_persian_query_for_what_is_not_sold_finds_nothing(persian):
-    found = search("تلفن همراه", persian)
-    assert (found.relaxed, found.n_found) == (Relaxation.POPULAR, 0)
+    ranking = search("تلفن همراه", persian)
+    assert (ranking.relaxed, ranking.n_found) == (Relaxation.POPULAR, 0)
 
 
 def test_chinese_query_counts_what_has_its_words(chinese):
-    found = search("手提包", chinese, limit=50)
-    assert (titles_of(found, CHINESE), found.n_found) == (["真皮女士手提包"], 1)
+    ranking = search("手提包", chinese, limit=50)
+    assert (titles_of(ranking, CHINESE), ranking.n_found) == (["真皮女士手提包"], 1)
     assert search("真皮包", chinese).n_found == 3
     assert 12 <= search("马克杯", chinese).n_found <= 15
     assert search("电视机", chinese).relaxed == Relaxation.POPULAR
@@ -140,18 +140,20 @@ def test_chinese_query_counts_what_has_its_words(chinese):
 
 def test_english_query_counts_what_has_its_words_or_means_it(english):
     assert search("wallet", english, limit=50).n_found <= 4
-    found = search("red mug", english, limit=8)
-    assert set(titles_of(found, ENGLISH)[:4]) == {f"red {kind} mug" for kind in ("ceramic", "wooden", "glass", "metal")}
-    shown = titles_of(search("red mug", english, limit=100), ENGLISH)
-    assert len(shown) == found.n_found
-    assert all("red" in title or "mug" in title for title in shown)
+    ranking = search("red mug", english, limit=8)
+    assert set(titles_of(ranking, ENGLISH)[:4]) == {
+        f"red {kind} mug" for kind in ("ceramic", "wooden", "glass", "metal")
+    }
+    listed = titles_of(search("red mug", english, limit=100), ENGLISH)
+    assert len(listed) == ranking.n_found
+    assert all("red" in title or "mug" in title for title in listed)
 
 
 def test_english_query_without_a_word_in_common_finds_the_nearest(english):
-    found = search("purse", english, limit=12)
-    assert (found.relaxed, found.n_found) == (Relaxation.MEANING, len(found))
-    assert "leather wallet" in titles_of(found, ENGLISH)
-    assert set(titles_of(found, ENGLISH)) <= set(BAGS["en"])
+    ranking = search("purse", english, limit=12)
+    assert (ranking.relaxed, ranking.n_found) == (Relaxation.MEANING, len(ranking))
+    assert "leather wallet" in titles_of(ranking, ENGLISH)
+    assert set(titles_of(ranking, ENGLISH)) <= set(BAGS["en"])
     assert all("clock" in title for title in titles_of(search("timepiece", english, limit=12), ENGLISH))
     assert search("zzyzx", english).relaxed == Relaxation.POPULAR
 
@@ -189,9 +191,9 @@ def test_shelf_that_is_loaded_is_measured(db, ranker):
 
 def test_what_cannot_be_bought_comes_behind_in_a_search():
     titles = ["red mug", "red mug small", "red mug with a spoon", "blue mug"]
-    found = search("red mug", Served(shelf_of(titles, available=[False, True, True, True])))
-    assert [entry.item_id for entry in found][-1] == "i0"
-    assert len(found) == found.n_found
+    ranking = search("red mug", Served(shelf_of(titles, available=[False, True, True, True])))
+    assert [entry.item_id for entry in ranking][-1] == "i0"
+    assert len(ranking) == ranking.n_found
 
 
 @pytest.mark.parametrize("ask", [lambda: pipeline.search("mug"), lambda: pipeline.recommend("trending")])
@@ -202,16 +204,16 @@ def test_what_was_sold_out_since_the_last_look_comes_behind(db, ask):
     serving.reload()
     leading = ask().entries[0].item_id
     Product.objects.filter(stock_code=leading).update(stock=0)
-    found = ask()
-    assert (found.entries[-1].item_id, found.entries[-1].live.available) == (leading, False)
-    assert [entry.position for entry in found] == [1, 2, 3]
+    ranking = ask()
+    assert (ranking.entries[-1].item_id, ranking.entries[-1].live.available) == (leading, False)
+    assert [entry.position for entry in ranking] == [1, 2, 3]
 
 
 def test_what_cannot_be_bought_comes_behind_where_nothing_was_found():
     counts = np.array([[9.0] * 4, [5.0] * 4, [1.0] * 4])
     shelf = shelf_of(["lamp", "chair", "desk"], available=[False, True, True], counts=counts)
-    found = search("zzyzx", Served(shelf))
-    assert [entry.item_id for entry in found] == ["i1", "i2", "i0"]
+    ranking = search("zzyzx", Served(shelf))
+    assert [entry.item_id for entry in ranking] == ["i1", "i2", "i0"]
 
 
 def test_item_without_a_price_passes_no_bound():
@@ -227,15 +229,15 @@ def test_query_of_nothing_but_a_price_lists_what_is_within_it(query):
     counts = np.zeros((4, 4))
     counts[2] = 5
     shelf = shelf_of(["red mug", "blue mug", "lamp", "desk"], price=[np.nan, 4, 9, 40], counts=counts)
-    found = search(query, Served(shelf))
-    assert [entry.item_id for entry in found] == ["i2", "i1"]
-    assert (found.relaxed, found.n_found) == (Relaxation.NONE, 2)
+    ranking = search(query, Served(shelf))
+    assert [entry.item_id for entry in ranking] == ["i2", "i1"]
+    assert (ranking.relaxed, ranking.n_found) == (Relaxation.NONE, 2)
 
 
 def test_price_that_nothing_has_lists_all_and_says_so():
     shelf = shelf_of(["mug", "lamp"], price=[4, 9])
-    found = search("under 1", Served(shelf))
-    assert (found.relaxed, found.n_found) == (Relaxation.FILTERS, 2)
+    ranking = search("under 1", Served(shelf))
+    assert (ranking.relaxed, ranking.n_found) == (Relaxation.FILTERS, 2)
 
 
 class Wayward:

@@ -30,10 +30,10 @@ def catalogue():
     """Every brand with every thing in every colour, in a size that goes round: 72 titles."""
     titles, brands, category = [], [], []
     for code, things in enumerate(THINGS.values()):
-        for place, thing in enumerate(things):
+        for number_of_thing, thing in enumerate(things):
             for brand in BRANDS:
                 for number, colour in enumerate(COLOURS):
-                    titles.append(f"{brand} {SIZES[(place + number) % 3]} {thing} in {colour}")
+                    titles.append(f"{brand} {SIZES[(number_of_thing + number) % 3]} {thing} in {colour}")
                     brands.append(brand)
                     category.append(code)
     return LabelledTitles(titles, brands, np.array(category, np.int32), CATEGORIES)

@@ -75,10 +75,10 @@ class LexicalIndex:
     def build(cls, texts: Sequence[str], titles: Sequence[str] | None = None) -> LexicalIndex:
         """Index texts (n,) and, weighted, their titles (n,); without titles a text is its own."""
         ids: dict[str, int] = {}
-        shown: list[str] = []
-        occurrences = _read(range(len(texts)), texts, titles, ids, shown)
+        spellings: list[str] = []
+        occurrences = _read(range(len(texts)), texts, titles, ids, spellings)
         postings = occurrences.postings(len(ids), len(texts))
-        lexicon = Lexicon.of(ids, shown)
+        lexicon = Lexicon.of(ids, spellings)
         length = np.asarray(postings.sum(axis=0), np.float32)
         parser = Parser(lexicon, _frequency(postings))
         return cls(parser, postings, _norm(length), length, Phrases.of(occurrences.titles, lexicon))
@@ -91,15 +91,15 @@ class LexicalIndex:
         if not len(rows):
             return self
         n_rows = max(len(self.length), int(np.max(rows)) + 1)
-        ids, shown = dict(self.lexicon.ids), list(self.lexicon.shown)
-        occurrences = _read(rows.tolist(), texts, titles, ids, shown)
+        ids, spellings = dict(self.lexicon.ids), list(self.lexicon.spellings)
+        occurrences = _read(rows.tolist(), texts, titles, ids, spellings)
         others = self.postings.copy()
         others.data[np.isin(others.indices, rows)] = 0
         others.eliminate_zeros()
         others.resize((len(ids), n_rows))
         postings = others + occurrences.postings(len(ids), n_rows)
         length = np.asarray(postings.sum(axis=0), np.float32)
-        lexicon = self.lexicon if len(ids) == len(self.lexicon.ids) else Lexicon.of(ids, shown)
+        lexicon = self.lexicon if len(ids) == len(self.lexicon.ids) else Lexicon.of(ids, spellings)
         return replace(
             self,
             parser=replace(self.parser, lexicon=lexicon, frequency=_frequency(postings)),
@@ -184,9 +184,9 @@ class LexicalIndex:
         remaining = {position for position, is_match in zip(has, best.tolist(), strict=True) if is_match}
         return _without(parsed, has.keys() - remaining, remaining)
 
-    def with_synonyms(self, synonyms: Synonyms, known: frozenset[str]) -> LexicalIndex:
+    def with_synonyms(self, synonyms: Synonyms, correct_words: frozenset[str]) -> LexicalIndex:
         """Return the same index with other synonyms, and other words that are not corrected."""
-        return replace(self, parser=replace(self.parser, synonyms=synonyms, known=known), _parsed={})
+        return replace(self, parser=replace(self.parser, synonyms=synonyms, correct_words=correct_words), _parsed={})
 
     def rows_of(self, word_id: int) -> IntArray:
         """Return the rows (n,) that have a word, ascending."""
@@ -265,18 +265,18 @@ class _Occurrences:
 
 
 def _read(
-    rows: Sequence[int], texts: Sequence[str], titles: Sequence[str] | None, ids: dict[str, int], shown: list[str]
+    rows: Sequence[int], texts: Sequence[str], titles: Sequence[str] | None, ids: dict[str, int], spellings: list[str]
 ) -> _Occurrences:
-    """Read texts into word ids; new words are added to `ids` and `shown`."""
+    """Read texts into word ids; new words are added to `ids` and `spellings`."""
     word_ids, word_rows, weights, title_ids = array("i"), array("i"), array("f"), array("i")
     for row, text, title in zip(rows, texts, titles or texts, strict=True):
         n_before = len(word_ids)
         for part_of_text, weight in ((title, TITLE_WEIGHT), (text.removeprefix(title), 1.0)):
             for word in words(part_of_text):
                 for part in word.indexed():
-                    word_ids.append(ids.setdefault(part, len(shown)))
-                    if word_ids[-1] == len(shown):
-                        shown.append(word.written if part == word.whole else part)
+                    word_ids.append(ids.setdefault(part, len(spellings)))
+                    if word_ids[-1] == len(spellings):
+                        spellings.append(word.written if part == word.whole else part)
                     weights.append(weight)
                 if weight == TITLE_WEIGHT:
                     title_ids.append(ids[word.whole] if word.whole else -1)

@@ -29,20 +29,20 @@ LAST = chr(0x10FFFF)
 class Lexicon:
     """Every word that was ever indexed, with an id that never changes.
 
-    ids: word to id; words: the reverse; shown: how it is written, by id; stems: stem to the ids that share it;
+    ids: word to id; words: the reverse; spellings: how it is written, by id; stems: stem to the ids that share it;
     ordered: words ascending with their ids; by_start: words by (first letter, length).
     """
 
     ids: Mapping[str, int]
     words: Sequence[str]
-    shown: Sequence[str]
+    spellings: Sequence[str]
     stems: Mapping[str, tuple[int, ...]]
     ordered: Sequence[str]
     ordered_ids: IntArray
     by_start: Mapping[tuple[str, int], Sequence[str]]
 
     @classmethod
-    def of(cls, ids: Mapping[str, int], shown: Sequence[str]) -> Lexicon:
+    def of(cls, ids: Mapping[str, int], spellings: Sequence[str]) -> Lexicon:
         """Arrange the words; ids count from 0 in the order of the mapping."""
         stems: dict[str, list[int]] = defaultdict(list)
         by_start: dict[tuple[str, int], list[str]] = defaultdict(list)
@@ -52,7 +52,7 @@ class Lexicon:
         ordered = sorted(ids)
         ordered_ids = np.fromiter((ids[word] for word in ordered), np.int32, len(ordered))
         grouped = {name: tuple(group) for name, group in stems.items()}
-        return cls(ids, tuple(ids), shown, grouped, ordered, ordered_ids, by_start)
+        return cls(ids, tuple(ids), spellings, grouped, ordered, ordered_ids, by_start)
 
     def starting_with(self, prefix: str) -> IntArray:
         """Return the ids of the words that start with `prefix`, alphabetically."""

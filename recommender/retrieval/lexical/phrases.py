@@ -81,8 +81,8 @@ class Phrases:
                 queried = [*leading, *key.split(" ")]
                 if queried == list(typed) and not is_new:
                     continue
-                shown = " ".join(index.lexicon.shown[index.lexicon.ids[word]] for word in queried)
-                completions.setdefault(tuple(map(stem, queried)), shown)
+                text = " ".join(index.lexicon.spellings[index.lexicon.ids[word]] for word in queried)
+                completions.setdefault(tuple(map(stem, queried)), text)
                 if len(completions) >= limit:
                     return list(completions.values())
         return list(completions.values())

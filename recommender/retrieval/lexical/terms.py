@@ -70,14 +70,14 @@ class Terms:
 class Parser:
     """Understands queries by the words of one catalogue.
 
-    frequency (n_words,) int32: items with each word; known: folded words that are not corrected although no text has
-    them, such as the name of a brand.
+    frequency (n_words,) int32: items with each word; correct_words: folded words that are never corrected,
+    even if no text has them, such as the name of a brand.
     """
 
     lexicon: Lexicon
     frequency: IntArray
     synonyms: Synonyms = field(default_factory=Synonyms)
-    known: frozenset[str] = frozenset()
+    correct_words: frozenset[str] = frozenset()
 
     def parse(self, query: str) -> Terms:
         """Understand a query. Any text is a query; an empty one has no terms."""
@@ -133,16 +133,16 @@ class Parser:
             *(self._prefixed(word.whole) if is_last else ()),
         ]
         split = self._together(_splits(word.whole), JOINED)
-        if matches or fold(word.written) in self.known:
+        if matches or fold(word.written) in self.correct_words:
             return _strongest([*matches, *split]), word.written
         nearest = self.lexicon.nearest(word.whole, self.frequency, is_unfinished=is_last)
         guesses = [Variant((word_id,), ONE_ERROR if errors == 1 else TWO_ERRORS) for word_id, errors in nearest]
         if guesses:
             same = self._same_stem(self.lexicon.words[guesses[0].words[0]], guesses[0].weight)
-            return _strongest([*guesses, *same, *split]), self.lexicon.shown[guesses[0].words[0]]
+            return _strongest([*guesses, *same, *split]), self.lexicon.spellings[guesses[0].words[0]]
         if split:
             best = max(split, key=lambda variant: min(self.frequency[list(variant.words)]))
-            return _strongest(split), " ".join(self.lexicon.shown[word_id] for word_id in best.words)
+            return _strongest(split), " ".join(self.lexicon.spellings[word_id] for word_id in best.words)
         return (), word.written
 
     def _n_items(self, part: str) -> int:

@@ -254,7 +254,7 @@ def _frequency(word: IntArray, n_words: int) -> IntArray:
 def _coverage(terms: _QueryTerms, matched: Sequence[Mask], length: FloatArray) -> Columns:
     """How much of the query is in the title, by weight and by number; sizes and numbers apart."""
     n = len(length)
-    has = np.stack([one.any(axis=1) for one in matched], axis=1) if matched else np.zeros((n, 0), bool)
+    has = np.stack([positions.any(axis=1) for positions in matched], axis=1) if matched else np.zeros((n, 0), bool)
     weight, number = terms.idf, terms.is_number
     return {
         "words_matched": has @ weight / max(float(weight.sum()), 1e-6),
@@ -286,7 +286,7 @@ def _order(terms: _QueryTerms, matched: Sequence[Mask], length: FloatArray, head
     n = len(length)
     none = np.zeros(n, np.float32)
     has = [positions.any(axis=1) for positions in matched]
-    first = [np.where(is_there, one.argmax(axis=1), -1) for one, is_there in zip(matched, has, strict=True)]
+    first = [np.where(is_there, positions.argmax(axis=1), -1) for positions, is_there in zip(matched, has, strict=True)]
     pairs, sizes, ordered, shared = none.copy(), none.copy(), none.copy(), none.copy()
     for number, (left, right) in enumerate(pairwise(matched)):
         beside = (left[:, :-1] & right[:, 1:]).any(axis=1)

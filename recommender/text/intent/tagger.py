@@ -109,8 +109,8 @@ def fit_tagger(counts: Counts, brands: Names, categories: Names, examples: Seque
     start = _dictionary_weights(untrained.features(["a"]).shape[1])
     if not examples:
         return Tagger(counts, brands, categories, prior, start)
-    rows = np.concatenate([untrained.features(one.keys, one.roles if one.is_own else None) for one in examples])
-    roles = np.concatenate([one.roles for one in examples])
+    rows = np.concatenate([untrained.features(query.keys, query.roles if query.is_own else None) for query in examples])
+    roles = np.concatenate([query.roles for query in examples])
     return Tagger(counts, brands, categories, prior, _fit(rows[roles >= 0], roles[roles >= 0], start))
 
 
