@@ -122,10 +122,10 @@ def closest(name: str, names: Any = DEFAULTS) -> str:
 
 def wrong_choice(name: str, value: Any) -> str:
     """A sentence that names the known values, or nothing where `value` is one of them or anything will do."""
-    known = CHOICES.get(name)
-    if known is None or value in known:
+    choices = CHOICES.get(name)
+    if choices is None or value in choices:
         return ""
-    return f"{name} must be one of {', '.join(known)}, not {value!r}. {closest(str(value), known)}".strip()
+    return f"{name} must be one of {', '.join(choices)}, not {value!r}. {closest(str(value), choices)}".strip()
 
 
 def _overrides() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from django.conf import settings as django_settings
 from django.core import checks
 from django.core.management import call_command
 
-from recommender import catalog, conf, tracking
+from recommender import conf, tracking
 from recommender.catalog import Catalog, Constant, register
 from recommender.checks import (
     MIDDLEWARE,
@@ -25,7 +25,7 @@ from recommender.tracking import OrderRows, page, track_pages, track_rows
 
 @pytest.fixture
 def only_catalogs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog, "_catalogs", {})
+    monkeypatch.setattr("recommender.catalog.registry._catalogs", {})
 
 
 @pytest.fixture

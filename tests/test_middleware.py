@@ -18,7 +18,7 @@ from django.urls import path
 from django.utils.cache import patch_cache_control
 from django.views.decorators.cache import cache_page
 
-from recommender import capture, catalog, identity, middleware
+from recommender import capture, identity, middleware
 from recommender.capture import storage, visitors
 from recommender.catalog import Catalog
 from recommender.identity import shopper_of
@@ -36,7 +36,7 @@ GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.
 
 
 def ranking_of(*item_ids: str) -> Ranking:
-    entries = tuple(Entry(item_id, place, 1.0) for place, item_id in enumerate(item_ids, 1))
+    entries = tuple(Entry(item_id, position, 1.0) for position, item_id in enumerate(item_ids, 1))
     return Ranking(uuid.uuid4(), Slot.HOME, entries, Rung.POPULARITY)
 
 
@@ -221,7 +221,7 @@ def test_page_for_shared_caches_gets_no_cookie() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "kept"),
+    ("said", "directives"),
     [
         (None, {"private"}),
         ("public, max-age=60", {"max-age=60", "private"}),
@@ -230,9 +230,9 @@ def test_page_for_shared_caches_gets_no_cookie() -> None:
         ("private, max-age=5", {"private", "max-age=5"}),
     ],
 )
-def test_page_with_a_list_is_for_one_browser_only(said: str | None, kept: set[str]) -> None:
+def test_page_with_a_list_is_for_one_browser_only(said: str | None, directives: set[str]) -> None:
     response = browser().get("/listed/mug/", {"cache": said} if said else {})
-    assert set(response["Cache-Control"].split(", ")) == kept
+    assert set(response["Cache-Control"].split(", ")) == directives
     assert response["Vary"] == "Cookie"
 
 
@@ -273,7 +273,7 @@ def test_nothing_is_asked_before_the_response_and_two_statements_after_it() -> N
 
 
 def test_key_of_an_object_is_looked_up_by_one_query_after_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog, "_catalogs", {"shop.product": Catalog("shop.Product")})
+    monkeypatch.setattr("recommender.catalog.registry._catalogs", {"shop.product": Catalog("shop.Product")})
     mug = Product.objects.create(stock_code="mug", title="Mug", price=3)
     client = browser(key=uuid.uuid4())
     queries_around(client, "/plain/mug/")
@@ -285,7 +285,7 @@ def test_key_of_an_object_is_looked_up_by_one_query_after_the_response(monkeypat
 
 def test_without_consent_nothing_is_asked_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert queries_around(browser(None), "/listed/mug/") == ([], [])
-    monkeypatch.setattr(catalog, "_catalogs", {"shop.product": Catalog("shop.Product")})
+    monkeypatch.setattr("recommender.catalog.registry._catalogs", {"shop.product": Catalog("shop.Product")})
     assert queries_around(browser(None), "/plain/mug/") == ([], [])
 
 

@@ -48,8 +48,8 @@ def decode(body: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise Problem("malformed-json", f"The body must be UTF-8; byte {error.start} is not.") from error
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise Problem("malformed-json", f"The body is not JSON: {error.msg} at {place}.") from error
+        position = f"line {error.lineno}, column {error.colno}"
+        raise Problem("malformed-json", f"The body is not JSON: {error.msg} at {position}.") from error
     except RecursionError as error:
         raise Problem("malformed-json", _too_deep()) from error
     except ValueError as error:  # an integer of thousands of digits: CPython's limit on int()

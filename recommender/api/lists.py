@@ -31,11 +31,11 @@ class SearchView(ApiView):
 
     def get(self, request: Request) -> Response:
         """Search, personal to the shopper; an empty query lists nothing."""
-        asked = checked(SearchParameters, request.query_params)
+        parameters = checked(SearchParameters, request.query_params)
         shopper = shopper_of(request._request)
-        filters = {name: _plain(asked[name]) for name in FILTERS if asked.get(name) not in (None, "", False)}
+        filters = {name: _plain(parameters[name]) for name in FILTERS if parameters.get(name) not in (None, "", False)}
         ranking = pipeline.search(
-            asked["q"], shopper=shopper, limit=asked["limit"], offset=asked["offset"], filters=filters
+            parameters["q"], shopper=shopper, limit=parameters["limit"], offset=parameters["offset"], filters=filters
         )
         return shown(request._request, ranking)
 
@@ -47,16 +47,16 @@ class RecommendationsView(ApiView):
         """Recommend; unknown items in the cart are passed over, an unknown `item_id` is a 404."""
         if slot not in RECOMMENDATION_SLOTS:
             raise Problem("unknown-slot", _unknown_slot(slot))
-        asked = checked(RecommendationParameters, request.query_params)
-        _require_item(Slot(slot), asked["item_id"])
+        parameters = checked(RecommendationParameters, request.query_params)
+        _require_item(Slot(slot), parameters["item_id"])
         ranking = pipeline.recommend(
             slot,
             shopper=shopper_of(request._request),
-            item_id=asked["item_id"],
-            cart_item_ids=asked["cart"],
-            limit=asked["limit"],
+            item_id=parameters["item_id"],
+            cart_item_ids=parameters["cart"],
+            limit=parameters["limit"],
         )
-        return shown(request._request, ranking, current_item_id=asked["item_id"])
+        return shown(request._request, ranking, current_item_id=parameters["item_id"])
 
 
 class SuggestView(ApiView):
@@ -64,10 +64,10 @@ class SuggestView(ApiView):
 
     def get(self, request: Request) -> Response:
         """Suggest queries, categories and items. Reads no table and records nothing."""
-        asked = checked(SuggestParameters, request.query_params)
-        suggestions = pipeline.suggest(asked["q"], limit=asked["limit"])
-        found = {"query": asked["q"], "suggestions": [dataclasses.asdict(suggestion) for suggestion in suggestions]}
-        return Response(SuggestionsSerializer(found).data)
+        parameters = checked(SuggestParameters, request.query_params)
+        suggestions = pipeline.suggest(parameters["q"], limit=parameters["limit"])
+        entries = [dataclasses.asdict(suggestion) for suggestion in suggestions]
+        return Response(SuggestionsSerializer({"query": parameters["q"], "suggestions": entries}).data)
 
 
 def _plain(value: Any) -> str:

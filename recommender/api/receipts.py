@@ -20,12 +20,12 @@ def warnings_of(stored: Iterable[Warned]) -> list[Rejection]:
     stored = list(stored)
     hints = strays({draft.item_id for _, draft, _ in stored if draft.item_id})
     fields = list(EventSerializer().fields)
-    found: list[Rejection] = []
+    warnings: list[Rejection] = []
     for index, draft, sent in stored:
         if draft.item_id in hints:
-            found.append(Rejection(index, "item_id", hints[draft.item_id]))
-        found += [Rejection(index, name, message) for name, message in _unknown_fields(sent, fields)]
-    return found
+            warnings.append(Rejection(index, "item_id", hints[draft.item_id]))
+        warnings += [Rejection(index, name, message) for name, message in _unknown_fields(sent, fields)]
+    return warnings
 
 
 def strays(item_ids: Collection[str]) -> dict[str, str]:

@@ -38,13 +38,13 @@ class EventsView(ApiView):
         capture.counts["rejected"] += len(rejections)
         result = ingest(drafts)
         refused = sorted([*rejections, *_replaced(result, indices)], key=lambda rejection: rejection.index)
-        places = {rejection.index for rejection in refused}
-        stored = [(place, draft) for place, draft in zip(indices, drafts, strict=True) if place not in places]
+        refused_indices = {rejection.index for rejection in refused}
+        stored = [(index, draft) for index, draft in zip(indices, drafts, strict=True) if index not in refused_indices]
         return _receipt(
             accepted=result.n_accepted,
             duplicate=result.n_duplicate,
             rejected=refused,
-            warnings=warnings_of((place, draft, sent[place]) for place, draft in stored),
+            warnings=warnings_of((index, draft, sent[index]) for index, draft in stored),
             dropped=result.n_dropped,
         )
 

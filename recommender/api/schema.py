@@ -71,16 +71,16 @@ class BrowserCookiesScheme(OpenApiAuthenticationExtension):  # type: ignore[no-u
 
 def failures(*kinds: str) -> dict[Any, OpenApiResponse]:
     """Return one response per status, with an example of each kind of problem."""
-    found: dict[int, list[str]] = {}
+    kinds_by_status: dict[int, list[str]] = {}
     for kind in kinds:
-        found.setdefault(problems.KINDS[kind][0], []).append(kind)
+        kinds_by_status.setdefault(problems.KINDS[kind][0], []).append(kind)
     return {
         (status, problems.MEDIA_TYPE): OpenApiResponse(
             serializers.ProblemSerializer,
             description="; ".join(problems.KINDS[kind][1] for kind in same),
             examples=[examples.of_problem(kind) for kind in same],
         )
-        for status, same in sorted(found.items())
+        for status, same in sorted(kinds_by_status.items())
     }
 
 

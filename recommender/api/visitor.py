@@ -49,11 +49,11 @@ class VisitorsView(ApiView):
 
     def post(self, request: Request) -> Response:
         """Make a visitor with the consent that the app asked for, and give out its token."""
-        asked = checked(ConsentSerializer, request.data)
+        choices = checked(ConsentSerializer, request.data)
         device = shopper_of(request._request).device
-        visitor = Visitor.objects.create(has_consented=asked["consent"], device=device)
-        made = {"visitor_id": visitor.key, "token": identity.token_for(visitor.key), "consent": asked["consent"]}
-        return Response(VisitorSerializer(made).data, status=201)
+        visitor = Visitor.objects.create(has_consented=choices["consent"], device=device)
+        answer = {"visitor_id": visitor.key, "token": identity.token_for(visitor.key), "consent": choices["consent"]}
+        return Response(VisitorSerializer(answer).data, status=201)
 
 
 class MeView(ApiView):
@@ -103,8 +103,8 @@ class UnknownEndpointView(ApiView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse every method."""
-        asked = request.path.rpartition("/api/v1/")[2].strip("/")
-        nearest = conf.closest(asked, ENDPOINTS)
+        endpoint = request.path.rpartition("/api/v1/")[2].strip("/")
+        nearest = conf.closest(endpoint, ENDPOINTS)
         raise Problem("unknown-endpoint", f"{nearest} There are: {', '.join(ENDPOINTS)}; none ends in a slash.".strip())
 
 

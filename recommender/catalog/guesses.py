@@ -58,18 +58,18 @@ NUMBERS = (models.DecimalField, models.FloatField, models.IntegerField)
 
 def guessed(model: type[models.Model]) -> dict[str, Any]:
     """A path or a callable for each attribute that a Catalog may leave out and this model has."""
-    found: dict[str, Any] = {"title": next((name for name in TITLES if hasattr(model, name)), str)}
+    attributes: dict[str, Any] = {"title": next((name for name in TITLES if hasattr(model, name)), str)}
     if hasattr(model, "get_absolute_url"):
-        found["url"] = "get_absolute_url"
+        attributes["url"] = "get_absolute_url"
     if _is_field(model, "price", NUMBERS):
-        found["price"] = "price"
+        attributes["price"] = "price"
     if currency := next((name for name in CURRENCIES if _is_field(model, name, models.CharField)), None):
-        found["currency"] = currency
+        attributes["currency"] = currency
     if image := next((name for name in IMAGES if _is_field(model, name, (models.FileField, models.URLField))), None):
-        found["image"] = image
+        attributes["image"] = image
     if (wanted := flags(model)) | (states := hidden_states(model)):
-        found["active"] = _all_of(wanted, states)
-    return found
+        attributes["active"] = _all_of(wanted, states)
+    return attributes
 
 
 def flags(model: type[models.Model]) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def flags(model: type[models.Model]) -> dict[str, Any]:
 def hidden_states(model: type[models.Model]) -> dict[str, frozenset[Any]]:
     """The columns such as "status", each with the values that say that an object is not shown: those that are, or that
     a choice calls, "draft", "archived" and the like; without choices these words in any spelling."""
-    found: dict[str, frozenset[Any]] = {}
+    hidden_by_column: dict[str, frozenset[Any]] = {}
     for name in STATES:
         if not _is_field(model, name, (models.CharField, models.IntegerField)):
             continue
@@ -94,8 +94,8 @@ def hidden_states(model: type[models.Model]) -> dict[str, frozenset[Any]]:
         if not field.choices and isinstance(field, models.CharField):
             hidden = [spelling for word in NOT_SHOWN for spelling in (word, word.upper(), word.capitalize())]
         if hidden:
-            found[name] = frozenset(hidden)
-    return found
+            hidden_by_column[name] = frozenset(hidden)
+    return hidden_by_column
 
 
 def _word(value: Any) -> str:

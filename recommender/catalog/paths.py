@@ -1,9 +1,10 @@
-"""Dotted paths through a shop's models: an object and "category.name" in, a value, a join or a spelling fault out."""
+"""Dotted paths such as "category.name" through a shop's models: their values, their joins and their misspellings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -24,6 +25,21 @@ class Constant:
     """A value that is the same for every object; a bare string is a path."""
 
     value: Any
+
+
+class ModelDescription:
+    """What a Catalog and a class of order rows share: the label of the shop's model that they describe."""
+
+    _decorator = ""
+    """The name of the decorator that registers the class, for messages."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    @cached_property
+    def model(self) -> type[models.Model]:
+        """The shop's model. Raises `ConfigurationError` where the label names none."""
+        return model_of(self.label, self._decorator)
 
 
 def model_of(label: str, decorator: str) -> type[models.Model]:
@@ -110,20 +126,20 @@ def models_on(model: type[models.Model], path: str) -> dict[str, type[models.Mod
     """The models that a path leads through, by the look-up that finds the objects from one of theirs."""
     links = _links(model, path, TO_ONE) or _links(model, path, models.ManyToManyField)[:1]
     names = [name for name, _ in links]
-    return {"__".join(names[: place + 1]): related for place, (_, related) in enumerate(links)}
+    return {"__".join(names[: index + 1]): related for index, (_, related) in enumerate(links)}
 
 
 def last_field(model: type[models.Model], path: str) -> models.Field[Any, Any] | None:
     """The column that a path ends in; None where it leaves the columns."""
     current: Any = model
-    found = None
+    field = None
     for part in path.replace("__", ".").split("."):
         try:
-            found = current._meta.get_field(part)
+            field = current._meta.get_field(part)
         except (AttributeError, FieldDoesNotExist):
             return None
-        current = getattr(found, "related_model", None)
-    return found if isinstance(found, models.Field) else None
+        current = getattr(field, "related_model", None)
+    return field if isinstance(field, models.Field) else None
 
 
 def column(model: type[models.Model], path: str) -> str | None:
@@ -145,7 +161,7 @@ def own_columns(model: type[models.Model], declared: Iterable[str], *, but: str 
     them; of an object at the end of a path its `name` or `title`."""
     fields = [field for field in model._meta.concrete_fields if not isinstance(field, models.BinaryField)]
     beyond = [end for path in declared if foreign_keys(model, path) for end in (path, f"{path}.name", f"{path}.title")]
-    columns = [found for end in beyond if (found := column(model, end)) and "__" in found]
+    columns = [lookup for end in beyond if (lookup := column(model, end)) and "__" in lookup]
     return list(dict.fromkeys([*(field.attname for field in fields if field.name != but), *columns]))
 
 

@@ -1,4 +1,4 @@
-"""The shop's objects in, `Item` rows out: in full, incrementally, or for one object that was just saved."""
+"""Copies the shop's objects into `Item` rows: all of them, those that changed, or one that was just saved."""
 
 from __future__ import annotations
 
@@ -53,10 +53,6 @@ class SyncReport:
     n_failed: int = 0
     n_undated: int = 0
     failures: list[str] = field(default_factory=list)
-
-    @property
-    def n_written(self) -> int:
-        return self.n_created + self.n_changed + self.n_deactivated
 
     def fail(self, name: str, error: Exception) -> None:
         """Count a skipped object and keep the first messages."""
@@ -181,12 +177,12 @@ def _write(catalog: Catalog, objects: Iterable[Any], report: SyncReport) -> None
     objects = list(objects)
     models.prefetch_related_objects(objects, *catalog.prefetched)
     facts = {fact.item_id: fact for fact in _facts(catalog, objects, report)}
-    known = {item.item_id: item for item in Item.objects.filter(item_id__in=facts)}
-    _refuse_others(catalog, facts, known, report)
+    stored = {item.item_id: item for item in Item.objects.filter(item_id__in=facts)}
+    _refuse_others(catalog, facts, stored, report)
     now, hashes = timezone.now(), _source_hashes(catalog, objects)
-    created = [_new_item(catalog, fact, now) for item_id, fact in facts.items() if item_id not in known]
-    changed = [item for item_id, item in known.items() if _apply(item, catalog, facts[item_id], now)]
-    rehashed = [item for item in (*created, *known.values()) if item.source_hash != hashes.get(item.object_id, "")]
+    created = [_new_item(catalog, fact, now) for item_id, fact in facts.items() if item_id not in stored]
+    changed = [item for item_id, item in stored.items() if _apply(item, catalog, facts[item_id], now)]
+    rehashed = [item for item in (*created, *stored.values()) if item.source_hash != hashes.get(item.object_id, "")]
     for item in rehashed:
         item.source_hash = hashes.get(item.object_id, "")
     if created:
@@ -197,16 +193,16 @@ def _write(catalog: Catalog, objects: Iterable[Any], report: SyncReport) -> None
         Item.objects.bulk_update(as_before, ["source_hash"])
     report.n_created += len(created)
     report.n_changed += len(changed)
-    report.n_unchanged += len(known) - len(changed)
+    report.n_unchanged += len(stored) - len(changed)
     _announce([item.item_id for item in (*created, *changed)])
 
 
-def _refuse_others(catalog: Catalog, facts: dict[str, ItemFacts], known: dict[str, Item], report: SyncReport) -> None:
+def _refuse_others(catalog: Catalog, facts: dict[str, ItemFacts], stored: dict[str, Item], report: SyncReport) -> None:
     """Two Catalogs that give one id would take the item from each other at every sync: the first one keeps it."""
     labels = {other.label for other in catalogs()} - {catalog.label}
-    for item_id in [item_id for item_id, item in known.items() if item.label in labels and item.is_active]:
+    for item_id in [item_id for item_id, item in stored.items() if item.label in labels and item.is_active]:
         taken = (
-            f"the id {item_id!r} is an item of {known.pop(item_id).label} already. Give the Catalog an id of its own"
+            f"the id {item_id!r} is an item of {stored.pop(item_id).label} already. Give the Catalog an id of its own"
         )
         object_id = facts.pop(item_id).object_id
         report.fail(f"{catalog.label} {object_id}", ConfigurationError(f'{taken}, such as id = "uuid".'))

@@ -18,11 +18,11 @@ from recommender.capture import EventDraft
 from recommender.catalog import Catalog, catalogs_for, item_id_of
 from recommender.catalog.paths import (
     Constant,
+    ModelDescription,
     belongings,
     column,
     foreign_keys,
     last_field,
-    model_of,
     models_on,
     object_key,
     path_faults,
@@ -67,7 +67,7 @@ class RowValues:
     visitor: Any
 
 
-class OrderRows:
+class OrderRows(ModelDescription):
     """An order's row as a purchase: each attribute is a dotted path, a `Constant` or a method that takes the row.
 
     `item_id` may end in an object that has a Catalog, `user` in a user. A row whose `refunded` is true is a refund, and
@@ -92,14 +92,7 @@ class OrderRows:
     returned: Any = Constant(None)
     visitor: Any = Constant(None)
     email: Any = None
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-
-    @cached_property
-    def model(self) -> type[models.Model]:
-        """The shop's model of a row. Raises `ConfigurationError` where the label names none."""
-        return model_of(self.label, "track_rows")
+    _decorator = "track_rows"
 
     def queryset(self) -> models.QuerySet[Any]:
         """The rows that count; leave out what is not bought yet."""

@@ -109,9 +109,9 @@ class TestVisitors:
 
 class TestEvents:
     def test_events_are_stored_once_and_all_are_accounted_for(self, app: App, item_id: str) -> None:
-        known = view(item_id)
-        app.post("events", [known])
-        sent = [known, view(item_id, quantity=2), {"type": "view_item"}, view(item_id), view(item_id, type="nonsense")]
+        event = view(item_id)
+        app.post("events", [event])
+        sent = [event, view(item_id, quantity=2), {"type": "view_item"}, view(item_id), view(item_id, type="nonsense")]
         answer = app.post("events", {"events": sent})
         assert answer.status_code == 202
         receipt = answer.json()

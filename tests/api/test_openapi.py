@@ -48,10 +48,12 @@ def assert_fits(document: dict[str, Any], schema: dict[str, Any], value: Any) ->
 
 
 def test_file_is_what_the_code_says() -> None:
-    made = StringIO()
+    output = StringIO()
     options = {"urlconf": "recommender.urls", "custom_settings": "recommender.api.schema.SETTINGS"}
-    call_command("spectacular", stdout=made, validate=True, fail_on_warn=True, **options)
-    assert made.getvalue().strip() == FILE.read_text().strip(), "docs/openapi.yaml is out of date: run `make openapi`."
+    call_command("spectacular", stdout=output, validate=True, fail_on_warn=True, **options)
+    assert output.getvalue().strip() == FILE.read_text().strip(), (
+        "docs/openapi.yaml is out of date: run `make openapi`."
+    )
 
 
 def test_every_endpoint_is_described(document: dict[str, Any]) -> None:
@@ -136,13 +138,13 @@ assert answer.json()["items"] == []
 
 
 def test_every_kind_of_problem_and_every_endpoint_is_told_in_the_documentation() -> None:
-    told = (FILE.parent / "api.md").read_text()
-    assert [kind for kind in KINDS if f"`{kind}`" not in told] == []
-    assert [path for path in ENDPOINTS if f"`{path}" not in told] == []
+    text = (FILE.parent / "api.md").read_text()
+    assert [kind for kind in KINDS if f"`{kind}`" not in text] == []
+    assert [path for path in ENDPOINTS if f"`{path}" not in text] == []
 
 
 def test_every_block_of_the_templates_is_told_in_the_documentation() -> None:
-    told = (FILE.parent / "template-tags.md").read_text()
+    text = (FILE.parent / "template-tags.md").read_text()
     folder = FILE.parent.parent / "recommender" / "templates" / "recommender"
     blocks = {name for file in folder.glob("*.html") for name in re.findall(r"{% block (\w+)", file.read_text())}
-    assert blocks == set(re.findall(r"`(recommender_\w+)`", told))
+    assert blocks == set(re.findall(r"`(recommender_\w+)`", text))

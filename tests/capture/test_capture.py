@@ -30,12 +30,12 @@ pytestmark = pytest.mark.django_db
 
 
 def draft(**values: Any) -> EventDraft:
-    told = {"message_id": uuid.uuid4().hex, "type": "view_item", "occurred_at": timezone.now(), "item_id": "mug"}
-    return EventDraft(**{**told, **values})
+    defaults = {"message_id": uuid.uuid4().hex, "type": "view_item", "occurred_at": timezone.now(), "item_id": "mug"}
+    return EventDraft(**{**defaults, **values})
 
 
 def ranking_of(*item_ids: str, **values: Any) -> Ranking:
-    entries = tuple(Entry(item_id, place, 1.0) for place, item_id in enumerate(item_ids, 1))
+    entries = tuple(Entry(item_id, position, 1.0) for position, item_id in enumerate(item_ids, 1))
     return Ranking(uuid.uuid4(), Slot.HOME, entries, Rung.POPULARITY, **values)
 
 
@@ -61,7 +61,7 @@ def statements(context: CaptureQueriesContext) -> list[str]:
 def test_event_is_stored_as_told() -> None:
     key, ranking_id = uuid.uuid4(), uuid.uuid4()
     at = timezone.now() - dt.timedelta(minutes=3)
-    told = draft(
+    sent = draft(
         message_id="m1",
         type="purchase",
         occurred_at=at,
@@ -78,7 +78,7 @@ def test_event_is_stored_as_told() -> None:
         is_bot=True,
         visitor_key=key,
     )
-    assert ingest([told]) == IngestResult(n_accepted=1)
+    assert ingest([sent]) == IngestResult(n_accepted=1)
     event = Event.objects.select_related("visitor").get()
     assert (event.type, event.item_id, event.query) == ("purchase", "mug", "red mug")
     assert message_id_as_sent(event.message_id) == "m1"
@@ -280,8 +280,8 @@ def test_cart_and_order_follow_from_the_last_list_within_thirty_days() -> None:
             draft(message_id="past", type="purchase", visitor_key=key, occurred_at=now - dt.timedelta(days=10)),
         ]
     )
-    found = dict(Event.objects.exclude(type="select_item").values_list("message_id", "ranking_id"))
-    assert found == {
+    rankings = dict(Event.objects.exclude(type="select_item").values_list("message_id", "ranking_id"))
+    assert rankings == {
         "cart": last, "order": last, "other item": None, "stranger": None, "view": None, "past": None
     }  # fmt: skip
     assert Event.objects.get(message_id="order").position == 3

@@ -114,17 +114,17 @@ def test_orders_recorded_as_nobodys_find_their_buyer_later(ada: Any, decide: Any
 
 def test_own_record_of_the_shop_decides(ada: Any, decide: Any, django_user_model: Any) -> None:
     grace = django_user_model.objects.create(username="grace")
-    asked: list[list[str]] = []
+    calls: list[list[str]] = []
 
     def agreed(user_keys: Any) -> list[int]:
-        asked.append(list(user_keys))
+        calls.append(list(user_keys))
         return [ada.pk]
 
     decide(agreed)
     placed(ada)
     placed(grace, number="o2")
     tracking.reconcile()
-    assert asked == [sorted([str(ada.pk), str(grace.pk)])]
+    assert calls == [sorted([str(ada.pk), str(grace.pk)])]
     assert Event.objects.get(order_id="o1").visitor.has_consented
     assert Event.objects.get(order_id="o2").visitor is None
     assert [event.item_id for event in history_of(ada)] == ["mug"]

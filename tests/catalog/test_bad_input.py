@@ -12,7 +12,6 @@ import pytest
 from django.core.management import call_command
 from django.db import models
 
-from recommender import catalog
 from recommender.catalog import Catalog, Constant, live_items, sync
 from recommender.catalog.values import currency, link, money, name, plain, price
 from recommender.models import Item
@@ -25,7 +24,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> Any:
     def register(*catalogs: Catalog) -> None:
-        monkeypatch.setattr(catalog, "_catalogs", {one.label.lower(): one for one in catalogs})
+        monkeypatch.setattr("recommender.catalog.registry._catalogs", {one.label.lower(): one for one in catalogs})
 
     return register
 
@@ -36,7 +35,7 @@ class Plain(Catalog):
 
 
 def make_products(n: int) -> None:
-    rows = [Product(stock_code=f"P{place}", title=f"Thing {place}", price=Decimal(1)) for place in range(n)]
+    rows = [Product(stock_code=f"P{number}", title=f"Thing {number}", price=Decimal(1)) for number in range(n)]
     Product.objects.bulk_create(rows, batch_size=500)
 
 
@@ -88,7 +87,7 @@ def test_price_that_raises_leaves_one_place_of_a_list_empty(registered: Any, cap
 
 
 @pytest.mark.parametrize(
-    ("title", "kept"),
+    ("title", "expected"),
     [
         ("x" * 10_000_000, "x" * 500),
         ("<p>Tea &amp; <b>biscuits</b></p>", "Tea & biscuits"),
@@ -99,7 +98,7 @@ def test_price_that_raises_leaves_one_place_of_a_list_empty(registered: Any, cap
     ],
     ids=["10 MB", "HTML", "only brackets", "nested", "unstorable", "script"],
 )
-def test_odd_title_is_plain_and_short(registered: Any, title: str, kept: str | None) -> None:
+def test_odd_title_is_plain_and_short(registered: Any, title: str, expected: str | None) -> None:
     class Titled(Plain):
         def title(self, product: Product) -> str:
             return title
@@ -109,15 +108,15 @@ def test_odd_title_is_plain_and_short(registered: Any, title: str, kept: str | N
     assert sync.sync().n_created == 1
     stored = Item.objects.get().title
     assert len(stored) <= 500
-    assert kept is None or stored.strip("<") == kept
+    assert expected is None or stored.strip("<") == expected
 
 
 def test_hundred_thousand_categories_fit_into_memory() -> None:
     n = 100_000
     titles = [("thing", f"number{code}") for code in range(n)]
-    asked = [(("number7",), {7: 3.0})] * 2_000
+    queries = [(("number7",), {7: 3.0})] * 2_000
     tracemalloc.start()
-    model = fit_categorizer(titles, np.arange(n, dtype=np.int32), n, asked)
+    model = fit_categorizer(titles, np.arange(n, dtype=np.int32), n, queries)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 300e6

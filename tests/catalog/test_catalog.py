@@ -104,13 +104,13 @@ def test_hidden_and_deleted_objects_are_missing():
 
 def test_catalog_may_read_the_objects_of_a_list_in_its_own_way(monkeypatch):
     shown, other = make_product("A"), make_product("B")
-    asked = []
+    reads = []
 
     def objects(self, object_ids):
-        asked.append(set(object_ids))
+        reads.append(set(object_ids))
         return [shown]
 
     monkeypatch.setattr(type(catalog_of(shown)), "objects", objects)
     refs = {code: ("shop.Product", str(product.pk)) for code, product in (("A", shown), ("B", other))}
     assert list(live_items(refs)) == ["A"]
-    assert asked == [{str(shown.pk), str(other.pk)}]
+    assert reads == [{str(shown.pk), str(other.pk)}]

@@ -156,7 +156,7 @@ def test_catalog_without_updated_field_compares_everything():
         id = "stock_code"
 
     make_product("A")
-    kept = registered()[0]
+    first = registered()[0]
     register("shop.Product")(Timeless)
     try:
         sync.sync_changed()
@@ -164,7 +164,7 @@ def test_catalog_without_updated_field_compares_everything():
         assert sync.sync_changed().n_changed == 1
     finally:
         unregister("shop.Product")
-        register("shop.Product")(type(kept))
+        register("shop.Product")(type(first))
 
 
 def test_catalog_may_say_itself_what_changed():

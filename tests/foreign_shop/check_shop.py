@@ -62,8 +62,8 @@ def events():
 
 
 def test_every_item_is_there_once_under_its_own_id(shop):
-    kept = {f"article:{shop[slug].pk}" for slug in ("becher", "kanne", "loeffel")}
-    assert set(active("goods.Article")) == kept
+    item_ids = {f"article:{shop[slug].pk}" for slug in ("becher", "kanne", "loeffel")}
+    assert set(active("goods.Article")) == item_ids
     assert active("goods.Book") == {"book:W1": "A Book of Tea", "book:gift": "Gifts"}
     assert active("goods.Voucher") == {"voucher:gift": "A gift"}
 
@@ -263,9 +263,9 @@ def test_page_of_a_cdn_is_told_by_its_script_and_shows_nobodys_list(shop):
     assert "recommender_visitor" not in cached.cookies
     assert not Event.objects.exists()
     client = browser(**{"sec-fetch-site": "same-origin"})
-    told = client.post("/r/beacon", json.dumps({"path": "/de/news/becher/?utm=x"}), content_type="text/plain")
-    assert (told.status_code, Event.objects.get().item_id) == (204, f"article:{shop['becher'].pk}")
-    cookie = told.cookies["recommender_visitor"].value
+    response = client.post("/r/beacon", json.dumps({"path": "/de/news/becher/?utm=x"}), content_type="text/plain")
+    assert (response.status_code, Event.objects.get().item_id) == (204, f"article:{shop['becher'].pk}")
+    cookie = response.cookies["recommender_visitor"].value
     assert Event.objects.get().visitor.key == identity.visitor_key_from_cookie(cookie)
     piece = client.get("/r/blocks/home?limit=3&language=de")
     assert piece["Cache-Control"] == "private, no-store"
@@ -286,8 +286,8 @@ def test_page_of_a_cdn_is_told_by_its_script_and_shows_nobodys_list(shop):
     ],
 )
 def test_beacon_of_another_page_or_of_nonsense_records_nothing(shop, headers, body, status):
-    told = browser(**headers).post("/r/beacon", json.dumps(body), content_type="text/plain")
-    assert told.status_code == status
+    response = browser(**headers).post("/r/beacon", json.dumps(body), content_type="text/plain")
+    assert response.status_code == status
     assert not Event.objects.exists()
 
 

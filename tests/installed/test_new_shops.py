@@ -232,8 +232,8 @@ PERSIAN = {
 
 
 def assert_persian_is_found(shop: Shop) -> None:
-    found = shop.answer(SEARCHES.replace("QUERIES", repr(list(PERSIAN))))
-    firsts = {words: titles[0] for words, titles in zip(PERSIAN, found, strict=True)}
+    results = shop.answer(SEARCHES.replace("QUERIES", repr(list(PERSIAN))))
+    firsts = {words: titles[0] for words, titles in zip(PERSIAN, results, strict=True)}
     assert not [(words, firsts[words]) for words, start in PERSIAN.items() if not firsts[words].startswith(start)]
 
 

@@ -36,8 +36,8 @@ def test_page_needs_at_most_seven_lines() -> None:
 
 def test_every_check_is_on_the_page_and_none_else() -> None:
     code = (ROOT / "recommender" / "contrib" / "oscar" / "checks.py").read_text()
-    told = set(re.findall(r"^\| `(recommender_oscar\.\w+)`", TEXT, re.MULTILINE))
-    assert told == set(re.findall(r'"(recommender_oscar\.[EW]\d{3})"', code))
+    documented = set(re.findall(r"^\| `(recommender_oscar\.\w+)`", TEXT, re.MULTILINE))
+    assert documented == set(re.findall(r'"(recommender_oscar\.[EW]\d{3})"', code))
 
 
 def test_shops_own_tests_pass(tmp_path: Path) -> None:
@@ -54,8 +54,8 @@ def test_shops_own_tests_pass(tmp_path: Path) -> None:
 
 
 def test_wheel_hides_the_sources(wheel_python: Path, tmp_path: Path) -> None:
-    told = assert_success(run(wheel_python, "-c", "import recommender; print(recommender.__file__)", folder=tmp_path))
-    assert Path(told.strip()).is_relative_to(wheel_python.parent.parent)
+    output = assert_success(run(wheel_python, "-c", "import recommender; print(recommender.__file__)", folder=tmp_path))
+    assert Path(output.strip()).is_relative_to(wheel_python.parent.parent)
     assert run(wheel_python, "-c", "import shopreco", folder=tmp_path).returncode == 1
 
 

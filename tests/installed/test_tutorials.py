@@ -92,8 +92,8 @@ def test_shopper_finds_lists_and_is_recorded(project: Path) -> None:
     assert printed[1] in ("/search/?q=mug 200 2", "/search/?q=mug 200 3"), "by words two, by meaning a teapot too"
     assert printed[2].startswith("/p/blue-mug/ 200 ")
     assert printed[3] == "302"
-    told = "[('purchase', 'product:1', ''), ('search', '', 'mug'), ('view_item', 'product:1', '')]"
-    assert printed[4] == told
+    expected = "[('purchase', 'product:1', ''), ('search', '', 'mug'), ('view_item', 'product:1', '')]"
+    assert printed[4] == expected
 
 
 def test_glue_of_the_tutorial_is_at_most_twenty_lines() -> None:

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.db import OperationalError
 from django.utils import timezone
 
-from recommender import capture, catalog, jobs, tracking
+from recommender import capture, jobs, tracking
 from recommender.catalog import Catalog, Constant
 from recommender.management import doctor
 from recommender.management.doctor import Finding, examine, exit_code
@@ -85,7 +85,7 @@ def test_catalog_that_fails_is_an_error_and_the_others_are_examined(monkeypatch:
         def price(self, obj: Any) -> Any:
             raise ValueError("no price list")
 
-    monkeypatch.setattr(catalog, "_catalogs", {"shop.product": Broken("shop.Product")})
+    monkeypatch.setattr("recommender.catalog.registry._catalogs", {"shop.product": Broken("shop.Product")})
     Product.objects.create(stock_code="A", title="Mug", price=1)
     findings = examine()
     assert exit_code(findings) == 2
@@ -147,7 +147,7 @@ class TestItemsThatDoNotExist:
 
     @pytest.fixture
     def mug(self, monkeypatch: pytest.MonkeyPatch) -> Product:
-        monkeypatch.setattr(catalog, "_catalogs", {"shop.product": Catalog("shop.Product")})
+        monkeypatch.setattr("recommender.catalog.registry._catalogs", {"shop.product": Catalog("shop.Product")})
         mug = Product.objects.create(stock_code="red-mug", title="Red mug", price=1)
         Item.objects.all().delete()
         Item.objects.create(item_id=f"product:{mug.pk}", label="shop.Product", object_id=str(mug.pk), title="Red mug")
@@ -191,7 +191,7 @@ def test_shop_without_pages_says_so_once(monkeypatch: Any, declared: str) -> Non
     """Behind an API items have no address: the doctor asks for one until the Catalog says that there is none."""
     values = {"left out": {}, "None": {"url": None}, "Constant(None)": {"url": Constant(None)}}[declared]
     headless = type("Headless", (Catalog,), values)("shop.Product")
-    monkeypatch.setattr(catalog, "_catalogs", {"shop.product": headless})
+    monkeypatch.setattr("recommender.catalog.registry._catalogs", {"shop.product": headless})
     monkeypatch.setattr(Product, "get_absolute_url", lambda self: "/somewhere/" if declared == "None" else "")
     product = Product.objects.create(stock_code="A", title="Mug", price=1)
     assert headless.facts(product).url == ""

@@ -72,17 +72,17 @@ def test_session_of_two_hundred_steps_is_recorded_whole_and_nothing_twice(capsys
         else:
             shopper.view(chosen.choice(products))
     reports = [reconcile(), reconcile()]
-    happened, found = shopper.happened, recorded()
+    happened, recorded_events = shopper.happened, recorded()
     with capsys.disabled():
         kinds = sorted({kind for kind, _, _ in happened})
-        told = {kind: sum(n for (of, _, _), n in happened.items() if of == kind) for kind in kinds}
+        recorded_types = {kind: sum(n for (of, _, _), n in happened.items() if of == kind) for kind in kinds}
         print(  # noqa: T201  the figures of the session
-            f"\n{N_STEPS} steps, {n_orders} orders: happened {sum(happened.values())} {told}, "
-            f"recorded {sum(found.values())}, missing {sum((happened - found).values())}, "
-            f"twice or never done {sum((found - happened).values())}"
+            f"\n{N_STEPS} steps, {n_orders} orders: happened {sum(happened.values())} {recorded_types}, "
+            f"recorded {sum(recorded_events.values())}, missing {sum((happened - recorded_events).values())}, "
+            f"twice or never done {sum((recorded_events - happened).values())}"
         )
     assert n_orders > 3
-    assert found == happened
+    assert recorded_events == happened
     assert [report.n_recorded for report in reports] == [0, 0]
     assert Event.objects.values("message_id").distinct().count() == Event.objects.count()
 
@@ -220,8 +220,8 @@ def test_click_out_of_a_list_is_attributed_to_the_order(product):
     shopper.view(teapot, rid=str(shown.ranking_id), pos=shown.item_ids.index(item_id(teapot)) + 1)
     shopper.add(teapot)
     shopper.order()
-    told = dict(Event.objects.values_list("type", "ranking_id"))
-    assert told == dict.fromkeys(("select_item", "view_item", "add_to_cart", "purchase"), shown.ranking_id)
+    lists = dict(Event.objects.values_list("type", "ranking_id"))
+    assert lists == dict.fromkeys(("select_item", "view_item", "add_to_cart", "purchase"), shown.ranking_id)
 
 
 def test_failure_is_logged_and_counted_and_no_page_sees_it(monkeypatch, caplog, product):
@@ -242,9 +242,9 @@ def test_failure_is_logged_and_counted_and_no_page_sees_it(monkeypatch, caplog, 
     shopper.order()
     assert not Event.objects.exists()
     assert capture.counts["failed"] - failed >= 5
-    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
-    assert sum(message.startswith("on_search failed") for message in told) == 1
-    assert not any("teapot" in message for message in told)
+    messages = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert sum(message.startswith("on_search failed") for message in messages) == 1
+    assert not any("teapot" in message for message in messages)
     monkeypatch.undo()
     assert reconcile().n_recorded == 1
 
@@ -266,12 +266,12 @@ def test_capture_adds_no_query_before_the_response(product, monkeypatch):
     )
 
     def n_queries():
-        found = []
+        n_queries = []
         for page in pages:
             with CaptureQueriesContext(connection) as queries:
                 page()
-            found.append(len(queries))
-        return found
+            n_queries.append(len(queries))
+        return n_queries
 
     n_queries()
     with_us = n_queries()

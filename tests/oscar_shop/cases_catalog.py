@@ -88,9 +88,9 @@ def test_list_is_read_in_one_query_and_says_what_oscar_says(product, django_asse
     titles = (*stock.NOVELS, "Teapot", "Apron", "Oven glove")
     refs = {item(title).item_id: ("catalogue.Product", item(title).object_id) for title in titles}
     with django_assert_num_queries(1):
-        found = {live.title: live for live in live_items(refs).values()}
-    assert set(found) == set(titles)
-    for title, live in found.items():
+        lives = {live.title: live for live in live_items(refs).values()}
+    assert set(lives) == set(titles)
+    for title, live in lives.items():
         one = product(title)
         plain = strategy.Selector().strategy()
         info = plain.fetch_for_parent(one) if one.is_parent else plain.fetch_for_product(one)
@@ -106,11 +106,11 @@ def test_sold_out_and_unpriced_products_are_shown_as_such(product):
     StockRecord.objects.filter(product__title="Emma").update(num_in_stock=0)
     StockRecord.objects.filter(product__title="Ulysses").delete()
     StockRecord.objects.filter(product__parent__title="Apron").update(num_in_stock=0)
-    found = read("Emma", "Ulysses", "Apron", "Teapot")
-    assert {title: live.available for title, live in found.items()} == {
+    lives = read("Emma", "Ulysses", "Apron", "Teapot")
+    assert {title: live.available for title, live in lives.items()} == {
         "Emma": False, "Ulysses": False, "Apron": False, "Teapot": True,
     }  # fmt: skip
-    assert (found["Emma"].price, found["Ulysses"].price) == (5, None)
+    assert (lives["Emma"].price, lives["Ulysses"].price) == (5, None)
     assert sync.sync().n_failed == 0
     assert (item("Ulysses").price, item("Ulysses").is_available) == (None, False)
 
@@ -134,8 +134,8 @@ def test_image_is_the_first_of_the_product_else_of_a_child(product):
     images.create(product=product("Emma"), original="first.png", display_order=1)
     images.create(product=product("Apron, red"), original="red.png")
     sync.sync()
-    found = read("Emma", "Apron", "Teapot")
-    assert {title: live.image for title, live in found.items()} == {
+    lives = read("Emma", "Apron", "Teapot")
+    assert {title: live.image for title, live in lives.items()} == {
         "Emma": "/media/first.png", "Apron": "/media/red.png", "Teapot": "",
     }  # fmt: skip
     assert item("Apron").image == "/media/red.png"
@@ -182,7 +182,7 @@ def test_shop_may_describe_its_products_itself(monkeypatch):
     class Ours(Products):
         brand = "upc"
 
-    monkeypatch.setattr(catalog, "_catalogs", {})
+    monkeypatch.setattr("recommender.catalog.registry._catalogs", {})
     catalog.register("catalogue.Product")(Ours)
     import importlib
 

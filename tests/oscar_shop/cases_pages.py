@@ -161,12 +161,12 @@ def test_search_page_outside_of_the_prefix_is_a_warning_with_the_line_to_write(s
 def test_doctor_knows_what_the_signals_tell():
     findings = [finding for finding in doctor._pages() if finding.topic == "pages"]
     assert {finding.level for finding in findings} == {"ok"}
-    told = " ".join(finding.message for finding in findings)
+    messages = " ".join(finding.message for finding in findings)
     for name, event in (
         ("catalogue:detail", "view_item"), ("search:search", "search"), ("basket:add", "add_to_cart"),
         ("basket:summary", "remove_from_cart"),
     ):  # fmt: skip
-        assert f"{name} is {event}" in told
+        assert f"{name} is {event}" in messages
 
 
 @pytest.mark.usefixtures("live_shop")

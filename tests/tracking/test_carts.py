@@ -11,7 +11,7 @@ import pytest
 from django.http import HttpRequest
 from django.template import RequestContext, Template
 
-from recommender import capture, catalog, pipeline
+from recommender import capture, pipeline
 from recommender.catalog import Catalog
 from recommender.exceptions import ConfigurationError
 from recommender.templatetags.carts import item_ids_of_cart
@@ -32,7 +32,7 @@ class Line:
 @pytest.fixture
 def mugs(monkeypatch: pytest.MonkeyPatch) -> list[Product]:
     """Three products in a shop whose items are called `product:<pk>`, and an order with the first two."""
-    monkeypatch.setattr(catalog, "_catalogs", {"shop.product": Catalog("shop.Product")})
+    monkeypatch.setattr("recommender.catalog.registry._catalogs", {"shop.product": Catalog("shop.Product")})
     mugs = [Product.objects.create(stock_code=f"mug-{n}", title=f"Mug {n}", price=1) for n in range(3)]
     order = Order.objects.create(number="1")
     for mug in mugs[:2]:
@@ -88,7 +88,7 @@ def test_items_with_ids_of_their_own_are_joined_to_the_lines(
     mugs: list[Product], monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
 ) -> None:
     own = type("Own", (Catalog,), {"id": "stock_code"})("shop.Product")
-    monkeypatch.setattr(catalog, "_catalogs", {"shop.product": own})
+    monkeypatch.setattr("recommender.catalog.registry._catalogs", {"shop.product": own})
     with django_assert_num_queries(1):
         assert item_ids_of_cart(OrderLine.objects.order_by("pk")) == ("mug-0", "mug-1")
 
@@ -129,7 +129,7 @@ def test_one_model_may_stand_between_a_line_and_its_item(
     mugs: list[Product], monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
 ) -> None:
     """As a variant does; here a line's product leads to what is sold."""
-    monkeypatch.setattr(catalog, "_catalogs", {"shop.department": Catalog("shop.Department")})
+    monkeypatch.setattr("recommender.catalog.registry._catalogs", {"shop.department": Catalog("shop.Department")})
     kitchen = Department.objects.create(name="Kitchen", slug="kitchen")
     Product.objects.update(department=kitchen)
     with django_assert_num_queries(1):

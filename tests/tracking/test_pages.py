@@ -29,7 +29,9 @@ def _nothing_tracked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "_pages", {})
 
 
-def told(path: str, *, body: Any = None, status: int = 200, is_read: bool = False) -> list[capture.EventDraft]:
+def drafts_of_page(
+    path: str, *, body: Any = None, status: int = 200, is_read: bool = False
+) -> list[capture.EventDraft]:
     factory = RequestFactory()
     request: Any = factory.get(path) if body is None else factory.post(path, body, content_type="application/json")
     request.resolver_match = resolve(path.partition("?")[0])
@@ -46,7 +48,7 @@ def json_page(item_id: str = "JSON.lines.0.sku", quantity: str = "JSON.lines.0.n
 
 def test_json_is_read_by_a_path_into_objects_and_lists() -> None:
     json_page()
-    (draft,) = told("/cart/", body={"lines": [{"sku": "22423", "n": 4}]}, status=201)
+    (draft,) = drafts_of_page("/cart/", body={"lines": [{"sku": "22423", "n": 4}]}, status=201)
     assert (draft.item_id, draft.quantity) == ("22423", 4)
 
 
@@ -57,36 +59,36 @@ def test_json_is_read_by_a_path_into_objects_and_lists() -> None:
 )  # fmt: skip
 def test_json_that_says_nothing_is_no_event(body: Any) -> None:
     json_page()
-    assert told("/cart/", body=body) == []
+    assert drafts_of_page("/cart/", body=body) == []
 
 
 def test_json_that_the_view_read_as_a_stream_is_no_event_and_no_error() -> None:
     json_page()
-    assert told("/cart/", body={"lines": [{"sku": "22423"}]}, is_read=True) == []
+    assert drafts_of_page("/cart/", body={"lines": [{"sku": "22423"}]}, is_read=True) == []
 
 
 @pytest.mark.parametrize(("status", "n_told"), [(200, 1), (201, 1), (302, 1), (304, 0), (400, 0), (500, 0)])
 def test_cart_that_is_filled_by_get_counts_when_it_redirects(status: int, n_told: int) -> None:
     track_pages(page("shop:cart_add", "add_to_cart", item_id="kwargs.stock_code"))
-    assert len(told("/cart/add/22423/", status=status)) == n_told
+    assert len(drafts_of_page("/cart/add/22423/", status=status)) == n_told
 
 
 def test_object_is_found_by_the_field_that_the_part_is_named_after() -> None:
     Product.objects.create(stock_code="22423", title="Mug", price=1)
     track_pages(page("shop:product", "view_item", item_id=("shop.Product", "kwargs.stock_code")))
-    assert [draft.item_id for draft in told("/item/22423/")] == ["22423"]
-    assert told("/item/none/") == []
+    assert [draft.item_id for draft in drafts_of_page("/item/22423/")] == ["22423"]
+    assert drafts_of_page("/item/none/") == []
 
 
 def test_object_is_found_by_a_field_that_is_named() -> None:
     Product.objects.create(stock_code="22423", title="Mug", price=1)
     track_pages(page("shop:home", "view_item", item_id=("shop.Product", "GET.p", "stock_code")))
-    assert [draft.item_id for draft in told("/?p=22423")] == ["22423"]
+    assert [draft.item_id for draft in drafts_of_page("/?p=22423")] == ["22423"]
 
 
 def test_page_of_the_beacon_is_left_to_it() -> None:
     track_pages(page("shop:product", "view_item", item_id="kwargs.stock_code", beacon=True))
-    assert told("/item/22423/") == []
+    assert drafts_of_page("/item/22423/") == []
     request = RequestFactory().get("/item/22423/")
     request.COOKIES["recommender_consent"] = "granted"
     source = tracking.beacon_source(request)
@@ -98,7 +100,7 @@ def test_page_of_the_beacon_is_left_to_it() -> None:
 def test_body_is_read_up_to_the_limit_of_the_api() -> None:
     json_page()
     body = {"lines": [{"sku": "A"}], "x": "x" * (conf.get("MAX_BODY_BYTES") - 100)}
-    assert len(told("/cart/", body=body)) == 1
+    assert len(drafts_of_page("/cart/", body=body)) == 1
 
 
 class TestItemNamedByItsKey:
@@ -106,13 +108,13 @@ class TestItemNamedByItsKey:
 
     @pytest.fixture
     def mug(self, monkeypatch: pytest.MonkeyPatch) -> Product:
-        monkeypatch.setattr(catalog, "_catalogs", {"shop.product": Catalog("shop.Product")})
+        monkeypatch.setattr("recommender.catalog.registry._catalogs", {"shop.product": Catalog("shop.Product")})
         return Product.objects.create(stock_code="red-mug", title="Mug", price=1)
 
     @pytest.mark.parametrize("declared", ["kwargs.stock_code", ("shop.Product", "kwargs.stock_code")])
     def test_item_is_found_by_the_field_that_the_part_is_named_after(self, mug: Product, declared: Any) -> None:
         track_pages(page("shop:product", "view_item", item_id=declared))
-        assert [draft.item_id for draft in told("/item/red-mug/")] == [f"product:{mug.pk}"]
+        assert [draft.item_id for draft in drafts_of_page("/item/red-mug/")] == [f"product:{mug.pk}"]
 
     @pytest.mark.parametrize("name", ["id", "pk", "product_id", "product", "p"])
     def test_primary_key_is_an_item_without_a_query(
@@ -120,42 +122,42 @@ class TestItemNamedByItsKey:
     ) -> None:
         track_pages(page("shop:home", "view_item", item_id=f"GET.{name}"))
         with django_assert_num_queries(0):
-            assert [draft.item_id for draft in told(f"/?{name}={mug.pk}")] == [f"product:{mug.pk}"]
+            assert [draft.item_id for draft in drafts_of_page(f"/?{name}={mug.pk}")] == [f"product:{mug.pk}"]
 
     def test_item_id_stays_as_it_is(self, mug: Product, django_assert_num_queries: Any) -> None:
         track_pages(page("shop:home", "view_item", item_id="GET.item"))
         with django_assert_num_queries(0):
-            assert [draft.item_id for draft in told(f"/?item=product:{mug.pk}")] == [f"product:{mug.pk}"]
+            assert [draft.item_id for draft in drafts_of_page(f"/?item=product:{mug.pk}")] == [f"product:{mug.pk}"]
 
     def test_object_of_a_callable_is_its_item(self, mug: Product) -> None:
         track_pages(page("shop:product", "view_item", item_id=lambda request: mug))
-        assert [draft.item_id for draft in told("/item/red-mug/")] == [f"product:{mug.pk}"]
+        assert [draft.item_id for draft in drafts_of_page("/item/red-mug/")] == [f"product:{mug.pk}"]
 
     def test_model_that_is_named_gives_no_item_that_does_not_exist(self, mug: Product) -> None:
         track_pages(page("shop:product", "view_item", item_id=("shop.Product", "kwargs.stock_code")))
-        assert told("/item/blue-mug/") == []
+        assert drafts_of_page("/item/blue-mug/") == []
 
     def test_one_of_several_catalogs_is_the_one_that_has_the_object(
         self, mug: Product, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         Department.objects.create(pk=mug.pk + 1000, name="Kitchen", slug="kitchen")
-        monkeypatch.setitem(catalog._catalogs, "shop.department", Catalog("shop.Department"))
+        monkeypatch.setitem(catalog.registry._catalogs, "shop.department", Catalog("shop.Department"))
         track_pages(page("shop:home", "view_item", item_id="GET.pk"))
-        assert [draft.item_id for draft in told(f"/?pk={mug.pk + 1000}")] == [f"department:{mug.pk + 1000}"]
-        assert [draft.item_id for draft in told(f"/?pk={mug.pk}")] == [f"product:{mug.pk}"]
+        assert [draft.item_id for draft in drafts_of_page(f"/?pk={mug.pk + 1000}")] == [f"department:{mug.pk + 1000}"]
+        assert [draft.item_id for draft in drafts_of_page(f"/?pk={mug.pk}")] == [f"product:{mug.pk}"]
 
     def test_id_of_the_shops_own_is_no_primary_key(
         self, mug: Product, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
     ) -> None:
         own = type("Own", (Catalog,), {"id": "stock_code"})("shop.Product")
-        monkeypatch.setattr(catalog, "_catalogs", {"shop.product": own})
+        monkeypatch.setattr("recommender.catalog.registry._catalogs", {"shop.product": own})
         other = Product.objects.create(stock_code=str(mug.pk), title="Its code is another's key", price=1)
         Item.objects.create(item_id=str(mug.pk), label="shop.Product", object_id=str(other.pk))
         track_pages(page("shop:home", "view_item", item_id="GET.ref"))
-        assert [draft.item_id for draft in told(f"/?ref={mug.pk}")] == [str(mug.pk)]
+        assert [draft.item_id for draft in drafts_of_page(f"/?ref={mug.pk}")] == [str(mug.pk)]
         track_pages(page("shop:product", "view_item", item_id="kwargs.stock_code"))
         with django_assert_num_queries(0):
-            assert [draft.item_id for draft in told("/item/red-mug/")] == ["red-mug"]
+            assert [draft.item_id for draft in drafts_of_page("/item/red-mug/")] == ["red-mug"]
 
 
 class TestRefusedAndRepeated:
@@ -228,4 +230,6 @@ class TestRefusedAndRepeated:
     def test_other_item_and_other_quantity_are_others(self) -> None:
         track_pages(page("shop:cart", "add_to_cart", item_id="JSON.sku", quantity="JSON.n", method="POST"))
         sent = [{"sku": "A", "n": 1}, {"sku": "A", "n": 2}, {"sku": "B", "n": 1}]
-        assert len({draft.message_id for body in sent for draft in told("/cart/", body=body, status=201)}) == 3
+        assert (
+            len({draft.message_id for body in sent for draft in drafts_of_page("/cart/", body=body, status=201)}) == 3
+        )

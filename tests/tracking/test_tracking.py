@@ -43,7 +43,7 @@ def nothing_tracked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "_rows", {})
 
 
-def told(path: str, *, method: str = "get", status: int = 200, data: Any = None) -> list[capture.EventDraft]:
+def drafts_of_page(path: str, *, method: str = "get", status: int = 200, data: Any = None) -> list[capture.EventDraft]:
     """The drafts of a page of the demo shop, by the pages in force."""
     request: Any = getattr(RequestFactory(), method)(path, data)
     request.resolver_match = resolve(path.partition("?")[0])
@@ -53,13 +53,13 @@ def told(path: str, *, method: str = "get", status: int = 200, data: Any = None)
 
 
 def test_pages_of_the_demo_shop_are_views_searches_and_carts() -> None:
-    (view,) = told("/item/22423/")
+    (view,) = drafts_of_page("/item/22423/")
     assert (view.type, view.item_id, view.quantity) == ("view_item", "22423", 1)
-    (search,) = told("/search/?q=%20Red%20%20mug%20")
+    (search,) = drafts_of_page("/search/?q=%20Red%20%20mug%20")
     assert (search.type, search.query, search.item_id) == ("search", "Red mug", "")
-    (added,) = told("/cart/add/22423/", method="post", status=302, data={"quantity": "3"})
+    (added,) = drafts_of_page("/cart/add/22423/", method="post", status=302, data={"quantity": "3"})
     assert (added.type, added.item_id, added.quantity) == ("add_to_cart", "22423", 3)
-    (removed,) = told("/cart/remove/22423/", method="post", status=302)
+    (removed,) = drafts_of_page("/cart/remove/22423/", method="post", status=302)
     assert removed.type == "remove_from_cart"
     assert len({view.message_id, search.message_id, added.message_id}) == 3
 
@@ -79,23 +79,23 @@ def test_pages_of_the_demo_shop_are_views_searches_and_carts() -> None:
     ],
 )
 def test_page_that_failed_or_says_nothing_is_no_event(path: str, method: str, status: int) -> None:
-    assert told(path, method=method, status=status) == []
+    assert drafts_of_page(path, method=method, status=status) == []
 
 
 @pytest.mark.parametrize("quantity", ["", "many", "0", "-2", "nan", "inf", "1e300"])
 def test_quantity_that_makes_no_sense_is_one(quantity: str) -> None:
-    (added,) = told("/cart/add/22423/", method="post", status=302, data={"quantity": quantity})
+    (added,) = drafts_of_page("/cart/add/22423/", method="post", status=302, data={"quantity": quantity})
     assert added.quantity == 1
 
 
 def test_long_query_is_cut() -> None:
-    (search,) = told(f"/search/?q={'x' * 10_000}")
+    (search,) = drafts_of_page(f"/search/?q={'x' * 10_000}")
     assert len(search.query) == 255
 
 
 def test_link_out_of_a_list_is_also_a_click_told_once() -> None:
     ranking_id = uuid.uuid4()
-    select, view = told(f"/item/22423/?rid={ranking_id}&pos=4")
+    select, view = drafts_of_page(f"/item/22423/?rid={ranking_id}&pos=4")
     assert (select.type, view.type) == ("select_item", "view_item")
     assert (select.ranking_id, select.position, view.ranking_id) == (ranking_id, 4, ranking_id)
 
@@ -117,35 +117,35 @@ def test_click_that_is_loaded_again_has_the_same_id_for_the_same_visitor_only() 
 
 @pytest.mark.parametrize("origin", ["rid=abc&pos=1", "rid=&pos=", "pos=1", "rid=\x00"])
 def test_nonsense_in_a_link_is_a_plain_view(origin: str) -> None:
-    (view,) = told(f"/item/22423/?{origin}")
+    (view,) = drafts_of_page(f"/item/22423/?{origin}")
     assert (view.ranking_id, view.position) == (None, None)
 
 
 @pytest.mark.parametrize("position", ["0", "-1", "x", "99999", "٣", "1" * 400])
 def test_place_that_cannot_be_is_left_out(position: str) -> None:
-    select, _ = told(f"/item/22423/?rid={uuid.uuid4()}&pos={position}")
+    select, _ = drafts_of_page(f"/item/22423/?rid={uuid.uuid4()}&pos={position}")
     assert select.position is None
     assert capture.ingest([select]).n_accepted == 1
 
 
 def test_form_on_a_card_tells_its_list() -> None:
     ranking_id = uuid.uuid4()
-    (added,) = told("/cart/add/22423/", method="post", status=302, data={"rid": str(ranking_id), "pos": "2"})
+    (added,) = drafts_of_page("/cart/add/22423/", method="post", status=302, data={"rid": str(ranking_id), "pos": "2"})
     assert (added.ranking_id, added.position) == (ranking_id, 2)
 
 
 def test_item_is_found_by_the_primary_key_of_its_object(nothing_tracked: None) -> None:
     track_pages(page("shop:product", "view_item", item_id=("shop.Product", "kwargs.stock_code")))
     Item.objects.create(item_id="CODE", label="shop.Product", object_id="7", title="Mug", text="Mug", text_hash="x")
-    assert [draft.item_id for draft in told("/item/7/")] == ["CODE"]
-    assert told("/item/8/") == []
+    assert [draft.item_id for draft in drafts_of_page("/item/7/")] == ["CODE"]
+    assert drafts_of_page("/item/8/") == []
 
 
 def test_item_without_an_id_of_its_own_is_named_by_its_model(nothing_tracked: None) -> None:
     register("shop.Department")(type("Departments", (Catalog,), {"title": "name"}))
     try:
         track_pages(page("shop:product", "view_item", item_id=("shop.Department", "kwargs.stock_code")))
-        assert [draft.item_id for draft in told("/item/7/")] == ["department:7"]
+        assert [draft.item_id for draft in drafts_of_page("/item/7/")] == ["department:7"]
     finally:
         unregister("shop.Department")
 
@@ -155,8 +155,8 @@ def test_page_takes_constants_callables_and_statuses(nothing_tracked: None) -> N
         page("shop:home", "view_item", item_id=Constant("front"), statuses=(201,)),
         page("shop:home", "search", query=lambda request: request.path),
     )
-    assert [draft.item_id for draft in told("/", status=201)] == ["front"]
-    assert [draft.query for draft in told("/")] == ["/"]
+    assert [draft.item_id for draft in drafts_of_page("/", status=201)] == ["front"]
+    assert [draft.query for draft in drafts_of_page("/")] == ["/"]
 
 
 @pytest.mark.parametrize(
@@ -450,8 +450,8 @@ def test_order_follows_from_the_list_that_was_clicked(mug: Product) -> None:
     browser.client.get(f"/item/mug/?rid={ranking_id}&pos=3")
     browser.client.get(f"/item/mug/?rid={ranking_id}&pos=3")
     browser.buy(mug)
-    found = dict(Event.objects.exclude(type="view_item").values_list("type", "ranking_id"))
-    assert found == dict.fromkeys(["select_item", "add_to_cart", "purchase"], ranking_id)
+    rankings = dict(Event.objects.exclude(type="view_item").values_list("type", "ranking_id"))
+    assert rankings == dict.fromkeys(["select_item", "add_to_cart", "purchase"], ranking_id)
     assert Event.objects.filter(type="select_item").count() == 1
 
 

@@ -48,8 +48,8 @@ class Products(Catalog):
 
     def category(self, product: Any) -> str:
         """The deepest public category."""
-        found = _categories(product)
-        return str(max(found, key=lambda category: category.depth).name) if found else ""
+        categories = _categories(product)
+        return str(max(categories, key=lambda category: category.depth).name) if categories else ""
 
     def brand(self, product: Any) -> str:
         """By an attribute of the product."""
@@ -66,8 +66,8 @@ class Products(Catalog):
         price = _purchase_info(product).price
         if not price.exists:
             return None
-        told: Decimal | None = price.incl_tax if price.is_tax_known else price.excl_tax
-        return told
+        amount: Decimal | None = price.incl_tax if price.is_tax_known else price.excl_tax
+        return amount
 
     def currency(self, product: Any) -> str:
         return _purchase_info(product).price.currency or ""
@@ -98,8 +98,8 @@ class Products(Catalog):
         """With all that a strategy asks for, in one query."""
         listed = self._browsable().filter(pk__in=list(object_ids)).order_by().values("pk")
         children = Q(parent__in=list(object_ids), pk__in=self._public().order_by().values("pk"))
-        found = read_products(_with_image(self.model._default_manager.filter(Q(pk__in=listed) | children)))
-        return [product for product in found if product.parent_id is None]
+        products = read_products(_with_image(self.model._default_manager.filter(Q(pk__in=listed) | children)))
+        return [product for product in products if product.parent_id is None]
 
     def changed_since(self, at: dt.datetime) -> models.QuerySet[Any]:
         """By its own date, that of a child, or that of a stock record: a new price is no change of Oscar's product."""
@@ -143,8 +143,8 @@ def _categories(product: Any) -> list[Any]:
     """The product's public categories, each with its `lineage`."""
     if not hasattr(product, "_prefetched_browsable_categories"):
         product._prefetched_browsable_categories = list(_tree().filter(product=product))
-    found: list[Any] = product._prefetched_browsable_categories
-    return found
+    categories: list[Any] = product._prefetched_browsable_categories
+    return categories
 
 
 def _attributes(product: Any) -> dict[str, str]:

@@ -20,42 +20,42 @@ def read_products(products: models.QuerySet[Any]) -> list[Any]:
     parts = [("", model), ("product_class__", kinds), ("stockrecords__", records)]
     names = [f"{prefix}{column}" for prefix, part in parts for column in _columns(part)]
     rows = products.order_by(*model._meta.ordering, "pk", "stockrecords__pk").values_list("first_image", *names)
-    found: dict[Any, Any] = {}
+    products_by_pk: dict[Any, Any] = {}
     classes: dict[Any, Any] = {}
     stock: defaultdict[Any, list[Any]] = defaultdict(list)
     for image, *values in rows:
         product, kind, record = _objects([part for _, part in parts], values, alias)
-        product = found.setdefault(product.pk, product)
+        product = products_by_pk.setdefault(product.pk, product)
         product.first_image = image
         if kind is not None:
             product.product_class = classes.setdefault(kind.pk, kind)
         if record is not None:
             record.product = product
             stock[product.pk].append(record)
-    _connect(found, stock)
-    return list(found.values())
+    _connect(products_by_pk, stock)
+    return list(products_by_pk.values())
 
 
 def _objects(parts: Iterable[type[models.Model]], values: Sequence[Any], alias: str) -> list[Any]:
     """One object of each model out of a joined row; None where the join found none."""
-    made = []
+    objects = []
     for part in parts:
         columns = _columns(part)
-        told, values = values[: len(columns)], values[len(columns) :]
-        is_there = told[columns.index(part._meta.pk.attname)] is not None
-        made.append(part.from_db(alias, columns, told) if is_there else None)
-    return made
+        own_values, values = values[: len(columns)], values[len(columns) :]
+        is_there = own_values[columns.index(part._meta.pk.attname)] is not None
+        objects.append(part.from_db(alias, columns, own_values) if is_there else None)
+    return objects
 
 
-def _connect(found: dict[Any, Any], stock: dict[Any, list[Any]]) -> None:
+def _connect(products: dict[Any, Any], stock: dict[Any, list[Any]]) -> None:
     """Children to their parents, stock records where a prefetch would have put them."""
-    for product in found.values():
+    for product in products.values():
         product._prefetched_public_children = []
         records = product.stockrecords.all()
         records._result_cache, records._prefetch_done = stock.get(product.pk, []), True
         product._prefetched_objects_cache = {"stockrecords": records}
-    for product in found.values():
-        parent = found.get(product.parent_id)
+    for product in products.values():
+        parent = products.get(product.parent_id)
         if parent is not None:
             product.parent = parent
             parent._prefetched_public_children.append(product)

@@ -57,9 +57,9 @@ def _harmless(receiver: Receiver) -> Receiver:
     """Oscar sends its signals in the middle of a page, and not robustly."""
 
     @functools.wraps(receiver)
-    def guarded(**told: Any) -> None:
+    def guarded(**arguments: Any) -> None:
         try:
-            receiver(**told)
+            receiver(**arguments)
         except Exception:
             capture.counts["failed"] += 1
             if receiver.__name__ in _complaints:

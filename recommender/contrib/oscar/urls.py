@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from recommender.contrib.oscar.views import SearchView
+from recommender.contrib.oscar.views import OscarSearchView
 
 app_name = "recommender_search"
-urlpatterns = [path("", SearchView.as_view(), name="search")]
+urlpatterns = [path("", OscarSearchView.as_view(), name="search")]

@@ -9,7 +9,7 @@ from django.views.generic import TemplateView
 from oscar.apps.search.signals import user_search
 
 
-class SearchView(TemplateView):
+class OscarSearchView(TemplateView):
     """Sends `user_search` as Oscar's own view does, so that its statistics go on, and needs no Haystack."""
 
     template_name = "recommender/oscar/search.html"

@@ -13,10 +13,10 @@ from django.test import RequestFactory
 from django.urls import Resolver404, resolve
 from django.utils.translation import gettext as _
 
-from recommender import catalog as catalogs_of
 from recommender import tracking
 from recommender.capture import EventDraft
-from recommender.catalog import Catalog
+from recommender.catalog import Catalog, catalogs
+from recommender.catalog import registry as catalog_registry
 from recommender.management import doctor
 from recommender.tracking import pages
 from recommender.tracking.orders import OrderRows
@@ -43,7 +43,7 @@ def try_out(text: str) -> Trial:
     trial = Trial()
     with alone():
         exec(compile(text, "recommendations.py", "exec"), {"__name__": "recommender_draft"})  # noqa: S102  our own draft
-        for catalog in catalogs_of.catalogs():
+        for catalog in catalogs():
             trial.faults += [message for _attribute, message in catalog.faults()]
             _guarded(trial, catalog.label, lambda catalog=catalog: _map_items(catalog, trial))
         for rows in tracking.tracked_rows():
@@ -55,7 +55,7 @@ def try_out(text: str) -> Trial:
 @contextmanager
 def alone() -> Iterator[None]:
     """Empty the registries during the block and restore them afterwards."""
-    registries: tuple[dict[Any, Any], ...] = (catalogs_of._catalogs, tracking._pages, tracking._rows)
+    registries: tuple[dict[Any, Any], ...] = (catalog_registry._catalogs, tracking._pages, tracking._rows)
     before = [dict(registry) for registry in registries]
     for registry in registries:
         registry.clear()

@@ -18,8 +18,8 @@ def browser():
 
 def titles(client, path, slot):
     html = client.get(path).content.decode()
-    found = re.search(rf'data-slot="{slot}".*?</section>', html, re.DOTALL)
-    return re.findall(r'recommender-card__title"[^>]*>([^<]*)<', found[0]) if found else []
+    match = re.search(rf'data-slot="{slot}".*?</section>', html, re.DOTALL)
+    return re.findall(r'recommender-card__title"[^>]*>([^<]*)<', match[0]) if match else []
 
 
 def look_around():

@@ -98,8 +98,8 @@ def recorded(**which):
 
 def titles_of(response, slot):
     """Titles of the cards of one list of a page."""
-    found = re.search(rf'data-slot="{slot}".*?</section>', response.content.decode(), re.DOTALL)
-    return re.findall(r'recommender-card__title"[^>]*>([^<]*)<', found[0]) if found else []
+    matching = re.search(rf'data-slot="{slot}".*?</section>', response.content.decode(), re.DOTALL)
+    return re.findall(r'recommender-card__title"[^>]*>([^<]*)<', matching[0]) if matching else []
 
 
 def past_order():
@@ -126,8 +126,8 @@ def walk():
     number = shopper.order()
     for _ in range(2):
         reconcile()
-    found = recorded(visitor__isnull=False)
-    assert found == shopper.happened, (found, shopper.happened)
+    matching = recorded(visitor__isnull=False)
+    assert matching == shopper.happened, (matching, shopper.happened)
     assert set(shopper.happened.values()) == {1}
     purchase = Event.objects.get(type="purchase", visitor__isnull=False)
     assert (purchase.quantity, purchase.price, purchase.order_id) == (2, Decimal(20), number)
