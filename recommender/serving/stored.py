@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 from collections.abc import Mapping
@@ -17,8 +16,6 @@ from recommender.catalog import catalogs, live_items
 from recommender.models import Item
 from recommender.text.words import LINKING_WORDS, Word, pairs, stem, words
 from recommender.types import Entry, Ranking, Request, Rung, Slot
-
-logger = logging.getLogger(__name__)
 
 SPAN = 10_000
 """Items that one statement scans, by primary key: about 10 ms of the database."""
