@@ -57,7 +57,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "TEACHER": tuple(Teaching),
     "FINE_TUNING": tuple(FineTuning),
 }
-"""The known values of the settings that are one of a few; a run's own settings have the same names in lower case."""
+"""The allowed values of settings; a run's own settings have the same names in lower case."""
 
 
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "wandb-online": "wandb"}
@@ -65,7 +65,7 @@ TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "wandb-online": "wan
 
 
 def get(name: str) -> Any:
-    """The value of one setting; an unknown name is a bug of ours and raises `ConfigurationError`."""
+    """The value of one setting; raises `ConfigurationError` for an unknown name."""
     if name not in DEFAULTS:
         raise ConfigurationError(f"RECOMMENDER[{name!r}] does not exist. {closest(name)}".strip())
     return _overrides().get(name, DEFAULTS[name])
@@ -110,18 +110,18 @@ def bundle_storage() -> Storage:
 
 
 def unknown_names() -> list[str]:
-    """Keys of `RECOMMENDER` that mean nothing, sorted."""
+    """Keys of `RECOMMENDER` that are no settings, sorted."""
     return sorted(set(_overrides()) - set(DEFAULTS))
 
 
 def closest(name: str, names: Any = DEFAULTS) -> str:
-    """A sentence that offers the nearest known name, or nothing."""
+    """A sentence that suggests the most similar name; empty without one."""
     matches = difflib.get_close_matches(name, list(names), n=1)
     return f"Did you mean {matches[0]!r}?" if matches else ""
 
 
 def wrong_choice(name: str, value: Any) -> str:
-    """A sentence that names the known values, or nothing where `value` is one of them or anything will do."""
+    """A sentence with the allowed values; empty if `value` is one of them or the setting takes any value."""
     choices = CHOICES.get(name)
     if choices is None or value in choices:
         return ""

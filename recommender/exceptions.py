@@ -1,4 +1,4 @@
-"""One hierarchy of errors; every message says what was expected, what came and how to repair it."""
+"""The errors of this app; every message says what was expected, what was found and how to repair it."""
 
 
 class RecommenderError(Exception):

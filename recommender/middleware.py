@@ -1,4 +1,4 @@
-"""The visitor's cookie on the way out, and what was seen stored after the response: a request in, the same page out."""
+"""Sets the visitor's cookie on responses, keeps personal pages out of caches, and stores events after the response."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recommender.models.connections import apart
 logger = logging.getLogger(__name__)
 
 _complaints: set[str] = set()
-"""What has been logged with its traceback in this process: a broken database is one line, not one per page."""
+"""Kinds of failures that were logged with a traceback in this process: each kind is logged once, not once per page."""
 
 
 class RecommenderMiddleware:
@@ -59,7 +59,8 @@ class RecommenderMiddleware:
 
 
 def finish(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Settle the cookie and the caches, and leave the storing to the response's end. Never raises, no query."""
+    """Set the cookie and the cache headers, and store the events when the response is closed. Never raises, no
+    query."""
     try:
         _settle(request, response)
     except Exception:
@@ -77,7 +78,8 @@ def _warm_up() -> None:
 
 
 def _is_concerned(request: HttpRequest, response: HttpResponseBase) -> bool:
-    """Has the page something to record, to keep out of caches or to tell the browser? The cheap way out of most."""
+    """Does the page need `finish`: something to record, to keep out of caches, or a cookie to set? Most pages do
+    not."""
     try:
         source = tracking.page_source(request, response)
     except Exception:
@@ -95,7 +97,8 @@ def _is_concerned(request: HttpRequest, response: HttpResponseBase) -> bool:
 
 
 def _keeps_cookie(request: HttpRequest, response: HttpResponseBase) -> bool:
-    """Does the browser keep its cookie, for all that the banner's says? So it does on most pages."""
+    """Does the banner's cookie show, without calling `CONSENT`, that the visitor's cookie may stay? On most pages it
+    does."""
     is_answered_here = identity.CONSENT_COOKIE in response.cookies
     return identity.has_consented(request) and identity.is_by_cookie() and not is_answered_here
 
@@ -116,7 +119,7 @@ def _settle(request: HttpRequest, response: HttpResponseBase) -> None:
 
 
 def _give_cookie(shopper: Shopper, request: HttpRequest, response: HttpResponseBase) -> None:
-    """A page that shared caches may keep gets no cookie: they would hand one visitor's to everybody."""
+    """A page that shared caches may keep gets no cookie: they would give one visitor's cookie to everybody."""
     key = shopper.visitor_key
     if key is None or not shopper.is_fresh:
         return
@@ -159,9 +162,9 @@ def _cache_control(response: HttpResponseBase) -> list[str]:
 
 
 class _Storing:
-    """The closer. Django runs it after the last byte and before it closes old connections.
+    """Stores the events when Django closes the response: after the last byte, before it closes old connections.
 
-    A cache that stands above us by mistake pickles the response: what it keeps stores nothing again.
+    If a cache middleware above this one pickles the response, the cached copy stores nothing again.
     """
 
     def __init__(self, request: HttpRequest) -> None:
@@ -175,7 +178,7 @@ class _Storing:
 
 
 class _Stored:
-    """What a cached response does at its end: nothing."""
+    """Takes the place of `_Storing` in a cached response."""
 
     def __call__(self) -> None:
         """Store nothing."""

@@ -1,4 +1,4 @@
-"""Who asks the API: a mobile visitor by a signed token, or a browser by its cookies, which need CSRF's proof."""
+"""Authenticates calls of the API: an app by its signed token, a browser by its cookies and Django's CSRF token."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class VisitorToken(BaseAuthentication):
     """`Authorization: Visitor <token>`, with a token that `POST visitors` gave out. It needs no CSRF token."""
 
     def authenticate(self, request: Request) -> tuple[Any, Any] | None:
-        """Return nobody of the shop's users and the visitor's key. Raises `Problem` for a forged or broken token."""
+        """Return an anonymous user and the visitor's key. Raises `Problem` for a forged or broken token."""
         scheme, _, token = get_authorization_header(request).decode("latin-1").partition(" ")
         if scheme.lower() != SCHEME.lower():
             return None
@@ -34,10 +34,10 @@ class VisitorToken(BaseAuthentication):
 
 
 class BrowserCookies(SessionAuthentication):
-    """The page's own visitor cookie and signed-in user. An unsafe method with any cookie must prove its origin."""
+    """The page's own visitor cookie and signed-in user. An unsafe method with any cookie needs a CSRF token."""
 
     def authenticate(self, request: Request) -> tuple[Any, Any] | None:
-        """Return the user that Django's middleware found, unread. Raises `PermissionDenied` without CSRF's proof."""
+        """Return the user that Django's middleware found, unread. Raises `PermissionDenied` without a CSRF token."""
         browser = request._request
         if browser.COOKIES:
             self.enforce_csrf(request)

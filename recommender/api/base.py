@@ -1,4 +1,4 @@
-"""What all endpoints share: every policy of REST framework, so that the host's settings do not matter."""
+"""The base of all endpoints: it sets every policy of REST framework, so that the host's settings have no effect."""
 
 from __future__ import annotations
 

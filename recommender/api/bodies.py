@@ -1,4 +1,4 @@
-"""A body that came without its length: read as far as one may be long, or refused; never taken for an empty one."""
+"""Reads a body that was sent without its length, up to the limit, or refuses it: Django would take it for empty."""
 
 from __future__ import annotations
 

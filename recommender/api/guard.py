@@ -1,4 +1,4 @@
-"""The gate in front of every body: bytes in; out comes JSON that Python and PostgreSQL can hold, or a problem."""
+"""Checks every body before it is used: only JSON that Python and PostgreSQL can hold gets through."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error of the API as `application/problem+json` (RFC 9457): an exception in, a response with the repair out."""
+"""Answers every error of the API as `application/problem+json` (RFC 9457), with what to do about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of events that are stored and teach less than they seem to: of unknown items and unknown fields."""
+"""Warnings about events that are stored but useless for training: unknown items and unknown fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Endpoint of events: at least once from the client, once in storage per `message_id`; 202 means committed."""
+"""The endpoint for events: a client may send them repeatedly, each `message_id` is stored once, 202 means committed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shapes of the API: what each endpoint reads, checked, and what it answers; the OpenAPI file is made from them."""
+"""What each endpoint of the API reads and answers; the OpenAPI file is generated from these serializers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths of version 1; whatever else is asked below them is a problem in JSON too."""
+"""Paths of version 1; any other path below them is answered with a problem in JSON too."""
 
 from django.apps import apps
 from django.urls import path, re_path

@@ -1,4 +1,4 @@
-"""Endpoints of the person: a token for an app, the own profile, the own choices, everything stored, and erasure."""
+"""The endpoints for a person's own data: a token for an app, profile, choices, export and erasure."""
 
 from __future__ import annotations
 

@@ -34,9 +34,9 @@ class Catalog(ModelDescription):
     """Each attribute is a dotted path, a `Constant` or a method that takes the object, as in Django's `Sitemap`. The
     parts of a tuple are joined.
 
-    A path is followed through attributes and foreign keys; what it ends in is called if it is callable; it ends in
-    None where a link of it is None. What is left out is guessed from the model's field names; `None`, written
-    in the Catalog, says that there is none. A method `prepare_<attribute>(obj)` replaces the value of an attribute.
+    A path follows attributes and foreign keys; its last part is called if it is callable; its value is None if a link
+    on the way is None. An attribute that is left out is guessed from the model's field names; `None` says that there
+    is none. A method `prepare_<attribute>(obj)` replaces the value of an attribute.
 
     `attributes` maps names to paths. `first_seen` is when the object came into the shop; without it, when it was first
     synced. `updated` names the model's own "last changed" field, if it has one: the incremental sync then reads only
@@ -65,7 +65,7 @@ class Catalog(ModelDescription):
     _decorator = "register"
 
     def queryset(self) -> models.QuerySet[Any]:
-        """The objects that may become items, of each group of variants one; what paths lead through is joined."""
+        """The objects that may become items, one for each group of variants, with the tables that paths need joined."""
         queryset = self.model._default_manager.all()
         if self._groups_by_column:
             queryset = guesses.first_of_groups(queryset, _lookup(self.group))
@@ -96,15 +96,15 @@ class Catalog(ModelDescription):
         return declared
 
     def objects(self, object_ids: Collection[str]) -> Iterable[Any]:
-        """The objects of a list that is being shown; those that left the queryset, or are of another site than
-        `SITE_ID`, are missing. One query."""
+        """The objects of a list to be shown, without those that left the queryset or belong to another site than
+        `SITE_ID`. One query."""
         site_id = getattr(settings, "SITE_ID", None)
         site = {_lookup(self.sites): site_id} if self.sites and site_id else {}
         pks = [paths.pk_of(self.model, object_id) for object_id in object_ids]
         return self.own_objects(self.queryset().filter(pk__in=pks, **site))
 
     def changed_since(self, at: dt.datetime) -> models.QuerySet[Any]:
-        """The objects that changed at or after a moment; all where no `updated` field tells."""
+        """The objects that changed at or after a moment; all objects without an `updated` field."""
         objects = self.queryset()
         return objects.filter(**{f"{self.updated.replace('.', '__')}__gte": at}) if self.updated else objects
 
@@ -114,7 +114,7 @@ class Catalog(ModelDescription):
         return paths.resolve(self.declared(name), obj) if prepare is None else prepare(obj)
 
     def item_id(self, obj: Any) -> str:
-        """The opaque id of an object: `product:12` unless `id` says otherwise; of a variant that of its group."""
+        """The opaque id of an object: `product:12` unless `id` says otherwise; a variant has the id of its group."""
         head = self._head(obj)
         if isinstance(head, models.Model) and head.pk != obj.pk:
             return (catalog_of(head) or self).item_id(head)
@@ -127,7 +127,7 @@ class Catalog(ModelDescription):
         return f"{self.model._meta.model_name}:{head if is_group else paths.object_key(obj.pk)}"
 
     def items_about(self, obj: Any) -> models.QuerySet[Any]:
-        """The objects to read again when this one was saved: itself, or the one that stands for its group."""
+        """The objects to read again after this one was saved: itself, or the one that represents its group."""
         head = self._head(obj)
         if isinstance(head, models.Model):
             return (catalog_of(head) or self).queryset().filter(pk=head.pk)
@@ -136,11 +136,11 @@ class Catalog(ModelDescription):
         return self.queryset().filter(pk=obj.pk)
 
     def own_objects(self, objects: models.QuerySet[Any]) -> models.QuerySet[Any]:
-        """Those of the objects that are not items of a Catalog of a child or of a proxy of this model."""
+        """The objects that are not items of the Catalog of a child or proxy of this model."""
         return paths.without_heirs(objects, self.inheriting_catalogs())
 
     def owning_catalog(self, obj: Any) -> tuple[Catalog, Any]:
-        """The Catalog whose item an object is, and the object as that one has it."""
+        """The Catalog whose item an object is, and the object as an instance of its model."""
         heir = paths.heir_of(obj, self.inheriting_catalogs())
         return (self, obj) if heir is None else heir[0].owning_catalog(heir[1])
 
@@ -150,20 +150,20 @@ class Catalog(ModelDescription):
 
     @cached_property
     def columns(self) -> list[str]:
-        """The columns of an object, with those that paths lead to, but not the one that says when it changed."""
+        """The columns of an object and those that its paths lead to, without the `updated` one."""
         return paths.own_columns(self.model, self._paths(), but=self.updated)
 
     @cached_property
     def prefetched(self) -> list[str]:
-        """What a sync fetches for many objects at once: a card on a page shows no category, and does without. With the
-        rows in which parler keeps the texts of what paths lead to."""
+        """The relations that a sync prefetches, parler's translated texts among them. A card on a page needs none of
+        them."""
         links = [link for path in self._paths() for link in paths.models_on(self.model, path).items()]
         texts = {f"{lookup}__{name}" for lookup, model in links for name in guesses.texts_apart(model)}
         return sorted({*self._reads(paths.many_to_many), *texts})
 
     @cached_property
     def watched(self) -> dict[str, list[str]]:
-        """The look-ups that lead to a model whose change is a change of items, by its label in lower case."""
+        """Look-ups to the models whose changes are changes of items, by label in lower case."""
         lookups_by_label: dict[str, list[str]] = {}
         links = [link for path in self._paths() for link in paths.models_on(self.model, path).items()]
         for lookup, model in links:
@@ -210,7 +210,7 @@ class Catalog(ModelDescription):
         )
 
     def live(self, obj: Any) -> Live | None:
-        """What a card shows of an object now; None where the shop hides it."""
+        """What a card shows of an object now; None if the shop hides it."""
         if not self.value("active", obj) or not self.should_index(obj):
             return None
         price, currency = self._price(obj)
@@ -254,7 +254,7 @@ class Catalog(ModelDescription):
         return values.plain(self.value("title", obj), MAX_TITLE_LENGTH)
 
     def _text(self, obj: Any, title: str) -> str:
-        """What is read of an object: once in each language, one after the other."""
+        """The text of an object in each of its languages, one after the other."""
         texts = [self._text_as_it_is(obj, title)]
         for language in self.languages[1:]:
             with values.in_language(obj, language):
@@ -272,12 +272,12 @@ class Catalog(ModelDescription):
         return guesses.guessed(self.model)
 
     def _head(self, obj: Any) -> Any:
-        """What the variants of one item have in common: the object of the item, or the value of a column."""
+        """What the variants of one item share: the object of the item, or the value of a column."""
         return None if self.group is None else paths.resolve(self.group, obj)
 
     @cached_property
     def _groups_by_column(self) -> bool:
-        """Has the group no object of its own, so that the first shown variant stands for it?"""
+        """Has the group no object of its own, so that the first shown variant represents it?"""
         if not isinstance(self.group, str):
             return False
         return paths.foreign_keys(self.model, self.group) != _lookup(self.group)
@@ -291,12 +291,12 @@ class Catalog(ModelDescription):
 
 
 def _declarable() -> set[str]:
-    """What a subclass may define, methods of its own aside."""
+    """The attributes that a subclass may define, besides methods of its own."""
     return {name for name in dir(Catalog) if not name.startswith("_")} | {"label"}
 
 
 def _is_misspelt(name: str, value: Any) -> bool:
-    """A method of the shop's own may have any name but that of a preparation of nothing."""
+    """A shop's own method may have any name except `prepare_` and something that is no attribute."""
     is_method = callable(value) or isinstance(value, staticmethod | classmethod | property)
     return name.removeprefix("prepare_") not in ATTRIBUTES if name.startswith("prepare_") else not is_method
 

@@ -1,4 +1,4 @@
-"""A model in, what its Catalog most likely means out: title, price, image, flags by the names that shops use."""
+"""Guesses what a Catalog leaves out (title, price, image, flags) from the field names that shops commonly use."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ NOT_SHOWN = frozenset(
         "unpublished",
     }
 )  # fmt: skip
-"""Words that say, as the state of an object, that it is not shown; any other state is."""
+"""States of an object that is not shown; in any other state it is shown."""
 
 NUMBERS = (models.DecimalField, models.FloatField, models.IntegerField)
 
@@ -82,8 +82,8 @@ def flags(model: type[models.Model]) -> dict[str, Any]:
 
 
 def hidden_states(model: type[models.Model]) -> dict[str, frozenset[Any]]:
-    """The columns such as "status", each with the values that say that an object is not shown: those that are, or that
-    a choice calls, "draft", "archived" and the like; without choices these words in any spelling."""
+    """Columns such as "status", each with the values of an object that is not shown: values or labels of choices such
+    as "draft" and "archived"; without choices these words in any spelling."""
     hidden_by_column: dict[str, frozenset[Any]] = {}
     for name in STATES:
         if not _is_field(model, name, (models.CharField, models.IntegerField)):
@@ -103,7 +103,7 @@ def _word(value: Any) -> str:
 
 
 def first_of_groups(queryset: models.QuerySet[Any], lookup: str) -> models.QuerySet[Any]:
-    """Of the variants that share a value of a column only the first that is shown; those without a value all."""
+    """Of the variants with the same value in a column the first that is shown, and all variants without a value."""
     model = queryset.model
     shown = flags(model)
     same = {lookup: models.OuterRef(lookup), "pk__lt": models.OuterRef("pk")}
@@ -117,14 +117,14 @@ def first_of_groups(queryset: models.QuerySet[Any], lookup: str) -> models.Query
 
 
 def texts_apart(model: type[models.Model]) -> list[str]:
-    """Names of the relations to the rows in which parler keeps the texts of a model: read at once, not one by one."""
+    """Names of the relations to parler's rows of translated texts, to be prefetched."""
     return [part.rel_name for part in getattr(model, "_parler_meta", ())]
 
 
 def key_fields(model: type[models.Model], name: str) -> list[str]:
     """Look-ups by which a part of a URL or of a form may name an object, the likeliest first; "pk" is always one.
 
-    Where the model has no field of that name, the primary key does, then what else usually stands in addresses.
+    If the model has no field of that name: the primary key, then the fields that addresses usually contain.
     """
     named = named_key(model, name)
     if named:
@@ -133,8 +133,8 @@ def key_fields(model: type[models.Model], name: str) -> list[str]:
 
 
 def named_key(model: type[models.Model], name: str) -> str:
-    """The look-up that a name stands for: "pk", or a unique field, also where parler translates it, by the whole name
-    or by the last word of it, as in "product_slug"; nothing where the model has no such key."""
+    """The look-up that a name stands for: "pk" or a unique field (also one that parler translates), by the whole name
+    or its last word, as in "product_slug"; empty where the model has no such key."""
     own = (model._meta.pk.name, model._meta.pk.attname)
     for word in dict.fromkeys((name, name.rpartition("_")[2])):
         if word in own:

@@ -60,7 +60,7 @@ def concrete_label(model: type[models.Model]) -> str:
 
 
 def resolve(declared: Any, obj: Any) -> Any:
-    """What a declaration says of an object: a path, a `Constant`, a method, or several of these."""
+    """The value of a declaration for an object: of a path, a `Constant`, a method, or several of these."""
     if isinstance(declared, Constant):
         return declared.value
     if isinstance(declared, str):
@@ -94,7 +94,7 @@ def follow(obj: Any, path: str) -> Any:
 
 
 def path_fault(model: type[models.Model], path: str) -> str:
-    """What is misspelt in a path, with the closest name; empty where nothing is."""
+    """What is misspelt in a path, with the closest name; empty if the path is right."""
     current: type[models.Model] | None = model
     for part in path.replace("__", ".").split("."):
         if current is None:
@@ -157,8 +157,8 @@ def column(model: type[models.Model], path: str) -> str | None:
 
 
 def own_columns(model: type[models.Model], declared: Iterable[str], *, but: str = "") -> list[str]:
-    """The columns of a model, and those of other models that paths lead to through foreign keys, as `values_list` takes
-    them; of an object at the end of a path its `name` or `title`."""
+    """The columns of a model and those that paths reach through foreign keys, as `values_list` takes them; for an
+    object at the end of a path, its `name` and `title`."""
     fields = [field for field in model._meta.concrete_fields if not isinstance(field, models.BinaryField)]
     beyond = [end for path in declared if foreign_keys(model, path) for end in (path, f"{path}.name", f"{path}.title")]
     columns = [lookup for end in beyond if (lookup := column(model, end)) and "__" in lookup]
@@ -166,14 +166,14 @@ def own_columns(model: type[models.Model], declared: Iterable[str], *, but: str 
 
 
 def belongings(model: type[models.Model], lookup: str) -> Iterator[tuple[Any, str]]:
-    """The models whose rows point to one of a model, such as the payments of an order, with the look-up to them."""
+    """The models with a foreign key to a model, such as the payments of an order, with the look-up to them."""
     for relation in model._meta.related_objects:
         if not relation.many_to_many and not relation.hidden:
             yield relation.related_model._meta.concrete_model, f"{lookup}__{relation.name}" if lookup else relation.name
 
 
 def child_lookup(model: type[models.Model], child: type[models.Model]) -> str:
-    """The look-up from a model to the rows that a child of it by multi-table inheritance adds; empty for no child."""
+    """The look-up from a model to the table of a child by multi-table inheritance; empty if it is no such child."""
     names: list[str] = []
     current: Any = child._meta.concrete_model
     top: Any = model._meta.concrete_model
@@ -187,8 +187,8 @@ def child_lookup(model: type[models.Model], child: type[models.Model]) -> str:
 
 
 def heirs(model: type[models.Model], catalogs: Iterable[Any]) -> list[tuple[Any, str]]:
-    """The Catalogs of children and proxies of a model, with the look-up to the rows that a child adds, the deepest
-    first; the look-up is empty for a proxy."""
+    """The Catalogs of children and proxies of a model, the deepest first, each with the look-up to the child's table,
+    which is empty for a proxy."""
     pairs = [(one, child_lookup(model, one.model)) for one in catalogs if _inherits(one, model)]
     return sorted(pairs, key=lambda pair: -pair[1].count("__") - bool(pair[1]))
 
@@ -201,7 +201,7 @@ def _inherits(catalog: Any, model: type[models.Model]) -> bool:
 
 
 def without_heirs(objects: models.QuerySet[Any], pairs: Sequence[tuple[Any, str]]) -> models.QuerySet[Any]:
-    """Those of the objects that no Catalog of a child or of a proxy has."""
+    """The objects that belong to no Catalog of a child or a proxy."""
     for catalog, lookup in pairs:
         if lookup:
             objects = objects.filter(**{f"{lookup}__isnull": True}).select_related(lookup)
@@ -211,8 +211,8 @@ def without_heirs(objects: models.QuerySet[Any], pairs: Sequence[tuple[Any, str]
 
 
 def heir_of(obj: Any, pairs: Sequence[tuple[Any, str]]) -> tuple[Any, Any] | None:
-    """The Catalog of a child or of a proxy that an object belongs to, and the object as that one has it. A query for
-    each proxy, and for each child whose rows are not joined."""
+    """The Catalog of the child or proxy that an object belongs to, and the object as an instance of it. A query for
+    each proxy, and for each child that is not joined."""
     for catalog, lookup in pairs:
         if isinstance(obj, catalog.model):
             return catalog, obj

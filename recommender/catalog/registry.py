@@ -24,14 +24,14 @@ def catalog_for_label(label: str) -> Catalog | None:
 
 
 def catalog_of(obj: Any) -> Catalog | None:
-    """The Catalog of an object, by its model or an ancestor of it; else that of a proxy of its model which has it."""
+    """The Catalog of an object: of its model, of an ancestor, or of a proxy whose queryset contains it."""
     candidates = catalogs_for(type(obj))
     having = (one for one in candidates[:-1] if one.queryset().filter(pk=obj.pk).exists())
     return next(having, candidates[-1]) if candidates else None
 
 
 def catalogs_for(model: type[Any]) -> list[Catalog]:
-    """The Catalog of a model or its nearest ancestor; where there is none, those of proxies of the model."""
+    """The Catalog of a model or its nearest ancestor; without one, the Catalogs of proxies of the model."""
     if getattr(model, "_meta", None) is None:
         return []
     for ancestor in model.__mro__:

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 MAX_FAILURES_KEPT = 20
 MAX_FOLLOWED = 500
-"""A change of a category or a brand re-reads at most so many items at once; the next sync reads the others."""
+"""After a change of a category or a brand at most this many items are read again; the next sync reads the others."""
 
 N_COMPARED = 5_000
 """Rows whose columns are compared in one query."""
@@ -43,8 +43,8 @@ Progress = Callable[[int, int], None]
 
 @dataclass(slots=True)
 class SyncReport:
-    """What a sync found. `failures` holds the first "id: message" of the objects that were skipped; `n_undated` counts
-    those whose columns differ though their `updated` field did not move."""
+    """The outcome of a sync. `failures` holds the first "id: message" of the objects that were skipped; `n_undated`
+    counts objects whose columns differ although their `updated` field is the same."""
 
     n_created: int = 0
     n_changed: int = 0
@@ -71,9 +71,9 @@ def sync_changed(
 ) -> SyncReport:
     """Read only what changed since the newest item, where a Catalog names its `updated` field; else as `sync`.
 
-    `QuerySet.update()` and SQL do not move that field. So the columns of all objects are compared with those that were
-    last read, in two queries for each 5,000 and without making objects; with `most_compared` only of so many, and the
-    next call goes on from there. What only methods, translations and relations to many tell, a full sync finds.
+    `QuerySet.update()` and SQL do not change that field. So the columns of all objects are compared with those of the
+    last sync, in two queries for each 5,000 and without creating objects; with `most_compared` only of that many, and
+    the next call continues from there. Changes in methods, translations and relations to many need a full sync.
     """
     report = _sync(full=False, chunk_size=chunk_size, progress=progress)
     for catalog in catalogs():
@@ -105,7 +105,7 @@ def _sync(*, full: bool, chunk_size: int, progress: Progress | None) -> SyncRepo
 
 
 def _is_usable(catalog: Catalog, report: SyncReport) -> bool:
-    """Has the Catalog a model? One without is reported, and the others are synced."""
+    """Does the Catalog's model exist? If not, this is reported, and the other Catalogs are synced."""
     try:
         catalog.model  # noqa: B018  looking it up is the check
     except ConfigurationError as error:
@@ -124,7 +124,7 @@ def _changed_objects(catalog: Catalog, *, full: bool) -> models.QuerySet[Any]:
 
 
 def _sync_undated(catalog: Catalog, chunk_size: int, most_compared: int | None, report: SyncReport) -> None:
-    """Read the objects whose columns are not as they were when they were last read."""
+    """Read the objects whose columns differ from the last time."""
     bookmark = f"recommender:compared:{catalog.label}"
     rows = catalog.own_objects(catalog.queryset()).order_by("pk").values_list("pk", *catalog.columns)
     last = cache.get(bookmark) if most_compared else None
@@ -144,8 +144,8 @@ def _sync_undated(catalog: Catalog, chunk_size: int, most_compared: int | None, 
 
 
 def _different(catalog: Catalog, rows: list[tuple[Any, ...]]) -> list[Any]:
-    """The primary keys of rows that are not as they were last read; of rows that are no item yet only where each is to
-    be one."""
+    """The primary keys of rows that differ from the last time, and of rows without an item if every row should have
+    one."""
     keys = {object_key(row[0]): row for row in rows}
     read: dict[str, str] = {}
     for part in _chunks(iter(keys), 500):
@@ -156,8 +156,8 @@ def _different(catalog: Catalog, rows: list[tuple[Any, ...]]) -> list[Any]:
 
 
 def _source_hashes(catalog: Catalog, objects: Sequence[Any]) -> dict[str, str]:
-    """By the key of each object what `_different` compares; of a Catalog without an `updated` field, of which every
-    sync reads all, nothing. One query."""
+    """The hash that `_different` compares, by object key; empty for a Catalog without an `updated` field, because every
+    sync reads all its objects. One query."""
     if not catalog.updated or not objects:
         return {}
     rows = catalog.model._base_manager.filter(pk__in=[obj.pk for obj in objects])
@@ -198,7 +198,8 @@ def _write(catalog: Catalog, objects: Iterable[Any], report: SyncReport) -> None
 
 
 def _refuse_others(catalog: Catalog, facts: dict[str, ItemFacts], stored: dict[str, Item], report: SyncReport) -> None:
-    """Two Catalogs that give one id would take the item from each other at every sync: the first one keeps it."""
+    """If two Catalogs give the same id, the first keeps the item: else they would overwrite each other in every
+    sync."""
     labels = {other.label for other in catalogs()} - {catalog.label}
     for item_id in [item_id for item_id, item in stored.items() if item.label in labels and item.is_active]:
         taken = (

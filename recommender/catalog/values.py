@@ -1,4 +1,4 @@
-"""Whatever a shop's attribute holds in, what a column takes out: plain text, a link, a time, the name of a category."""
+"""Converts what a shop's attribute holds into what a column takes: plain text, a price, a link, a time, a name."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ MAX_LINK_LENGTH = 2_000
 """As long as every browser and every search engine takes; signed addresses of a storage have about a thousand."""
 
 SCHEMES = frozenset({"http", "https"})
-"""A link with another scheme is none: `javascript:` and `data:` would run on the page that shows the card."""
+"""Links with other schemes are dropped: `javascript:` and `data:` would run on the page that shows the card."""
 
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 IGNORED_IN_LINKS = dict.fromkeys([*range(0x20), 0x7F])
-"""Control characters, which browsers leave out before they read a scheme: see "URL parsing" of the WHATWG."""
+"""Control characters, which browsers remove before they read a scheme: "URL parsing" of the WHATWG."""
 
 NOT_SHOWN = re.compile(r"<(script|style)\b.*?(</\1\s*>|$)", re.IGNORECASE | re.DOTALL)
 PARTS_WORDS = re.compile(
     r"</?(?:br|p|div|li|ul|ol|dl|dt|dd|h[1-6]|hr|tr|td|th|table|section|article|blockquote)\b", re.IGNORECASE
 )
-"""Tags that begin or end a line: without them the words on both sides would be one."""
+"""Tags that begin or end a line: without a space there the words on both sides would become one."""
 
 DIGITS: dict[str, int] = {
     "BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "ISK": 0, "JPY": 0, "KMF": 0, "KRW": 0, "PYG": 0, "RWF": 0, "UGX": 0,
@@ -65,12 +65,12 @@ NO_CENTS = re.compile(r"[.,]\s?[-\u2013\u2014]+")
 """As in "19,-"."""
 
 _switched: ContextVar[list[tuple[Any, str]] | None] = ContextVar("recommender_switched", default=None)
-"""Objects that speak another language within `in_language`, and the one that they spoke before."""
+"""Objects that are in another language within `in_language`, each with its language before."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemFacts:
-    """What a Catalog says of one object, ready for an `Item` row."""
+    """The values of one object, ready for an `Item` row."""
 
     item_id: str
     object_id: str
@@ -90,7 +90,7 @@ class ItemFacts:
 
 
 def plain(value: Any, limit: int, *, between: str = ", ") -> str:
-    """Text without tags, entities, control characters and runs of white space. Of a long value only the beginning is
+    """Text without tags, entities, control characters and repeated white space. Only the beginning of a long value is
     read. Several values are joined."""
     if value is None:
         return ""
@@ -106,9 +106,9 @@ def plain(value: Any, limit: int, *, between: str = ", ") -> str:
 
 
 def money(value: Any, currency_code: str = "") -> tuple[Decimal | None, str]:
-    """The amount and the currency that a price says: a number, a money type with an `amount`, or text such as
-    "1.234,50 €" and "USD 19.99"; None where it makes no sense, "" where it says no currency. `currency_code` is what is
-    known of it otherwise."""
+    """The amount and the currency of a price: a number, a money type with an `amount`, or text such as
+    "1.234,50 €" and "USD 19.99"; None if it makes no sense, "" without a currency. `currency_code` is the currency that
+    is known from elsewhere."""
     gross = getattr(value, "gross", None)  # a taxed price of the package "prices"
     value = gross if hasattr(gross, "amount") else value
     if hasattr(value, "amount"):
@@ -146,7 +146,8 @@ def digits(currency_code: str) -> int:
 
 
 def currency(value: Any) -> str:
-    """The three letters of a currency out of a code, a sign that stands for one only, or an object with a `code`."""
+    """The three letters of a currency: from a code, from a sign of only one currency, or from an object with a
+    `code`."""
     text = str(getattr(value, "code", value) or "").strip().upper()
     is_code = len(text) == 3 and text.isascii() and text.isalpha()
     return text if is_code else SYMBOLS.get(text, "")
@@ -196,8 +197,8 @@ def moment(value: Any) -> dt.datetime | None:
 
 
 def link(value: Any) -> str:
-    """A URL of the web or of this site that fits its column; an image field without a file, a longer one and one with
-    another scheme, such as `javascript:`, are none."""
+    """A URL of the web or of this site that fits its column; empty for an image field without a file, for a longer URL
+    and for another scheme such as `javascript:`."""
     if not value:
         return ""
     text = str(getattr(value, "url", value)).translate(IGNORED_IN_LINKS).strip()
@@ -207,7 +208,7 @@ def link(value: Any) -> str:
 
 
 def name(value: Any) -> Any:
-    """The name of a category or a brand: of an object its `name` or `title`, of several that of the leading one."""
+    """The name of a category or a brand: the `name` or `title` of an object; of several objects the leading one's."""
     nodes = several(value)
     if nodes is not None:
         value = leading(nodes)
@@ -229,10 +230,10 @@ def several(value: Any) -> list[Any] | None:
 
 
 def leading(nodes: Sequence[Any]) -> Any:
-    """The deepest of several categories, of equally deep ones the first; None of none.
+    """The deepest of several categories, the first of equally deep ones; None without any.
 
-    Trees tell the depth themselves: `depth` of treebeard, `level` of mptt. Without it the `parent` of each tells which
-    of them lie below another one.
+    Trees know the depth: `depth` of treebeard, `level` of mptt. Without it, each `parent` shows which category lies
+    below another.
     """
     parents = {node.pk: getattr(node, "parent_id", None) for node in nodes if isinstance(node, models.Model)}
 
@@ -250,7 +251,7 @@ def leading(nodes: Sequence[Any]) -> Any:
 def in_language(obj: Any, language: str) -> Iterator[None]:
     """Read an object in a language: by the active one, as modeltranslation does, or by the object's own, as parler.
 
-    So are the objects that it leads to, such as its category. Afterwards each speaks as it did before.
+    The objects that it leads to, such as its category, are read in it too. Afterwards each has its former language.
     """
     if not language:
         yield
@@ -268,7 +269,7 @@ def in_language(obj: Any, language: str) -> Iterator[None]:
 
 
 def speak(obj: Any) -> None:
-    """Within `in_language`: let an object of parler that is read speak the language too."""
+    """Within `in_language`: switch an object of parler that is read to the language too."""
     switched = _switched.get()
     choose = getattr(obj, "set_current_language", None)
     language = translation.get_language()
@@ -281,7 +282,7 @@ def speak(obj: Any) -> None:
 
 
 def first_said(obj: Any, languages: Sequence[str], read: Callable[[Any], str]) -> str:
-    """What `read` tells of an object in the first of the languages that has it, else nothing."""
+    """The value of `read` in the first of the languages in which the object has one; else empty."""
     for language in languages:
         with in_language(obj, language):
             if text := read(obj):

@@ -76,7 +76,7 @@ class Products(Catalog):
         return bool(_purchase_info(product).availability.is_available_to_buy)
 
     def facts(self, obj: Any) -> ItemFacts:
-        """With the price and the stock of a shopper whom nobody knows, to be stored."""
+        """With the price and the stock for an anonymous shopper, to be stored."""
         return super().facts(_with_purchase_info(obj, _strategy(None)))
 
     def live(self, obj: Any) -> Live | None:
@@ -118,7 +118,7 @@ class Products(Catalog):
 
 
 def _strategy(request: HttpRequest | None) -> Any:
-    """The request's own, made by Oscar's basket middleware; without one, Oscar's for a shopper whom nobody knows."""
+    """The request's own, made by Oscar's basket middleware; without one, Oscar's default for an anonymous shopper."""
     strategy = getattr(request, "strategy", None)
     if strategy is not None:
         return strategy

@@ -1,4 +1,4 @@
-"""System checks of an Oscar shop: its settings and URLs in, messages that name the repair out. Needs no Oscar."""
+"""System checks of the settings and URLs of an Oscar shop. Importing this module does not need Oscar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Oscar's order lines: each is a purchase, and a refund as well once it or its order was cancelled."""
+"""Oscar's order lines: each is a purchase, and also a refund once it or its order has been cancelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Products of a list with their children, stock records and classes: one joined query in, Oscar's objects out."""
+"""Reads the products of a list with their children, stock records and classes in one joined query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Oscar's signals in, pages and order rows to record out. No receiver adds a query before the response or raises."""
+"""Records pages and order rows when Oscar sends its signals. No receiver raises or adds a query before the response."""
 
 from __future__ import annotations
 

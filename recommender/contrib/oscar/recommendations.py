@@ -1,4 +1,4 @@
-"""Found at start-up in every shop that installs this app. What the shop itself declares wins."""
+"""The declarations for an Oscar shop, loaded at start-up; the shop's own declarations take precedence."""
 
 from recommender.catalog import catalog_for_label, register
 from recommender.contrib.oscar.catalog import Products

@@ -1,4 +1,4 @@
-"""The search page in the place of Oscar's."""
+"""The search page that replaces Oscar's."""
 
 from __future__ import annotations
 
