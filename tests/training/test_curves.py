@@ -11,12 +11,10 @@ import pytest
 from recommender import conf, runs
 from recommender.checks import check_settings
 from recommender.exceptions import MissingDependency
-from recommender.ml import trackers
 from recommender.models import Run
 from recommender.runs.figures import Figures
 from recommender.runs.supervision import log_path
-from recommender.training import curves as tracking
-from recommender.training import stages
+from recommender.training import curves, stages
 from recommender.training.watch import RunResult
 from tests.conftest import wait_for
 
@@ -32,13 +30,13 @@ METRICS = {
 PROVENANCE = {"seed": 7, "settings": {"tune": {"temperature": 0.05}}}
 
 
-def report(tracker: trackers.Tracker) -> None:
+def report(tracker: curves.Tracker) -> None:
     tracker.stage("encoder")
     for step in range(1, 4):
         tracker.step(step, 3, 1 / step)
     tracker.figure("best_score", 0.25)
     tracker.figure("best_score", 0.5)
-    tracker.finish(PROVENANCE, dict(tracking.numbers(METRICS)), tracking.markdown(METRICS))
+    tracker.finish(PROVENANCE, dict(curves.numbers(METRICS)), curves.markdown(METRICS))
 
 
 def events(folder: Path) -> Any:
@@ -58,19 +56,19 @@ def texts(read: Any, name: str) -> str:
 
 
 def test_tensorboard_reads_back_losses_figures_settings_and_table(tmp_path: Path) -> None:
-    report(trackers.open_tracker("tensorboard", tmp_path, name="run 1"))
+    report(curves.open_tracker("tensorboard", tmp_path, name="run 1"))
     read = events(tmp_path)
     assert scalars(read, "loss/encoder") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
     assert scalars(read, "figures/best_score") == [(0, 0.25), (1, 0.5)]
     assert scalars(read, "final/lists/all/ranker/ndcg") == [(0, 0.2)]
-    assert '"temperature": 0.05' in texts(read, "made")
+    assert '"temperature": 0.05' in texts(read, "provenance")
     assert "| ranker | 0.2000 | 0.3000 |" in texts(read, "result")
 
 
 def test_wandb_writes_files_only_whatever_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    report(trackers.open_tracker("wandb", tmp_path, name="run 1"))
+    report(curves.open_tracker("wandb", tmp_path, name="run 1"))
     (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
     # A process of its own writes the file, a moment after `finish` has returned.
     wait_for(lambda: b"loss/encoder" in file.read_bytes(), what=f"the losses in {file}")
@@ -84,10 +82,10 @@ def test_tool_that_is_not_installed_is_named_with_the_command(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingDependency, match=rf'pip install "shopreco\[{extra}\]"'):
-        trackers.open_tracker(kind, tmp_path, name="run 1")
+        curves.open_tracker(kind, tmp_path, name="run 1")
 
 
-class Broken(trackers.Tracker):
+class Broken(curves.Tracker):
     """Works until it is told its second loss."""
 
     def __init__(self) -> None:
@@ -107,7 +105,7 @@ class Broken(trackers.Tracker):
 
 def test_tool_that_fails_is_logged_once_and_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     broken = Broken()
-    report(tracking.Careful(7, lambda: broken))
+    report(curves.Careful(7, lambda: broken))
     assert broken.n_told == 2
     (record,) = caplog.records
     assert "run 7 goes on without its experiment tracker" in record.message
