@@ -31,18 +31,6 @@ _DISMISS = EVENT_CODES[EventType.DISMISS_ITEM]
 
 
 @dataclass(frozen=True, slots=True)
-class NeighbourRetriever:
-    """Items that others bought, or looked at, with those of the profile; the profile's own items are left out."""
-
-    neighbours: Neighbours
-
-    def retrieve(self, wanted: Wanted, *, limit: int) -> Candidates:
-        """Return the neighbours of current item, cart and history by summed similarity."""
-        rows, weights = seeds(wanted.profile)
-        return neighbours_of(self.neighbours, rows, weights, limit=limit, allowed=wanted.allowed)
-
-
-@dataclass(frozen=True, slots=True)
 class OwnRetriever:
     """Items of the profile's own past; `types` narrows the events that count, such as purchases for "buy again"."""
 

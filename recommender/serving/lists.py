@@ -1,8 +1,9 @@
-"""One function per slot: a question in, rows of the catalogue in order out. In memory only, no SQL."""
+"""The list of each slot (home, cart, similar, …): turns a question into catalogue rows in order. Runs without SQL."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 
 import numpy as np
 import numpy.typing as npt
@@ -11,75 +12,78 @@ from recommender import conf
 from recommender.durations import SESSION_SECONDS
 from recommender.retrieval import fusion
 from recommender.retrieval.base import Candidates, Wanted
-from recommender.retrieval.behaviour import NeighbourRetriever, OwnRetriever, evidence, neighbours_of
+from recommender.retrieval.behaviour import OwnRetriever, evidence, neighbours_of
+from recommender.retrieval.candidates import N_CANDIDATES, candidates, newest
 from recommender.retrieval.popular import PopularRetriever, popularity
-from recommender.retrieval.vector import LatestRetriever, VectorRetriever, nearest
+from recommender.retrieval.vector import nearest
 from recommender.serving import policy
 from recommender.serving.question import Listed, Question
 from recommender.serving.search import search
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Rung, Slot
 
-N_CANDIDATES = 300
-"""Candidates that the head scores: what its two milliseconds allow."""
-
 N_SESSION_ANCHORS = 5
+"""Newest items of the session that its candidates are near to."""
+
+N_SESSION_QUERIES = 2
+N_LAST_PURCHASES = 5
+"""Newest purchases that stand in for the cart where it is empty."""
+
 SESSION_SHARE = 0.5
-"""Of the places of "for you", while the session shows an interest: it takes every other one, from the first on."""
+"""Share of "for you" that goes to candidates of the session: every other position, from the first on."""
 
 PURCHASE = EVENT_CODES[EventType.PURCHASE]
-SEARCH = EVENT_CODES[EventType.SEARCH]
 LOOKS = tuple(EVENT_CODES[kind] for kind in (EventType.VIEW_ITEM, EventType.SELECT_ITEM, EventType.ADD_TO_CART))
 
 
 def home(question: Question) -> Listed:
-    """For you: candidates of every source in the order of the head; what the session is about leads.
+    """For you: candidates of every source in the order of the head, led by what the session is about.
 
-    Somebody of whom nothing is known sees what sells, unless the head is known to be better.
+    A visitor without a history sees bestsellers, unless the head was shown to rank better for newcomers.
     """
     ranker = question.served.ranker
     if ranker is not None and not ranker.knows_newcomers and question.is_blank:
         return trending(question)
-    context_vector = question.context_vector()
-    found = _candidates(question, context_vector)
-    if not len(found):
+    context_vector, shelf = question.context_vector(), question.served.shelf
+    wanted = Wanted(question.profile, question.allowed(), context_vector)
+    retrieved = candidates(wanted, shelf.state, shelf.items, shelf.vectors)
+    if not len(retrieved):
         return Listed.empty()
-    scores = question.scores(found.rows, context_vector)
+    scores = question.scores(retrieved.rows, context_vector)
     rung = Rung.POPULARITY if scores is None else question.served.rung
-    ranked = _diversified(question, _ordered(found.rows, found.scores if scores is None else scores))
+    ranked = _diversified(question, _ordered(retrieved.rows, retrieved.scores if scores is None else scores))
     return _listed(question, _session_first(question, ranked), rung)
 
 
 def cart(question: Question) -> Listed:
-    """What was ordered together with the items of the cart; "for you" where nothing was."""
-    profile = question.profile
-    here = profile.cart if len(profile.cart) else question.last_items(PURCHASE, 5)
-    state = question.served.shelf.state
-    found = neighbours_of(state.basket, here, _ones(here), limit=N_CANDIDATES, allowed=question.allowed())
-    return _listed(question, found) if len(found) else home(question)
+    """Items ordered together with those of the cart; "for you" if there are none."""
+    in_cart = question.profile.cart
+    rows = in_cart if len(in_cart) else question.last_items(PURCHASE, N_LAST_PURCHASES)
+    together = _ordered_with(question, rows)
+    return _listed(question, together) if len(together) else home(question)
 
 
 def similar(question: Question) -> Listed:
-    """Items like the current one: near in text; what the same shoppers chose as far as many did; else what sells."""
-    shelf, here = question.served.shelf, question.here()
-    if not len(here):
+    """Items near to the current one in text, and those that the same visitors chose, weighted by their evidence.
+
+    Without a current item: bestsellers.
+    """
+    shelf, current = question.served.shelf, question.here()
+    if not len(current):
         return trending(question)
     allowed = question.allowed()
-    alike = neighbours_of(shelf.state.visitor, here, _ones(here), limit=N_CANDIDATES, allowed=allowed)
+    chosen_too = neighbours_of(shelf.state.visitor, current, _ones(current), limit=N_CANDIDATES, allowed=allowed)
     if shelf.vectors is not None:
-        near = nearest(shelf.vectors, _direction(shelf.vectors[here]), limit=N_CANDIDATES, allowed=allowed)
+        near = nearest(shelf.vectors, _direction(shelf.vectors[current]), limit=N_CANDIDATES, allowed=allowed)
     else:
-        words = shelf.lexical.search(shelf.titles[here[0]], N_CANDIDATES)
+        words = shelf.lexical.search(shelf.titles[current[0]], N_CANDIDATES)
         near = Candidates(words.rows[allowed[words.rows]], words.scores[allowed[words.rows]])
-    believed = evidence(shelf.state, int(here[0]), alike)
-    return _listed(question, fusion.fuse_ranks([near, alike], limit=N_CANDIDATES, weights=[2, believed]))
+    believed = evidence(shelf.state, int(current[0]), chosen_too)
+    return _listed(question, fusion.fuse_ranks([near, chosen_too], limit=N_CANDIDATES, weights=[2, believed]))
 
 
 def bought_together(question: Question) -> Listed:
-    """Items of the same orders as the current one; empty where it was never ordered with another."""
-    here = question.here()
-    state = question.served.shelf.state
-    found = neighbours_of(state.basket, here, _ones(here), limit=N_CANDIDATES, allowed=question.allowed())
-    return _listed(question, found)
+    """Items of the same orders as the current one; empty if it was never ordered with another."""
+    return _listed(question, _ordered_with(question, question.here()))
 
 
 def recently_viewed(question: Question) -> Listed:
@@ -90,39 +94,37 @@ def recently_viewed(question: Question) -> Listed:
 
 
 def buy_again(question: Question) -> Listed:
-    """What the visitor bought and kept, the likeliest to be due first."""
+    """What the visitor bought and kept, the items most likely to be due first."""
     wanted = Wanted(question.profile, question.allowed())
-    found = OwnRetriever((EventType.PURCHASE,)).retrieve(wanted, limit=N_CANDIDATES)
-    scores = question.scores(found.rows, question.context_vector()) if len(found) else None
-    return _listed(question, found if scores is None else _ordered(found.rows, scores))
+    bought = OwnRetriever((EventType.PURCHASE,)).retrieve(wanted, limit=N_CANDIDATES)
+    scores = question.scores(bought.rows, question.context_vector()) if len(bought) else None
+    return _listed(question, bought if scores is None else _ordered(bought.rows, scores))
 
 
 def trending(question: Question) -> Listed:
-    """What everybody buys now."""
-    wanted = Wanted(question.profile, question.allowed())
-    found = PopularRetriever(popularity(question.served.shelf.state)).retrieve(wanted, limit=N_CANDIDATES)
-    if not len(found):  # a shop without events: its newest items
-        rows = np.flatnonzero(question.allowed())
-        found = Candidates.best(rows, question.served.shelf.items.first_seen[rows], N_CANDIDATES)
-    return _listed(question, found, Rung.POPULARITY)
+    """What sells now; in a shop without events its newest items."""
+    wanted, shelf = Wanted(question.profile, question.allowed()), question.served.shelf
+    popular = PopularRetriever(popularity(shelf.state)).retrieve(wanted, limit=N_CANDIDATES)
+    return _listed(question, popular if len(popular) else newest(wanted, shelf.items), Rung.POPULARITY)
 
 
 def session_candidates(question: Question) -> Candidates:
-    """What is near to the items and queries of the last half hour, without what the shopper knows already."""
+    """Items near to the items and queries of the session, without those that the visitor looked at or bought."""
     profile, shelf = question.profile, question.served.shelf
-    now = (profile.time >= profile.now - SESSION_SECONDS) & (profile.time <= profile.now)
-    rows = question.last_items(LOOKS, N_SESSION_ANCHORS, mask=now)
-    queries = [query for query, here in zip(profile.queries, now.tolist(), strict=True) if here and query][-2:]
+    in_session = (profile.time >= profile.now - SESSION_SECONDS) & (profile.time <= profile.now)
+    rows = question.last_items(LOOKS, N_SESSION_ANCHORS, mask=in_session)
+    queries = [query for query, is_now in zip(profile.queries, in_session.tolist(), strict=True) if is_now and query]
+    queries = queries[-N_SESSION_QUERIES:]
     if not len(rows) and not queries:
         return Candidates.none()
     allowed = question.allowed()
     allowed[profile.item[(profile.item >= 0) & np.isin(profile.type, (PURCHASE, *LOOKS))]] = False
-    alike = neighbours_of(shelf.state.visitor, rows, _ones(rows), limit=N_CANDIDATES, allowed=allowed)
+    chosen_too = neighbours_of(shelf.state.visitor, rows, _ones(rows), limit=N_CANDIDATES, allowed=allowed)
     if shelf.vectors is None:
-        return alike
-    directions = [shelf.vectors[rows], *[question.query_vector(query)[None] for query in queries]]
-    near = nearest(shelf.vectors, _direction(np.concatenate(directions)), limit=N_CANDIDATES, allowed=allowed)
-    return fusion.fuse_ranks([near, alike], limit=N_CANDIDATES, weights=[2, 1])
+        return chosen_too
+    anchors = [shelf.vectors[rows], *[question.query_vector(query)[None] for query in queries]]
+    near = nearest(shelf.vectors, _direction(np.concatenate(anchors)), limit=N_CANDIDATES, allowed=allowed)
+    return fusion.fuse_ranks([near, chosen_too], limit=N_CANDIDATES, weights=[2, 1])
 
 
 LISTS: Mapping[Slot, Callable[[Question], Listed]] = {
@@ -137,51 +139,33 @@ LISTS: Mapping[Slot, Callable[[Question], Listed]] = {
 }
 
 
-def _candidates(question: Question, context_vector: FloatArray | None) -> Candidates:
-    """Own items, neighbours by order and by shopper, near in vector, popular: fused by rank."""
-    state, shelf = question.served.shelf.state, question.served.shelf
-    wanted = Wanted(question.profile, question.allowed(), context_vector)
-    sources = (
-        OwnRetriever(),
-        NeighbourRetriever(state.visitor),
-        NeighbourRetriever(state.basket),
-        NeighbourRetriever(state.regression),
-        NeighbourRetriever(state.sequel),
-        VectorRetriever(shelf.vectors),
-        LatestRetriever(shelf.vectors),
-        PopularRetriever(popularity(state)),
-    )
-    found = [source.retrieve(wanted, limit=N_CANDIDATES) for source in sources]
-    fused = fusion.fuse_ranks(found, limit=N_CANDIDATES)
-    return fused if len(fused) else Candidates(*trending(question).pair())
+def _ordered_with(question: Question, rows: IntArray) -> Candidates:
+    basket = question.served.shelf.state.basket
+    return neighbours_of(basket, rows, _ones(rows), limit=N_CANDIDATES, allowed=question.allowed())
 
 
 def _session_first(question: Question, ranked: Candidates) -> Candidates:
-    """Give every other place, from the first on, to what is near to what the session looked at or searched.
+    """Give every other position, from the first on, to candidates of the session.
 
-    The head learns what is bought; where it never saw a look, it cannot know how much one tells, so this is a rule.
+    This is a rule because the head learns from purchases: where it was never trained on looks, it cannot weigh them.
     """
-    near = session_candidates(question)
-    n_places = int(question.request.limit * SESSION_SHARE)
-    chosen = near.rows[:n_places].tolist()
+    n_session = int(question.request.limit * SESSION_SHARE)
+    chosen = session_candidates(question).rows[:n_session].tolist()
     if not chosen:
         return ranked
-    taken = set(chosen)
-    rest = iter([row for row in ranked.rows.tolist() if row not in taken])
-    order: list[int] = []
-    for row in chosen:
-        order.extend([row, *[follower for follower in [next(rest, None)] if follower is not None]])
-    rows = np.array([*order, *rest], np.int32)
-    return Candidates(rows, _descending(rows, ranked))
+    score = dict(zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True))
+    rest = [row for row in score if row not in set(chosen)]
+    pairs = zip_longest(chosen, rest[: len(chosen)])
+    order = [row for pair in pairs for row in pair if row is not None] + rest[len(chosen) :]
+    return Candidates(np.array(order, np.int32), np.array([score.get(row, 0.0) for row in order], np.float32))
 
 
 def _diversified(question: Question, ranked: Candidates) -> Candidates:
     vectors = question.served.shelf.vectors
     near = None if vectors is None else vectors[ranked.rows]
     limit = question.request.limit
-    head = policy.diversify(ranked.scores, near, limit=limit, weight=conf.get("DIVERSITY"))
-    tail = np.setdiff1d(np.arange(len(ranked)), head, assume_unique=True)
-    order = np.concatenate([head, tail])
+    first = policy.diversify(ranked.scores, near, limit=limit, weight=conf.get("DIVERSITY"))
+    order = np.concatenate([first, np.setdiff1d(np.arange(len(ranked)), first, assume_unique=True)])
     return Candidates(ranked.rows[order], ranked.scores[order])
 
 
@@ -189,15 +173,10 @@ def _ordered(rows: IntArray, scores: FloatArray) -> Candidates:
     return Candidates.best(rows, scores, len(rows))
 
 
-def _listed(question: Question, found: Candidates, rung: Rung | None = None) -> Listed:
-    """Stock first: what cannot be bought now goes behind the rest."""
-    order = policy.available_first(question.served.shelf.available[found.rows])
-    return Listed(found.rows[order], found.scores[order], rung or question.rung(), len(found))
-
-
-def _descending(rows: IntArray, ranked: Candidates) -> FloatArray:
-    known = dict(zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True))
-    return np.array([known.get(row, 0.0) for row in rows.tolist()], np.float32)
+def _listed(question: Question, ranked: Candidates, rung: Rung | None = None) -> Listed:
+    """Move what cannot be bought now behind the rest."""
+    order = policy.available_first(question.served.shelf.available[ranked.rows])
+    return Listed(ranked.rows[order], ranked.scores[order], rung or question.rung(), len(ranked))
 
 
 def _direction(vectors: npt.NDArray[np.float32]) -> FloatArray:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from recommender.retrieval.base import Mask
+from recommender.retrieval.candidates import allowed_items
 from recommender.serving.memory import Served
 from recommender.tables import Profile
-from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Intent, Relaxation, Request, Rung
-
-DISMISSED = EVENT_CODES[EventType.DISMISS_ITEM]
+from recommender.types import FloatArray, IntArray, Intent, Relaxation, Request, Rung
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +57,11 @@ class Question:
     def allowed(self) -> Mask:
         """A fresh (n_items,) bool of what may be shown: active, not excluded, dismissed, in the cart or current."""
         shelf, profile = self.served.shelf, self.profile
-        allowed = shelf.items.active.copy()
-        hidden = [shelf.row(item_id) for item_id in (*self.request.exclude_item_ids, *self.request.cart_item_ids)]
-        allowed[[row for row in (*hidden, profile.current_item) if row >= 0]] = False
-        is_item = profile.item >= 0
+        allowed = allowed_items(profile, shelf.items)
+        excluded = [shelf.row(item_id) for item_id in self.request.exclude_item_ids]
+        allowed[[row for row in excluded if row >= 0]] = False
         if self.request.exclude_history:
-            allowed[profile.item[is_item]] = False
-        allowed[profile.item[is_item & (profile.type == DISMISSED)]] = False
+            allowed[profile.item[profile.item >= 0]] = False
         return allowed
 
     def among(self) -> IntArray:

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 
 from recommender.retrieval.base import Wanted
-from recommender.retrieval.behaviour import NeighbourRetriever, OwnRetriever, neighbours_of, seeds
+from recommender.retrieval.behaviour import OwnRetriever, neighbours_of, seeds
 from recommender.types import EventType
 from tests import behaviour
 from tests.retrieval.test_base import N_ITEMS, RetrieverContract, profile
@@ -11,9 +11,16 @@ from tests.retrieval.test_base import N_ITEMS, RetrieverContract, profile
 ALIKE = behaviour.neighbours([[(1, 0.9), (2, 0.5), (3, 0.1)], [(0, 0.9), (4, 0.4)], [], [], [(6, 0.2)], [], [], []])
 
 
-class TestNeighbourRetriever(RetrieverContract):
+class Neighbouring:
+    """The neighbours of a history, as `candidates` asks for them."""
+
+    def retrieve(self, wanted, *, limit):
+        return neighbours_of(ALIKE, *seeds(wanted.profile), limit=limit, allowed=wanted.allowed)
+
+
+class TestNeighbours(RetrieverContract):
     def retriever(self):
-        return NeighbourRetriever(ALIKE)
+        return Neighbouring()
 
     def wanted(self):
         return Wanted(profile(("purchase", 0, 3)))
