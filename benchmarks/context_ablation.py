@@ -36,7 +36,8 @@ from recommender.ml.context.visits import examples
 from recommender.ml.encoder.model import load_encoder
 from recommender.ml.hardware import limit_threads
 from recommender.ml.head.additive import fit_head
-from recommender.ml.head.examples import Histories, Vectors, joined, lists_at
+from recommender.ml.head.lists import Sample, ShopHistory, Vectors, joined, lists_at
+from recommender.ml.histories import Histories
 from recommender.ml.plan import until
 from recommender.tables import Interactions, ItemTable, Profile
 from recommender.types import FloatArray, IntArray
@@ -143,7 +144,7 @@ def retail(options: argparse.Namespace) -> None:
         figures = {name: _ndcg(asked, _context_scorer(told), shown, scope) for name, told in variants.items()}
         show(f"context model alone, {scope} items", figures, seed=options.seed)
     heads = {
-        name: _head(variants[name], histories, items, moments, events, options)
+        name: _head(variants[name], histories, items, moments, options)
         for name in ("all", "none", CHOSEN)
         if name in variants
     }
@@ -216,18 +217,11 @@ def _context_scorer(told: Told) -> Callable[[Profile], FloatArray]:
 
 
 def _head(
-    told: Told, histories: Histories, items: ItemTable, moments: Sequence[float], events: Interactions,
-    options: argparse.Namespace,
-) -> Head:  # fmt: skip
+    told: Told, histories: Histories, items: ItemTable, moments: Sequence[float], options: argparse.Namespace
+) -> Head:
     vectors = Vectors(told.vectors, lambda profile: context_vector(told.model, profile, told.vectors))
-    lists = [
-        lists_at(
-            histories, build_state(events, items, at=at), items, vectors, until=at + 30 * DAY_SECONDS,
-            n_visitors=options.lists, seed=options.seed,
-        )
-        for at in moments
-    ]  # fmt: skip
-    return fit_head(joined(lists))
+    shop, sample = ShopHistory(histories, items, vectors), Sample(options.lists, options.seed)
+    return fit_head(joined([lists_at(shop, at, until=at + 30 * DAY_SECONDS, sample=sample) for at in moments]))
 
 
 def _head_scorer(head: Head, told: Told, state: ShopState, items: ItemTable) -> Callable[[Profile], FloatArray]:

@@ -18,7 +18,7 @@ from scipy import sparse
 from benchmarks import simulator
 from recommender.features.persona import evidence, item_terms, persona_features
 from recommender.features.shop_state import build_state
-from recommender.ml.head.examples import Histories
+from recommender.ml.histories import Histories
 from recommender.personas.segments import build_segments
 
 LIST_LIMIT_MS, PAGE_LIMIT_MS = 0.5, 1.0

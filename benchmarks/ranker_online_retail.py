@@ -1,4 +1,4 @@
-"""Trains one ranker on a real shop's purchases and ranks its whole catalogue beside every simple competitor.
+"""Trains one ranker on the purchases of a real shop and compares it with every simple competitor.
 
     python -m benchmarks.ranker_online_retail --events events.csv.gz --items items.csv.gz
 
@@ -12,28 +12,34 @@ import argparse
 import csv
 import datetime as dt
 import gzip
+import os
 import resource
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import django
 import numpy as np
 
+from recommender.features import ORDER_DECAY, purchases
 from recommender.features.head import Head
 from recommender.features.shop_state import ShopState, build_state
 from recommender.ml import metrics
 from recommender.ml.encoder.stage import search_quality
 from recommender.ml.export import export_untrained, write
-from recommender.ml.head.examples import Histories
+from recommender.ml.histories import Histories
 from recommender.ml.plan import TrainingData, TrainingSettings
 from recommender.ml.progress import Progress
 from recommender.ml.rivals import baselines
 from recommender.ml.train import fit
-from recommender.serving.ranker import Ranker
 from recommender.tables import Interactions, ItemTable, Profile
 from recommender.types import EVENT_CODES, EventType, IntArray
+
+if TYPE_CHECKING:
+    from recommender.serving.ranker import Ranker
 
 FULL = "full head"
 
@@ -59,6 +65,10 @@ class Printed(Progress):
 
 
 def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shopreco.settings")
+    django.setup()
+    from recommender.serving.ranker import Ranker
+
     options = _options()
     items = read_items(options.items)
     interactions = read_events(options.events, items)
@@ -67,14 +77,14 @@ def main() -> None:
     print(f"{len(interactions)} events, {len(items)} items; {asdict(settings)}")
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
-        made = fit(TrainingData(interactions, items, start, start, end), settings, Printed())
-        write(made, Path(folder) / "trained")
-        print(f"seconds {made.seconds}, with export {time.monotonic() - began:.0f}")
+        artifacts = fit(TrainingData(interactions, items, start, start, end), settings, Printed())
+        write(artifacts, Path(folder) / "trained")
+        print(f"seconds {artifacts.seconds}, with export {time.monotonic() - began:.0f}")
         export_untrained(options.encoder, Path(folder) / "untrained", texts=items.texts)
         ours, untrained = Ranker.load(Path(folder) / "trained"), Ranker.load(Path(folder) / "untrained")
-        assert made.baseline is not None
+        assert artifacts.baseline is not None
         state = build_state(interactions, items, at=start)
-        scorers = competitors(ours, untrained, made.baseline, items)
+        scorers = competitors(ours, untrained, artifacts.baseline, items)
         for name, ranker in (("untuned", untrained), ("tuned", ours)):
             mrr = search_quality(ranker.encode, items.texts, ranker.encode(items.texts), seed=99)
             print(f"known-item search, {name} encoder: MRR {mrr:.4f}")
@@ -98,7 +108,7 @@ def competitors(ours: Ranker, untrained: Ranker, baseline: Head, items: ItemTabl
         "popularity 7 days": baselines.popularity(1),
         "popularity 30 days": baselines.popularity(2),
         "own frequency": baselines.own_frequency,
-        "decayed own frequency": baselines.decayed_frequency,
+        "decayed own frequency": decayed_frequency,
         "item-kNN": baselines.item_knn,
         "lexical": baselines.lexical(items.texts),
         "untuned encoder, mean": baselines.mean_vector(plain),
@@ -107,6 +117,14 @@ def competitors(ours: Ranker, untrained: Ranker, baseline: Head, items: ItemTabl
         "linear baseline": baselines.headed(baseline),
         FULL: full,
     }
+
+
+def decayed_frequency(profile: Profile, state: ShopState, items: ItemTable) -> np.ndarray:
+    """Orders with the item, newer ones weigh more, then popularity: the personal part of TIFU-KNN (Hu et al. 2020)."""
+    orders = purchases(profile)
+    weight = ORDER_DECAY ** (orders.n_orders - 1 - orders.order)
+    own = np.bincount(orders.item, weights=weight, minlength=len(items))
+    return (own + baselines.TIE_BREAK * state.popularity[:, 2]).astype(np.float32)
 
 
 def evaluate(
@@ -119,12 +137,12 @@ def evaluate(
     scope: str,
 ) -> dict[str, Quality]:
     """Rank everything that was in the shop at `state.at` for each returning buyer of the window."""
-    shown = items.active & (items.first_seen <= state.at)
+    available = items.active & (items.first_seen <= state.at)
     cases = _cases(histories, state.at, end, scope)
     results = {}
     for name, scorer in scorers.items():
-        lists = [_ranked(scorer(profile, state, items), shown, hidden) for profile, _, hidden in cases]
-        results[name] = _quality(lists, [truth for _, truth, _ in cases], int(shown.sum()))
+        lists = [_ranked(scorer(profile, state, items), available, hidden) for profile, _, hidden in cases]
+        results[name] = _quality(lists, [truth for _, truth, _ in cases], int(available.sum()))
     return results
 
 
@@ -157,7 +175,7 @@ def read_items(path: Path) -> ItemTable:
 
 def read_events(path: Path, items: ItemTable) -> Interactions:
     """Read purchases and cancellations, ascending by time; a guest is visitor -1."""
-    place = {item_id: row for row, item_id in enumerate(items.ids)}
+    row_of = {item_id: row for row, item_id in enumerate(items.ids)}
     visitors: dict[str, int] = {}
     orders: dict[str, int] = {}
     countries: dict[str, int] = {}
@@ -168,7 +186,7 @@ def read_events(path: Path, items: ItemTable) -> Interactions:
                 _seconds(row["timestamp"]),
                 orders.setdefault(row["order_id"], len(orders)),
                 visitors.setdefault(row["user_id"], len(visitors)) if row["user_id"] else -1,
-                place[row["item_id"]],
+                row_of[row["item_id"]],
                 kinds[row["event_type"]],
                 float(row["quantity"]),
                 countries.setdefault(row.get("country", ""), len(countries)),
@@ -201,8 +219,8 @@ def _cases(histories: Histories, at: float, end: float, scope: str) -> list[tupl
     return cases
 
 
-def _ranked(scores: np.ndarray, shown: np.ndarray, hidden: IntArray) -> list[int]:
-    scores = np.where(shown, scores, -np.inf)
+def _ranked(scores: np.ndarray, available: np.ndarray, hidden: IntArray) -> list[int]:
+    scores = np.where(available, scores, -np.inf)
     scores[hidden] = -np.inf
     return np.argsort(-scores, kind="stable")[:100].tolist()
 

@@ -19,7 +19,7 @@ from recommender.durations import DAY_SECONDS
 from recommender.features import purchases
 from recommender.features.shop_state import ShopState, build_state
 from recommender.ml import metrics
-from recommender.ml.head.examples import Histories
+from recommender.ml.histories import Histories
 from recommender.ml.rivals import baselines, competitors
 from recommender.tables import Interactions, ItemTable, Profile
 from recommender.types import EVENT_CODES, EventType, FloatArray

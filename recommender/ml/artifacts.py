@@ -12,11 +12,13 @@ from recommender.features.sequence import decayed_mean
 from recommender.ml.budget import Budget
 from recommender.ml.context import model as context
 from recommender.ml.context.model import ContextTransformer
+from recommender.ml.context.training import Worth
 from recommender.ml.encoder.adapters import AdapterWeights
 from recommender.ml.encoder.graded import Partly, Taught
 from recommender.ml.encoder.model import Encoder
 from recommender.ml.head.forest import Forest
-from recommender.ml.head.multitask import Fitted
+from recommender.ml.head.multitask import ShownModel
+from recommender.ml.metrics import ProbabilityScores
 from recommender.tables import ItemTable, Profile
 from recommender.text.query import encoder_text
 from recommender.types import FloatArray
@@ -30,7 +32,9 @@ class Artifacts:
     encoder before it saw the grades of some queries, None where it learned from none. taught: what a teacher told it.
     skipped: stages that were not worth their time, with the reason in words. base_encoder: fingerprint
     before any training. ended_by: by stage, a word of `pace`. budget: how the run's minutes were shared out.
-    idle: circumstances that the context model is not told, for they lowered no loss.
+    circumstances: what each is worth to the context model; idle: those that it does not read, as they lower no loss.
+    head_scores: the probabilities of the head by window, "validation" and "test"; shown_scores: those of `shown`, by
+    window and event.
     """
 
     encoder: Encoder
@@ -45,9 +49,12 @@ class Artifacts:
     head: Head | None = None
     baseline: Head | None = None
     forest: Forest | None = None
-    shown: Fitted | None = None
+    shown: ShownModel | None = None
     n_context_epochs: int = 0
+    circumstances: dict[str, Worth] = field(default_factory=dict)
     idle: frozenset[str] = frozenset()
+    head_scores: dict[str, ProbabilityScores] = field(default_factory=dict)
+    shown_scores: dict[str, dict[str, ProbabilityScores]] = field(default_factory=dict)
     thresholds: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -65,6 +72,20 @@ class Artifacts:
     def heads(self) -> Heads | None:
         """What was learned from lists that were shown."""
         return None if self.shown is None else self.shown.heads
+
+    @property
+    def scores_by_head(self) -> dict[str, dict[str, ProbabilityScores]]:
+        """Return the figures of each head by window.
+
+        The head on candidates is "buy", or "buy_later" beside a "buy" that was learned from lists that were shown.
+        """
+        scores: dict[str, dict[str, ProbabilityScores]] = {}
+        for window, by_event in self.shown_scores.items():
+            for event, score in by_event.items():
+                scores.setdefault(event, {})[window] = score
+        if self.head_scores:
+            scores["buy_later" if "buy" in scores else "buy"] = dict(self.head_scores)
+        return scores
 
     def probabilities(self, rows: FloatArray) -> FloatArray:
         """Return (n,) float32 as the server will: by head and trees; rows (n, f). Needs a head."""

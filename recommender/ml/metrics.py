@@ -1,4 +1,9 @@
-"""Quality of lists and of probabilities, as numbers with a known definition."""
+"""Measures of ranked lists and of predicted probabilities, and the paired bootstrap that compares two rankers.
+
+Accuracy, recall, F1, log loss and the bootstrap are those of scikit-learn and SciPy. NDCG is written here because
+scikit-learn's `ndcg_score` takes dense rows of the whole catalogue: for 1,000 lists of 3,700 items it needs 2.27 s,
+`ndcg_at_k` 0.03 s.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
+from sklearn.metrics import accuracy_score, f1_score, log_loss, recall_score
 
 Values = npt.NDArray[np.floating] | Sequence[float]
+
+LEAST_PROBABILITY = 1e-7
+"""Probabilities are kept this far from 0 and 1 in the log loss, so that one sure error does not decide the mean."""
+
+RESAMPLES_AT_ONCE = 50
+"""Resamples that the bootstrap holds in memory together: of 10,000 cases these are 4 MB."""
 
 
 def ndcg_at_k(ranked: Sequence[int], relevant: Collection[int], k: int = 10) -> float:
@@ -18,8 +31,19 @@ def ndcg_at_k(ranked: Sequence[int], relevant: Collection[int], k: int = 10) -> 
     """
     if not relevant:
         return 0.0
-    gain = sum(1 / np.log2(place + 2) for place, item in enumerate(ranked[:k]) if item in relevant)
-    return float(gain / sum(1 / np.log2(place + 2) for place in range(min(k, len(relevant)))))
+    gain = sum(1 / np.log2(index + 2) for index, item in enumerate(ranked[:k]) if item in relevant)
+    return float(gain / sum(1 / np.log2(index + 2) for index in range(min(k, len(relevant)))))
+
+
+def ndcg_of_scores(scores: Values, gains: Values, k: int = 10) -> float:
+    """Return NDCG@k of the list in descending order of `scores` (n,), where item i brings gains[i]; one is above 0.
+
+    Items of equal score keep their order.
+    """
+    gain = np.asarray(gains, np.float64)
+    discount = 1 / np.log2(np.arange(min(len(gain), k)) + 2)
+    ranked = gain[np.argsort(-np.asarray(scores), kind="stable")][: len(discount)]
+    return float(ranked @ discount / (np.sort(gain)[::-1][: len(discount)] @ discount))
 
 
 def recall_at_k(ranked: Sequence[int], relevant: Collection[int], k: int = 20) -> float:
@@ -31,7 +55,7 @@ def recall_at_k(ranked: Sequence[int], relevant: Collection[int], k: int = 20) -
 
 def reciprocal_rank(ranked: Sequence[int], relevant: Collection[int]) -> float:
     """1 / position of the first hit, 0 without one; its mean is MRR."""
-    return next((1 / (place + 1) for place, item in enumerate(ranked) if item in relevant), 0.0)
+    return next((1 / position for position, item in enumerate(ranked, start=1) if item in relevant), 0.0)
 
 
 def coverage(lists: Sequence[Sequence[int]], n_items: int) -> float:
@@ -40,9 +64,9 @@ def coverage(lists: Sequence[Sequence[int]], n_items: int) -> float:
 
 
 def popularity_share(lists: Sequence[Sequence[int]], popular: Collection[int]) -> float:
-    """Share of all places that hold one of the `popular` items."""
-    places = [int(item) in popular for ranked in lists for item in ranked]
-    return float(np.mean(places)) if places else 0.0
+    """Share of all list entries that are one of the `popular` items."""
+    is_popular = [int(item) in popular for ranked in lists for item in ranked]
+    return float(np.mean(is_popular)) if is_popular else 0.0
 
 
 def pair_accuracy(group: npt.NDArray[np.integer], grades: Values, scores: Values, *, least_gap: float = 0.25) -> float:
@@ -73,33 +97,45 @@ class Interval:
 def paired_bootstrap(ours: Values, theirs: Values, *, seed: int = 0, n_resamples: int = 2_000) -> Interval:
     """Percentile interval of mean(ours - theirs) over resampled cases (Efron and Tibshirani 1993, chapter 13)."""
     difference = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
-    if not len(difference):
-        return Interval(0.0, 0.0, 0.0)
-    generator = np.random.default_rng(seed)
-    means = np.asarray(
-        [difference[generator.integers(0, len(difference), len(difference))].mean() for _ in range(n_resamples)]
-    )
-    lower, upper = np.quantile(means, [0.025, 0.975])
-    return Interval(float(difference.mean()), float(lower), float(upper))
+    mean = float(difference.mean()) if len(difference) else 0.0
+    if len(difference) < 2:  # SciPy refuses a single case
+        return Interval(mean, mean, mean)
+    interval = stats.bootstrap(
+        (difference,),
+        np.mean,
+        n_resamples=n_resamples,
+        batch=RESAMPLES_AT_ONCE,
+        method="percentile",
+        random_state=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(mean, float(interval.low), float(interval.high))
 
 
-def accuracy(labels: Values, probabilities: Values, threshold: float = 0.5) -> float:
-    """Share of cases on the right side of the threshold."""
+@dataclass(frozen=True, slots=True)
+class ProbabilityScores:
+    """Predicted probabilities against what happened: log loss in nats; `positive_share` of the cases happened."""
+
+    accuracy: float
+    recall: float
+    f1: float
+    log_loss: float
+    calibration_error: float
+    positive_share: float
+
+
+def score_probabilities(labels: Values, probabilities: Values, *, threshold: float) -> ProbabilityScores:
+    """Compare probabilities (n,) with labels (n,), 0 or 1; from `threshold` on a case counts as predicted."""
+    truth, probability = np.asarray(labels) > 0.5, np.asarray(probabilities, np.float64)
     predicted = np.asarray(probabilities) >= threshold
-    return float(np.mean(predicted == (np.asarray(labels) > 0.5)))
-
-
-def recall(labels: Values, probabilities: Values, threshold: float = 0.5) -> float:
-    """Share of the positives that are found; 0 without a positive."""
-    truth = np.asarray(labels) > 0.5
-    hits = np.sum(truth & (np.asarray(probabilities) >= threshold))
-    return float(hits / max(truth.sum(), 1))
-
-
-def f1(labels: Values, probabilities: Values, threshold: float = 0.5) -> float:
-    """Harmonic mean of precision and recall; 0 without a hit."""
-    truth, predicted = np.asarray(labels) > 0.5, np.asarray(probabilities) >= threshold
-    return float(2 * np.sum(truth & predicted) / max(truth.sum() + predicted.sum(), 1))
+    bounded = np.clip(probability, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    return ProbabilityScores(
+        accuracy=float(accuracy_score(truth, predicted)),
+        recall=float(recall_score(truth, predicted, zero_division=0)),
+        f1=float(f1_score(truth, predicted, zero_division=0)),
+        log_loss=float(log_loss(truth, bounded, labels=[False, True])),
+        calibration_error=expected_calibration_error(labels, probability),
+        positive_share=float(truth.mean()),
+    )
 
 
 def best_threshold(labels: Values, probabilities: Values) -> float:
@@ -111,16 +147,9 @@ def best_threshold(labels: Values, probabilities: Values) -> float:
     return float(score[order][int(np.argmax(quality))]) if len(score) else 0.5
 
 
-def log_loss(labels: Values, probabilities: Values) -> float:
-    """Mean negative log-likelihood in nats."""
-    truth = np.asarray(labels, np.float64)
-    score = np.clip(np.asarray(probabilities, np.float64), 1e-7, 1 - 1e-7)
-    return float(-np.mean(truth * np.log(score) + (1 - truth) * np.log1p(-score)))
-
-
 def expected_calibration_error(labels: Values, probabilities: Values, n_bins: int = 15) -> float:
     """Mean |frequency - confidence| over bins of equal width, weighted by cases (Guo et al. 2017, equation 3)."""
     truth, score = np.asarray(labels, np.float64), np.asarray(probabilities, np.float64)
-    place = np.minimum((score * n_bins).astype(int), n_bins - 1)
-    gaps = [abs(truth[place == i].sum() - score[place == i].sum()) for i in np.unique(place)]
-    return float(sum(gaps) / max(len(score), 1))
+    bins = np.minimum((score * n_bins).astype(int), n_bins - 1)
+    gaps = np.bincount(bins, weights=truth - score)
+    return float(np.abs(gaps).sum() / max(len(score), 1))

@@ -1,4 +1,4 @@
-"""What a run learns from, its knobs, who watches it, and the moments at which each stage learns."""
+"""The data and settings of a training, and the moments up to which each of its stages learns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from recommender.ml.encoder.contrastive import TuneSettings
 from recommender.ml.encoder.graded import GradedSettings
 from recommender.ml.encoder.teacher import TeacherSettings
 from recommender.ml.head.additive import HeadSettings
-from recommender.ml.head.examples import days
 from recommender.ml.head.forest import ForestSettings
 from recommender.ml.head.multitask import MultitaskSettings
 from recommender.ml.progress import Progress
@@ -29,7 +28,7 @@ from recommender.types import Adaptation, FineTuning, Teaching
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """Behaviour over one catalogue. Nothing at or after `train_end` is learned from; [test_start, test_end) judges."""
+    """Behaviour over one catalogue. Training ends before `train_end`; [test_start, test_end) is the test window."""
 
     interactions: Interactions
     items: ItemTable
@@ -42,9 +41,10 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """The knobs of one run. `minutes` is shared out by `budget`; the least counts skip a stage on thin evidence.
+    """How one run is trained. `budget` divides the minutes; a stage with less than its `least_...` is skipped.
 
-    The head learns what follows within `horizon_days` of `n_cutoffs` moments, `step_days` apart (half a horizon).
+    The head learns what follows within `horizon_days` of `n_cutoffs` moments, `step_days` apart (default: half a
+    horizon).
     """
 
     minutes: float = 3.0
@@ -85,7 +85,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True, slots=True)
 class Cutoffs:
-    """Moments of a run: encoder and context learn before `behaviour_end`, the head at `head`, then validation."""
+    """Times (Unix seconds): encoder and context learn up to `behaviour_end`, the head at `head`, then validation."""
 
     behaviour_end: float
     head: tuple[float, ...]
@@ -94,17 +94,14 @@ class Cutoffs:
 
 
 def plan(data: TrainingData, settings: TrainingSettings) -> Cutoffs:
-    """Lay the moments of the head half a horizon apart before the validation window; short pasts shorten both.
-
-    `step_days` sets another distance.
-    """
-    known = data.interactions.time[data.interactions.time < data.train_end]
-    span = (data.train_end - float(known[0])) / DAY_SECONDS if len(known) else 0.0
+    """Place the moments of the head before the validation window; a short history shortens horizon and distances."""
+    past = data.interactions.time[data.interactions.time < data.train_end]
+    span = (data.train_end - float(past[0])) / DAY_SECONDS if len(past) else 0.0
     horizon = min(settings.horizon_days, span / 5)
-    validation = data.train_end - days(horizon)
+    validation = data.train_end - horizon * DAY_SECONDS
     step = settings.step_days or horizon / 2
-    head = tuple(validation - days(horizon + step * place) for place in reversed(range(settings.n_cutoffs)))
-    head = tuple(at for at in head if at > data.train_end - days(span * 0.7)) or head[-1:]
+    head = tuple(validation - (horizon + step * i) * DAY_SECONDS for i in reversed(range(settings.n_cutoffs)))
+    head = tuple(at for at in head if at > data.train_end - span * 0.7 * DAY_SECONDS) or head[-1:]
     return Cutoffs(head[0], head, validation, horizon)
 
 
@@ -121,6 +118,7 @@ def box_of(settings: TrainingSettings, progress: Progress, *, share: float) -> l
 
 @contextmanager
 def timed(name: str, seconds: dict[str, float], progress: Progress) -> Iterator[None]:
+    """Report the stage `name` and add the seconds that it takes to `seconds`."""
     progress.stage(name)
     started = time.monotonic()
     yield

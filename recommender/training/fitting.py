@@ -175,7 +175,7 @@ def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Progress
     export.write(trained, folder / "bundle")
     parity.record(trained, split, folder, seed=settings.seed)
     np.save(folder / "text_vectors.npy", trained.text_vectors, allow_pickle=False)
-    figures = figures_of_stages(trained.metrics, fine_tuning=settings.fine_tuning, skipped=trained.skipped)
+    figures = figures_of_stages(trained, fine_tuning=settings.fine_tuning)
     record = {"figures": figures.as_json(), "base_encoder": trained.base_encoder, "ended_by": trained.ended_by}
     (folder / RECORD).write_text(json.dumps(record))
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from recommender.features.head import EVENTS
-from recommender.ml.context.training import WEIGHED
+from recommender.ml.artifacts import Artifacts
 from recommender.runs.conversion import read
 from recommender.runs.figures import (
-    NO_FIGURE,
     Circumstance,
     Classifier,
     EncoderFigures,
@@ -19,40 +18,23 @@ from recommender.runs.figures import (
 )
 
 
-def figures_of_stages(metrics: Mapping[str, float], *, fine_tuning: str, skipped: Mapping[str, str]) -> Figures:
-    """The figures of the heads, the encoder, the context model and the teacher.
-
-    fine_tuning: the method; skipped: by stage, why it was left out.
-    """
-    encoder = {"fine_tuning": fine_tuning, **_reported(metrics, "encoder_")}
-    skipped_teacher = {"skipped": skipped["teacher"]} if "teacher" in skipped else None
+def figures_of_stages(trained: Artifacts, *, fine_tuning: str) -> Figures:
+    """The figures of the heads, the encoder, the context model and the teacher; fine_tuning: the method."""
+    encoder = {"fine_tuning": fine_tuning, **_reported(trained.metrics, "encoder_")}
+    skipped_teacher = {"skipped": trained.skipped["teacher"]} if "teacher" in trained.skipped else None
     return Figures(
-        heads=_heads(metrics),
+        heads={
+            head: Classifier(
+                **{window: ProbabilityQuality(**dataclasses.asdict(scores)) for window, scores in by_window.items()}
+            )
+            for head, by_window in trained.scores_by_head.items()
+        },
         encoder=read(EncoderFigures, encoder),
         context={
-            name: Circumstance(metrics.get(f"context_{name}_gain", NO_FIGURE), bool(metrics[used]))
-            for name in WEIGHED
-            if (used := f"context_{name}_told") in metrics
+            name: Circumstance(worth.gain, name not in trained.idle) for name, worth in trained.circumstances.items()
         },
-        teacher=read(TeacherFigures, skipped_teacher or _reported(metrics, "teacher_")),
+        teacher=read(TeacherFigures, skipped_teacher or _reported(trained.metrics, "teacher_")),
     )
-
-
-def _heads(metrics: Mapping[str, float]) -> dict[str, Classifier]:
-    """The heads that learned from lists that were shown, by event; and "buy", the head on candidates.
-
-    Where "buy" was learned from lists too, the head on candidates is "buy_later".
-    """
-    heads = {event: head for event in EVENTS if (head := _classifier(metrics, f"{event}_"))}
-    if on_candidates := _classifier(metrics, ""):
-        heads["buy_later" if "buy" in heads else "buy"] = on_candidates
-    return heads
-
-
-def _classifier(metrics: Mapping[str, float], prefix: str) -> Classifier | None:
-    windows = {name: _reported(metrics, f"{prefix}{name}_") for name in ("validation", "test")}
-    quality = {name: read(ProbabilityQuality, figures) for name, figures in windows.items() if figures}
-    return Classifier(**quality) if quality else None
 
 
 def _reported(metrics: Mapping[str, float], prefix: str) -> dict[str, Any]:

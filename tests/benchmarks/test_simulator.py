@@ -27,7 +27,7 @@ from recommender.ml.context.model import ContextSettings
 from recommender.ml.context.training import train_context
 from recommender.ml.context.visits import examples
 from recommender.ml.hardware import limit_threads
-from recommender.ml.head.examples import Histories
+from recommender.ml.histories import Histories
 from recommender.types import EVENT_CODES, EventType, Slot
 from tests import behaviour
 

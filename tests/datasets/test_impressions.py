@@ -16,28 +16,30 @@ from recommender.durations import LABEL_WINDOW_SECONDS
 from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES
 from recommender.features.head import NEWCOMERS, Heads
+from recommender.features.shop_state import build_state
+from recommender.ml.artifacts import Artifacts
 from recommender.ml.context import model as context
 from recommender.ml.encoder.model import SCRATCH
 from recommender.ml.export import write
 from recommender.ml.hardware import limit_threads
 from recommender.ml.head import additive as head
 from recommender.ml.head import multitask, position, shown
-from recommender.ml.head.examples import Histories, Vectors
-from recommender.ml.head.shown import Places
+from recommender.ml.head.lists import ShopHistory
+from recommender.ml.head.shown import ShownItems
+from recommender.ml.histories import Histories
+from recommender.ml.metrics import ProbabilityScores
 from recommender.ml.plan import TrainingData, TrainingSettings, until
 from recommender.ml.train import fit
 from recommender.models import Event, Impression, Item, Visitor
-from recommender.runs.conversion import as_json
 from recommender.serving.ranker import Ranker
 from recommender.tables import Impressions
-from recommender.training.measured import figures_of_stages
 from recommender.types import SLOT_CODES, Slot
 from tests import behaviour
 
 NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 K = 8
 LOOKED = 1 / np.arange(1, K + 1) ** 0.8
-"""How often each place is looked at in the simulated shop."""
+"""How often each position is looked at in the simulated shop."""
 
 OLD, LIKED = FEATURE_NAMES.index("knn"), FEATURE_NAMES.index("price_level")
 """What the old ranker went by, and what shoppers really go by."""
@@ -48,7 +50,7 @@ def _one_thread():
     limit_threads(1)
 
 
-def simulated(n_lists: int, *, seed: int, slot: Slot = Slot.HOME, looked: np.ndarray = LOOKED) -> Places:
+def simulated(n_lists: int, *, seed: int, slot: Slot = Slot.HOME, looked: np.ndarray = LOOKED) -> ShownItems:
     """Lists in the order of a ranker that knows little of what shoppers like; clicks need a look, carts a click."""
     generator = np.random.default_rng(seed)
     n = n_lists * K
@@ -56,15 +58,15 @@ def simulated(n_lists: int, *, seed: int, slot: Slot = Slot.HOME, looked: np.nda
     rows[:, :, OLD], rows[:, :, LIKED] = generator.normal(size=(2, n_lists, K))
     score = rows[:, :, OLD] + 0.3 * rows[:, :, LIKED] + 0.5 * generator.normal(size=(n_lists, K))
     rows = np.take_along_axis(rows, np.argsort(-score, axis=1)[:, :, None], axis=1).reshape(n, -1)
-    where = np.tile(np.arange(K), n_lists)
-    clicked = (generator.random(n) < looked[where]) & (generator.random(n) < attraction(rows))
+    index = np.tile(np.arange(K), n_lists)
+    clicked = (generator.random(n) < looked[index]) & (generator.random(n) < attraction(rows))
     carted = clicked & (generator.random(n) < 0.5)
     bought = carted & (generator.random(n) < attraction(rows))
-    return Places(
+    return ShownItems(
         rows=rows,
         list=np.repeat(np.arange(n_lists), K),
         slot=np.full(n, SLOT_CODES[slot], np.int8),
-        position=(where + 1).astype(np.int32),
+        position=(index + 1).astype(np.int32),
         weight=np.ones(n, np.float32),
         labels={
             name: part.astype(np.float32)
@@ -77,17 +79,19 @@ def attraction(rows: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(1 - 1.2 * rows[:, LIKED]))
 
 
-def joined(one: Places, two: Places) -> Places:
+def joined(one: ShownItems, two: ShownItems) -> ShownItems:
     parts = {
         field.name: np.concatenate([getattr(one, field.name), getattr(two, field.name)])
         for field in dataclasses.fields(one)
         if field.name != "labels"
     }
-    return Places(**parts, labels={name: np.concatenate([one.labels[name], two.labels[name]]) for name in one.labels})
+    return ShownItems(
+        **parts, labels={name: np.concatenate([one.labels[name], two.labels[name]]) for name in one.labels}
+    )
 
 
-def examined(places: Places) -> position.Examination:
-    return position.estimate(places.rows, places.slot, places.position, places.labels["click"], weight=places.weight)
+def examined(items: ShownItems) -> position.Examination:
+    return position.estimate(items.rows, items.slot, items.position, items.labels["click"], weight=items.weight)
 
 
 @pytest.fixture(scope="module")
@@ -130,20 +134,20 @@ def test_naive_click_rates_are_no_position_bias(train):
     assert np.abs(rate / rate[0] - LOOKED).max() > np.abs(examined(train).curves[0, :K] - LOOKED).max()
 
 
-def test_weights_are_clipped_and_low_places_count_as_the_lowest_known():
+def test_weights_are_clipped_and_low_positions_count_as_the_lowest_estimated():
     curves = np.full((len(SLOT_CODES), position.MOST_POSITIONS), 0.01, np.float32)
     examination = position.Examination(curves)
-    slot, places = np.zeros(2, np.int8), np.asarray([2, 900], np.int32)
-    assert examination.weights(slot, places).tolist() == [position.MOST_WEIGHT] * 2
+    slot, positions = np.zeros(2, np.int8), np.asarray([2, 900], np.int32)
+    assert examination.weights(slot, positions).tolist() == [position.MOST_WEIGHT] * 2
     assert position.exploration_weights(np.asarray([1, 0.25, 1e-4], np.float32)).tolist() == [1, 4, 10]
 
 
 # What heads learn
 
 
-def test_heads_order_by_attraction_where_naive_ones_order_by_the_place_shown(train, later, fitted):
-    def blind(places):
-        return dataclasses.replace(places, position=np.ones_like(places.position))
+def test_heads_order_by_attraction_where_naive_ones_order_by_position(train, later, fitted):
+    def blind(items):
+        return dataclasses.replace(items, position=np.ones_like(items.position))
 
     naive = multitask.fit_heads(blind(train), blind(later), settings=multitask.MultitaskSettings())
     rows = np.zeros((400, len(FEATURE_NAMES)), np.float32)
@@ -171,23 +175,21 @@ def test_nothing_is_likelier_than_the_click_it_needs(fitted):
     assert min(chance.min() for chance in chances.values()) > 0
 
 
-def test_figures_tell_what_was_predicted_of_the_places_shown(fitted):
-    figures = fitted.figures(simulated(1_500, seed=9))
-    assert set(figures) == {"click", "cart", "buy"}
-    for of in figures.values():
-        assert set(of) == {"accuracy", "recall", "f1", "log_loss", "calibration_error", "positive_share"}
-        assert of["calibration_error"] < 0.02
-        entropy = -of["positive_share"] * np.log(of["positive_share"])
-        entropy -= (1 - of["positive_share"]) * np.log1p(-of["positive_share"])
-        assert of["log_loss"] < entropy
+def test_scores_compare_what_was_predicted_of_shown_items_with_what_happened(fitted):
+    by_event = fitted.scores(simulated(1_500, seed=9))
+    assert set(by_event) == {"click", "cart", "buy"}
+    for scores in by_event.values():
+        assert scores.calibration_error < 0.02
+        share = scores.positive_share
+        assert scores.log_loss < -share * np.log(share) - (1 - share) * np.log1p(-share)
 
 
 def test_an_event_that_was_hardly_seen_has_no_probability(train, later):
     never = {"buy": np.zeros_like(later.labels["buy"])}
     unsold = dataclasses.replace(later, labels=later.labels | never)
-    made = multitask.fit_heads(train, unsold, settings=multitask.MultitaskSettings(n_epochs=1, least_steps=10))
-    assert made.heads.events == ("click", "cart")
-    assert set(made.heads.probabilities(train.rows[:3])) == {"click", "cart"}
+    model = multitask.fit_heads(train, unsold, settings=multitask.MultitaskSettings(n_epochs=1, least_steps=10))
+    assert model.heads.events == ("click", "cart")
+    assert set(model.heads.probabilities(train.rows[:3])) == {"click", "cart"}
     unclicked = dataclasses.replace(later, labels={name: 0 * labels for name, labels in later.labels.items()})
     assert multitask.fit_heads(train, unclicked, settings=multitask.MultitaskSettings()) is None
 
@@ -215,18 +217,19 @@ def test_heads_are_written_and_read_equal(fitted, later):
         Heads.from_json(json.dumps({"format": 99}))
 
 
-def test_figures_of_every_head_stand_under_its_name():
-    told = {"validation_f1": 0.1, "click_validation_f1": 0.2, "click_test_f1": 0.3, "search_mrr_tuned": 0.9}
-    assert as_json(heads(told)) == {
-        "click": {"validation": {"f1": 0.2}, "test": {"f1": 0.3}}, "buy": {"validation": {"f1": 0.1}},
+def test_scores_of_every_head_stand_under_its_name():
+    first, second, third = (ProbabilityScores(*[number] * 6) for number in (0.1, 0.2, 0.3))
+    artifacts = Artifacts(
+        None, None, None, None,
+        head_scores={"validation": first},
+        shown_scores={"validation": {"click": second}, "test": {"click": third}},
+    )  # fmt: skip
+    assert artifacts.scores_by_head == {
+        "click": {"validation": second, "test": third}, "buy": {"validation": first},
     }  # fmt: skip
-    both = as_json(heads({**told, "buy_test_f1": 0.5}))
-    assert both["buy"] == {"test": {"f1": 0.5}}
-    assert both["buy_later"] == {"validation": {"f1": 0.1}}
-
-
-def heads(metrics):
-    return figures_of_stages(metrics, fine_tuning="full", skipped={}).heads
+    artifacts.shown_scores["test"]["buy"] = third
+    assert artifacts.scores_by_head["buy"] == {"test": third}
+    assert artifacts.scores_by_head["buy_later"] == {"validation": first}
 
 
 # From events to features
@@ -254,9 +257,9 @@ def lists_shown(n_lists: int, *, seed: int = 0) -> Impressions:
     time = np.sort(generator.uniform(20, 90, n_lists)) * behaviour.DAY
     visitor = generator.integers(0, 60, n_lists).astype(np.int32)
     item = np.concatenate([generator.permutation(12)[:5] for _ in range(n_lists)]).astype(np.int32)
-    place = np.tile(np.arange(5), n_lists)
+    index = np.tile(np.arange(5), n_lists)
     likes = (item // 6) == np.repeat(visitor % 2, 5)
-    looked = generator.random(len(item)) < 1 / (1 + place) ** 0.5
+    looked = generator.random(len(item)) < 1 / (1 + index) ** 0.5
     clicked = looked & (generator.random(len(item)) < np.where(likes, 0.8, 0.1))
     soon, bought = np.repeat(time, 5) + 60, clicked & (generator.random(len(item)) < 0.5)
     return Impressions(
@@ -267,7 +270,7 @@ def lists_shown(n_lists: int, *, seed: int = 0) -> Impressions:
         current=np.full(n_lists, -1, np.int32),
         start=np.arange(n_lists + 1) * 5,
         item=item,
-        position=(place + 1).astype(np.int32),
+        position=(index + 1).astype(np.int32),
         propensity=np.ones(len(item), np.float32),
         clicked=np.where(clicked, soon, np.inf),
         carted=np.full(len(item), np.inf),
@@ -280,34 +283,36 @@ def data(n_lists: int) -> TrainingData:
 
 
 @pytest.fixture(scope="module")
-def made():
+def artifacts():
     return fit(data(2_500), SETTINGS)
 
 
-def test_a_run_learns_from_lists_and_judges_them_twice(made):
-    assert made.heads.events == ("click", "buy")
-    figures = heads(made.metrics)
-    assert set(figures) == {"click", "buy", "buy_later"}
-    assert all(classifier.validation and classifier.test for classifier in figures.values())
-    assert "impressions" in made.seconds
-    assert made.thresholds.keys() == {"buy", NEWCOMERS}
+def test_a_run_learns_from_lists_and_judges_them_twice(artifacts):
+    assert artifacts.heads.events == ("click", "buy")
+    scores = artifacts.scores_by_head
+    assert set(scores) == {"click", "buy", "buy_later"}
+    assert all(set(by_window) == {"validation", "test"} for by_window in scores.values())
+    assert "impressions" in artifacts.seconds
+    assert artifacts.thresholds.keys() == {"buy", NEWCOMERS}
 
 
-def test_a_bundle_serves_the_heads_that_were_trained(made, tmp_path):
-    write(made, tmp_path)
+def test_a_bundle_serves_the_heads_that_were_trained(artifacts, tmp_path):
+    write(artifacts, tmp_path)
     ranker = Ranker.load(tmp_path)
     rows = np.random.default_rng(0).normal(size=(40, len(FEATURE_NAMES))).astype(np.float32)
-    for name, chance in made.heads.probabilities(rows).items():
+    for name, chance in artifacts.heads.probabilities(rows).items():
         np.testing.assert_allclose(ranker.probabilities(rows)[name], chance, atol=1e-5)
     profile = behaviour.profile([(7, 70, 1)], now_day=76)
     vectors = ranker.item_vectors(ranker.encode(ITEMS.texts), ITEMS.ids)
-    state = shown.build_state(EVENTS, ITEMS, at=END)
+    state = build_state(EVENTS, ITEMS, at=END)
     everything = np.arange(len(ITEMS), dtype=np.int32)
     for orders in (True, False):
         ranker.heads = dataclasses.replace(ranker.heads, orders=orders)
-        made.shown = dataclasses.replace(made.shown, heads=dataclasses.replace(made.heads, orders=orders))
+        artifacts.shown = dataclasses.replace(
+            artifacts.shown, heads=dataclasses.replace(artifacts.heads, orders=orders)
+        )
         scored = ranker.score(profile, everything, state, ITEMS, vectors)
-        np.testing.assert_allclose(scored.scores, made.probabilities(scored.features), atol=1e-5)
+        np.testing.assert_allclose(scored.scores, artifacts.probabilities(scored.features), atol=1e-5)
         assert (np.diff(scored.logits[np.argsort(scored.scores)]) >= -1e-5).all()
     (tmp_path / "golden.json").write_text(
         json.dumps(json.loads((tmp_path / "golden.json").read_text()) | {"chances": {"click": 2.0, "buy": 2.0}})
@@ -335,13 +340,12 @@ def test_no_list_knows_what_happened_after_it_was_shown():
     cut = 60 * behaviour.DAY
     chosen = np.flatnonzero(lists.time < cut)
 
-    def places(interactions):
-        return shown.places_of(
-            lists, chosen, Histories(interactions), ITEMS, Vectors(), most_lists=10**6, seed=0
-        )  # fmt: skip
+    def rows(interactions):
+        shop = ShopHistory(Histories(interactions), ITEMS)
+        return shown.shown_items(shop, lists, chosen, most_lists=10**6, seed=0).rows
 
-    np.testing.assert_array_equal(places(EVENTS).rows, places(until(EVENTS, cut)).rows)
-    states = shown._States(EVENTS, ITEMS, lists.time)
+    np.testing.assert_array_equal(rows(EVENTS), rows(until(EVENTS, cut)))
+    states = shown._States(ShopHistory(Histories(EVENTS), ITEMS), lists.time)
     assert all(states.before(at).at <= at for at in lists.time.tolist())
 
 
@@ -422,9 +426,9 @@ def test_bots_and_people_without_consent_are_left_out(items, visitor):
         show(someone, "mug")
     show(visitor, "mug", is_bot=True)
     assert len(datasets.read_impressions(items)) == 0
-    kept = show(visitor, "mug")
-    follow(kept, "select_item", "mug", is_bot=True)
-    follow(kept, "select_item", "mug", visitor=Visitor.objects.create())  # a link that was passed on
+    impression = show(visitor, "mug")
+    follow(impression, "select_item", "mug", is_bot=True)
+    follow(impression, "select_item", "mug", visitor=Visitor.objects.create())  # a link that was passed on
     lists = datasets.read_impressions(items)
     assert len(lists) == 1
     assert not np.isfinite(lists.clicked).any()

@@ -18,7 +18,8 @@ from recommender.features.neighbours import SHRINKAGE
 from recommender.features.sequence import LENGTH, decayed_mean, sequence
 from recommender.features.shop_state import NEIGHBOUR_KINDS, ShopState, build_state
 from recommender.identity import shopper
-from recommender.ml.head.examples import COLD_SHARE, Histories, Vectors, lists_at
+from recommender.ml.head.lists import COLD_SHARE, Sample, ShopHistory, lists_at
+from recommender.ml.histories import Histories
 from recommender.training.judging import evaluation
 from recommender.types import EVENT_CODES, EventType
 from tests import behaviour
@@ -188,13 +189,12 @@ def test_trainer_and_server_read_as_much_of_a_history():
 
 
 def test_lists_are_asked_for_newcomers_too():
-    rows = [(visitor, 0, 1, visitor) for visitor in range(20)]
+    rows = [(visitor, visitor % 2, 1, visitor) for visitor in range(20)]
     rows += [(visitor, 1, 11, 50 + visitor) for visitor in range(30)]
     events = behaviour.interactions(rows)
     histories, at = Histories(events), 10 * behaviour.DAY
     assert histories.newcomers(at=at, until=20 * behaviour.DAY).tolist() == list(range(20, 30))
-    state = build_state(events, ITEMS, at=at)
-    lists = lists_at(histories, state, ITEMS, Vectors(), until=20 * behaviour.DAY, n_visitors=20, seed=0)
+    lists = lists_at(ShopHistory(histories, ITEMS), at, until=20 * behaviour.DAY, sample=Sample(20))
     cold = FEATURE_NAMES.index("is_cold")
     assert len(lists) == 20 + int(20 * COLD_SHARE)
     assert (lists.rows[:, 0, cold] == 1).sum() == int(20 * COLD_SHARE)

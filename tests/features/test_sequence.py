@@ -11,7 +11,7 @@ import torch
 from recommender.features.sequence import CIRCUMSTANCES, circumstances
 from recommender.ml.context.model import ContextSettings, ContextTransformer, context_vector
 from recommender.ml.context.visits import examples
-from recommender.ml.head.examples import Histories
+from recommender.ml.histories import Histories
 from recommender.types import EVENT_CODES, EventType, Slot
 from tests import behaviour
 

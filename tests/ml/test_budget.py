@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from recommender.features.shop_state import build_state
 from recommender.ml.budget import EXPORT_TEXTS, JUDGED_READING, LEAST_LEARNING, Budget, seconds_per_text
 from recommender.ml.encoder import model as encoders
 from recommender.ml.encoder.model import ScratchSize, build_scratch
-from recommender.ml.head.examples import Histories, Vectors, lists_at
+from recommender.ml.head.lists import Sample, ShopHistory, lists_at
+from recommender.ml.histories import Histories
 from recommender.ml.plan import TrainingData, TrainingSettings, until
 from recommender.tables import Judgements
 from recommender.types import FineTuning
@@ -78,10 +78,8 @@ def test_time_that_is_up_leaves_the_lists_that_were_made():
     until = float(interactions.time[-1])
 
     def lists(**limits):
-        state = build_state(interactions, DATA.items, at=at)
-        return lists_at(
-            Histories(interactions), state, DATA.items, Vectors(), until=until, n_visitors=30, seed=0, **limits
-        )
+        shop = ShopHistory(Histories(interactions), DATA.items)
+        return lists_at(shop, at, until=until, sample=Sample(30, **limits))
 
     whole, few = lists(), lists(seconds=0.0, least=5)
     assert len(few) == 5 < len(whole)

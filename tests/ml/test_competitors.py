@@ -82,15 +82,15 @@ def test_tifu_knn_adds_the_mean_of_the_nearest():
     # Visitor 0 bought item 0, visitor 1 items 0 and 1, visitor 2 item 1: who bought item 0 is nearest to 0, then to 1.
     basis = two_items([(0, 0, 1, 1), (1, 0, 1, 2), (1, 1, 1, 2), (2, 1, 1, 3)])
     score = competitors.tifu_knn(basis, settings=TifuSettings(n_neighbours=2, own_share=0.7))
-    found = score(behaviour.profile([(0, 1, 1)], now_day=95), basis.state, basis.items)
-    np.testing.assert_allclose(found, [0.7 + 0.3 * (1 + 1) / 2, 0.3 * (0 + 1) / 2], atol=1e-5)
+    scores = score(behaviour.profile([(0, 1, 1)], now_day=95), basis.state, basis.items)
+    np.testing.assert_allclose(scores, [0.7 + 0.3 * (1 + 1) / 2, 0.3 * (0 + 1) / 2], atol=1e-5)
 
 
 def test_tifu_knn_without_a_past_is_popularity():
     basis = two_items([(0, 0, 90, 1), (1, 1, 90, 2), (2, 1, 90, 3)])
     empty = Basis(behaviour.interactions([(-1, 0, 1, 1)]), basis.items, basis.state)
-    for known in (basis, empty):
-        score = competitors.tifu_knn(known, settings=TifuSettings(own_share=1.0))
+    for training_basis in (basis, empty):
+        score = competitors.tifu_knn(training_basis, settings=TifuSettings(own_share=1.0))
         assert score(behaviour.profile([], now_day=95), basis.state, basis.items).argmax() == 1
 
 
@@ -111,9 +111,9 @@ def test_blend_is_tuned_towards_what_was_bought(truth_is_own, expects_habit):
     profile = behaviour.profile([(other, 80, 1)], now_day=95)
     truth = frozenset({other if truth_is_own else favourite})
     weights = competitors.tuned_weights(BASIS.state, ITEMS, [(profile, truth)])
-    found = competitors.blend(weights)(profile, BASIS.state, ITEMS)
-    assert (found.argmax() == other) == expects_habit
-    assert found.argmax() in truth
+    best = competitors.blend(weights)(profile, BASIS.state, ITEMS).argmax()
+    assert (best == other) == expects_habit
+    assert best in truth
 
 
 def test_best_rows_are_in_order_and_never_what_is_hidden():

@@ -272,7 +272,7 @@ def test_short_run_trains_no_teacher_and_says_why(data):
     made = fit(data, dataclasses.replace(RUN, minutes=0.02, teaching=Teaching.AUTO))
     assert "teacher" not in made.seconds
     assert made.skipped == {"teacher": "0 judgements, at least 20000 are needed."}
-    figures = figures_of_stages(made.metrics, fine_tuning="full", skipped=made.skipped)
+    figures = figures_of_stages(made, fine_tuning="full")
     assert as_json(figures.teacher) == {"skipped": made.skipped["teacher"]}
 
 

@@ -12,7 +12,6 @@ from recommender.exceptions import RunError
 from recommender.features.head import NEWCOMERS
 from recommender.features.neighbours import Neighbours
 from recommender.features.shop_state import build_state
-from recommender.ml import train as training
 from recommender.ml.context import model as context
 from recommender.ml.context.training import Trained, Worth
 from recommender.ml.encoder import model as encoders
@@ -22,17 +21,19 @@ from recommender.ml.encoder.model import SCRATCH, _half_pays, build_scratch, loa
 from recommender.ml.export import export_untrained, write
 from recommender.ml.hardware import device, limit_threads
 from recommender.ml.head import additive as head
-from recommender.ml.head.examples import Histories, candidates
-from recommender.ml.head.newcomers import COLD, newcomer_gain
+from recommender.ml.head.lists import Lists, ShopHistory, Vectors
+from recommender.ml.histories import Histories
 from recommender.ml.loop import Box
 from recommender.ml.plan import TrainingData, TrainingSettings, plan, until
-from recommender.ml.progress import UNWATCHED
 from recommender.ml.rivals import baselines
-from recommender.ml.train import fit, fit_context
-from recommender.serving import Served
+from recommender.ml.train import Training, fit
+from recommender.retrieval import candidates as generator
+from recommender.serving.lists import home
+from recommender.serving.memory import Served
+from recommender.serving.question import Question
 from recommender.serving.ranker import Ranker
 from recommender.serving.shelf import build_shelf
-from recommender.training.measured import figures_of_stages
+from recommender.training.judging.evaluation import history_of
 from recommender.types import EVENT_CODES, Context, EventType, PastEvent, Request, Rung, Slot
 from tests import behaviour
 from tests.progress import Recorder
@@ -61,7 +62,7 @@ def _one_thread():
 
 
 @pytest.fixture(scope="module")
-def made():
+def artifacts():
     """Trained in single precision on every machine, so that trainer and server can be compared to the last digits."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(encoders, "_half_pays", lambda kind: False)
@@ -69,26 +70,26 @@ def made():
 
 
 @pytest.fixture(scope="module")
-def bundle(made, tmp_path_factory):
+def bundle(artifacts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle")
-    write(made, folder)
+    write(artifacts, folder)
     return folder
 
 
-def test_every_stage_leaves_its_part(made):
-    assert made.context is not None
-    assert made.delta is not None
-    assert np.linalg.norm(made.delta, axis=1).max() <= SETTINGS.context.reach + 1e-5
-    assert made.head is not None
-    assert not {name for name in made.baseline.seen if name.endswith("_match")}
-    assert set(made.seconds) == {"encoder", "context", "head", "refresh"}
-    assert 0 <= made.metrics["test_log_loss"] < 0.7
+def test_every_stage_leaves_its_part(artifacts):
+    assert artifacts.context is not None
+    assert artifacts.delta is not None
+    assert np.linalg.norm(artifacts.delta, axis=1).max() <= SETTINGS.context.reach + 1e-5
+    assert artifacts.head is not None
+    assert not {name for name in artifacts.baseline.seen if name.endswith("_match")}
+    assert set(artifacts.seconds) == {"encoder", "context", "head", "refresh"}
+    assert 0 <= artifacts.head_scores["test"].log_loss < 0.7
 
 
-def test_trained_head_prefers_the_half_of_the_shop_that_is_theirs(made):
+def test_trained_head_prefers_the_half_of_the_shop_that_is_theirs(artifacts):
     state = build_state(EVENTS, ITEMS, at=END)
     histories = Histories(EVENTS)
-    scorer = baselines.headed(made.head, made.item_vectors, made.context_vector)
+    scorer = baselines.headed(artifacts.head, artifacts.item_vectors, artifacts.context_vector)
     hits = 0
     for visitor in range(10):
         best = np.argsort(-scorer(histories.profile(visitor, at=END), state, ITEMS))[:5]
@@ -96,48 +97,48 @@ def test_trained_head_prefers_the_half_of_the_shop_that_is_theirs(made):
     assert hits >= 45
 
 
-def test_bundle_serves_what_was_trained(made, bundle):
+def test_bundle_serves_what_was_trained(artifacts, bundle):
     ranker = Ranker.load(bundle)
     vectors = ranker.item_vectors(ranker.encode(ITEMS.texts), ITEMS.ids)
-    np.testing.assert_allclose(vectors, made.item_vectors, atol=1e-4)
+    np.testing.assert_allclose(vectors, artifacts.item_vectors, atol=1e-4)
     profile = Histories(EVENTS).profile(3, at=END)
-    np.testing.assert_allclose(ranker.context_vector(profile, vectors), made.context_vector(profile), atol=1e-4)
-    grown = {"forest.onnx", "mixture.json"} if made.forest is not None else set()
+    np.testing.assert_allclose(ranker.context_vector(profile, vectors), artifacts.context_vector(profile), atol=1e-4)
+    grown = {"forest.onnx", "mixture.json"} if artifacts.forest is not None else set()
     assert {path.name for path in bundle.iterdir()} == grown | {
         "encoder.onnx", "tokenizer.json", "encoder.json", "golden.json", "context.onnx", "context.json", "delta.npy",
         "delta_ids.json", "head.json", "baseline.json", "thresholds.json",
     }  # fmt: skip
 
 
-def test_visitor_of_whom_nothing_is_known_has_the_same_finite_vector_in_both(made, bundle):
+def test_visitor_of_whom_nothing_is_known_has_the_same_finite_vector_in_both(artifacts, bundle):
     ranker = Ranker.load(bundle)
     vectors = ranker.item_vectors(ranker.encode(ITEMS.texts), ITEMS.ids)
     nobody = behaviour.profile([], now_day=76)
     served = ranker.context_vector(nobody, vectors)
     assert np.isfinite(served).all()
-    np.testing.assert_allclose(served, made.context_vector(nobody), atol=1e-4)
+    np.testing.assert_allclose(served, artifacts.context_vector(nobody), atol=1e-4)
     everything, state = np.arange(len(ITEMS), dtype=np.int32), build_state(EVENTS, ITEMS, at=END)
     assert np.isfinite(ranker.score(nobody, everything, state, ITEMS, vectors).logits).all()
 
 
-def test_context_that_the_file_computes_otherwise_is_refused(made, tmp_path, monkeypatch):
+def test_context_that_the_file_computes_otherwise_is_refused(artifacts, tmp_path, monkeypatch):
     monkeypatch.setattr("recommender.ml.export_check.TOLERANCE", -1.0)
     with pytest.raises(RunError, match="do not use it"):
-        context.export_context(made.context, tmp_path / "context.onnx")
+        context.export_context(artifacts.context, tmp_path / "context.onnx")
 
 
-def test_searches_of_a_history_mean_the_same_to_trainer_and_server(made, bundle):
+def test_searches_of_a_history_mean_the_same_to_trainer_and_server(artifacts, bundle):
     ranker, search = Ranker.load(bundle), EVENT_CODES[EventType.SEARCH]
     vectors = ranker.item_vectors(ranker.encode(ITEMS.texts), ITEMS.ids)
     plain = Histories(EVENTS).profile(3, at=END)
     kinds, queries = plain.type.copy(), [""] * len(plain.type)
-    for place in range(-5, 0):  # five searches: the newest three are read
-        kinds[place], queries[place] = search, f"Red  garden {place}"
+    for index in range(-5, 0):  # five searches: the newest three are read
+        kinds[index], queries[index] = search, f"Red  garden {index}"
     profile = dataclasses.replace(
         plain, type=kinds, item=np.where(kinds == search, -1, plain.item).astype(np.int32), queries=tuple(queries)
     )
     served = ranker.context_vector(profile, vectors)
-    np.testing.assert_allclose(served, made.context_vector(profile), atol=1e-4)
+    np.testing.assert_allclose(served, artifacts.context_vector(profile), atol=1e-4)
     without = dataclasses.replace(profile, queries=("",) * len(queries))
     assert np.abs(served - ranker.context_vector(without, vectors)).max() > 1e-3
 
@@ -186,9 +187,9 @@ def test_resumed_tuning_equals_uninterrupted_tuning(tmp_path):
 def test_thin_evidence_skips_stages():
     few = until(EVENTS, 12 * behaviour.DAY)
     data = dataclasses.replace(DATA, interactions=few, train_end=15 * behaviour.DAY, test_end=0, test_start=0)
-    made = fit(data, TrainingSettings(encoder=SCRATCH))
-    assert made.context is None
-    assert made.head is None
+    artifacts = fit(data, TrainingSettings(encoder=SCRATCH))
+    assert artifacts.context is None
+    assert artifacts.head is None
 
 
 def test_stop_ends_a_run_without_a_head():
@@ -213,9 +214,9 @@ def test_untrained_bundle_holds_the_encoder_only(tmp_path):
 
 
 def drawn_of(rows, category=None):
-    found = np.asarray(rows, np.int32)
-    asked = np.full(len(found), -1, np.int32) if category is None else np.asarray(category, np.int32)
-    return pairs.Drawn([""] * len(found), found, asked)
+    rows = np.asarray(rows, np.int32)
+    category = np.full(len(rows), -1, np.int32) if category is None else np.asarray(category, np.int32)
+    return pairs.Drawn([""] * len(rows), rows, category)
 
 
 def test_item_of_the_category_asked_for_is_no_negative():
@@ -223,13 +224,13 @@ def test_item_of_the_category_asked_for_is_no_negative():
         ("a", "b", "c"), *([np.empty(0, np.int32)] * 2), np.empty(0, np.float32), (), Neighbours.none(3),
         category=np.asarray([0, 0, 1], np.int32), category_names=("Tea", "Toys"),
     )  # fmt: skip
-    asked = pairs.false_negatives(some, drawn_of([[0, 0], [1, 1], [2, 2]], category=[0, -1, -1]))
-    assert asked.tolist() == [[False, True, False], [False] * 3, [False] * 3]
+    masked = pairs.false_negatives(some, drawn_of([[0, 0], [1, 1], [2, 2]], category=[0, -1, -1]))
+    assert masked.tolist() == [[False, True, False], [False] * 3, [False] * 3]
     drawn = pairs.draw(some, 400, np.random.default_rng(0), share_items=0)
-    asks = drawn.category >= 0
-    assert asks.mean() == pytest.approx(pairs.CATEGORY_SHARE, abs=0.05)
-    assert {drawn.left[place] for place in np.flatnonzero(asks)} == {"tea", "toys"}
-    assert (some.category[drawn.rows[asks, 1]] == drawn.category[asks]).all()
+    has_category = drawn.category >= 0
+    assert has_category.mean() == pytest.approx(pairs.CATEGORY_SHARE, abs=0.05)
+    assert {drawn.left[row] for row in np.flatnonzero(has_category)} == {"tea", "toys"}
+    assert (some.category[drawn.rows[has_category, 1]] == drawn.category[has_category]).all()
 
 
 def test_mined_negatives_are_near_and_no_answers():
@@ -258,34 +259,37 @@ def test_mined_negatives_are_pushed_away():
     assert likeness[1] < likeness[0]
 
 
-@pytest.mark.parametrize(("epochs", "kept"), [((2, 0), 2), ((2, 3), 3), ((0, 3), 3), ((0, 0), 0)])
-def test_a_context_model_that_helped_is_not_lost_to_one_without_idle_circumstances(made, monkeypatch, epochs, kept):
+@pytest.mark.parametrize(("epochs", "n_epochs"), [((2, 0), 2), ((2, 3), 3), ((0, 3), 3), ((0, 0), 0)])
+def test_a_context_model_that_helped_is_not_lost_to_one_without_idle_circumstances(
+    artifacts, monkeypatch, epochs, n_epochs
+):
     unsure = dict.fromkeys(("hour", "weekday", "device", "region"), Worth(0.0, 0.1))
-    told = [
+    results = [
         Trained(context.ContextTransformer(4, SETTINGS.context), np.full((1, 4), n), n, worth=unsure if n else {})
         for n in epochs
     ]
-    monkeypatch.setattr(training, "_train_context", lambda *asked: told.pop(0))
-    again = dataclasses.replace(made, context=None, delta=None, n_context_epochs=0, metrics={}, ended_by={})
-    cutoffs = plan(DATA, SETTINGS)
-    fit_context(again, until(EVENTS, cutoffs.behaviour_end), cutoffs, SETTINGS, UNWATCHED)
-    assert (again.n_context_epochs, again.context is None) == (kept, kept == 0)
+    monkeypatch.setattr(Training, "_train_context", lambda *arguments, **named: results.pop(0))
+    again = dataclasses.replace(
+        artifacts, context=None, delta=None, n_context_epochs=0, idle=frozenset(), metrics={}, ended_by={}
+    )
+    Training(DATA, SETTINGS, artifacts=again).fit_context()
+    assert (again.n_context_epochs, again.context is None) == (n_epochs, n_epochs == 0)
     assert again.idle == set(unsure)
-    assert not told
+    assert not results
 
 
-def test_run_tells_what_circumstances_are_worth(made):
-    context = figures_of_stages(made.metrics, fine_tuning="full", skipped={}).context
-    assert set(context) == {"hour", "weekday", "device", "region"}
-    assert {name for name, circumstance in context.items() if not circumstance.is_used} == made.idle
-    assert (context["device"].gain, context["device"].is_used) == (0.0, False)  # nobody's is known in this shop
+def test_run_says_what_circumstances_are_worth(artifacts):
+    assert set(artifacts.circumstances) == {"hour", "weekday", "device", "region"}
+    assert {name for name, worth in artifacts.circumstances.items() if not worth.is_sure} <= artifacts.idle
+    assert artifacts.circumstances["device"].gain == 0  # nobody's is recorded in this shop
+    assert "device" in artifacts.idle
 
 
 def test_a_gpu_that_others_have_filled_is_left_alone(monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda place: "Some GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Some GPU")
     free = {"bytes": 10**9}
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda place: (free["bytes"], 8 * 10**10))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (free["bytes"], 8 * 10**10))
     assert device().type == "cpu"
     assert "Some GPU has 1.0 GB free" in caplog.text
     free["bytes"] = 4 * 10**9
@@ -318,60 +322,76 @@ def test_synthetic_query_keeps_words_of_the_title():
     assert all(queries)
 
 
-def test_candidates_are_distinct_and_hold_the_own_items():
-    state = build_state(EVENTS, ITEMS, at=END)
-    profile = Histories(EVENTS).profile(0, at=END)
-    found = candidates(profile, state, ITEMS, None, None, np.random.default_rng(0))
-    assert len(set(found.tolist())) == len(found)
-    assert set(profile.item.tolist()) <= set(found.tolist())
+def test_training_and_serving_score_the_same_candidates(monkeypatch):
+    monkeypatch.setattr(generator, "N_CANDIDATES", 5)  # of twelve items, so that it matters which are chosen
+    items = dataclasses.replace(ITEMS, active=np.arange(len(ITEMS)) != 4)
+    kinds = EVENTS.type.copy()
+    dismissal = np.flatnonzero((EVENTS.visitor == 3) & (EVENTS.time < END))[-1]
+    kinds[dismissal] = EVENT_CODES[EventType.DISMISS_ITEM]
+    events = dataclasses.replace(EVENTS, type=kinds)
+    state, vectors = build_state(events, items, at=END), np.eye(len(ITEMS), dtype=np.float32)
+    shelf = build_shelf(items, titles=items.texts, state=state, vectors=vectors)
+    scored = []
+    monkeypatch.setattr(Question, "context_vector", lambda question: vectors[5])
+    monkeypatch.setattr(Question, "scores", lambda question, rows, context: scored.append(rows.tolist()))
+    histories = Histories(events)
+    shop = ShopHistory(histories, items, Vectors(vectors))
+    for visitor in (0, 3, 10**6):  # the last one has no history
+        past = history_of(histories, visitor, items.ids, at=END)
+        request = Request(Slot.HOME, Context(dt.datetime.fromtimestamp(END, dt.UTC)), history=past)
+        home(Question(request, shelf.profile(request), Served(shelf)))
+        trained = shop.candidates(histories.profile(visitor, at=END), state, vectors[5])
+        assert trained.tolist() == scored.pop()
+        assert len(trained) == 5
+        assert not {4} & set(trained.tolist())
+    assert events.item[dismissal] not in shop.candidates(histories.profile(3, at=END), state, vectors[5])
 
 
 def test_head_learns_the_one_feature_that_decides():
     generator = np.random.default_rng(0)
     rows = generator.normal(size=(60, 20, len(head.FEATURE_NAMES))).astype(np.float32)
     labels = (rows[:, :, 4] > 1).astype(np.float32)
-    lists = head.Lists(rows, labels, np.ones(labels.shape, bool))
+    lists = Lists(rows, labels, np.ones(labels.shape, bool))
     fitted = head.calibrated(head.fit_head(lists), lists)
     assert np.abs(fitted.contributions(rows[0])).mean(axis=0).argmax() == 4
-    judged = head.judge(fitted, lists, threshold=0.5)
-    assert judged["accuracy"] > 0.97
-    assert judged["calibration_error"] < 0.03
+    scores = head.judge(fitted, lists, threshold=0.5)
+    assert scores.accuracy > 0.97
+    assert scores.calibration_error < 0.03
 
 
 def test_newcomers_are_ranked_by_the_head_only_where_it_surely_beats_bestsellers():
     generator = np.random.default_rng(0)
     rows = generator.normal(size=(60, 20, len(head.FEATURE_NAMES))).astype(np.float32)
     labels = (rows[:, :, 4] > 1.2).astype(np.float32)
-    rows[:, :, COLD] = 1.0
-    lists = head.Lists(rows, labels, np.ones(labels.shape, bool))
-    assert newcomer_gain(lists, lambda some: some[:, 4]) > 0.3
-    assert newcomer_gain(lists, lambda some: some[:, 5]) < 0  # no better than what sells, which is as random here
-    few = head.Lists(rows[:20], labels[:20], lists.mask[:20])
-    assert newcomer_gain(few, lambda some: some[:, 4]) == -1
-    rows[:, :, COLD] = 0.0
-    assert newcomer_gain(lists, lambda some: some[:, 4]) == -1  # they all have a past
+    rows[:, :, head.COLD] = 1.0
+    lists = Lists(rows, labels, np.ones(labels.shape, bool))
+    assert head.newcomer_gain(lists, lambda some: some[:, 4]) > 0.3
+    assert head.newcomer_gain(lists, lambda some: some[:, 5]) < 0  # no better than what sells, which is as random here
+    few = Lists(rows[:20], labels[:20], lists.mask[:20])
+    assert head.newcomer_gain(few, lambda some: some[:, 4]) == -1
+    rows[:, :, head.COLD] = 0.0
+    assert head.newcomer_gain(lists, lambda some: some[:, 4]) == -1  # they all have a past
 
 
-def test_somebody_unknown_sees_what_sells_until_the_head_is_known_to_be_better(made, bundle):
+def test_somebody_unknown_sees_what_sells_until_the_head_is_known_to_be_better(artifacts, bundle):
     ranker = Ranker.load(bundle)
-    assert made.thresholds[NEWCOMERS] == ranker.thresholds[NEWCOMERS]
+    assert artifacts.thresholds[NEWCOMERS] == ranker.thresholds[NEWCOMERS]
     state = build_state(EVENTS, ITEMS, at=END)
-    shelf = build_shelf(ITEMS, titles=ITEMS.texts, state=state, vectors=made.item_vectors)
+    shelf = build_shelf(ITEMS, titles=ITEMS.texts, state=state, vectors=artifacts.item_vectors)
     now = Context(dt.datetime.fromtimestamp(END, dt.UTC))
-    asked = Request(Slot.HOME, now)
+    request = Request(Slot.HOME, now)
     past = (PastEvent(EventType.VIEW_ITEM, now.at - dt.timedelta(days=2), item_id=ITEMS.ids[3]),)
     for gain, rung in ((-1.0, Rung.POPULARITY), (0.01, Rung.CHAMPION)):
         ranker.thresholds[NEWCOMERS] = gain
         shop = Served(shelf, ranker, ranker.name)
-        assert pipeline.rank(asked, served=shop).rung == rung
-        assert pipeline.rank(dataclasses.replace(asked, history=past), served=shop).rung == Rung.CHAMPION
+        assert pipeline.rank(request, served=shop).rung == rung
+        assert pipeline.rank(dataclasses.replace(request, history=past), served=shop).rung == Rung.CHAMPION
 
 
-@pytest.mark.parametrize("scorer", [baselines.own_frequency, baselines.decayed_frequency])
-def test_own_frequency_puts_the_habit_first(scorer):
+def test_own_frequency_puts_the_habit_first():
     state = build_state(EVENTS, ITEMS, at=END)
     profile = behaviour.profile([(7, 1, 1), (7, 2, 2), (8, 3, 3)], now_day=75)
-    assert np.argsort(-scorer(profile, state, ITEMS))[:2].tolist() == [7, 8]
+    assert np.argsort(-baselines.own_frequency(profile, state, ITEMS))[:2].tolist() == [7, 8]
 
 
 def test_competitors_agree_on_the_known_answer():

@@ -9,8 +9,8 @@ from recommender.features import FEATURE_NAMES
 from recommender.features.head import Mixture
 from recommender.ml.head import trees
 from recommender.ml.head.additive import HeadSettings, fit_head
-from recommender.ml.head.examples import Lists
 from recommender.ml.head.forest import ForestSettings, fit_forest, mean_ndcg
+from recommender.ml.head.lists import Lists
 from recommender.ml.head.trees import TreeSettings
 from tests.progress import Recorder
 
@@ -93,9 +93,9 @@ def test_forest_is_kept_where_it_ranks_what_the_head_cannot():
 
 
 def test_perfect_order_has_ndcg_one_and_the_reverse_much_less():
-    some = lists(50, seed=3)
-    assert mean_ndcg(some.labels, some) == pytest.approx(1)
-    assert mean_ndcg(-some.labels, some) < 0.1
+    random = lists(50, seed=3)
+    assert mean_ndcg(random.labels, random) == pytest.approx(1)
+    assert mean_ndcg(-random.labels, random) < 0.1
 
 
 def test_mixture_reads_what_it_wrote():

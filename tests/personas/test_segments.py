@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from recommender.ml.head.examples import Histories
+from recommender.ml.histories import Histories
 from recommender.personas.axes import build_axes, persona_masses
 from recommender.personas.segments import Previous, Segments, build_segments, item_counts, matched
 from recommender.tables import Interactions, ItemTable

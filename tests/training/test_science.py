@@ -13,7 +13,8 @@ from recommender.features.shop_state import build_state
 from recommender.ml import metrics
 from recommender.ml.context.model import ContextSettings, ContextTransformer, context_vector
 from recommender.ml.head.additive import fit_head
-from recommender.ml.head.examples import Histories, Vectors, lists_at
+from recommender.ml.head.lists import Sample, ShopHistory, lists_at
+from recommender.ml.histories import Histories
 from recommender.ml.rivals import baselines, competitors
 from recommender.models import Run
 from recommender.runs.comparisons import CHAMPION, RANKER, SCOPES
@@ -75,8 +76,7 @@ def quality(scorer, scope="all", cases=CASES):
 
 def lists(interactions, *, at):
     """Candidates and features of one moment, labelled by what was bought from then to the test."""
-    state = build_state(interactions, ITEMS, at=at)
-    return lists_at(Histories(interactions), state, ITEMS, Vectors(), until=SPLIT.test_start, n_visitors=120, seed=0)
+    return lists_at(ShopHistory(Histories(interactions), ITEMS), at, until=SPLIT.test_start, sample=Sample(120))
 
 
 def with_exchanged_visitors(at):

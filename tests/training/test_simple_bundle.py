@@ -8,7 +8,7 @@ import pytest
 from recommender import bundles, datasets, pipeline, serving
 from recommender.features import FEATURE_NAMES, features
 from recommender.features.shop_state import build_state
-from recommender.ml.head.examples import Histories
+from recommender.ml.histories import Histories
 from recommender.ml.rivals import baselines
 from recommender.models import Run
 from recommender.runs.comparisons import CHAMPION, SCOPES

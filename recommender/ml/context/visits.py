@@ -8,7 +8,7 @@ import numpy as np
 
 from recommender.durations import SESSION_SECONDS
 from recommender.features.sequence import CIRCUMSTANCES, LENGTH, Sequence, sequence
-from recommender.ml.head.examples import Histories
+from recommender.ml.histories import Histories
 from recommender.tables import Interactions
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Slot
 

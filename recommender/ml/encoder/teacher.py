@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from recommender.ml.encoder.contrastive import freeze
 from recommender.ml.encoder.model import Encoder, low_precision
-from recommender.ml.head.examples import Histories
+from recommender.ml.histories import Histories
 from recommender.ml.loop import Box, LoopSettings, train
 from recommender.ml.metrics import pair_accuracy
 from recommender.tables import Interactions, Judgements

@@ -1,17 +1,19 @@
-"""Trains the head: candidate lists with labels in, an additive calibrated model out."""
+"""Trains the head, an additive model that scores candidates, on labelled lists, and calibrates its probabilities."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 
 from recommender.features import FEATURE_NAMES
 from recommender.features.head import Head
-from recommender.ml import metrics
-from recommender.ml.head.examples import Lists
+from recommender.ml.head.lists import Lists
+from recommender.ml.metrics import ProbabilityScores, ndcg_of_scores, score_probabilities
 from recommender.ml.progress import UNWATCHED, Progress
 from recommender.types import FloatArray
 
@@ -21,15 +23,21 @@ QUANTILES = (0.1, 0.35, 0.65, 0.9)
 CALIBRATOR_STEPS = 64
 TOP = 10
 MOST_HITS = 24
-"""Hits of one list that enter pairs, drawn anew each step: the cost grows with them, and few lists have more."""
+"""Hits of one list that enter pairs, drawn anew at each step: the cost grows with them, and few lists have more."""
 
 LEAST_STEPS = 300
 """A shop with few lists goes through them more often: below about 300 steps the weights have not settled."""
 
+NEWCOMER_STANDARD_ERRORS = 1.64
+"""Lower bound of a one-sided 95 % interval, as for the circumstances of the context model."""
+
+LEAST_NEWCOMER_LISTS = 30
+COLD, WEEK, MONTH = (FEATURE_NAMES.index(name) for name in ("is_cold", "popular_7", "popular_30"))
+
 
 @dataclass(frozen=True, slots=True)
 class HeadSettings:
-    """How the head is fitted; weight_decay is the L2 of AdamW, listwise the weight of the ranking loss."""
+    """How the head is fitted. weight_decay: L2 of AdamW; listwise and pointwise: weights of the two losses."""
 
     n_epochs: int = 9
     batch_lists: int = 48
@@ -43,41 +51,71 @@ class HeadSettings:
 def fit_head(
     lists: Lists,
     *,
-    event: str = "purchase",
     horizon_days: float = 30.0,
     without: frozenset[str] = frozenset(),
     settings: HeadSettings | None = None,
     progress: Progress = UNWATCHED,
 ) -> Head:
-    """Fit by AdamW on cross-entropy (is it bought?) plus LambdaRank (is it above what is not?).
+    """Fit by AdamW on cross-entropy (is it bought?) plus LambdaRank (does it rank above what is not bought?).
 
-    `without` names features that are held at 0: the linear baseline is the head without BERT features.
+    `without` names features whose weights stay 0: the linear baseline is the head without the BERT features.
     """
     settings = settings or HeadSettings()
-    torch.manual_seed(settings.seed)  # the draws of pairs must not depend on what was trained before
-    head = blank_head(lists, event, horizon_days, without)
+    torch.manual_seed(settings.seed)  # the random pairs must not depend on what was trained before
+    head = blank_head(lists, "purchase", horizon_days, without)
     model = Additive(head)
-    data = [torch.from_numpy(np.ascontiguousarray(part)) for part in (lists.rows, lists.labels, lists.mask)]
-    generator = torch.Generator().manual_seed(settings.seed)
-    n_batches = -(-len(lists) // settings.batch_lists)
-    n_epochs = max(settings.n_epochs, -(-LEAST_STEPS // max(n_batches, 1)))
-    total = n_epochs * n_batches
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=max(total, 1))
-    step = 0
+    parts = (lists.rows, lists.labels, lists.mask)
+    rows, labels, mask = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
+    minimise(
+        lambda batch: _loss(model(rows[batch]), labels[batch], mask[batch], settings),
+        model.parameters(),
+        len(lists),
+        Schedule(
+            settings.batch_lists, settings.n_epochs, LEAST_STEPS, settings.learning_rate, settings.weight_decay,
+            settings.seed,
+        ),
+        progress,
+    )  # fmt: skip
+    return model.head(head)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long `minimise` goes on, at least `least_steps`; `batch` cases are a step, `learning_rate` is the highest."""
+
+    batch: int
+    n_epochs: int
+    least_steps: int
+    learning_rate: float
+    weight_decay: float
+    seed: int
+
+
+def minimise(
+    loss_of: Callable[[Tensor], Tensor],
+    parameters: Iterable[Tensor],
+    n_cases: int,
+    schedule: Schedule,
+    progress: Progress,
+) -> None:
+    """Minimise `loss_of` the indices (b,) of a batch, by AdamW and one cycle of the learning rate."""
+    n_batches = -(-n_cases // schedule.batch)
+    n_epochs = max(schedule.n_epochs, -(-schedule.least_steps // max(n_batches, 1)))
+    total, step = n_epochs * n_batches, 0
+    generator = torch.Generator().manual_seed(schedule.seed)
+    optimizer = torch.optim.AdamW(parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, schedule.learning_rate, total_steps=max(total, 1))
     for _ in range(n_epochs):
-        for places in torch.randperm(len(lists), generator=generator).split(settings.batch_lists):
+        for batch in torch.randperm(n_cases, generator=generator).split(schedule.batch):
             if progress.should_stop():
-                return model.head(head)
-            rows, labels, mask = (part[places] for part in data)
-            loss = _loss(model(rows), labels, mask, settings)
+                return
+            loss = loss_of(batch)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            schedule.step()
+            rates.step()
             step += 1
             progress.step(step, total, float(loss.detach()))
-    return model.head(head)
 
 
 def calibrated(head: Head, lists: Lists) -> Head:
@@ -86,46 +124,50 @@ def calibrated(head: Head, lists: Lists) -> Head:
     The steps of the isotonic fit become a strictly ascending table, so that calibration never reorders a list.
     """
     rows, labels = lists.flat()
-    return _with_table(head, *calibrator(head.logits(rows), labels))
+    raw, probability = calibrator(head.logits(rows), labels)
+    return replace(head, raw=raw, probability=probability)
 
 
 def calibrator(scores: FloatArray, labels: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the table (m,), (m,) from score to probability; scores and labels (n,)."""
-    from sklearn.isotonic import IsotonicRegression
-
     logits = scores.astype(np.float64)
-    fitted = IsotonicRegression(y_min=1e-5, y_max=1 - 1e-5, out_of_bounds="clip").fit(logits, labels)
+    isotonic = IsotonicRegression(y_min=1e-5, y_max=1 - 1e-5, out_of_bounds="clip").fit(logits, labels)
     # Edges are scores that occur, so that no step between two of them is empty where few scores differ.
     edges = np.unique(np.quantile(logits, np.linspace(0, 1, CALIBRATOR_STEPS), method="inverted_cdf"))
     middle = (edges[1:] + edges[:-1]) / 2
-    place = np.clip(np.searchsorted(edges, logits, side="right") - 1, 0, len(middle) - 1)
-    smooth = [float(fitted.predict(logits[place == i]).mean()) for i in range(len(middle))]
+    step = np.clip(np.searchsorted(edges, logits, side="right") - 1, 0, len(middle) - 1)
+    smooth = [float(isotonic.predict(logits[step == i]).mean()) for i in range(len(middle))]
     raw = np.concatenate(([-40.0], middle, [40.0]))
     probability = np.maximum.accumulate(np.concatenate(([0.0], smooth, [1.0])))
     probability = probability * (1 - 1e-4) + 1e-4 * np.linspace(0, 1, len(raw))
     return raw.astype(np.float32), probability.astype(np.float32)
 
 
-def judge(head: Head, lists: Lists, *, threshold: float) -> dict[str, float]:
-    """Return accuracy, recall, F1, log-loss and calibration error of the probabilities."""
+def judge(head: Head, lists: Lists, *, threshold: float) -> ProbabilityScores:
+    """Compare the probabilities of the head with the labels of the lists."""
     rows, labels = lists.flat()
-    return judged(labels, head.calibrate(head.logits(rows)), threshold=threshold)
+    return score_probabilities(labels, head.calibrate(head.logits(rows)), threshold=threshold)
 
 
-def judged(labels: FloatArray, score: FloatArray, *, threshold: float) -> dict[str, float]:
-    """Return the same of probabilities `score` (n,) beside labels (n,)."""
-    return {
-        "accuracy": metrics.accuracy(labels, score, threshold),
-        "recall": metrics.recall(labels, score, threshold),
-        "f1": metrics.f1(labels, score, threshold),
-        "log_loss": metrics.log_loss(labels, score),
-        "calibration_error": metrics.expected_calibration_error(labels, score),
-        "positive_share": float(labels.mean()) if len(labels) else 0.0,
-    }
+def newcomer_gain(lists: Lists, score: Callable[[FloatArray], FloatArray]) -> float:
+    """Return the lower bound of the head's gain in NDCG@10 over bestsellers, on lists of visitors without a history.
+
+    score: rows (n, n_features) -> (n,), as it would be served; lists later than those that the head learned from.
+    Below `LEAST_NEWCOMER_LISTS` with a purchase it is -1, and newcomers are shown bestsellers.
+    """
+    gains = [
+        ndcg_of_scores(score(rows[mask]), labels[mask])
+        - ndcg_of_scores(rows[mask][:, WEEK] + rows[mask][:, MONTH], labels[mask])
+        for rows, labels, mask in zip(lists.rows, lists.labels, lists.mask, strict=True)
+        if labels[mask].any() and rows[mask][0, COLD] > 0
+    ]
+    if len(gains) < LEAST_NEWCOMER_LISTS:
+        return -1.0
+    return float(np.mean(gains) - NEWCOMER_STANDARD_ERRORS * np.std(gains) / np.sqrt(len(gains)))
 
 
 class Additive(torch.nn.Module):
-    """A `Head` that learns: rows (..., f) in, log-odds (...) out."""
+    """The trainable form of a `Head`: maps rows (..., f) to log-odds (...)."""
 
     def __init__(self, head: Head) -> None:
         super().__init__()
@@ -139,25 +181,18 @@ class Additive(torch.nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         value = ((rows - self.mean) / self.scale).clamp(-8, 8)
         total: Tensor = value @ (self.linear * self.used) + self.bias
-        for place in range(self.knots.shape[1]):
-            total = total + (value - self.knots[:, place]).relu() @ (self.bends[:, place] * self.used)
+        for knots, bends in zip(self.knots.T, self.bends.T, strict=True):
+            total = total + (value - knots).relu() @ (bends * self.used)
         return total
 
     def head(self, blank: Head) -> Head:
-        """Return what was learned as numbers; all else is that of `blank`."""
+        """Return `blank` with the learned weights."""
         used = self.used.numpy()
-        linear = self.linear.detach().numpy() * used
-        bends = self.bends.detach().numpy() * used[:, None]
-        parts = {name: getattr(blank, name) for name in ("event", "horizon_days", "names", "mean", "scale", "knots")}
-        bias = float(self.bias.detach())
-        return Head(
-            **parts,
-            linear=linear,
-            bends=bends,
-            bias=bias,
-            seen=blank.seen,
-            raw=blank.raw,
-            probability=blank.probability,
+        return replace(
+            blank,
+            linear=self.linear.detach().numpy() * used,
+            bends=self.bends.detach().numpy() * used[:, None],
+            bias=float(self.bias.detach()),
         )
 
 
@@ -184,7 +219,7 @@ def _lambda_loss(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
 
 
 def blank_head(lists: Lists, event: str, horizon_days: float, without: frozenset[str]) -> Head:
-    """Return a head that knows the scale of the features and the base rate of the event, and nothing else yet."""
+    """Return an untrained head: scale and knots of the features, base rate of the event, all weights 0."""
     rows, labels = lists.flat()
     mean, scale = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
     varied = scale > 1e-6
@@ -211,13 +246,6 @@ def blank_head(lists: Lists, event: str, horizon_days: float, without: frozenset
 def _knots(rows: FloatArray, mean: FloatArray, scale: FloatArray) -> FloatArray:
     """Return (f, k): quantiles of the values that are not 0, in standardised units."""
     knots = np.zeros((rows.shape[1], len(QUANTILES)), np.float32)
-    for place, column in enumerate(rows.T):
-        told = column[column != 0]
-        knots[place] = (np.quantile(told, QUANTILES) if len(told) else 0.0) - mean[place]
+    for feature, column in enumerate(rows.T):
+        knots[feature] = (np.quantile(column[column != 0], QUANTILES) if column.any() else 0.0) - mean[feature]
     return (knots / scale[:, None]).astype(np.float32)
-
-
-def _with_table(head: Head, raw: FloatArray, probability: FloatArray) -> Head:
-    from dataclasses import replace
-
-    return replace(head, raw=raw, probability=probability)

@@ -1,4 +1,4 @@
-"""Candidate lists and an additive head in, a forest of trees and its mixture with the head out."""
+"""Grows gradient-boosted trees on candidate lists and mixes them with the additive head where that ranks better."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy.typing as npt
 from recommender.features.head import Head, Mixture
 from recommender.ml.head import trees
 from recommender.ml.head.additive import calibrator
-from recommender.ml.head.examples import Lists, joined
+from recommender.ml.head.lists import Lists, joined
 from recommender.ml.head.trees import TreeSettings
+from recommender.ml.metrics import ndcg_of_scores
 from recommender.ml.progress import UNWATCHED, Progress
 from recommender.types import FloatArray
 
-TOP = 10
 MIXTURES = ((1.0, 0.0), (0.0, 1.0), (0.5, 1.0), (1.0, 1.0))
-"""Weights of the additive head and of the forest that are tried on the validation window, the simplest first."""
+"""Weights of the additive head and of the forest to try on the validation window, the simplest first."""
 
 LEAST_GAIN = 0.001
-"""NDCG@10 that a mixture has to bring on validation before the additive head alone is left: trees cost two
+"""Gain in NDCG@10 on validation from which on a mixture is preferred to the additive head alone: trees cost two
 milliseconds of a request."""
 
 
@@ -29,8 +29,9 @@ milliseconds of a request."""
 class ForestSettings:
     """How the forest over candidate lists is grown, by LambdaRank (Burges 2010); `n_forests` seeds are averaged.
 
-    Of each list it sees every hit, the `n_hardest` others that the head puts first, and `n_random` more. On two months
-    of the demo that took a third of the time of all 300 at NDCG@10 within .002; with 80 hardest it lost .02 to .03.
+    Each list contributes every hit, the `n_hardest` misses that the head ranks first, and `n_random` other misses. On
+    two months of the demo this took a third of the time of all 300 candidates at NDCG@10 within .002; 80 hardest
+    misses lost .02 to .03.
     """
 
     trees: TreeSettings = field(
@@ -43,7 +44,7 @@ class ForestSettings:
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """LightGBM boosters whose mean score is served, and how it is mixed with the additive head."""
+    """LightGBM boosters, whose mean score is served, and how that is mixed with the additive head."""
 
     boosters: list[Any]
     mixture: Mixture
@@ -63,8 +64,8 @@ def fit_forest(
 ) -> Forest | None:
     """Grow on `lists`, choose the mixture and calibrate on the later `check`, then grow again on both.
 
-    What is served has learned from the newest moment too; the mixture and its calibration come from trees that had not
-    seen it. None where the additive head alone is as good.
+    The served trees have learned from the newest moment too; mixture and calibration come from trees that had not seen
+    it. None where the additive head alone is as good.
     """
     boosters = _grown(lists, head, settings)
     rows = check.rows.reshape(-1, check.rows.shape[-1])
@@ -73,31 +74,33 @@ def fit_forest(
     shift = tuple(float(part[used].mean()) for part in parts)
     scale = tuple(max(float(part[used].std()), 1e-6) for part in parts)
     quality = {}
-    for weight in MIXTURES:
-        total = sum(w * (part - m) / s for w, part, m, s in zip(weight, parts, shift, scale, strict=True))
-        quality[weight] = mean_ndcg(np.asarray(total).reshape(check.mask.shape), check)
-        progress.figure(f"validation_ndcg_head_{weight[0]:g}_trees_{weight[1]:g}", quality[weight])
-    best = max(MIXTURES, key=lambda weight: quality[weight])
+    for weights in MIXTURES:
+        mixed = _uncalibrated(head, shift, scale, weights).scores(*parts)
+        quality[weights] = mean_ndcg(mixed.reshape(check.mask.shape), check)
+        progress.figure(f"validation_ndcg_head_{weights[0]:g}_trees_{weights[1]:g}", quality[weights])
+    best = max(MIXTURES, key=lambda weights: quality[weights])
     if best == MIXTURES[0] or quality[best] < quality[MIXTURES[0]] + LEAST_GAIN:
         return None
-    blank = Mixture((shift[0], shift[1]), (scale[0], scale[1]), best, head.raw, head.probability)
-    raw, probability = calibrator(blank.scores(parts[0][used], parts[1][used]), check.labels.ravel()[used])
-    again = _grown(joined([lists, check]), head, settings)
-    return Forest(again, Mixture(blank.shift, blank.scale, best, raw, probability))
+    mixture = _uncalibrated(head, shift, scale, best)
+    raw, probability = calibrator(mixture.scores(parts[0][used], parts[1][used]), check.labels.ravel()[used])
+    return Forest(_grown(joined([lists, check]), head, settings), replace(mixture, raw=raw, probability=probability))
 
 
 def mean_ndcg(scores: FloatArray, lists: Lists) -> float:
-    """Return the mean NDCG@10 over the lists with a hit, of the hits among the candidates; scores as `mask`."""
-    order = np.argsort(np.where(lists.mask, -scores, np.inf), axis=1, kind="stable")[:, :TOP]
-    discount = 1 / np.log2(np.arange(TOP) + 2)
-    gained = (np.take_along_axis(lists.labels, order, axis=1) * discount[: order.shape[1]]).sum(axis=1)
-    n_hits = lists.labels.sum(axis=1).astype(int)
-    ideal = np.concatenate(([0.0], np.cumsum(discount)))[np.minimum(n_hits, TOP)]
-    return float((gained[n_hits > 0] / ideal[n_hits > 0]).mean()) if (n_hits > 0).any() else 0.0
+    """Return the mean NDCG@10 of the lists with a hit; scores as `mask`."""
+    cases = zip(scores, lists.labels, lists.mask, strict=True)
+    values = [ndcg_of_scores(score[mask], labels[mask]) for score, labels, mask in cases if labels[mask].any()]
+    return float(np.mean(values)) if values else 0.0
+
+
+def _uncalibrated(
+    head: Head, shift: tuple[float, ...], scale: tuple[float, ...], weights: tuple[float, float]
+) -> Mixture:
+    return Mixture((shift[0], shift[1]), (scale[0], scale[1]), weights, head.raw, head.probability)
 
 
 def _grown(lists: Lists, head: Head, settings: ForestSettings) -> list[Any]:
-    chosen = _telling(lists, head, settings)
+    chosen = _training_candidates(lists, head, settings)
     rows, labels, size = lists.rows[chosen], lists.labels[chosen], chosen.sum(axis=1)
     boosters = []
     for number in range(settings.n_forests):
@@ -106,18 +109,18 @@ def _grown(lists: Lists, head: Head, settings: ForestSettings) -> list[Any]:
     return boosters
 
 
-def _telling(lists: Lists, head: Head, settings: ForestSettings) -> npt.NDArray[np.bool_]:
-    """Return which places are grown on, (n_lists, n_candidates): hits, the hardest misses, and some at random."""
+def _training_candidates(lists: Lists, head: Head, settings: ForestSettings) -> npt.NDArray[np.bool_]:
+    """Return (n_lists, n_candidates) bool, which to learn from: hits, the hardest misses, and some random ones."""
     logits = head.logits(lists.rows.reshape(-1, lists.rows.shape[-1])).reshape(lists.mask.shape)
     is_miss = lists.mask & (lists.labels == 0)
-    lot = np.random.default_rng(settings.trees.seed).random(lists.mask.shape, np.float32)
+    random = np.random.default_rng(settings.trees.seed).random(lists.mask.shape, np.float32)
     hardest = _largest(np.where(is_miss, logits, -np.inf), settings.n_hardest)
-    drawn = _largest(np.where(is_miss, lot, -np.inf), settings.n_random)
+    drawn = _largest(np.where(is_miss, random, -np.inf), settings.n_random)
     return lists.mask & ((lists.labels > 0) | (is_miss & (hardest | drawn)))
 
 
 def _largest(values: FloatArray, k: int) -> npt.NDArray[np.bool_]:
-    """Return which of each row (n, m) are among its k largest; equal ones may be more."""
+    """Return which of each row (n, m) are among its k largest, more than k where values are equal."""
     k = min(k, values.shape[1])
     threshold = np.partition(values, values.shape[1] - k, axis=1)[:, values.shape[1] - k]
     return values >= threshold[:, None]

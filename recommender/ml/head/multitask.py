@@ -1,8 +1,8 @@
-"""Places of lists that were shown in, heads for click, cart and purchase out: freed of position, and calibrated later.
+"""Trains the heads for click, cart and purchase on lists that visitors were shown, corrected for position bias.
 
-P(click) is learned as the click rate of an item that is looked at; carts and purchases as P(click) · P(event | click)
-over all places (ESMM, Ma et al. 2018), not on clicked places alone: those are few and chosen by the
-click. Separate heads would have to be taught that a purchase needs a click.
+P(click) is the click rate of an item that is looked at. Cart and purchase are P(click) · P(event | click), learned over
+all shown items (ESMM, Ma et al. 2018) and not on clicked ones alone, which are few and selected by the click.
+Separate heads would have to learn by themselves that a purchase needs a click.
 """
 
 from __future__ import annotations
@@ -10,32 +10,40 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from recommender.durations import DAY_SECONDS, LABEL_WINDOW_SECONDS
 from recommender.features.head import CLICK, EVENTS, Head, Heads
-from recommender.ml import metrics
-from recommender.ml.head.additive import Additive, blank_head, calibrator, judged
-from recommender.ml.head.examples import Lists
+from recommender.ml.head.additive import Additive, Schedule, blank_head, calibrator, minimise
+from recommender.ml.head.lists import Lists
 from recommender.ml.head.position import MOST_POSITIONS, Examination, estimate
-from recommender.ml.head.shown import Places
+from recommender.ml.head.shown import ShownItems
+from recommender.ml.metrics import (
+    Interval,
+    ProbabilityScores,
+    best_threshold,
+    ndcg_of_scores,
+    paired_bootstrap,
+    score_probabilities,
+)
 from recommender.ml.progress import UNWATCHED, Progress
 from recommender.types import SLOT_CODES, FloatArray, Slot
 
-TOP = 10
 SMALLEST = 1e-6
+"""Keeps log(1 - P) finite where a click is all but sure."""
 
 
 @dataclass(frozen=True, slots=True)
 class MultitaskSettings:
-    """How the heads are fitted. An event seen less than `least_events` times in a slice has no head.
+    """How the heads are fitted. An event with fewer than `least_events` occurrences in a slice gets no head.
 
-    `least_cases` lists with a purchase must compare two orders before one may take the place of the other.
+    At least `least_cases` lists with a purchase are needed before these heads may order lists.
     """
 
     n_epochs: int = 10
-    batch_places: int = 2_048
+    batch_items: int = 2_048
     learning_rate: float = 0.02
     weight_decay: float = 0.02
     least_steps: int = 300
@@ -46,37 +54,37 @@ class MultitaskSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
-    """The heads, how often places are looked at, and from which probability on an event counts as predicted."""
+class ShownModel:
+    """The heads, how often positions are looked at, and by event the probability from which it counts as predicted."""
 
     heads: Heads
     examination: Examination
     thresholds: dict[str, float]
 
-    def observed(self, places: Places) -> dict[str, FloatArray]:
-        """Return (m,) of each event: its probability at the place where the item stood."""
-        looked = self.examination.at(places.slot, places.position)
-        return {name: looked * chance for name, chance in self.heads.probabilities(places.rows).items()}
+    def observed(self, entries: ShownItems) -> dict[str, FloatArray]:
+        """Return (m,) of each event: its probability at the position where the item stood."""
+        looked = self.examination.at(entries.slot, entries.position)
+        return {event: looked * probability for event, probability in self.heads.probabilities(entries.rows).items()}
 
-    def figures(self, places: Places) -> dict[str, dict[str, float]]:
-        """Return the figures of each event that occurred: what was predicted of each place against what followed."""
+    def scores(self, entries: ShownItems) -> dict[str, ProbabilityScores]:
+        """Compare the probabilities of each event that occurred with what happened."""
         return {
-            name: judged(places.labels[name], chance, threshold=self.thresholds[name])
-            for name, chance in self.observed(places).items()
-            if places.labels[name].any()
+            event: score_probabilities(entries.labels[event], probability, threshold=self.thresholds[event])
+            for event, probability in self.observed(entries).items()
+            if entries.labels[event].any()
         }
 
 
 def fit_heads(
-    train: Places,
-    later: Places,
+    train: ShownItems,
+    later: ShownItems,
     *,
     settings: MultitaskSettings,
     progress: Progress = UNWATCHED,
-) -> Fitted | None:
-    """Learn on `train`, calibrate on the `later` places; None without enough clicks in both."""
+) -> ShownModel | None:
+    """Learn on `train` and calibrate on the `later` lists; None without enough clicks in both."""
     events = [
-        name for name in EVENTS if min(part.labels[name].sum() for part in (train, later)) >= settings.least_events
+        event for event in EVENTS if min(part.labels[event].sum() for part in (train, later)) >= settings.least_events
     ]
     if CLICK not in events:
         return None
@@ -85,125 +93,117 @@ def fit_heads(
     )
     towers = _towers(train, events)
     _learn(towers, train, examination, settings, progress)
-    heads = _calibrated({name: tower.head(tower.blank) for name, tower in towers.items()}, later, examination)
-    fitted = Fitted(replace(heads, curves=_curves(train, examination)), examination, {})
-    chances = fitted.observed(later)
-    return replace(
-        fitted, thresholds={name: metrics.best_threshold(later.labels[name], chances[name]) for name in chances}
+    heads = _calibrated({event: tower.head(tower.blank) for event, tower in towers.items()}, later, examination)
+    model = ShownModel(replace(heads, curves=_curves(train, examination)), examination, {})
+    thresholds = {
+        event: best_threshold(later.labels[event], probability) for event, probability in model.observed(later).items()
+    }
+    return replace(model, thresholds=thresholds)
+
+
+def order_gain(ours: FloatArray, theirs: FloatArray, entries: ShownItems, examination: Examination) -> Interval:
+    """Compare two orders of the lists with a purchase by NDCG@10, each purchase weighted by its inverse propensity.
+
+    Otherwise an item would count as good because it stood high (Joachims et al. 2017). ours, theirs (m,).
+    """
+    gain = entries.labels["buy"] * examination.weights(entries.slot, entries.position)
+    lists = np.split(np.arange(len(entries)), np.flatnonzero(np.diff(entries.list)) + 1)
+    bought = [rows for rows in lists if gain[rows].any()]
+    return paired_bootstrap(
+        *([ndcg_of_scores(scores[rows], gain[rows]) for rows in bought] for scores in (ours, theirs))
     )
 
 
-def order_gain(ours: FloatArray, theirs: FloatArray, places: Places, examination: Examination) -> metrics.Interval:
-    """Compare two orders of the lists with a purchase in NDCG@10, each purchase weighted by its inverse propensity.
+def ordering(
+    model: ShownModel, theirs: FloatArray, entries: ShownItems, settings: MultitaskSettings
+) -> tuple[Heads, float]:
+    """Let the heads order lists where they do so better than `theirs` (m,) on later lists; return them and the gain.
 
-    So that an item is not called good because it stood high (Joachims et al. 2017). ours, theirs (m,).
+    Better: there is a P(buy), at least `least_cases` lists led to a purchase, and the lower bound of the 95 % interval
+    of the gain in NDCG@10 is above 0.
     """
-    gain = places.labels["buy"] * examination.weights(places.slot, places.position)
-    ends = np.flatnonzero(np.diff(places.list)) + 1
-    lists = np.split(np.arange(len(places)), ends)
-    used = [rows for rows in lists if gain[rows].any()]
-    return metrics.paired_bootstrap(
-        [_ndcg(ours[rows], gain[rows]) for rows in used], [_ndcg(theirs[rows], gain[rows]) for rows in used]
-    )
-
-
-def ordering(fitted: Fitted, theirs: FloatArray, places: Places, settings: MultitaskSettings) -> tuple[Heads, float]:
-    """Let the heads order lists where they surely do it better than `theirs` (m,) on later lists; and the gain.
-
-    The rule: there is a P(buy), at least `least_cases` lists of the validation slice led to a purchase, and the lower
-    bound of the 95 % interval of the gain in NDCG@10 is above 0.
-    """
-    n_cases = len(np.unique(places.list[places.labels["buy"] > 0]))
-    if "buy" not in fitted.heads.after or n_cases < settings.least_cases:
-        return fitted.heads, 0.0
-    interval = order_gain(fitted.heads.probabilities(places.rows)["buy"], theirs, places, fitted.examination)
-    return replace(fitted.heads, orders=interval.lower > 0), interval.mean
+    n_cases = len(np.unique(entries.list[entries.labels["buy"] > 0]))
+    if "buy" not in model.heads.after or n_cases < settings.least_cases:
+        return model.heads, 0.0
+    interval = order_gain(model.heads.probabilities(entries.rows)["buy"], theirs, entries, model.examination)
+    return replace(model.heads, orders=interval.lower > 0), interval.mean
 
 
 class _Tower(Additive):
-    def __init__(self, places: Places, event: str, chosen: np.ndarray) -> None:
-        rows, labels = places.rows[chosen][None], places.labels[event][chosen][None]
+    """The additive model of one event over the chosen (m,) bool of the shown items."""
+
+    def __init__(self, entries: ShownItems, event: str, chosen: npt.NDArray[np.bool_]) -> None:
+        rows, labels = entries.rows[chosen][None], entries.labels[event][chosen][None]
         lists = Lists(rows, labels, np.ones(labels.shape, bool))
         self.blank = blank_head(lists, event, LABEL_WINDOW_SECONDS / DAY_SECONDS, frozenset())
         super().__init__(self.blank)
 
 
-def _towers(places: Places, events: list[str]) -> dict[str, _Tower]:
-    """One additive model of the click over all places, one of each other event over the clicked ones."""
-    everywhere, clicked = np.ones(len(places), bool), places.labels[CLICK] > 0
-    return {name: _Tower(places, name, everywhere if name == CLICK else clicked) for name in events}
+def _towers(entries: ShownItems, events: list[str]) -> dict[str, _Tower]:
+    """Return a model of the click over all shown items, and of each other event over the clicked ones."""
+    everything, clicked = np.ones(len(entries), bool), entries.labels[CLICK] > 0
+    return {event: _Tower(entries, event, everything if event == CLICK else clicked) for event in events}
 
 
 def _learn(
     towers: dict[str, _Tower],
-    places: Places,
+    entries: ShownItems,
     examination: Examination,
     settings: MultitaskSettings,
     progress: Progress,
 ) -> None:
-    rows, weight = torch.from_numpy(places.rows), torch.from_numpy(places.weight / places.weight.mean())
-    inverse = examination.weights(places.slot, places.position)
-    targets = {name: torch.from_numpy(places.labels[name] * inverse) for name in towers}
-    parameters = [parameter for tower in towers.values() for parameter in tower.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    generator = torch.Generator().manual_seed(settings.seed)
-    n_batches = -(-len(places) // settings.batch_places)
-    n_epochs = max(settings.n_epochs, -(-settings.least_steps // n_batches))
-    total = n_epochs * n_batches
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=total)
-    step = 0
-    for _ in range(n_epochs):
-        for some in torch.randperm(len(places), generator=generator).split(settings.batch_places):
-            if progress.should_stop():
-                return
-            loss = _loss(towers, rows[some], {name: target[some] for name, target in targets.items()}, weight[some])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            step += 1
-            progress.step(step, total, float(loss.detach()))
+    rows, weight = torch.from_numpy(entries.rows), torch.from_numpy(entries.weight / entries.weight.mean())
+    inverse = examination.weights(entries.slot, entries.position)
+    targets = {event: torch.from_numpy(entries.labels[event] * inverse) for event in towers}
+    minimise(
+        lambda batch: _loss(
+            towers, rows[batch], {event: target[batch] for event, target in targets.items()}, weight[batch]
+        ),
+        [parameter for tower in towers.values() for parameter in tower.parameters()],
+        len(entries),
+        Schedule(
+            settings.batch_items, settings.n_epochs, settings.least_steps, settings.learning_rate,
+            settings.weight_decay, settings.seed,
+        ),
+        progress,
+    )  # fmt: skip
 
 
 def _loss(towers: dict[str, _Tower], rows: Tensor, targets: dict[str, Tensor], weight: Tensor) -> Tensor:
     """Sum over the events of the cross-entropy with the label over its propensity.
 
-    Its mean over looks is the cross-entropy of the item as it would be if it were looked at (the unbiased
-    estimator of Saito et al. 2020); a target above 1 stands for the looks that did not happen.
+    Its mean is the cross-entropy of the item if it were looked at (the unbiased estimator of Saito et al. 2020). A
+    target above 1 makes up for the times when the item was not looked at.
     """
     click = torch.nn.functional.logsigmoid(towers[CLICK](rows))
     total = torch.zeros(())
-    for name, target in targets.items():
-        log_chance = click if name == CLICK else click + torch.nn.functional.logsigmoid(towers[name](rows))
+    for event, target in targets.items():
+        log_chance = click if event == CLICK else click + torch.nn.functional.logsigmoid(towers[event](rows))
         log_rest = torch.log(-torch.expm1(log_chance.clamp(max=-SMALLEST)))
         total = total - (weight * (target * log_chance + (1 - target) * log_rest)).mean()
     return total
 
 
-def _calibrated(heads: dict[str, Head], later: Places, examination: Examination) -> Heads:
-    """Fit each head's table: the click's to clicks over their propensity, the others' to what followed from clicks.
+def _calibrated(heads: dict[str, Head], later: ShownItems, examination: Examination) -> Heads:
+    """Calibrate the click on clicks over their propensity, the other events on what followed from clicks.
 
-    A click was looked at wherever it happened, so what follows from it needs no correction.
+    A clicked item was looked at wherever it stood, so what follows from the click needs no correction.
     """
     clicked = later.labels[CLICK] > 0
     targets = later.labels[CLICK] * examination.weights(later.slot, later.position)
     tables = {CLICK: calibrator(heads[CLICK].logits(later.rows), targets)}
-    for name in heads.keys() - {CLICK}:
-        tables[name] = calibrator(heads[name].logits(later.rows[clicked]), later.labels[name][clicked])
-    made = {name: replace(head, raw=tables[name][0], probability=tables[name][1]) for name, head in heads.items()}
-    return Heads(made.pop(CLICK), made)
-
-
-def _curves(places: Places, examination: Examination) -> dict[Slot, FloatArray]:
-    """How often each place is looked at, in the slots that were shown, as far down as they were."""
-    return {
-        slot: examination.curves[code, : min(int(places.position[places.slot == code].max()), MOST_POSITIONS)]
-        for slot, code in SLOT_CODES.items()
-        if (places.slot == code).any()
+    for event in heads.keys() - {CLICK}:
+        tables[event] = calibrator(heads[event].logits(later.rows[clicked]), later.labels[event][clicked])
+    calibrated = {
+        event: replace(head, raw=tables[event][0], probability=tables[event][1]) for event, head in heads.items()
     }
+    return Heads(calibrated.pop(CLICK), calibrated)
 
 
-def _ndcg(scores: FloatArray, gain: FloatArray) -> float:
-    discount = 1 / np.log2(np.arange(min(len(gain), TOP)) + 2)
-    best = np.sort(gain)[::-1][: len(discount)] @ discount
-    return float(gain[np.argsort(-scores, kind="stable")][: len(discount)] @ discount / best)
+def _curves(entries: ShownItems, examination: Examination) -> dict[Slot, FloatArray]:
+    """Return by slot (n_positions,) how often a position is looked at, as far down as items were shown."""
+    return {
+        slot: examination.curves[code, : min(int(entries.position[entries.slot == code].max()), MOST_POSITIONS)]
+        for slot, code in SLOT_CODES.items()
+        if (entries.slot == code).any()
+    }

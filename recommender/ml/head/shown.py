@@ -1,4 +1,4 @@
-"""Lists that were shown and what is known of their visitors, features and labels of every place out."""
+"""Rebuilds the lists that visitors were shown: the features of each entry at that moment, and what it led to."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from recommender.features import FEATURE_NAMES, RequestVectors, features
+from recommender.features import FEATURE_NAMES
 from recommender.features.head import EVENTS
-from recommender.features.shop_state import ShopState, build_state
-from recommender.ml.head.examples import Histories, Vectors
+from recommender.features.shop_state import ShopState
+from recommender.ml.head.lists import ShopHistory
 from recommender.ml.head.position import exploration_weights
 from recommender.ml.progress import UNWATCHED, Progress
-from recommender.tables import Impressions, Interactions, ItemTable, Profile
+from recommender.tables import Impressions, Profile
 from recommender.types import SLOT_CODES, FloatArray, IntArray
 
 N_STATES = 6
-"""Moments at which the shop is summed up for a stretch of lists: a list reads the last one before it, as a server that
-refreshes its statistics does."""
+"""Moments at which the statistics of the shop are computed. A list reads the newest ones before it, as on a server that
+refreshes its statistics now and then."""
 
 TRAIN_SHARE, CALIBRATION_SHARE = 0.7, 0.15
-"""Shares of the lists, oldest first: to learn from and to calibrate on; the rest compares."""
+"""Shares of the lists, oldest first, to learn from and to calibrate on; the rest compares two orders."""
 
 _SLOTS = {code: slot for slot, code in SLOT_CODES.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Places of some lists, those of one list side by side, the top first.
+class ShownItems:
+    """The entries of lists that were shown: those of one list side by side, in the order of the page.
 
-    rows (m, f) float32; list (m,) int64, ascending; slot (m,) int8; position (m,) int32 from 1; weight (m,) float32:
-    what an explored place stands for; labels (m,) float32 of each event: 1 where it followed.
+    rows (m, f) float32; list (m,) int64, ascending; slot (m,) int8; position (m,) int32 from 1; weight (m,) float32,
+    above 1 for an explored item; labels (m,) float32 of each event: 1 where it followed.
     """
 
     rows: FloatArray
@@ -47,94 +47,87 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Slices:
-    """Rows of lists to learn from, to calibrate on and to compare on, each over before the next begins."""
+    """Indices of lists to learn from, to calibrate on and to compare on, in order of time."""
 
     train: npt.NDArray[np.int64]
     calibration: npt.NDArray[np.int64]
     validation: npt.NDArray[np.int64]
 
 
-def slices(shown: Impressions, *, since: float, until: float) -> Slices:
-    """Cut the lists of [since, until) in time; what had not followed by the end of a slice is in none."""
-    known = shown.between(since, until)
-    if not len(known):
-        return Slices(known, known, known)
-    first, second = np.quantile(shown.time[known], [TRAIN_SHARE, TRAIN_SHARE + CALIBRATION_SHARE])
+def slices(impressions: Impressions, *, since: float, until: float) -> Slices:
+    """Cut the lists of [since, until) in time; a list whose outcome window reaches past its slice is left out."""
+    complete = impressions.between(since, until)
+    if not len(complete):
+        return Slices(complete, complete, complete)
+    first, second = np.quantile(impressions.time[complete], [TRAIN_SHARE, TRAIN_SHARE + CALIBRATION_SHARE]).tolist()
     return Slices(
-        shown.between(since, float(first)), shown.between(float(first), float(second)), shown.between(second, until)
+        impressions.between(since, first), impressions.between(first, second), impressions.between(second, until)
     )
 
 
-def places_of(
-    shown: Impressions,
-    chosen: npt.NDArray[np.int64],
-    histories: Histories,
-    items: ItemTable,
-    vectors: Vectors,
+def shown_items(
+    shop: ShopHistory,
+    impressions: Impressions,
+    lists: npt.NDArray[np.int64],
     *,
     most_lists: int,
     seed: int,
     progress: Progress = UNWATCHED,
-) -> Places:
-    """Compute each list as it could be known when it was shown: events and statistics of before that moment only.
+) -> ShownItems:
+    """Compute the entries of `lists`, from events and statistics of before each list only.
 
-    Of more than `most_lists` lists some are drawn. Items that are gone are left out; their places stay counted.
+    Of more than `most_lists` some are drawn. Items that have left the catalogue are left out; their positions count.
     """
-    drawn = np.random.default_rng(seed).permutation(chosen)[:most_lists]
-    drawn = drawn[np.argsort(shown.time[drawn], kind="stable")]
-    states = _States(histories.interactions, items, shown.time[drawn])
-    kept: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
+    drawn = np.random.default_rng(seed).permutation(lists)[:most_lists]
+    drawn = drawn[np.argsort(impressions.time[drawn], kind="stable")]
+    states = _States(shop, impressions.time[drawn])
+    entries: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
     rows = [np.empty((0, len(FEATURE_NAMES)), np.float32)]
-    for one in drawn.tolist():
+    for index in drawn.tolist():
         if progress.should_stop():
             break
-        places = np.arange(shown.start[one], shown.start[one + 1])
-        places = places[np.unique(shown.item[places], return_index=True)[1]]  # each item once, where it stood first
-        places = np.sort(places[shown.item[places] >= 0])
-        kept.append(places)
-        rows.append(_rows(_profile(shown, one, histories), shown.item[places], states, items, vectors))
-    return _places(shown, np.concatenate(kept), np.concatenate(rows))
+        entry = np.arange(impressions.start[index], impressions.start[index + 1])
+        entry = entry[np.unique(impressions.item[entry], return_index=True)[1]]  # each item once, where it stood first
+        entries.append(np.sort(entry[impressions.item[entry] >= 0]))
+        profile = _profile(impressions, index, shop)
+        # The head estimates how much an item is liked, never how well it answers the query, so it gets no query vector.
+        context = shop.vectors.context_of(profile)
+        rows.append(shop.rows(profile, impressions.item[entries[-1]], states.before(profile.now), context))
+    return _labelled(impressions, np.concatenate(entries), np.concatenate(rows))
 
 
-def _places(shown: Impressions, place: npt.NDArray[np.int64], rows: FloatArray) -> Places:
-    listed = np.searchsorted(shown.start, place, side="right") - 1
-    moments = dict(zip(EVENTS, (shown.clicked, shown.carted, shown.bought), strict=True))
-    return Places(
+def _labelled(impressions: Impressions, entry: npt.NDArray[np.int64], rows: FloatArray) -> ShownItems:
+    of_list = np.searchsorted(impressions.start, entry, side="right") - 1
+    moments = dict(zip(EVENTS, (impressions.clicked, impressions.carted, impressions.bought), strict=True))
+    return ShownItems(
         rows=rows,
-        list=listed,
-        slot=shown.slot[listed],
-        position=shown.position[place],
-        weight=exploration_weights(shown.propensity[place]),
-        labels={name: np.isfinite(moment[place]).astype(np.float32) for name, moment in moments.items()},
+        list=of_list,
+        slot=impressions.slot[of_list],
+        position=impressions.position[entry],
+        weight=exploration_weights(impressions.propensity[entry]),
+        labels={name: np.isfinite(moment[entry]).astype(np.float32) for name, moment in moments.items()},
     )
 
 
-def _profile(shown: Impressions, one: int, histories: Histories) -> Profile:
-    query = int(shown.query[one])
-    visitor, at = int(shown.visitor[one]), float(shown.time[one])
-    profile = histories.profile(visitor, at=at, slot=_SLOTS[int(shown.slot[one])])
-    asked = shown.queries[query] if query >= 0 else ""
-    return replace(profile, query=asked, current_item=int(shown.current[one]))
-
-
-def _rows(profile: Profile, found: IntArray, states: _States, items: ItemTable, vectors: Vectors) -> FloatArray:
-    """As the server scores them: the head is asked how an item is liked, never how well it answers the query."""
-    context = vectors.context(profile) if vectors.context else None
-    state = states.before(profile.now)
-    return features(profile, found, state, items, vectors=RequestVectors(vectors.items, context))
+def _profile(impressions: Impressions, index: int, shop: ShopHistory) -> Profile:
+    profile = shop.histories.profile(
+        int(impressions.visitor[index]), at=float(impressions.time[index]), slot=_SLOTS[int(impressions.slot[index])]
+    )
+    query = impressions.queries[impressions.query[index]] if impressions.query[index] >= 0 else ""
+    return replace(profile, query=query, current_item=int(impressions.current[index]))
 
 
 class _States:
-    """The shop at `N_STATES` moments of a stretch, each made when it is first read; times (n,) ascending."""
+    """The statistics of the shop at `N_STATES` of some times (n,), ascending; each is computed when first read."""
 
-    def __init__(self, interactions: Interactions, items: ItemTable, times: npt.NDArray[np.float64]) -> None:
-        self.interactions, self.items = interactions, items
+    def __init__(self, shop: ShopHistory, times: npt.NDArray[np.float64]) -> None:
+        self.shop = shop
         self.moments = np.unique(times[:: max(1, -(-len(times) // N_STATES))])
-        self._last: tuple[int, ShopState] | None = None
+        self._latest: ShopState | None = None
 
     def before(self, at: float) -> ShopState:
         """Return the newest state of no later than `at`; ask in ascending order."""
-        place = int(np.searchsorted(self.moments, at, side="right")) - 1
-        if self._last is None or self._last[0] != place:
-            self._last = place, build_state(self.interactions, self.items, at=float(self.moments[place]))
-        return self._last[1]
+        moment = float(self.moments[np.searchsorted(self.moments, at, side="right") - 1])
+        if self._latest is None or self._latest.at != moment:
+            self._latest = self.shop.state(moment)
+        return self._latest

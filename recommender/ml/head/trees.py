@@ -1,4 +1,4 @@
-"""Gradient-boosted trees: rows of features in, a forest as ONNX out, which the server computes without LightGBM."""
+"""Gradient-boosted trees by LightGBM, exported as ONNX so that serving does not need LightGBM."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ OPSET, ML_OPSET, IR_VERSION = 17, 3, 9
 
 @dataclass(frozen=True, slots=True)
 class TreeSettings:
-    """How a forest is grown; l2 is LightGBM's `lambda_l2`, `share` of rows and columns that each tree sees.
+    """How a forest is grown. l2: LightGBM's `lambda_l2`; row_share, column_share: what each tree sees.
 
-    n_bins: LightGBM's `max_bin`, at its documentation's advice for speed a quarter of its default.
+    n_bins: LightGBM's `max_bin`, a quarter of its default, as its documentation advises for speed.
     """
 
     n_trees: int = 400
@@ -43,7 +43,6 @@ def grow(
     *,
     objective: str = "regression",
     group: npt.NDArray[np.integer] | None = None,
-    weight: FloatArray | None = None,
     settings: TreeSettings | None = None,
     rising: Sequence[int] = (),
 ) -> Any:
@@ -71,10 +70,8 @@ def grow(
         "verbose": -1,
     }
     if len(rising):
-        parameters["monotone_constraints"] = [int(place in rising) for place in range(rows.shape[1])]
-    data = lightgbm.Dataset(
-        np.ascontiguousarray(rows), np.ascontiguousarray(target), group=group, weight=weight, free_raw_data=True
-    )
+        parameters["monotone_constraints"] = [int(column in rising) for column in range(rows.shape[1])]
+    data = lightgbm.Dataset(np.ascontiguousarray(rows), np.ascontiguousarray(target), group=group, free_raw_data=True)
     return lightgbm.train(parameters, data, settings.n_trees)
 
 
@@ -112,7 +109,7 @@ def importance(boosters: Sequence[Any], names: Sequence[str]) -> dict[str, float
     """Return the share of the gain that each feature brought, largest first."""
     gain = np.sum([booster.feature_importance("gain") for booster in boosters], axis=0)
     share = gain / max(float(gain.sum()), 1e-9)
-    return {names[place]: round(float(share[place]), 4) for place in np.argsort(-share)}
+    return {names[column]: round(float(share[column]), 4) for column in np.argsort(-share)}
 
 
 def _nodes(boosters: Sequence[Any]) -> dict[str, list[Any]]:

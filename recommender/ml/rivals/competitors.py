@@ -1,4 +1,8 @@
-"""Simple competitors that are fitted first: each reads the shop before one moment once, then scores any profile."""
+"""Simple competitors that are fitted to the events before one moment: EASE, TIFU-KNN and a tuned blend.
+
+The neighbours of TIFU-KNN are one product of SciPy's sparse matrices: 0.15 ms per visitor, where scikit-learn's
+NearestNeighbors takes 4.8 ms (4,300 visitors, 3,700 items).
+"""
 
 from __future__ import annotations
 
@@ -6,21 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from recommender.features import purchases
 from recommender.features.neighbours import ease_weights
 from recommender.features.shop_state import ShopState
-from recommender.features.weights import EVENT_WEIGHTS
 from recommender.ml import metrics
-from recommender.ml.head.examples import Histories
+from recommender.ml.histories import Histories
 from recommender.ml.rivals import baselines
 from recommender.tables import Interactions, ItemTable, Profile
 from recommender.types import FloatArray, IntArray
 
 MOST_ITEMS = 6_000
-"""Largest catalogue that EASE is fitted for: its matrix is inverted whole, about 6 s and 400 MB at this size."""
+"""Largest catalogue that EASE is fitted to: it inverts a matrix of this size, in about 6 s and 400 MB."""
 
 EASE_PENALTY = 250.0
 """λ of EASE: best or within .002 of the best NDCG@10 in four windows of the demo, of 50, 100, 250, 500 and 1,000."""
@@ -30,7 +32,7 @@ TIE_BREAK = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What a competitor may learn from: events before `state.at`, and nothing of what came later."""
+    """What a competitor may learn from: the events before `state.at`."""
 
     past: Interactions
     items: ItemTable
@@ -39,21 +41,22 @@ class Basis:
 
 def ease(basis: Basis, *, penalty: float = EASE_PENALTY) -> baselines.Scorer | None:
     """The closed-form linear autoencoder (Steck 2019), then popularity; None above `MOST_ITEMS` items with a past."""
-    told = _told(basis.past.item, basis.past.type) & (basis.past.visitor >= 0)
-    known = np.unique(basis.past.item[told])
-    if not len(known) or len(known) > MOST_ITEMS:
+    past = basis.past
+    used = baselines.is_interest(past.item, past.type) & (past.visitor >= 0)
+    fitted_items = np.unique(past.item[used])
+    if not len(fitted_items) or len(fitted_items) > MOST_ITEMS:
         return None
-    place = np.full(len(basis.items), -1, np.int64)
-    place[known] = np.arange(len(known))
-    visitor, item = np.unique(np.stack([basis.past.visitor[told], place[basis.past.item[told]]]), axis=1)
+    column = np.full(len(basis.items), -1, np.int64)
+    column[fitted_items] = np.arange(len(fitted_items))
+    visitor, item = np.unique(np.stack([past.visitor[used], column[past.item[used]]]), axis=1)
     ones = np.ones(len(visitor), np.float32)
-    matrix = sparse.csr_matrix((ones, (visitor, item)), (int(visitor.max()) + 1, len(known)))
+    matrix = sparse.csr_matrix((ones, (visitor, item)), (int(visitor.max()) + 1, len(fitted_items)))
     weights = ease_weights(matrix, penalty=penalty)
 
     def score(profile: Profile, state: ShopState, items: ItemTable) -> FloatArray:
-        own = place[np.unique(profile.item[_told(profile.item, profile.type)])]
+        own = column[np.unique(profile.item[baselines.is_interest(profile.item, profile.type)])]
         total = TIE_BREAK * state.popularity[:, 2]
-        total[known] += weights[own[own >= 0]].sum(axis=0)
+        total[fitted_items] += weights[own[own >= 0]].sum(axis=0)
         return np.asarray(total, np.float32)
 
     return score
@@ -61,7 +64,7 @@ def ease(basis: Basis, *, penalty: float = EASE_PENALTY) -> baselines.Scorer | N
 
 @dataclass(frozen=True, slots=True)
 class TifuSettings:
-    """Of TIFU-KNN: what Hu et al. 2020, section 4.2, found best for Ta-Feng, the shop most like a small one."""
+    """Settings of TIFU-KNN: the best of Hu et al. 2020, section 4.2, on Ta-Feng, their data most like a small shop."""
 
     n_neighbours: int = 300
     n_groups: int = 7
@@ -73,7 +76,7 @@ class TifuSettings:
 def frequency_vector(profile: Profile, *, settings: TifuSettings) -> tuple[IntArray, FloatArray]:
     """Return the items (n,) that a visitor bought and their temporal frequencies (n,) (Hu et al. 2020, equations 1-2).
 
-    The orders fall into `n_groups` groups of equal length, the older ones shorter. Order j of the τ of a group weighs
+    The orders are cut into `n_groups` groups of equal length, older ones shorter. Order j of τ in a group weighs
     r_b^(τ-j) / τ, group g of m weighs r_g^(m-g) / m; with fewer orders than groups each order is a group.
     """
     orders = purchases(profile)
@@ -84,8 +87,8 @@ def frequency_vector(profile: Profile, *, settings: TifuSettings) -> tuple[IntAr
     size = np.bincount(group, minlength=m)
     later = np.cumsum(size)[group] - 1 - np.arange(orders.n_orders)
     weight = settings.basket_decay**later / size[group] * settings.group_decay ** (m - 1 - group) / m
-    items, where = np.unique(orders.item, return_inverse=True)
-    total = np.bincount(where, weights=weight[orders.order], minlength=len(items))
+    items, column = np.unique(orders.item, return_inverse=True)
+    total = np.bincount(column, weights=weight[orders.order], minlength=len(items))
     return items.astype(np.int32), total.astype(np.float32)
 
 
@@ -94,27 +97,27 @@ def tifu_knn(basis: Basis, *, settings: TifuSettings | None = None) -> baselines
 
     score = α own + (1 - α) mean of the k nearest by Euclidean distance, the visitor's own row among them.
     """
-    chosen = settings or TifuSettings()
+    settings = settings or TifuSettings()
     histories = Histories(basis.past)
     vectors = [
-        frequency_vector(histories.profile(visitor, at=basis.state.at), settings=chosen)
+        frequency_vector(histories.profile(visitor, at=basis.state.at), settings=settings)
         for visitor in range(histories.n_visitors)
     ]
-    everybody = _stacked([vector for vector in vectors if len(vector[0])], len(basis.items))
-    by_item = everybody.tocsc()
-    length = np.asarray(everybody.multiply(everybody).sum(axis=1)).ravel()
-    k = min(chosen.n_neighbours, everybody.shape[0])
+    visitors = _stacked([vector for vector in vectors if len(vector[0])], len(basis.items))
+    by_item = visitors.tocsc()
+    length = np.asarray(visitors.multiply(visitors).sum(axis=1)).ravel()
+    k = min(settings.n_neighbours, visitors.shape[0])
 
     def score(profile: Profile, state: ShopState, items: ItemTable) -> FloatArray:
-        own, frequency = frequency_vector(profile, settings=chosen)
+        own, frequency = frequency_vector(profile, settings=settings)
         total = TIE_BREAK * state.popularity[:, 2].astype(np.float32)
-        total[own] += chosen.own_share * frequency
+        total[own] += settings.own_share * frequency
         if k:
             distance = length - 2 * (by_item[:, own] @ frequency)
             nearest = np.argpartition(distance, k - 1)[:k]
-            chosen_rows = np.zeros(len(length), np.float32)
-            chosen_rows[nearest] = (1 - chosen.own_share) / k
-            total += chosen_rows @ everybody
+            weight = np.zeros(len(length), np.float32)
+            weight[nearest] = (1 - settings.own_share) / k
+            total += weight @ visitors
         return np.asarray(total, np.float32)
 
     return score
@@ -122,7 +125,7 @@ def tifu_knn(basis: Basis, *, settings: TifuSettings | None = None) -> baselines
 
 @dataclass(frozen=True, slots=True)
 class BlendWeights:
-    """How much each part of the blend weighs."""
+    """The weight of each part of the blend."""
 
     own: float
     knn: float
@@ -143,48 +146,43 @@ KNN_SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 """The grid of the blend: habit against the rest, and within the rest item-kNN against popularity."""
 
 
-def tuned_weights(state: ShopState, items: ItemTable, some: Sequence[tuple[Profile, frozenset[int]]]) -> BlendWeights:
-    """Weights of the best NDCG@10 on all items for visitors of a window before the test: profile, what they bought.
+def tuned_weights(state: ShopState, items: ItemTable, cases: Sequence[tuple[Profile, frozenset[int]]]) -> BlendWeights:
+    """Return the weights of the best NDCG@10 on cases before the test: a profile, and what that visitor then bought.
 
-    The first of the grid where nothing tells: without a case it is popularity alone.
+    Of equally good ones the first of the grid: without a case, popularity alone.
     """
-    parts = [_parts(profile, state, items) for profile, _ in some]
+    parts = [_parts(profile, state, items) for profile, _ in cases]
 
     def quality(weights: BlendWeights) -> float:
         lists = (best_rows(np.where(items.active, _mixed(part, weights), -np.inf), 10) for part in parts)
-        return sum(metrics.ndcg_at_k(ranked, truth) for ranked, (_, truth) in zip(lists, some, strict=True))
+        return sum(metrics.ndcg_at_k(ranked, truth) for ranked, (_, truth) in zip(lists, cases, strict=True))
 
-    tried = [BlendWeights(own, share, 1 - share) for own in OWN_WEIGHTS for share in KNN_SHARES]
-    return max(tried, key=quality)
+    grid = [BlendWeights(own, share, 1 - share) for own in OWN_WEIGHTS for share in KNN_SHARES]
+    return max(grid, key=quality)
 
 
 def best_rows(scores: FloatArray, k: int) -> list[int]:
-    """Return the places of the k largest scores, best first; -inf is never among them."""
+    """Return the rows of the k largest scores, best first; -inf is never among them."""
     best = np.argpartition(-scores, min(k, len(scores) - 1))[:k]
     best = best[np.argsort(-scores[best], kind="stable")]
-    found: list[int] = best[np.isfinite(scores[best])].tolist()
-    return found
+    rows: list[int] = best[np.isfinite(scores[best])].tolist()
+    return rows
 
 
 def _parts(profile: Profile, state: ShopState, items: ItemTable) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Own frequency, item-kNN and popularity (n_items,) each, the largest value of each being 1."""
-    found = (
+    parts = (
         np.bincount(purchases(profile).item, minlength=len(items)),
         baselines.item_knn(profile, state, items, tie_break=0),
         state.counts[:, 2] + TIE_BREAK * state.counts[:, 3],
     )
-    own, knn, popular = (np.asarray(part / max(float(part.max(initial=0)), 1e-9), np.float32) for part in found)
+    own, knn, popular = (np.asarray(part / max(float(part.max(initial=0)), 1e-9), np.float32) for part in parts)
     return own, knn, popular
 
 
 def _mixed(parts: tuple[FloatArray, FloatArray, FloatArray], weights: BlendWeights) -> FloatArray:
     own, knn, popular = parts
     return weights.own * own + weights.knn * knn + weights.popular * popular
-
-
-def _told(item: IntArray, kind: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
-    told: npt.NDArray[np.bool_] = (item >= 0) & (EVENT_WEIGHTS[kind] > 0)
-    return told
 
 
 def _stacked(vectors: Sequence[tuple[IntArray, FloatArray]], n_items: int) -> sparse.csr_matrix:

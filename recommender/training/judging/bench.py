@@ -12,7 +12,7 @@ from recommender import datasets
 from recommender.features import HISTORY_LIMIT
 from recommender.features.head import Head
 from recommender.features.shop_state import ShopState, build_state
-from recommender.ml.head.examples import Histories
+from recommender.ml.histories import Histories
 from recommender.ml.rivals import baselines, competitors
 from recommender.models import Bundle, ItemVector
 from recommender.models.connections import persistently

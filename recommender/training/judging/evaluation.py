@@ -16,7 +16,7 @@ from recommender.features import HISTORY_LIMIT
 from recommender.features.shop_state import ShopState
 from recommender.features.weights import EVENT_WEIGHTS
 from recommender.ml import metrics
-from recommender.ml.head.examples import Histories
+from recommender.ml.histories import Histories
 from recommender.ml.rivals.baselines import Scorer
 from recommender.ml.rivals.competitors import best_rows
 from recommender.runs.comparisons import RANKER, SCOPES

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from recommender.exceptions import BundleError
-from recommender.features import FEATURE_NAMES, RequestVectors, features
+from recommender.features import FEATURE_NAMES, features
 from recommender.features.shop_state import build_state
 from recommender.ml.artifacts import Artifacts
-from recommender.ml.head.examples import Histories, candidates
+from recommender.ml.head.lists import ShopHistory, Vectors
+from recommender.ml.histories import Histories
 from recommender.serving import Served
 from recommender.tables import Interactions
 from recommender.training.judging.evaluation import history_of
@@ -35,15 +36,15 @@ def record(trained: Artifacts, split: Split, folder: Path, *, seed: int) -> None
     visitors = _some_visitors(split, N_VISITORS, seed=seed)
     newcomers = histories.newcomers(at=split.test_start, until=split.test_end)
     visitors = np.concatenate([visitors, newcomers[:1]])  # one without a history
-    state, vectors, generator = split.state, trained.item_vectors, np.random.default_rng(seed)
+    state, shop = split.state, ShopHistory(histories, split.items, Vectors(trained.item_vectors))
     chosen: list[IntArray] = []
     rows: list[FloatArray] = []
     scores: list[FloatArray] = []
     for visitor in visitors.tolist():
         profile = histories.profile(visitor, at=split.test_start)
         context = trained.context_vector(profile)
-        items = candidates(profile, state, split.items, vectors, context, generator)
-        row = features(profile, items, state, split.items, vectors=RequestVectors(vectors, context))
+        items = shop.candidates(profile, state, context)
+        row = shop.rows(profile, items, state, context)
         chosen.append(items)
         rows.append(row)
         scores.append(trained.probabilities(row) if trained.head else np.empty(0, np.float32))

@@ -22,10 +22,10 @@ from recommender.bundles.manifest import MANIFEST
 from recommender.durations import DAY_SECONDS
 from recommender.features import FEATURE_NAMES
 from recommender.features.head import Head
-from recommender.features.shop_state import build_state
 from recommender.ml import metrics
 from recommender.ml.head.additive import blank_head, calibrated
-from recommender.ml.head.examples import Histories, Lists, Vectors, lists_at
+from recommender.ml.head.lists import Lists, Sample, ShopHistory, lists_at
+from recommender.ml.histories import Histories
 from recommender.models import Bundle
 from recommender.models.connections import persistently
 from recommender.runs.comparisons import CHAMPION, SCOPES, label_of
@@ -138,10 +138,8 @@ def _lists(split: Split, *, seed: int) -> tuple[Lists, float]:
     """Lists of the start of the window before the test, with what was bought in it; and its length in days."""
     window = split.test_end - split.test_start
     at = split.test_start - window
-    state = build_state(split.past, split.items, at=at)
-    lists = lists_at(
-        Histories(split.past), state, split.items, Vectors(), until=split.test_start, n_visitors=N_LISTS, seed=seed
-    )
+    shop = ShopHistory(Histories(split.past), split.items)
+    lists = lists_at(shop, at, until=split.test_start, sample=Sample(N_LISTS, seed))
     return lists, window / DAY_SECONDS
 
 

@@ -13,7 +13,7 @@ from recommender import pipeline
 from recommender.durations import SESSION_SECONDS
 from recommender.features.shop_state import ShopState
 from recommender.ml import metrics
-from recommender.ml.head.examples import Histories
+from recommender.ml.histories import Histories
 from recommender.runs.comparisons import CHAMPION, RANKER
 from recommender.serving import Served
 from recommender.text.query import encoder_text
