@@ -1,4 +1,4 @@
-"""Scores or lists and what people judged in, figures per case out, with the interval of a difference between two."""
+"""Figures per case of rankings that people judged, and the interval of the difference between two rankings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Scores = Mapping[str, Mapping[str, float]]
 """Query to product to score, higher is better."""
 
 LEAST_GAP = 0.5
-"""Grades of a pair that differ by less say nothing: raters disagree by as much."""
+"""Pairs whose grades differ by less are ignored: raters disagree by as much."""
 
 RELEVANT = 2.5
 UNJUDGED_GRADE = 1.0
@@ -28,7 +28,7 @@ N_RESAMPLES = 2_000
 class Figure:
     """One quality of one ranker by case: its value is sum(part) / sum(whole), so that pairs are pooled over queries.
 
-    part and whole (n_cases,) float64; a whole of 0: the case says nothing. Of a mean every whole is 1.
+    part and whole (n_cases,) float64; a whole of 0: the case does not count. For a plain mean every whole is 1.
     """
 
     part: Values
@@ -48,7 +48,7 @@ class Figure:
 
     @property
     def n_cases(self) -> int:
-        """How many cases say something."""
+        """How many cases count."""
         return int((self.whole > 0).sum())
 
 
@@ -85,9 +85,9 @@ def pairs_in_order(scores: Mapping[str, float], grades: Mapping[str, float]) -> 
 def graded_ndcg(
     scores: Mapping[str, float], grades: Mapping[str, float], candidates: Collection[str], *, k: int = 10
 ) -> tuple[float, float]:
-    """Return (NDCG@k, 1), or (0, 0) where no candidate has a gain: gain 2^(grade - 1) - 1, discount log2(place + 1).
+    """Return (NDCG@k, 1), or (0, 0) where no candidate has a gain: gain 2^(grade - 1) - 1, discount log2(position + 1).
 
-    Products of equal score share the mean of their gains, so that no order of the file counts (McSherry and Najork
+    Products of equal score share the mean of their gains, so the order of the file does not matter (McSherry and Najork
     2008, "Computing information retrieval performance measures efficiently in the presence of tied scores"). What was
     not judged has `UNJUDGED_GRADE`; candidates without a score are last.
     """
@@ -122,18 +122,18 @@ def list_hit(ranked: Sequence[int], bought: Collection[int], *, k: int = 10) -> 
 
 def read_scores(path: Path) -> dict[str, dict[str, float]]:
     """Read a ranking of queries, `query_id,product_id,score`; of a product named twice the first row counts."""
-    found: dict[str, dict[str, float]] = {}
+    scores: dict[str, dict[str, float]] = {}
     for row in read(path, "query_id", "product_id", "score"):
-        found.setdefault(row["query_id"], {}).setdefault(row["product_id"], number(row["score"], default=-np.inf))
-    return found
+        scores.setdefault(row["query_id"], {}).setdefault(row["product_id"], number(row["score"], default=-np.inf))
+    return scores
 
 
 def read_lists(path: Path) -> dict[str, list[str]]:
     """Read a list per user, `user_id,rank,item_id`, best first."""
-    found: dict[str, list[tuple[float, str]]] = {}
+    lists: dict[str, list[tuple[float, str]]] = {}
     for row in read(path, "user_id", "rank", "item_id"):
-        found.setdefault(row["user_id"], []).append((number(row["rank"], default=np.inf), row["item_id"]))
-    return {user: [item for _, item in sorted(ranked, key=lambda pair: pair[0])] for user, ranked in found.items()}
+        lists.setdefault(row["user_id"], []).append((number(row["rank"], default=np.inf), row["item_id"]))
+    return {user: [item for _, item in sorted(ranked, key=lambda pair: pair[0])] for user, ranked in lists.items()}
 
 
 def read_named(text: str) -> tuple[str, Path]:

@@ -1,4 +1,4 @@
-"""Items, events and users of yours in, a list per user by the product's own pipeline out.
+"""Ranks your items for your users, learning from your events, by the same pipeline that serves a shop.
 
 `python -m benchmarks.recommendation --items I --events E --users U --out run.csv`
 
@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         n_items = workbench.load_items(
             read(options.items, "item_id"), "item_id", first_seen=first_seen(options.items, events)
         )
-        known = _load_events(events)
-        print(f"{n_items} items, {known} events, {len(users)} users", flush=True)
+        n_events = _load_events(events)
+        print(f"{n_items} items, {n_events} events, {len(users)} users", flush=True)
         _prepare(options, clock, at=at, n_users=len(users), has_clock=has_clock)
         if options.save:
             workbench.keep(options.save)
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _prepare(options: argparse.Namespace, clock: Clock, *, at: float, n_users: int, has_clock: bool) -> None:
-    """Let a kept bundle serve, or train one on everything before `at`."""
+    """Serve a saved bundle, or train one on everything before `at`."""
     if options.load:
         workbench.adopt(options.load, at=at)
         return
@@ -109,13 +109,13 @@ def _load_events(events: Sequence[Told]) -> int:
 
     from recommender.models import Event, Item, Visitor
 
-    known = set(Item.objects.values_list("item_id", flat=True))
+    item_ids = set(Item.objects.values_list("item_id", flat=True))
     names = dict.fromkeys(event.user or f"order {event.order}" for event in events)
     visitors = Visitor.objects.bulk_create([Visitor() for _ in names], batch_size=workbench.CHUNK_SIZE)
     keys = dict(zip(names, (visitor.pk for visitor in visitors), strict=True))
     rows = [
         Event(
-            message_id=f"{place}",
+            message_id=f"{number}",
             visitor_id=keys[event.user or f"order {event.order}"],
             type=event.type,
             item_id=event.item,
@@ -126,8 +126,8 @@ def _load_events(events: Sequence[Told]) -> int:
             region=event.country[:32],
             source="order",
         )
-        for place, event in enumerate(events)
-        if event.item in known
+        for number, event in enumerate(events)
+        if event.item in item_ids
     ]
     if len(rows) < len(events):
         print(f"{len(events) - len(rows)} of {len(events)} events name an item that is not in the catalogue: left out")
@@ -137,11 +137,11 @@ def _load_events(events: Sequence[Told]) -> int:
 
 
 def _histories(events: Sequence[Told], users: set[str]) -> dict[str, list[Told]]:
-    found: dict[str, list[Told]] = {}
+    histories: dict[str, list[Told]] = {}
     for event in sorted(events, key=lambda event: event.at):
         if event.user in users:
-            found.setdefault(event.user, []).append(event)
-    return found
+            histories.setdefault(event.user, []).append(event)
+    return histories
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -54,7 +54,7 @@ class Test:
 
     users: tuple[str, ...]
     bought: Mapping[str, frozenset[int]]
-    known: Mapping[str, frozenset[int]]
+    history: Mapping[str, frozenset[int]]
     unseen: frozenset[str]
 
 
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     window = options.days * DAY if has_clock else DAY
     answers = _answers(_peers(past, test, options, window=window), past, options)
     runs = _read_runs(options, past)
-    figures = {name: _figures(found, test) for name, found in (answers | runs).items()}
+    figures = {name: _figures(lists, test) for name, lists in (answers | runs).items()}
     _show(figures, list(runs), seed=options.seed)
 
 
@@ -89,51 +89,51 @@ def _peers(past: Past, test: Test, options: argparse.Namespace, *, window: float
 
 def _answers(peers: Mapping[str, Callable[[], Answers]], past: Past, options: argparse.Namespace) -> dict[str, Answers]:
     """Let each peer answer; one whose package is missing is left out with the line that installs it."""
-    found: dict[str, Answers] = {}
+    answers: dict[str, Answers] = {}
     for name, make in peers.items():
         began = time.monotonic()
-        kept = _kept_paths(name, options)
-        if kept is not None and all(path.is_file() for path in kept):
-            found[name] = Answers(*(_lists(path, past) for path in kept))
+        paths = _cached_paths(name, options)
+        if paths is not None and all(path.is_file() for path in paths):
+            answers[name] = Answers(*(_lists(path, past) for path in paths))
             print(f"{name}: kept", flush=True)
             continue
         try:
-            found[name] = make()
+            answers[name] = make()
         except ImportError as missing:
             package = "implicit" if "ALS" in name else "rectools"
             print(f"{name} left out, {missing}: {INSTALLS[package]}", flush=True)
             continue
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
-        for path, lists in zip(kept or (), (found[name].every, found[name].new), strict=False):
+        for path, lists in zip(paths or (), (answers[name].every, answers[name].new), strict=False):
             workbench.write(path, ("user_id", "rank", "item_id"), _rows(lists, past))
-    return found
+    return answers
 
 
 def _ranked(score: baselines.Scorer, past: Past, test: Test) -> Answers:
     """Rank all that the shop had for each user, once with the history's items and once without."""
-    found = Answers()
+    answers = Answers()
     for user in test.users:
-        scores = np.where(past.shown, score(past.profile(user), past.state, past.items), -np.inf)
-        found.every[user] = competitors.best_rows(scores, N_LISTED)
-        scores[list(test.known[user])] = -np.inf
-        found.new[user] = competitors.best_rows(scores, N_LISTED)
-    return found
+        scores = np.where(past.available, score(past.profile(user), past.state, past.items), -np.inf)
+        answers.every[user] = competitors.best_rows(scores, N_LISTED)
+        scores[list(test.history[user])] = -np.inf
+        answers.new[user] = competitors.best_rows(scores, N_LISTED)
+    return answers
 
 
-def _figures(found: Answers, test: Test) -> dict[str, Figure]:
-    """Return each column by user, in the order of the users; without any list of its kind a column says nothing."""
+def _figures(answers: Answers, test: Test) -> dict[str, Figure]:
+    """Return each column by user, in the order of the users; a column without lists of its kind has no cases."""
     cases: dict[str, list[tuple[float, float]]] = {name: [] for name in COLUMNS}
     nothing = (0.0, 0.0)
     for user in test.users:
-        bought, ranked = test.bought[user], found.every.get(user, [])
-        ndcg = judging.list_ndcg(ranked, bought) if found.every else nothing
+        bought, ranked = test.bought[user], answers.every.get(user, [])
+        ndcg = judging.list_ndcg(ranked, bought) if answers.every else nothing
         cases["NDCG@10"].append(ndcg)
-        cases["HR@10"].append(judging.list_hit(ranked, bought) if found.every else nothing)
+        cases["HR@10"].append(judging.list_hit(ranked, bought) if answers.every else nothing)
         cases["unseen NDCG@10"].append(ndcg if user in test.unseen else nothing)
-        bought = bought - test.known[user]
-        ranked = [item for item in found.new.get(user, []) if item not in test.known[user]]
-        cases["new NDCG@10"].append(judging.list_ndcg(ranked, bought) if found.new else nothing)
-        cases["new HR@10"].append(judging.list_hit(ranked, bought) if found.new else nothing)
+        bought = bought - test.history[user]
+        ranked = [item for item in answers.new.get(user, []) if item not in test.history[user]]
+        cases["new NDCG@10"].append(judging.list_ndcg(ranked, bought) if answers.new else nothing)
+        cases["new HR@10"].append(judging.list_hit(ranked, bought) if answers.new else nothing)
     return {name: Figure.of(column) for name, column in cases.items()}
 
 
@@ -141,22 +141,24 @@ def _show(figures: Mapping[str, Mapping[str, Figure]], ours: Sequence[str], *, s
     first = next(iter(figures.values()), None)
     if first is None:
         raise InputError("Nothing to show: no peer could be made and no run was given.")
-    rows = [[name, *(judging.figure_text(found[column]) for column in COLUMNS)] for name, found in figures.items()]
+    rows = [
+        [name, *(judging.figure_text(by_column[column]) for column in COLUMNS)] for name, by_column in figures.items()
+    ]
     header = ["list", *(f"{column} ({first[column].n_cases})" for column in COLUMNS)]
     print(f"\n{judging.markdown(header, rows)}")
     for run in ours[:1]:
         gaps = [
-            [name, *(judging.gain_text(figures[run][column], found[column], seed=seed) for column in COLUMNS)]
-            for name, found in figures.items()
+            [name, *(judging.gain_text(figures[run][column], theirs[column], seed=seed) for column in COLUMNS)]
+            for name, theirs in figures.items()
             if name != run
         ]
         print(f"\n{run} - peer, 95 % interval over users\n{judging.markdown([f'{run} -', *COLUMNS], gaps)}")
 
 
 def _read_test(options: argparse.Namespace, past: Past) -> Test:
-    row = {item_id: place for place, item_id in enumerate(past.items.ids)}
-    asked = dict.fromkeys(line["user_id"] for line in read(options.users, "user_id") if line["user_id"])
-    bought: dict[str, set[int]] = {user: set() for user in asked}
+    row = {item_id: index for index, item_id in enumerate(past.items.ids)}
+    requested = dict.fromkeys(line["user_id"] for line in read(options.users, "user_id") if line["user_id"])
+    bought: dict[str, set[int]] = {user: set() for user in requested}
     n_unknown = 0
     for line in read(options.truth, "user_id", "item_id"):
         if line["user_id"] in bought and line["item_id"] in row:
@@ -165,7 +167,7 @@ def _read_test(options: argparse.Namespace, past: Past) -> Test:
             n_unknown += 1
     if n_unknown:
         print(f"{n_unknown} rows of {options.truth.name} left out: user not asked for, or item not in the catalogue")
-    users = tuple(user for user in asked if bought[user])
+    users = tuple(user for user in requested if bought[user])
     if not users:
         raise InputError(f"{options.truth} names no user of {options.users}: check the ids of both.")
     n_learned = int(past.learned.visitor.max(initial=-1)) + 1
@@ -173,7 +175,7 @@ def _read_test(options: argparse.Namespace, past: Past) -> Test:
         users,
         {user: frozenset(bought[user]) for user in users},
         {user: frozenset(past.profile(user).item.tolist()) for user in users},
-        frozenset(user for user in users if past.place.get(user, n_learned) >= n_learned),
+        frozenset(user for user in users if past.visitors.get(user, n_learned) >= n_learned),
     )
 
 
@@ -189,23 +191,23 @@ def _read_runs(options: argparse.Namespace, past: Past) -> dict[str, Answers]:
 
 
 def _lists(path: Path, past: Past) -> Lists:
-    row = {item_id: place for place, item_id in enumerate(past.items.ids)}
+    row = {item_id: index for index, item_id in enumerate(past.items.ids)}
     return {user: [row.get(item, -1) for item in ranked] for user, ranked in judging.read_lists(path).items()}
 
 
 def _rows(lists: Lists, past: Past) -> Iterable[tuple[str, int, str]]:
     for user, ranked in lists.items():
-        yield from ((user, place, past.items.ids[item]) for place, item in enumerate(ranked, 1))
+        yield from ((user, rank, past.items.ids[item]) for rank, item in enumerate(ranked, 1))
 
 
-def _kept_paths(name: str, options: argparse.Namespace) -> tuple[Path, Path] | None:
-    """Return where a peer's lists are kept; the name tells the files, minutes and seed that they are of."""
+def _cached_paths(name: str, options: argparse.Namespace) -> tuple[Path, Path] | None:
+    """Return the files that hold a peer's lists; their name depends on the input files, minutes and seed."""
     if options.keep is None:
         return None
     options.keep.mkdir(parents=True, exist_ok=True)
     files = [zlib.crc32(path.read_bytes()) for path in (options.items, options.events, options.users)]
-    asked = repr([name, files, options.at, options.days, options.minutes, options.seed])
-    plain = "".join(letter if letter.isalnum() else "-" for letter in f"{name}-{zlib.crc32(asked.encode()):08x}")
+    settings = repr([name, files, options.at, options.days, options.minutes, options.seed])
+    plain = "".join(letter if letter.isalnum() else "-" for letter in f"{name}-{zlib.crc32(settings.encode()):08x}")
     return Path(options.keep) / f"{plain}.csv", Path(options.keep) / f"{plain}-new.csv"
 
 

@@ -1,4 +1,4 @@
-"""The peers of the recommendation: events before one moment in, scorers of the whole catalogue out."""
+"""The peers that recommendations are compared with: each is fitted to the events before one moment."""
 
 from __future__ import annotations
 
@@ -39,28 +39,28 @@ _PURCHASE = EVENT_CODES[EventType.PURCHASE]
 
 @dataclass
 class Past:
-    """A shop just before `at`: what may be learned from, and everybody's history, of users unseen in training too."""
+    """A shop just before `at`: the events to learn from, and the history of every user, also of those unseen."""
 
     items: ItemTable
     learned: Interactions
     histories: Histories
-    place: Mapping[str, int]
+    visitors: Mapping[str, int]
     """User to visitor in `histories`."""
     at: float
 
     @cached_property
     def state(self) -> ShopState:
-        """Popularity and neighbours, of what may be learned from."""
+        """Popularity and neighbours, from the events to learn from."""
         return build_state(self.learned, self.items, at=self.at)
 
     @cached_property
-    def shown(self) -> Any:
+    def available(self) -> Any:
         """Which items the shop had, (n_items,) bool."""
         return self.items.active & (self.items.first_seen <= self.at)
 
     def profile(self, user: str) -> Profile:
-        """Return the whole history of a user; an empty one where nothing is known."""
-        visitor = self.place.get(user, self.histories.n_visitors)
+        """Return the whole history of a user, empty for a new user."""
+        visitor = self.visitors.get(user, self.histories.n_visitors)
         if visitor < self.histories.n_visitors:
             return self.histories.profile(visitor, at=self.at, limit=EVERYTHING)
         none = np.empty(0, np.int32)
@@ -68,26 +68,26 @@ class Past:
         return Profile(none, none.astype(np.int8), moment, quantity, none, (), self.at)
 
     def before(self, seconds: float) -> tuple[Past, list[tuple[Profile, frozenset[int]]]]:
-        """Return the shop so much earlier, and some of its visitors with what they bought in between."""
+        """Return the shop `seconds` earlier, and cases: profiles of that moment with what was bought in between."""
         at = self.at - seconds
         histories = Histories(self.learned)
         n = int(np.searchsorted(self.learned.time, at))
         columns: dict[str, Any] = {name: column[:n] for name, column in self.learned.columns().items()}
         learned = dataclasses.replace(self.learned, **columns)
-        earlier = Past(self.items, learned, histories, self.place, at)
+        earlier = Past(self.items, learned, histories, self.visitors, at)
         cases = []
         for visitor in np.random.default_rng(0).permutation(histories.buyers(at=at, until=self.at))[:N_TUNED].tolist():
             bought = histories.bought(visitor, since=at, until=self.at)
-            bought = bought[earlier.shown[bought]]
+            bought = bought[earlier.available[bought]]
             if len(bought):
                 cases.append((histories.profile(visitor, at=at, limit=EVERYTHING), frozenset(bought.tolist())))
         return earlier, cases
 
 
 def read_past(items_path: Path, events: Sequence[Told], extra: Sequence[Told], *, at: float) -> Past:
-    """Put a catalogue and its events into columns; a guest's order is a visitor of its own, as in the product."""
+    """Read catalogue and events into columns; a guest's order is a visitor of its own, as in the app."""
     items = _items(items_path, first_seen(items_path, events))
-    row = {item_id: place for place, item_id in enumerate(items.ids)}
+    row = {item_id: index for index, item_id in enumerate(items.ids)}
     visitors: dict[str, int] = {}
     orders: dict[tuple[str, str], int] = {}
     learned = _interactions([event for event in events if event.at < at], row, visitors, orders)
@@ -101,14 +101,14 @@ def simple_scorers(past: Past, *, window_seconds: float) -> dict[str, Callable[[
 
     def blend() -> baselines.Scorer:
         earlier, cases = past.before(window_seconds)
-        shown = dataclasses.replace(earlier.items, active=earlier.shown)
-        return competitors.blend(competitors.tuned_weights(earlier.state, shown, cases))
+        items = dataclasses.replace(earlier.items, active=earlier.available)
+        return competitors.blend(competitors.tuned_weights(earlier.state, items, cases))
 
     def ease() -> baselines.Scorer:
-        found = competitors.ease(basis)
-        if found is None:
+        scorer = competitors.ease(basis)
+        if scorer is None:
             raise InputError(f"EASE is fitted for {competitors.MOST_ITEMS} items with a past at most: leave it out.")
-        return found
+        return scorer
 
     return {
         "random": baselines.random_order,
@@ -139,8 +139,8 @@ def popularity(past: Past, *, days: float) -> baselines.Scorer:
 def next_orders(profile: Profile, state: ShopState, items: ItemTable) -> FloatArray:
     """What followed the items of the last order in the next orders of others, then popularity."""
     own = np.unique(purchases(profile).last())
-    found, score = state.sequel.spread(own, np.ones(len(own), np.float32))
-    total = np.bincount(found, weights=score, minlength=len(items))
+    following, score = state.sequel.spread(own, np.ones(len(own), np.float32))
+    total = np.bincount(following, weights=score, minlength=len(items))
     return (total + TIE_BREAK * state.popularity[:, 2]).astype(np.float32)
 
 
@@ -165,7 +165,9 @@ def tuned_als(past: Past, *, window_seconds: float) -> baselines.Scorer:
     def quality(alpha: float) -> float:
         score = als(earlier, alpha=alpha)
         lists = (
-            competitors.best_rows(np.where(earlier.shown, score(profile, earlier.state, earlier.items), -np.inf), 10)
+            competitors.best_rows(
+                np.where(earlier.available, score(profile, earlier.state, earlier.items), -np.inf), 10
+            )
             for profile, _ in cases
         )
         return sum(metrics.ndcg_at_k(ranked, truth) for ranked, (_, truth) in zip(lists, cases, strict=True))
@@ -176,7 +178,7 @@ def tuned_als(past: Past, *, window_seconds: float) -> baselines.Scorer:
 
 
 def als(past: Past, *, alpha: float, seed: int = 0) -> baselines.Scorer:
-    """Implicit ALS on log(1 + orders); a visitor's factors are solved from the profile, so nobody is unknown to it."""
+    """Implicit ALS on log(1 + orders); a visitor's factors are solved from the profile, so all can be ranked for."""
     from implicit.als import AlternatingLeastSquares
 
     bought = past.learned.type == _PURCHASE
@@ -220,19 +222,19 @@ def _items(path: Path, seen: Mapping[str, dt.datetime]) -> ItemTable:
 def _interactions(
     events: Sequence[Told], row: Mapping[str, int], visitors: dict[str, int], orders: dict[tuple[str, str], int]
 ) -> Interactions:
-    """Build the columns of the events of known items, ascending by time; numbers go on where the dicts end."""
-    known = [event for event in events if event.item in row]
-    names = [event.user or f"order {event.order}" for event in known]
+    """Build the columns of events of items in the catalogue, ascending by time; extends `visitors` and `orders`."""
+    events = [event for event in events if event.item in row]
+    names = [event.user or f"order {event.order}" for event in events]
     basket = [
         orders.setdefault((name, event.order), len(orders)) if event.order else -1
-        for name, event in zip(names, known, strict=True)
+        for name, event in zip(names, events, strict=True)
     ]
     return Interactions(
         visitor=np.asarray([visitors.setdefault(name, len(visitors)) for name in names], np.int32),
-        item=np.asarray([row[event.item] for event in known], np.int32),
-        type=np.asarray([EVENT_CODES[EventType(event.type)] for event in known], np.int8),
-        time=np.asarray([event.at for event in known], np.float64),
-        quantity=np.asarray([event.quantity for event in known], np.float32),
+        item=np.asarray([row[event.item] for event in events], np.int32),
+        type=np.asarray([EVENT_CODES[EventType(event.type)] for event in events], np.int8),
+        time=np.asarray([event.at for event in events], np.float64),
+        quantity=np.asarray([event.quantity for event in events], np.float32),
         basket=np.asarray(basket, np.int32),
-        query=np.full(len(known), -1, np.int32),
+        query=np.full(len(events), -1, np.int32),
     )

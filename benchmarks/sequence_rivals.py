@@ -1,4 +1,4 @@
-"""Sequence models of RecTools as peers: events before one moment in, a list of the whole catalogue per user out."""
+"""Sequence models of RecTools as peers: each ranks the whole catalogue for every user."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Amazon sets (Kang and McAuley 2018, section 4.4)."""
 
 BATCH = 64
 MOST_EPOCHS = 1_000
-"""The minutes end it: on few events the validation loss rises long before the lists stop getting better."""
+"""Training ends by time: with few events the validation loss rises long before the lists stop improving."""
 
 _PURCHASE = EVENT_CODES[EventType.PURCHASE]
 
@@ -52,19 +52,20 @@ def sequence_lists(
         trainer = model.fit_trainer
         print(f"  {kind}: {trainer.current_epoch} epochs, {trainer.global_step} steps of {BATCH}", flush=True)
         everybody = _frame(past.histories.interactions)
-        known = np.asarray([place for user in users if (place := past.place.get(user)) is not None])
-        names = {past.place[user]: user for user in users if user in past.place}
-        found = [_listed(model, Dataset.construct(everybody), known, names, is_new=is_new) for is_new in (False, True)]
-    return found[0], found[1]
+        names = {past.visitors[user]: user for user in users if user in past.visitors}
+        dataset = Dataset.construct(everybody)
+        every, new = (_listed(model, dataset, names, is_new=is_new) for is_new in (False, True))
+    return every, new
 
 
-def _listed(model: Any, dataset: Any, known: Any, names: dict[int, str], *, is_new: bool) -> dict[str, list[int]]:
-    table = model.recommend(known, dataset, k=N_LISTED, filter_viewed=is_new, on_unsupported_targets="ignore")
-    found: dict[str, list[int]] = {}
+def _listed(model: Any, dataset: Any, names: dict[int, str], *, is_new: bool) -> dict[str, list[int]]:
+    visitors = np.asarray(list(names))
+    table = model.recommend(visitors, dataset, k=N_LISTED, filter_viewed=is_new, on_unsupported_targets="ignore")
+    lists: dict[str, list[int]] = {}
     rows = table.sort_values(["user_id", "rank"])
     for visitor, item in zip(rows["user_id"].tolist(), rows["item_id"].tolist(), strict=True):
-        found.setdefault(names[visitor], []).append(item)
-    return found
+        lists.setdefault(names[visitor], []).append(item)
+    return lists
 
 
 def _frame(interactions: Interactions) -> Any:

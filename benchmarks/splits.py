@@ -1,4 +1,4 @@
-"""One raw file in, the files of a benchmark out: what may be learned from, who or what is asked, and the truth.
+"""Splits a file of events or queries into the files of a benchmark: training data, users or queries, and the truth.
 
 `python -m benchmarks.splits time --events E --at 2011-09-08 --days 30 --unseen .15 --out FOLDER`: events.csv before
 that moment, extra.csv with the histories of users that training never sees, users.csv with everybody of a past who
@@ -6,7 +6,7 @@ bought in the days after, and truth.csv with what.
 `python -m benchmarks.splits last --events E --unseen .2 --out FOLDER`: the same, where what each user did last is the
 truth.
 `python -m benchmarks.splits queries --queries Q --labels L --out FOLDER`: a fifth of the queries for the test.
-What goes where follows from a hash of the id, so that everybody has the same split.
+A hash of the id decides what goes where, so everybody gets the same split.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ def split_in_time(options: argparse.Namespace) -> None:
 
 
 def split_last(options: argparse.Namespace) -> None:
-    """Hold out what each user with two events or more did last."""
+    """Hold out the last event of each user who has at least two."""
     rows = list(read(options.events, "user_id", "item_id", "position"))
     last: dict[str, tuple[float, int]] = {}
     count: dict[str, int] = {}
-    for place, row in enumerate(rows):
-        last[row["user_id"]] = max(last.get(row["user_id"], (-1.0, -1)), (number(row["position"]), place))
+    for index, row in enumerate(rows):
+        last[row["user_id"]] = max(last.get(row["user_id"], (-1.0, -1)), (number(row["position"]), index))
         count[row["user_id"]] = count.get(row["user_id"], 0) + 1
-    held = {place for user, (_, place) in last.items() if count[user] > 1}
-    before = [row for place, row in enumerate(rows) if place not in held]
-    _write_events(options, before, [rows[place] for place in sorted(held)])
+    held_out = {index for user, (_, index) in last.items() if count[user] > 1}
+    before = [row for index, row in enumerate(rows) if index not in held_out]
+    _write_events(options, before, [rows[index] for index in sorted(held_out)])
 
 
 def split_queries(options: argparse.Namespace) -> None:
@@ -80,10 +80,10 @@ def _write_events(options: argparse.Namespace, before: Rows, after: Rows) -> Non
 
 
 def _copy(path: Path, rows: Iterable[dict[str, str]]) -> None:
-    found = list(rows)
-    if not found:
+    copied = list(rows)
+    if not copied:
         raise InputError(f"Nothing is left for {path.name}: check the ids, --at and --unseen.")
-    print(f"{write(path, tuple(found[0]), (tuple(row.values()) for row in found))} rows in {path}")
+    print(f"{write(path, tuple(copied[0]), (tuple(row.values()) for row in copied))} rows in {path}")
 
 
 def _is_unseen(user: str, share: float) -> bool:
