@@ -98,6 +98,15 @@ def test_imports_have_ten_layers_at_most() -> None:
     assert len(layers) <= MAX_LAYERS
 
 
+def test_no_class_name_stands_in_two_rooms() -> None:
+    assert not repeated_classes()
+
+
+def test_no_module_is_longer_than_four_hundred_lines() -> None:
+    lengths = {str(path.relative_to(APP)): path.read_text().count("\n") for path in APP.rglob("*.py")}
+    assert not {name: n_lines for name, n_lines in lengths.items() if n_lines > MAX_MODULE_LINES}
+
+
 @pytest.fixture
 def bad_house(tmp_path: Path) -> Path:
     """An app that breaks every limit that is read from its sources."""
