@@ -70,7 +70,7 @@ def fit_head(
         lambda batch: _loss(model(rows[batch]), labels[batch], mask[batch], settings),
         model.parameters(),
         len(lists),
-        Schedule(
+        HeadSchedule(
             settings.batch_lists, settings.n_epochs, LEAST_STEPS, settings.learning_rate, settings.weight_decay,
             settings.seed,
         ),
@@ -80,7 +80,7 @@ def fit_head(
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class HeadSchedule:
     """How long `minimise` goes on, at least `least_steps`; `batch` cases are a step, `learning_rate` is the highest."""
 
     batch: int
@@ -95,7 +95,7 @@ def minimise(
     loss_of: Callable[[Tensor], Tensor],
     parameters: Iterable[Tensor],
     n_cases: int,
-    schedule: Schedule,
+    schedule: HeadSchedule,
     progress: Progress,
 ) -> None:
     """Minimise `loss_of` the indices (b,) of a batch, by AdamW and one cycle of the learning rate."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from recommender.durations import DAY_SECONDS, LABEL_WINDOW_SECONDS
 from recommender.features.head import CLICK, EVENTS, Head, Heads
-from recommender.ml.head.additive import Additive, Schedule, blank_head, calibrator, minimise
+from recommender.ml.head.additive import Additive, HeadSchedule, blank_head, calibrator, minimise
 from recommender.ml.head.lists import Lists
 from recommender.ml.head.position import MOST_POSITIONS, Examination, estimate
 from recommender.ml.head.shown import ShownItems
@@ -161,7 +161,7 @@ def _learn(
         ),
         [parameter for tower in towers.values() for parameter in tower.parameters()],
         len(entries),
-        Schedule(
+        HeadSchedule(
             settings.batch_items, settings.n_epochs, settings.least_steps, settings.learning_rate,
             settings.weight_decay, settings.seed,
         ),
