@@ -28,11 +28,11 @@ CHUNK_SIZE = 1000
 """Rows of one statement: SQLite takes 32,766 parameters since 3.32, and a visitor has about ten."""
 
 ShopRecord = Callable[[Collection[str]], Iterable[object]]
-"""Primary keys of users, as text, to those of them that have agreed, as text or as they are."""
+"""Takes primary keys of users as text, and returns those that have agreed, as text or as they are."""
 
 
 def decision() -> str | ShopRecord:
-    """What the shop has decided. Raises `ConfigurationError` that names the three answers."""
+    """The shop's decision. Raises `ConfigurationError` that names the three possible values."""
     decided = conf.get("ORDER_CONSENT")
     if decided in (REQUIRED, PSEUDONYMOUS):
         return str(decided)
@@ -46,7 +46,7 @@ def decision() -> str | ShopRecord:
 
 
 def is_open() -> bool:
-    """May orders of people who have not consented here teach at all? False where the setting cannot be understood."""
+    """May orders of people who have not consented here be used for training? False if the setting is wrong."""
     try:
         return decision() != REQUIRED
     except ConfigurationError:
@@ -54,9 +54,10 @@ def is_open() -> bool:
 
 
 def buyers(user_keys: Collection[str], *, alias: str) -> dict[str, uuid.UUID]:
-    """The visitor under which the orders of each of these users enter, though no visitor of theirs has consented.
+    """The visitors under which orders of these users are stored, although no visitor of theirs has consented.
 
-    A user without an entry buys as nobody. No query where consent is required; else at most five per 1,000 users.
+    Orders of a user without an entry have no buyer. No query where consent is required; else at most five per 1,000
+    users.
     """
     try:
         decided = decision()
@@ -71,9 +72,9 @@ def buyers(user_keys: Collection[str], *, alias: str) -> dict[str, uuid.UUID]:
 
 
 def attach(buyer_of: Mapping[str, uuid.UUID], *, alias: str) -> int:
-    """Give orders that were stored as nobody's to the visitors of their buyers; return how many.
+    """Give orders that were stored without a buyer to the visitors of their buyers; return how many.
 
-    `buyer_of` names the visitor by the message id of the event. One query where all of them have a visitor already.
+    `buyer_of` has the visitor by the message id of the event. One query if all of them have a visitor already.
     """
     orphans = list(
         Event.objects.using(alias).filter(message_id__in=list(buyer_of), source="order", visitor__isnull=True)
@@ -93,23 +94,24 @@ def attach(buyer_of: Mapping[str, uuid.UUID], *, alias: str) -> int:
 
 
 def n_waiting() -> int:
-    """How many recorded orders are nobody's. One query."""
+    """How many recorded orders have no buyer. One query."""
     nobodys = Event.objects.filter(source="order", type=EventType.PURCHASE, visitor__isnull=True).exclude(order_id="")
     return nobodys.values("order_id").distinct().count()
 
 
 def welcome() -> int:
-    """Give people who have consented by now the orders that only taught until then; return how many. One query."""
+    """Let the orders of people who have consented since then be served too, not only used for training; return the
+    number of these visitors. One query."""
     consenting = Visitor.objects.filter(has_consented=True, user_key__isnull=False).values("user_key")
     waiting = Visitor.objects.filter(user_key__in=consenting, is_pseudonymous=True)
     return waiting.update(has_consented=True, is_pseudonymous=False)
 
 
 def remember_objection(user_key: str) -> None:
-    """Keep that orders which a person made without consent must neither teach nor become theirs later.
+    """Remember that a person's orders without consent must neither be used for training nor be linked to them later.
 
-    Where such orders may teach, on the visitor of their own, though all else of theirs may be gone; else on the
-    visitors that there are. At most two queries.
+    Where such orders may be used, this is stored on the user's own visitor, even after an erasure; else on the visitors
+    that exist. At most two queries.
     """
     if not is_open():
         Visitor.objects.filter(user_key=user_key).update(has_objected=True)
@@ -122,7 +124,7 @@ def remember_objection(user_key: str) -> None:
 
 
 def _agreed(user_keys: list[str], record: ShopRecord, *, alias: str) -> dict[str, uuid.UUID]:
-    """Those who have agreed by the shop's record; the visitor of their own is noted as consenting."""
+    """The users who have agreed by the shop's record; their own visitors are stored as consenting."""
     try:
         with transaction.atomic(using=alias):  # a query of the shop's that fails must not take the events along
             agreed = sorted({str(key) for key in record(user_keys)} & set(user_keys))
@@ -134,7 +136,7 @@ def _agreed(user_keys: list[str], record: ShopRecord, *, alias: str) -> dict[str
 
 
 def _pseudonyms(user_keys: list[str], *, alias: str) -> dict[str, uuid.UUID]:
-    """The visitor of each user's own, marked as one that teaches and is never served; made where missing."""
+    """Each user's own visitor, created where missing, and marked as used for training but never served."""
     user_of = {own_key(user_key): user_key for user_key in user_keys}
     visitors = Visitor.objects.using(alias)
     marked = visitors.filter(key__in=user_of, is_pseudonymous=True)

@@ -58,7 +58,7 @@ def export(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None)
 
 
 def unpaid_of(keys: Iterable[uuid.UUID], visitor_key: uuid.UUID | None) -> QuerySet[UnpaidRow]:
-    """What is kept of orders that a person's browsers placed and that are not paid."""
+    """The remembered order rows that a person's browsers placed and that are not paid yet."""
     browsers = {*keys, *([visitor_key] if visitor_key else [])}
     return UnpaidRow.objects.filter(visitor_key__in=browsers).order_by("occurred_at")
 
@@ -80,7 +80,7 @@ def set_profiling(is_profiled: bool, *, visitor_key: uuid.UUID | None = None, us
 def set_consent(has_consented: bool, *, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> int:
     """Give or take back consent for a person; return the number of their visitors.
 
-    Who takes it back objects to what orders teach without consent, too.
+    Taking it back also objects to training on orders without consent.
     """
     visitors = visitors_of(visitor_key=visitor_key, user_key=user_key)
     if not has_consented:

@@ -15,8 +15,8 @@ from recommender.types import EventType
 
 
 def sound(draft: EventDraft) -> EventDraft:
-    """A draft of a row with values that can be stored: what makes no sense is left out, and `emptied` says why. A
-    quantity below 0 is a refund. Done twice it changes nothing."""
+    """A draft of a row with values that can be stored; `emptied` says what was left out and why. A quantity below 0 is
+    a refund. Applied twice it changes nothing more."""
     units, odd_quantity = _units(draft.quantity)
     is_refund = draft.type == EventType.REFUND or units < 0
     amount, code, odd_price = _price(draft.price, draft.currency, is_refund=is_refund)
@@ -31,7 +31,7 @@ def sound(draft: EventDraft) -> EventDraft:
 
 
 def _units(quantity: Any) -> tuple[float, list[str]]:
-    """How many units, below 0 for a refund; one where that makes no sense, and then why."""
+    """The number of units, below 0 for a refund; one if it makes no sense, and then the reason."""
     number = values.number(quantity)
     if number is not None and 0 < abs(number) <= capture.MAX_QUANTITY:
         return float(number), []
@@ -39,7 +39,7 @@ def _units(quantity: Any) -> tuple[float, list[str]]:
 
 
 def _price(price: Any, currency: Any, *, is_refund: bool) -> tuple[Decimal | None, str, list[str]]:
-    """The price of a unit and its currency, each empty where it makes no sense, and why."""
+    """The price of a unit and its currency, each empty if it makes no sense, and the reasons."""
     declared, reasons = values.currency(currency), []
     amount, own_code = values.money(price, declared)
     code = declared or own_code

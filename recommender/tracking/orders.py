@@ -109,16 +109,17 @@ class OrderRows(ModelDescription):
         return type(self).drafts is not OrderRows.drafts
 
     def lookup_of(self, model: type[models.Model]) -> str:
-        """The look-up from the rows to the objects whose saving may mean that they are paid or returned, or nothing."""
+        """The look-up from the rows to objects of a model whose saving may mean that rows are paid or returned; else
+        empty."""
         try:
             return self._followed.get(model._meta.concrete_model, "")
-        except ConfigurationError:  # a label that names no model: a system check tells, the shop's save goes on
+        except ConfigurationError:  # a label that names no model: a system check reports it, the shop's save goes on
             return ""
 
     @cached_property
     def _followed(self) -> dict[Any, str]:
-        """By model what `lookup_of` answers: the orders that `paid` and `returned` lead through. Of a method and of a
-        property nobody knows what they read: then every order, and what belongs to it or to a row, as payments do."""
+        """The answers of `lookup_of` by model: the orders that `paid` and `returned` lead through. What a method or a
+        property reads is unknown: then every order, and every model with a foreign key to it or to a row."""
         declared = [one for one in (self.paid, self.returned) if not isinstance(one, Constant)]
         paths = [path for one in declared for path in paths_in(one)]
         is_open = any(not isinstance(one, str) or column(self.model, one) is None for one in declared)
@@ -133,23 +134,23 @@ class OrderRows(ModelDescription):
         return {**{model: lookup for model, lookup in parts if model is not self.model}, **orders}
 
     def _parents(self) -> list[str]:
-        """The foreign keys of a row to what may be its order: neither an item nor a user."""
+        """The foreign keys of a row that may lead to its order: neither to an item nor to a user."""
         fields = [field for field in self.model._meta.fields if isinstance(field, models.ForeignKey)]
         users = get_user_model()
         return [one.name for one in fields if not catalogs_for(one.related_model) and one.related_model is not users]
 
     def objects(self) -> models.QuerySet[Any]:
-        """The rows with all that the paths lead to, in one query."""
+        """The rows with everything that the paths lead to, in one query."""
         paths = [path for name in ATTRIBUTES if isinstance(path := getattr(self, name), str)]
         joins = {join for path in paths if (join := foreign_keys(self.model, path))} | self._heirs_of_items()
         return self._counting().select_related(*sorted(joins)) if joins else self._counting()
 
     def message_id(self, pk: Any) -> str:
-        """The id under which a row is recorded once, whoever tells of it."""
+        """The id under which a row is recorded once, by whichever way it arrives."""
         return f"{self.kind}:{self.label.lower()}:{object_key(pk)}"
 
     def drafts(self, row: models.Model) -> list[EventDraft]:
-        """The events of one row object: its purchase or its refund, both where it came back; none before it is paid."""
+        """The events of one row object: its purchase or its refund, both if it was returned; none before it is paid."""
         values = {name: self._value(name, row) for name in ATTRIBUTES if name != "email"}
         if isinstance(values["item_id"], models.Model):
             values["item_id"] = item_id_of(values["item_id"])
@@ -162,7 +163,8 @@ class OrderRows(ModelDescription):
         return self._drafts(RowValues(row.pk, **values))
 
     def reader(self) -> Read:
-        """How to read many rows: what to take chunks of, what makes drafts of one, what tells its primary key."""
+        """How to read many rows: the queryset, the function that makes drafts of one row, and that of its primary
+        key."""
         columns = self.columns()
         if columns is None or self.makes_own_drafts:
             return self.objects(), self.drafts, lambda row: row.pk
@@ -196,15 +198,15 @@ class OrderRows(ModelDescription):
         return columns
 
     def since(self, rows: models.QuerySet[Any], at: dt.datetime | None) -> models.QuerySet[Any]:
-        """Those of the rows from a moment on, where their time is a column; else all."""
+        """The rows from a moment on, if their time is a column; else all."""
         lookup = column(self.model, self.occurred_at) if isinstance(self.occurred_at, str) else None
         return rows if at is None or lookup is None else rows.filter(**{f"{lookup}__gte": at})
 
     def with_users(self, rows: Iterable[Any]) -> list[Any]:
         """Rows of `reader` or of `objects`, each with the user of its e-mail address, as their drafts need it.
 
-        Addresses are compared as shops compare them: without regard to case, for Django lower-cases only the domain of
-        one; a user who wrote it just so comes first. One query for each 500 addresses.
+        Addresses are compared without regard to case, because Django lower-cases only their domain; an exact match
+        comes first. One query for each 500 addresses.
         """
         rows = list(rows)
         if self.email is None or not rows:
@@ -228,7 +230,7 @@ class OrderRows(ModelDescription):
         return rows
 
     def states(self) -> list[tuple[str, str, list[Any]]]:
-        """`(attribute, path, values)` of each flag that is a state in words, of which every value counts as true."""
+        """`(attribute, path, values)` of each flag that is a state in words, so that every value counts as true."""
         flags = [("paid", self.paid), ("returned", self.returned), ("refunded", self.refunded)]
         states = []
         for name, path in flags:
@@ -306,7 +308,7 @@ class OrderRows(ModelDescription):
         return sound(draft)
 
     def _item_prefix(self) -> str:
-        """What a Catalog without ids of its own writes before the primary key; nothing where the path ends in an id."""
+        """What a Catalog without ids of its own puts before the primary key; empty if the path ends in an id."""
         current: Any = self.model
         for part in self.item_id.replace("__", ".").split("."):
             field = current._meta.get_field(part)
@@ -317,7 +319,7 @@ class OrderRows(ModelDescription):
         return f"{catalog.model._meta.model_name}:" if catalog is not None and catalog.id is None else ""
 
     def _heirs_of_items(self) -> set[str]:
-        """The joins that tell of which child of its model an item is, where children have Catalogs of their own."""
+        """The joins that show which child of its model an item is, if children have Catalogs of their own."""
         if not isinstance(self.item_id, str):
             return set()
         join = foreign_keys(self.model, self.item_id)
@@ -327,13 +329,13 @@ class OrderRows(ModelDescription):
 
 
 def _catalog_of_all(model: type[models.Model]) -> Catalog | None:
-    """The one Catalog that all objects of a model are items of; None where children or proxies have their own."""
+    """The Catalog of all objects of a model; None if children or proxies have Catalogs of their own."""
     catalogs = catalogs_for(model)
     return catalogs[0] if len(catalogs) == 1 and not catalogs[0].inheriting_catalogs() else None
 
 
 def _column(model: type[models.Model], path: str, *, is_item: bool = False) -> str | None:
-    """A path as `values_list` takes it; None where it leaves the columns. An item's object ends in its Catalog's id."""
+    """A path as `values_list` takes it; None if it is no column. The path of an item's object gets its Catalog's id."""
     lookup, field = column(model, path), last_field(model, path)
     if lookup is None or not is_item or not isinstance(field, models.ForeignKey) or not path.endswith(field.name):
         return lookup

@@ -36,14 +36,14 @@ SOURCES = ("kwargs", "GET", "POST", "JSON")
 SHOWN = frozenset({200, 304})
 ACTED = frozenset({200, 201, 202, 204, 302, 303})
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
-"""How a browser sends a form by itself. Source: HTML Living Standard, section 4.10.21.5."""
+"""The content types of an HTML form. Source: HTML Living Standard, section 4.10.21.5."""
 
 EMPTYING = (EventType.REMOVE_FROM_CART, EventType.PURCHASE)
 REPEAT_SECONDS = 5
-"""The same item in the same quantity put into one cart again so soon is a double click or a reload."""
+"""The same item in the same quantity, added again within this time, is a double click or a reload."""
 
 SAMPLES = {SlugConverter: "red-mug", IntConverter: "1", UUIDConverter: str(uuid.UUID(int=1))}
-"""What the converters of Django's URLs let through; those of text let through anything."""
+"""An example of what each converter of Django's URLs accepts; converters of text accept anything."""
 
 ACTS = frozenset({EventType.ADD_TO_CART, EventType.REMOVE_FROM_CART, EventType.DISMISS_ITEM, EventType.PURCHASE})
 
@@ -101,7 +101,8 @@ class TrackedPage:
         return frozenset(path.split(".")[1] for path in self.paths if path.startswith("kwargs."))
 
     def overlaps(self, other: TrackedPage) -> bool:
-        """May one answer be the same event by both? What is sent names the item in one place or in another."""
+        """May both record the same event of one response? Not if they read the item from different parts of the
+        request."""
         if self._is_sent_elsewhere(other):
             return False
         same = (self.view_name, self.event, self.method) == (other.view_name, other.event, other.method)
@@ -118,14 +119,14 @@ page = TrackedPage
 
 
 def note_json(pages: list[TrackedPage], request: HttpRequest, response: HttpResponseBase) -> None:
-    """Keep the JSON that was sent, where a page reads it, before the request's stream is closed."""
+    """Keep the JSON that was sent, if a page reads it, before the request's stream is closed."""
     if any(path.startswith("JSON.") for page in pages for path in page.paths):
         request.recommender_json = _sent_json(request, response)  # type: ignore[attr-defined]
 
 
 def is_refused(page: TrackedPage, request: HttpRequest, response: HttpResponseBase) -> bool:
-    """Did the shop say no, with a status that also says yes: by an error message of Django's, or by showing the form
-    again instead of a redirect? A page that answers a form with itself says so by `statuses`. No query."""
+    """Did the shop refuse, although the status is a success: by an error message of Django's, or by showing the form
+    again instead of redirecting? A page that answers its form with itself declares `statuses`. No query."""
     if page.event not in ACTS or not page.view_name:  # the shop's own signals know what happened
         return False
     queued = getattr(getattr(request, "_messages", None), "_queued_messages", ())
@@ -136,7 +137,7 @@ def is_refused(page: TrackedPage, request: HttpRequest, response: HttpResponseBa
 
 
 def _is_by_script(request: HttpRequest) -> bool:
-    """Did a script ask for a part of a page? Sources: Fetch Metadata, htmx, and the header of old libraries."""
+    """Did a script send the request? Sources: Fetch Metadata, htmx, and the header of old libraries."""
     mode = request.headers.get("Sec-Fetch-Mode", "")
     if request.content_type not in FORMS:
         return True
@@ -144,7 +145,7 @@ def _is_by_script(request: HttpRequest) -> bool:
 
 
 def drafts_of(page: TrackedPage, request: HttpRequest, shopper: Shopper, at: dt.datetime) -> Iterator[EventDraft]:
-    """The event of a page; before a view that came out of a list, the click. At most two queries."""
+    """The event of a page; a view that was opened from a list also gives a click. At most two queries."""
     item_id = _item_id(page, request) if shopper.has_consented else _value(page, request)
     query = normal_query(str(_read(page.query, request) or ""))
     if not item_id and not query:
@@ -182,25 +183,25 @@ def _addition_id(draft: EventDraft, request: HttpRequest, visitor_key: uuid.UUID
 
 
 def _sent(request: HttpRequest) -> str:
-    """The address and the form of a request, without its token; the choice of a variant is a part of it."""
+    """The address and the form of a request without its CSRF token; the chosen variant is a part of the form."""
     fields = sorted((name, values) for name, values in request.POST.lists() if name != "csrfmiddlewaretoken")
     return f"{request.get_full_path()}|{fields}|{getattr(request, 'recommender_json', None)}"
 
 
 def _selection(view: EventDraft, ranking_id: uuid.UUID, shopper: Shopper) -> EventDraft:
-    """The click that led to a view: one for a list, an item and a visitor, however often the page is loaded again."""
+    """The click that led to a view: one for a list, an item and a visitor, even if the page is loaded again."""
     click = uuid.uuid5(ranking_id, f"{view.item_id}|{shopper.visitor_key or uuid.uuid4()}")
     return dataclasses.replace(view, message_id=f"select:{click.hex}", type=EventType.SELECT_ITEM)
 
 
 def _value(page: TrackedPage, request: HttpRequest) -> str:
-    """What names the item of a page, as it stands there: enough to count an event that may not be kept. No query."""
+    """The value that names the item of a page, not looked up: enough to count an event that is dropped. No query."""
     declared = page.item_id[1] if isinstance(page.item_id, tuple) else page.item_id
     return "" if callable(declared) else str(_read(declared, request) or "")
 
 
 def _item_id(page: TrackedPage, request: HttpRequest) -> str:
-    """The item of a page; what no Catalog has an object for stays as it stands there. A translated address names its
+    """The item of a page; a value without an object in any Catalog is kept as it is. A translated address names its
     object in its own language. Queries as in `item_id_named`."""
     with translation.override(getattr(request, "LANGUAGE_CODE", None) or translation.get_language()):
         return _item_id_as_declared(page, request)
@@ -222,15 +223,15 @@ def _item_id_as_declared(page: TrackedPage, request: HttpRequest) -> str:
 
 
 def last_word(declared: Any) -> str:
-    """The name of a value: "slug" of "kwargs.slug"; nothing of a callable."""
+    """The name of a value: "slug" of "kwargs.slug"; empty for a callable."""
     return declared.rpartition(".")[2] if isinstance(declared, str) else ""
 
 
 def item_id_named(catalog: Catalog, name: str, key: Any) -> str:
-    """The item id of the object that a value called `name` names; nothing where there is none.
+    """The item id of the object that a value called `name` names; empty without such an object.
 
-    No query for a primary key from which the id is made; else one for each look-up that `guesses.key_fields` names, two
-    at most for a name that is a field, and one more for a key of which no item is known.
+    No query if the id is derived from the primary key; else one for each look-up of `guesses.key_fields`, at most two
+    for a name that is a field, and one more for a key without an item.
     """
     for lookup in key_fields(catalog.model, name):
         if item_id := _id_of_key(catalog, key) if lookup == "pk" else _id_of_object(catalog, lookup, key):
@@ -239,7 +240,7 @@ def item_id_named(catalog: Catalog, name: str, key: Any) -> str:
 
 
 def states_id(catalog: Catalog, name: str) -> bool:
-    """Is a value called `name` the item id itself, because the Catalog takes the ids of its items from there?"""
+    """Is a value called `name` the item id itself, because the Catalog's ids come from that column?"""
     if not isinstance(catalog.id, str) or catalog.group is not None or hasattr(catalog, "prepare_id"):
         return False
     column = last_word(f".{catalog.id}")
@@ -247,8 +248,8 @@ def states_id(catalog: Catalog, name: str) -> bool:
 
 
 def may_name(catalog: Catalog, name: str, converter: Any = None) -> bool:
-    """Can a value called `name`, which this converter of a URL lets through, be an id or a key of the Catalog's? True
-    where only the rows can tell. No query."""
+    """Can a value called `name`, which this URL converter accepts, be an id or a key of the Catalog's? True if only the
+    rows can tell. No query."""
     if states_id(catalog, name) or catalog.id is not None or hasattr(catalog, "prepare_id"):
         return True
     sample = next((text for kind, text in SAMPLES.items() if isinstance(converter, kind)), None)
@@ -262,20 +263,20 @@ def may_name(catalog: Catalog, name: str, converter: Any = None) -> bool:
 
 
 def meant_by(name: str, described: list[Catalog]) -> list[Catalog]:
-    """The Catalogs of the models that have a key of this name, such as "sku"; all where none has."""
+    """The Catalogs of models with a key of this name, such as "sku"; all Catalogs if there is none."""
     having = [catalog for catalog in described if named_key(catalog.model, name) not in ("", "pk")]
     return having or described
 
 
 def makes_id_of_key(catalog: Catalog) -> bool:
-    """Does the Catalog call its items `product:<pk>`?"""
+    """Are the Catalog's item ids `product:<pk>`?"""
     is_plain = catalog.id is None and catalog.group is None and not hasattr(catalog, "prepare_id")
     return is_plain and not catalog.inheriting_catalogs()
 
 
 def _id_in_any_catalog(name: str, value: str) -> str:
-    """The item id of a value of which the page does not name the model; nothing where none or several have such an
-    object. One query more where a Catalog has ids of its own, so that an id is never taken for a primary key."""
+    """The item id of a value if the page does not name the model; empty if no model or several have such an object. One
+    more query if a Catalog has ids of its own, so that an id is never taken for a primary key."""
     described = catalogs()
     if any(states_id(catalog, name) for catalog in described) or _is_id_of_key(described, value):
         return value
@@ -300,8 +301,8 @@ def _id_by_query(catalog: Catalog, name: str, key: Any) -> str:
 
 
 def _id_of_key(catalog: Catalog, key: Any) -> str:
-    """The item id of the object with this primary key: by the key alone where the id is made of it, and it can be one;
-    else by the item's row; of what is no item yet, or a variant, by the object."""
+    """The item id of the object with this primary key: from the key alone if ids are derived from it, else from the
+    item's row; for a variant, or an object without an item yet, from the object."""
     if makes_id_of_key(catalog):
         try:
             return f"{catalog.model._meta.model_name}:{catalog.model._meta.pk.to_python(key)}"
@@ -314,7 +315,7 @@ def _id_of_key(catalog: Catalog, key: Any) -> str:
 
 
 def _id_of_object(catalog: Catalog, lookup: str, key: Any) -> str:
-    """The item id of the object with this key; nothing where there is none, or where the key cannot be one."""
+    """The item id of the object with this key; empty if there is none, or if the key is impossible."""
     try:
         obj = catalog.model._default_manager.filter(**{lookup: key}).first()
     except (TypeError, ValueError, ValidationError):
@@ -350,7 +351,7 @@ def _inside(value: Any, path: str) -> Any:
 
 
 def _sent_json(request: HttpRequest, response: HttpResponseBase) -> Any:
-    """What the request sent: REST framework has decoded it already; else the body, which the view has read whole."""
+    """The JSON of the request: as REST framework decoded it, else from the body if the view has read all of it."""
     decoded = getattr(response, "renderer_context", None) or {}
     if (api_request := decoded.get("request")) is not None:
         return api_request.data
@@ -366,7 +367,7 @@ def _sent_json(request: HttpRequest, response: HttpResponseBase) -> Any:
 
 
 def _origin(request: HttpRequest) -> tuple[uuid.UUID | None, int | None]:
-    """The list and the place that a link or a form names, `rid=<ranking id>` and `pos=<n>`; nonsense says nothing."""
+    """The list and the position that a link or a form names, `rid=<ranking id>` and `pos=<n>`; None if malformed."""
     sent = request.POST if request.method == "POST" and "rid" not in request.GET else request.GET
     try:
         ranking_id = uuid.UUID(sent.get("rid", ""))
@@ -378,7 +379,7 @@ def _origin(request: HttpRequest) -> tuple[uuid.UUID | None, int | None]:
 
 
 def _quantity(value: Any) -> float:
-    """A quantity; 1 where the page tells none that makes sense."""
+    """A quantity; 1 if the page has none that makes sense."""
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -10,12 +10,13 @@ from django.conf import settings
 from django.core import checks
 from django.urls import LocalePrefixPattern, NoReverseMatch, Resolver404, get_resolver, resolve, reverse
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext
 
 OSCAR_APPS = ("catalogue", "partner", "basket", "order", "search")
 """Labels of Oscar's apps that are needed; a forked app keeps its label."""
 
 SIGNALLED = ("catalogue:detail", "search:search", "basket:add")
-"""Pages whose events Oscar's signals tell."""
+"""Pages whose events Oscar's signals report."""
 
 RECOMMENDED = "recommender.contrib.oscar.recommended"
 
@@ -33,28 +34,31 @@ def missing_apps() -> list[str]:
 
 
 def check_apps(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterator[checks.CheckMessage]:
-    """E001 and E002: what this app stands on."""
+    """E001 and E002: the apps that this one needs."""
     if not apps.is_installed("recommender"):
         yield checks.Error(
-            "recommender.contrib.oscar is installed without the app it belongs to.",
-            hint='Add "recommender" and "rest_framework" to INSTALLED_APPS.',
+            gettext("recommender.contrib.oscar is installed without the app it belongs to."),
+            hint=gettext('Add "recommender" and "rest_framework" to INSTALLED_APPS.'),
             id="recommender_oscar.E001",
         )
     if missing := missing_apps():
         yield checks.Error(
-            f"recommender.contrib.oscar is installed without Oscar's apps {', '.join(missing)}: nothing is recorded.",
-            hint="Add oscar.INSTALLED_APPS, or your forks of these apps, to INSTALLED_APPS; or remove this app.",
+            gettext("recommender.contrib.oscar is installed without Oscar's apps %s: nothing is recorded.")
+            % ", ".join(missing),
+            hint=gettext(
+                "Add oscar.INSTALLED_APPS, or your forks of these apps, to INSTALLED_APPS; or remove this app."
+            ),
             id="recommender_oscar.E002",
         )
 
 
 def check_middleware(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterator[checks.CheckMessage]:
-    """W001: prices of a shopper come from the strategy that Oscar's middleware gives to the request."""
+    """W001: the prices for a shopper come from the strategy that Oscar's middleware sets on the request."""
     if missing_apps() or any(_is_of_baskets(path) for path in settings.MIDDLEWARE):
         return
     yield checks.Warning(
-        "Oscar's basket middleware is not installed: lists show the prices of a shopper whom nobody knows.",
-        hint='Add "oscar.apps.basket.middleware.BasketMiddleware" to MIDDLEWARE, below authentication.',
+        gettext("Oscar's basket middleware is not installed: lists show the prices for an anonymous shopper."),
+        hint=gettext('Add "oscar.apps.basket.middleware.BasketMiddleware" to MIDDLEWARE, below authentication.'),
         id="recommender_oscar.W001",
     )
 
@@ -67,8 +71,8 @@ def check_pages(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iterator[c
 
     for name in sorted({page.view_name for page in tracked_pages()} & set(SIGNALLED)):
         yield checks.Warning(
-            f"track_pages() names {name!r}, of which Oscar's signals tell already: its events count twice.",
-            hint="Remove the page from your recommendations.py.",
+            gettext("track_pages() names %r, which Oscar's signals report already: its events count twice.") % name,
+            hint=gettext("Remove the page from your recommendations.py."),
             id="recommender_oscar.W002",
         )
 
@@ -82,10 +86,14 @@ def check_search_page(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iter
         return
     if winner != "recommender_search:search":
         yield checks.Warning(
-            f"The recommender's search page is never shown: {winner!r} answers {oscars}, where the shop's forms lead.",
-            hint=f"Put ours there, at the top of urls.py: {_replacement(oscars)}"
-            if ours != oscars
-            else f"Put ours above Oscar's URLs: {_replacement(oscars)}",
+            gettext("The recommender's search page is never shown: %(view)r answers %(path)s, where the forms lead.")
+            % {"view": winner, "path": oscars},
+            hint=(
+                gettext("Include the recommender's page there, at the top of urls.py: %s")
+                if ours != oscars
+                else gettext("Include the recommender's page above Oscar's URLs: %s")
+            )
+            % _replacement(oscars),
             id="recommender_oscar.W003",
         )
 
@@ -105,14 +113,14 @@ def check_recommended(app_configs: Sequence[AppConfig] | None, **_: Any) -> Iter
     names = [config.name for config in apps.get_app_configs()]
     if RECOMMENDED in names and "oscar" in names and names.index("oscar") < names.index(RECOMMENDED):
         yield checks.Warning(
-            f"{RECOMMENDED} stands below Oscar in INSTALLED_APPS: Oscar's product page is found before ours.",
-            hint="Put it above Oscar's apps.",
+            gettext("%s stands below Oscar in INSTALLED_APPS: Oscar's product page takes precedence.") % RECOMMENDED,
+            hint=gettext("Put it above Oscar's apps."),
             id="recommender_oscar.W004",
         )
 
 
 def _is_of_baskets(path: str) -> bool:
-    """Is it Oscar's middleware, or a shop's own made of it?"""
+    """Is it Oscar's middleware or a subclass of it?"""
     from oscar.apps.basket.middleware import BasketMiddleware
 
     try:
