@@ -68,10 +68,9 @@ def main() -> None:
 
 def judge_queries(catalogue: LabelledTitles, queries: dict[str, str], graded: Graded) -> None:
     """Roles of the words of held-out real queries, one in five by the hash of its id."""
-    meant = {key: meaning(queries[key], found) for key, found in graded.items()}
-    known = {key: one for key, one in meant.items() if one is not None}
-    trained = [one for key, one in known.items() if not held_out(key)]
-    tested = [one for key, one in known.items() if held_out(key)]
+    answered = {key: past for key, grades in graded.items() if (past := answered_query(queries[key], grades))}
+    trained = [past for key, past in answered.items() if not held_out(key)]
+    tested = [past for key, past in answered.items() if held_out(key)]
     alone, taught = fit(catalogue), fit(catalogue, trained)
     examples = TitleRoles(catalogue, taught.tagger.brands, taught.tagger.categories).examples(tested)
     n_words = sum(len(example.roles) for example in examples)
@@ -142,7 +141,7 @@ def judge_features(
     names = ("lexical", *INTENT_FEATURE_NAMES)
     right, n_pairs, n_apart, seconds = np.zeros(len(names)), 0, np.zeros(len(names)), []
     for key in filter(held_out, graded):
-        grade = np.array([found for found, _ in graded[key]])
+        grade = np.array([grade for grade, _ in graded[key]])
         rows = np.array([row for _, row in graded[key]], np.int32)
         intent = shelf.understand(queries[key])
         started = time.thread_time()
@@ -166,20 +165,20 @@ def judge_features(
 def show_roles(examples: Sequence[Example], models: dict[str, IntentModel]) -> None:
     """Accuracy, and recall and F1 as means over the roles that occur, of each way to tell."""
     truth = np.array([role for example in examples for role in example.roles])
-    known = truth >= 0
+    is_labelled = truth >= 0
     first = next(iter(models.values()))
     keys = [example.keys for example in examples]
     guesses: dict[str, Codes] = {
-        "majority": np.full(len(truth), np.bincount(truth[known]).argmax()),
+        "majority": np.full(len(truth), np.bincount(truth[is_labelled]).argmax()),
         "dictionary of titles": np.concatenate([commonest_roles(first.tagger, words) for words in keys]),
     } | {
         name: np.concatenate([model.tagger.probabilities(words).argmax(axis=1) for words in keys])
         for name, model in models.items()
     }
-    present = [code for code in range(len(ROLES)) if (truth[known] == code).any()]
+    present = [code for code in range(len(ROLES)) if (truth[is_labelled] == code).any()]
     print(f"{'':<26} {'accuracy':>9} {'recall':>9} {'F1':>9}   F1 of " + ", ".join(ROLES[code] for code in present))
     for name, guess in guesses.items():
-        accuracy, recall, f1, each = quality(truth[known], guess[known])
+        accuracy, recall, f1, each = quality(truth[is_labelled], guess[is_labelled])
         print(f"{name:<26} {accuracy:9.3f} {recall:9.3f} {f1:9.3f}   " + ", ".join(f"{value:.3f}" for value in each))
 
 
@@ -202,7 +201,7 @@ def costs(catalogue: LabelledTitles, model: IntentModel, typed: Sequence[str]) -
     """Microseconds of this thread for a query that was never asked, best of three, and seconds of learning."""
     queries = list(typed) or [" ".join(example.keys) for _, example in pseudo_queries(catalogue, model, seed=SEED)]
     queries = list(dict.fromkeys(queries))[:N_TIMED]
-    seconds = np.min([asked_once(replace(model, _cache={}), queries) for _ in range(N_ROUNDS)], axis=0)
+    seconds = np.min([query_seconds(replace(model, _cache={}), queries) for _ in range(N_ROUNDS)], axis=0)
     yield Figure("understand a new query, p50", 1e6 * float(np.median(seconds)), LIMIT_US, "us")
     yield Figure("understand a new query, p99", 1e6 * float(np.quantile(seconds, 0.99)), LIMIT_US, "us")
     started = time.perf_counter()
@@ -210,7 +209,7 @@ def costs(catalogue: LabelledTitles, model: IntentModel, typed: Sequence[str]) -
     yield Figure("learn, in the background", time.perf_counter() - started, FIT_LIMIT_S, "s")
 
 
-def asked_once(model: IntentModel, queries: Sequence[str]) -> list[float]:
+def query_seconds(model: IntentModel, queries: Sequence[str]) -> list[float]:
     """Seconds of each query."""
     seconds = []
     for query in queries:
@@ -230,7 +229,7 @@ def quality(truth: Codes, guess: Codes) -> tuple[float, float, float, list[float
     return float((truth == guess).mean()), float(np.mean(recalls)), float(np.mean(scores)), scores
 
 
-def meaning(query: str, graded: Sequence[tuple[float, int]]) -> PastQuery | None:
+def answered_query(query: str, graded: Sequence[tuple[float, int]]) -> PastQuery | None:
     """Take the best graded products for what a query led to; none where no product is good."""
     best = max(grade for grade, _ in graded)
     if best < GRADE_BEST:

@@ -96,15 +96,15 @@ def compare_vectors(n_items: int, n_queries: int) -> None:
     vectors = generator.standard_normal((n_items, DIMENSION), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     allowed = generator.random(n_items) > 0.05
-    asked = [str(row) for row in range(n_queries)]
-    scan = latencies(lambda row: nearest(vectors, vectors[int(row)], limit=LIMIT, allowed=allowed), asked)
+    rows = [str(row) for row in range(n_queries)]
+    scan = latencies(lambda row: nearest(vectors, vectors[int(row)], limit=LIMIT, allowed=allowed), rows)
     show(
         "vector scan",
         scan,
         "numpy, full argsort",
-        latencies(lambda row: np.argsort(-(vectors @ vectors[int(row)]))[:LIMIT], asked),
+        latencies(lambda row: np.argsort(-(vectors @ vectors[int(row)]))[:LIMIT], rows),
     )
-    product = latencies(lambda row: vectors @ vectors[int(row)], asked)
+    product = latencies(lambda row: vectors @ vectors[int(row)], rows)
     show("vector scan", scan, "numpy, the product alone", product)
 
 
@@ -119,27 +119,27 @@ def recombined(titles: Sequence[str], n: int, *, seed: int) -> list[str]:
     draw = random.Random(seed)
     makers = ["".join(draw.choices(SYLLABLES, k=draw.randint(2, 5))).upper() for _ in range(N_MAKERS)]
     popularity = [1 / rank for rank in range(1, N_MAKERS + 1)]
-    made = []
+    mixed = []
     for maker in draw.choices(makers, popularity, k=n):
         first, second = draw.choice(titles).split(), draw.choice(titles).split()
         words = [*first[: max(1, len(first) // 2)], *second[len(second) // 2 :]]
-        made.append(" ".join([maker, *words] if draw.random() < 0.5 else words))
-    return made
+        mixed.append(" ".join([maker, *words] if draw.random() < 0.5 else words))
+    return mixed
 
 
 def make_queries(titles: Sequence[str], n: int) -> dict[str, list[str]]:
     """Make queries of two or three words of a title: whole, with the last one unfinished, with one letter wrong."""
     draw = random.Random(SEED)
-    made: dict[str, list[str]] = {"words": [], "unfinished": [], "misspelt": []}
-    while len(made["words"]) < n:
+    queries: dict[str, list[str]] = {"words": [], "unfinished": [], "misspelt": []}
+    while len(queries["words"]) < n:
         words = [word.lower() for word in draw.choice(titles).split() if word.isalpha() and len(word) > 3]
         if len(words) < 2:
             continue
         chosen = draw.sample(words, min(len(words), draw.choice((2, 3))))
-        made["words"].append(" ".join(chosen) + " ")
-        made["unfinished"].append(" ".join([*chosen[:-1], chosen[-1][:3]]))
-        made["misspelt"].append(" ".join([misspelt(chosen[0], draw), *chosen[1:]]) + " ")
-    return made
+        queries["words"].append(" ".join(chosen) + " ")
+        queries["unfinished"].append(" ".join([*chosen[:-1], chosen[-1][:3]]))
+        queries["misspelt"].append(" ".join([misspelt(chosen[0], draw), *chosen[1:]]) + " ")
+    return queries
 
 
 def misspelt(word: str, draw: random.Random) -> str:

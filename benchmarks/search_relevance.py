@@ -70,14 +70,14 @@ def _load_judgements(options: argparse.Namespace) -> int:
     from recommender.models import Item, Judgement
     from recommender.text.query import normal_query
 
-    known = set(Item.objects.values_list("item_id", flat=True))
+    item_ids = set(Item.objects.values_list("item_id", flat=True))
     texts = {query_id: normal_query(query) for query_id, query in _queries(options.train_queries).items()}
     grades: dict[tuple[str, str], float] = {}
     n_rows = 0
     for row in read(options.train_labels, "query_id", "product_id", "relevance"):
         n_rows += 1
         query, grade = texts.get(row["query_id"], ""), number(row["relevance"])
-        if query and row["product_id"] in known and grade == grade:
+        if query and row["product_id"] in item_ids and grade == grade:
             grades[(query, row["product_id"])] = grade
     low, high = min(grades.values(), default=0.0), max(grades.values(), default=0.0)
     if n_rows > len(grades):
@@ -103,20 +103,20 @@ def _answers(queries: Mapping[str, str], among: Mapping[str, Sequence[str]]) -> 
 
     served, now = serving.reload(), timezone.now()
     for query_id, query in queries.items():
-        asked = among.get(query_id, ()) if among else ()
-        if among and not asked:
+        candidates = among.get(query_id, ()) if among else ()
+        if among and not candidates:
             continue
         request = Request(
             Slot.SEARCH,
             Context(now),
             query=normal_query(query),
-            among=tuple(asked),
-            limit=len(asked) or N_LISTED,
+            among=tuple(candidates),
+            limit=len(candidates) or N_LISTED,
         )
         entries = pipeline.rank(request, served=served).entries
         yield from ((query_id, entry.item_id, f"{entry.score:.6f}") for entry in entries)
         answered = {entry.item_id for entry in entries}
-        yield from ((query_id, item_id, "-1.000000") for item_id in asked if item_id not in answered)
+        yield from ((query_id, item_id, "-1.000000") for item_id in candidates if item_id not in answered)
 
 
 def _queries(path: Path) -> dict[str, str]:
