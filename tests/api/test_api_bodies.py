@@ -72,8 +72,8 @@ def test_chunked_refusal_is_obeyed_and_chunked_events_are_stored(gunicorn: str) 
     status, profile = sent(gunicorn, "PATCH", "me", {"consent": False}, token=token)
     assert (status, profile["consent"]) == (200, False)
     assert not Visitor.objects.get(pk=visitor.pk).has_consented
-    status, made = sent(gunicorn, "POST", "visitors", {"consent": False})
-    assert (status, made["consent"]) == (201, False)
+    status, created = sent(gunicorn, "POST", "visitors", {"consent": False})
+    assert (status, created["consent"]) == (201, False)
 
 
 def test_chunks_are_read_as_far_as_a_body_may_be_long(gunicorn: str) -> None:

@@ -28,22 +28,22 @@ def shop():
     """Two levels of sections, articles with a variant, two editions of one work, a voucher named as a book."""
     kitchen = Section.objects.create(name="Küche", level=0)
     mugs = Section.objects.create(name="Becher", parent=kitchen, level=1)
-    made = {}
+    objects = {}
     for n, (slug, german, english) in enumerate(
         [("becher", "Blauer Becher", "Blue mug"), ("kanne", "Teekanne", "Teapot"), ("loeffel", "Löffel", "Spoon")]
     ):
-        made[slug] = Article.objects.create(slug=slug, name_de=german, name_en=english, net=Decimal(10 + n))
-        made[slug].sections.add(kitchen, mugs)
-        made[slug].sites.add(Site.objects.get())
-    made["becher-xl"] = Article.objects.create(
-        slug="becher-xl", name_de="Blauer Becher XL", name_en="Blue mug XL", net=14, parent=made["becher"]
+        objects[slug] = Article.objects.create(slug=slug, name_de=german, name_en=english, net=Decimal(10 + n))
+        objects[slug].sections.add(kitchen, mugs)
+        objects[slug].sites.add(Site.objects.get())
+    objects["becher-xl"] = Article.objects.create(
+        slug="becher-xl", name_de="Blauer Becher XL", name_en="Blue mug XL", net=14, parent=objects["becher"]
     )
-    made["first"] = Book.objects.create(slug="tea", title="A Book of Tea", work="W1", price=9.5)
-    made["second"] = Book.objects.create(slug="tea-2", title="A Book of Tea, second edition", work="W1", price=12)
-    made["loose"] = Book.objects.create(slug="gift", title="Gifts", price=5)
-    made["voucher"] = Voucher.objects.create(slug="gift", name="A gift")
+    objects["first"] = Book.objects.create(slug="tea", title="A Book of Tea", work="W1", price=9.5)
+    objects["second"] = Book.objects.create(slug="tea-2", title="A Book of Tea, second edition", work="W1", price=12)
+    objects["loose"] = Book.objects.create(slug="gift", title="Gifts", price=5)
+    objects["voucher"] = Voucher.objects.create(slug="gift", name="A gift")
     sync.sync()
-    return made
+    return objects
 
 
 def browser(consent="granted", **headers):

@@ -70,10 +70,10 @@ class App:
         self.homes.append([item["item_id"] for item in shown["items"]])
         return shown
 
-    def tap(self, shown, place):
+    def tap(self, shown, index):
         """Choose one of a list that was shown; the last of it is not wanted again."""
         ranking_id, items = shown["ranking_id"], shown["items"]
-        self.tell("select_item", item_id=items[place]["item_id"], ranking_id=ranking_id, position=place + 1)
+        self.tell("select_item", item_id=items[index]["item_id"], ranking_id=ranking_id, position=index + 1)
         self.tell("dismiss_item", item_id=items[-1]["item_id"])
 
     def search(self, words):

@@ -56,20 +56,20 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write(folder: Path, text: str) -> None:
-    found = FILE.match(text)
-    assert found, f"a block of the tutorial names no file: {text[:60]}"
-    path = folder / found[1]
+    first_line = FILE.match(text)
+    assert first_line, f"a block of the tutorial names no file: {text[:60]}"
+    path = folder / first_line[1]
     path.parent.mkdir(parents=True, exist_ok=True)
-    before = path.read_text() if found["end"] else ""
+    before = path.read_text() if first_line["end"] else ""
     path.write_text(before + text)
 
 
 def run(folder: Path, line: str, *, codes: tuple[int, ...] = (0,)) -> str:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     command = [sys.executable, *shlex.split(line)[1:]]
     if line.startswith("django-admin"):
         command[1:1] = ["-m", "django"]
-    environment = kept | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    environment = inherited | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode in codes, f"{line}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr

@@ -40,12 +40,12 @@ def shown(*item_ids):
 
 
 def section(german, english):
-    made = Section.objects.create()
+    new_section = Section.objects.create()
     for language, name in (("de", german), ("en", english)):
-        made.set_current_language(language)
-        made.name = name
-        made.save()
-    return made
+        new_section.set_current_language(language)
+        new_section.name = name
+        new_section.save()
+    return new_section
 
 
 def test_declarations_have_no_fault():

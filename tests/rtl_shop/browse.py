@@ -72,8 +72,8 @@ class Guest:
         answer = self.send("checkout/", email=f"{self.name}@post.example", full_name=self.name, address="تهران")
         authority = answer["Location"].rpartition("/")[2]
         for _ in range(2):
-            told = self.gateway.post("/gateway/webhook/", {"authority": authority, "result": result})
-            assert told.status_code == 200, told.content
+            confirmed = self.gateway.post("/gateway/webhook/", {"authority": authority, "result": result})
+            assert confirmed.status_code == 200, confirmed.content
         order = Order.objects.get(authority=authority)
         self.see(f"thanks/{order.number}/")
         if result == "OK":
@@ -81,8 +81,8 @@ class Guest:
 
     def story(self):
         cookies = {name: morsel.value for name, morsel in self.client.cookies.items()}
-        told = {name: getattr(self, name) for name in ("name", "choice", "taste", "deeds", "homes", "hits")}
-        return {**told, "cookies": cookies}
+        answer = {name: getattr(self, name) for name in ("name", "choice", "taste", "deeds", "homes", "hits")}
+        return {**answer, "cookies": cookies}
 
 
 def products_on(page, most=8):

@@ -27,8 +27,8 @@ async def find(request):
 
 
 def article(request, slug):
-    found = get_object_or_404(Article, slug=slug, deleted_at=None, is_published=True)
-    return render(request, "goods/article.html", {"article": found, "price": price_for(found, request)})
+    shown_article = get_object_or_404(Article, slug=slug, deleted_at=None, is_published=True)
+    return render(request, "goods/article.html", {"article": shown_article, "price": price_for(shown_article, request)})
 
 
 class BookPage(DetailView):
@@ -48,7 +48,7 @@ def about(request):
 @cache_page(600)
 def news(request, slug):
     """A page that a CDN keeps: the same for everybody."""
-    found = Article.objects.filter(slug=slug).first()
-    if found is None:
+    shown_article = Article.objects.filter(slug=slug).first()
+    if shown_article is None:
         raise Http404
-    return render(request, "goods/news.html", {"article": found})
+    return render(request, "goods/news.html", {"article": shown_article})

@@ -39,14 +39,18 @@ def product_class(name):
 
 def product(title, kind, category, *, price=None, structure="standalone", **values):
     """A product with a hundred in stock, where it has a price."""
-    made = get_model("catalogue", "Product").objects.create(
+    new_product = get_model("catalogue", "Product").objects.create(
         title=title, product_class=kind, structure=structure, description=f"<p>{title} for the home</p>", **values
     )
     if category is not None:
-        get_model("catalogue", "ProductCategory").objects.create(product=made, category=category)
+        get_model("catalogue", "ProductCategory").objects.create(product=new_product, category=category)
     if price is not None:
         partner, _ = get_model("partner", "Partner").objects.get_or_create(name="Warehouse")
         get_model("partner", "StockRecord").objects.create(
-            product=made, partner=partner, partner_sku=f"sku-{made.pk}", price=Decimal(price), num_in_stock=1000
+            product=new_product,
+            partner=partner,
+            partner_sku=f"sku-{new_product.pk}",
+            price=Decimal(price),
+            num_in_stock=1000,
         )
-    return made
+    return new_product

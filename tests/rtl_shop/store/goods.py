@@ -155,8 +155,8 @@ STAPLES = [("tea", 0), ("tea", 5), ("spices", 0), ("nuts", 0), ("nuts", 6), ("sp
 
 
 def rows():
-    """`(slug, category, place, Persian title, English title, rial)` of every product."""
+    """`(slug, category, number, Persian title, English title, rial)` of every product."""
     for category, block in GOODS.items():
-        for place, line in enumerate(filter(None, map(str.strip, block.splitlines()))):
+        for number, line in enumerate(filter(None, map(str.strip, block.splitlines()))):
             persian, english, thousands = (part.strip() for part in line.split("|"))
-            yield f"{category}-{place + 1}", category, place, persian, english, int(thousands) * 1000
+            yield f"{category}-{number + 1}", category, number, persian, english, int(thousands) * 1000

@@ -65,7 +65,7 @@ def fill_goods():
     for slug, (persian, english) in CATEGORIES.items():
         categories[slug] = Category(slug=slug)
         translate(categories[slug], fa={"name": persian}, en={"name": english})
-    for slug, category, place, persian, english, price in rows():
+    for slug, category, number, persian, english, price in rows():
         product = Product(slug=slug, category=categories[category], price=price, stock=5 + len(persian))
         description_fa, description_en = DESCRIPTIONS[category]
         translate(
@@ -73,7 +73,7 @@ def fill_goods():
             fa={"title": persian, "description": description_fa},
             en={"title": english, "description": description_en},
         )
-        goods[category, place] = product
+        goods[category, number] = product
     return goods
 
 
