@@ -8,6 +8,7 @@ import numpy as np
 
 from recommender.retrieval.lexical.index import LexicalHits, LexicalIndex
 from recommender.retrieval.lexical.wording import WORDING_FEATURES, WordTable
+from recommender.retrieval.vector import mean_direction
 from recommender.tables import ItemTable
 from recommender.text.intent import INTENT_FEATURE_NAMES, intent_features
 from recommender.types import FloatArray, IntArray, Intent
@@ -59,15 +60,10 @@ def match_features(
     lexical = shelf.lexical.score(query, rows)
     meaning = np.zeros((len(rows), 3), np.float32)
     if vector is not None and shelf.vectors is not None:
-        best = _direction(shelf.vectors[hits.rows[:N_BEST]])
+        best = mean_direction(shelf.vectors[hits.rows[:N_BEST]])
         own = shelf.vectors[rows]
         meaning[:, 0], meaning[:, 1], meaning[:, 2] = own @ vector, own @ best, float(best @ vector)
     about = np.zeros((len(rows), len(ABOUT)), np.float32)
     if intent is not None:
         about = intent_features(intent, rows, shelf, ABOUT)
     return np.concatenate([worded, lexical[:, None], meaning, about], axis=1).astype(np.float32, copy=False)
-
-
-def _direction(vectors: FloatArray) -> FloatArray:
-    total = vectors.sum(axis=0)
-    return total / max(float(np.linalg.norm(total)), 1e-9)

@@ -53,3 +53,9 @@ def nearest(vectors: FloatArray, vector: FloatArray, *, limit: int, allowed: Mas
         usable &= allowed
     rows = np.flatnonzero(usable)
     return Candidates.best(rows, cosine[rows], limit)
+
+
+def mean_direction(vectors: FloatArray) -> FloatArray:
+    """Return (d,) of unit length: the direction of the mean of vectors (n, d); zeros without vectors."""
+    total = vectors.sum(axis=0)
+    return total / max(float(np.linalg.norm(total)), 1e-9)

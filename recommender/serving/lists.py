@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from itertools import zip_longest
 
 import numpy as np
-import numpy.typing as npt
 
 from recommender import conf
 from recommender.durations import SESSION_SECONDS
@@ -15,7 +14,7 @@ from recommender.retrieval.base import Candidates, Wanted
 from recommender.retrieval.behaviour import OwnRetriever, evidence, neighbours_of
 from recommender.retrieval.candidates import N_CANDIDATES, candidates, newest
 from recommender.retrieval.popular import PopularRetriever, popularity
-from recommender.retrieval.vector import nearest
+from recommender.retrieval.vector import mean_direction, nearest
 from recommender.serving import policy
 from recommender.serving.question import Listed, Question
 from recommender.serving.search import search
@@ -73,7 +72,7 @@ def similar(question: Question) -> Listed:
     allowed = question.allowed()
     chosen_too = neighbours_of(shelf.state.visitor, current, _ones(current), limit=N_CANDIDATES, allowed=allowed)
     if shelf.vectors is not None:
-        near = nearest(shelf.vectors, _direction(shelf.vectors[current]), limit=N_CANDIDATES, allowed=allowed)
+        near = nearest(shelf.vectors, shelf.vectors[current[0]], limit=N_CANDIDATES, allowed=allowed)
     else:
         words = shelf.lexical.search(shelf.titles[current[0]], N_CANDIDATES)
         near = Candidates(words.rows[allowed[words.rows]], words.scores[allowed[words.rows]])
@@ -123,7 +122,7 @@ def session_candidates(question: Question) -> Candidates:
     if shelf.vectors is None:
         return chosen_too
     anchors = [shelf.vectors[rows], *[question.query_vector(query)[None] for query in queries]]
-    near = nearest(shelf.vectors, _direction(np.concatenate(anchors)), limit=N_CANDIDATES, allowed=allowed)
+    near = nearest(shelf.vectors, mean_direction(np.concatenate(anchors)), limit=N_CANDIDATES, allowed=allowed)
     return fusion.fuse_ranks([near, chosen_too], limit=N_CANDIDATES, weights=[2, 1])
 
 
@@ -176,12 +175,7 @@ def _ordered(rows: IntArray, scores: FloatArray) -> Candidates:
 def _listed(question: Question, ranked: Candidates, rung: Rung | None = None) -> Listed:
     """Move what cannot be bought now behind the rest."""
     order = policy.available_first(question.served.shelf.available[ranked.rows])
-    return Listed(ranked.rows[order], ranked.scores[order], rung or question.rung(), len(ranked))
-
-
-def _direction(vectors: npt.NDArray[np.float32]) -> FloatArray:
-    mean = vectors.mean(axis=0)
-    return mean / max(float(np.linalg.norm(mean)), 1e-9)
+    return Listed(ranked.rows[order], ranked.scores[order], rung or question.rung(), len(order))
 
 
 def _ones(rows: IntArray) -> FloatArray:
