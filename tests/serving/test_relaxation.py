@@ -202,11 +202,11 @@ def test_word_with_a_digit_is_not_corrected():
 def shop(db):
     kitchen = Department.objects.create(name="Kitchen", slug="kitchen")
     garden = Department.objects.create(name="Garden", slug="garden")
-    for place, (title, department) in enumerate(
+    for number, (title, department) in enumerate(
         [("Red mug", kitchen), ("Blue mug", kitchen), ("White mug", kitchen), ("Red mug planter", garden)]
     ):
         Product.objects.create(
-            stock_code=f"P{place}", title=title, price=place + 1, stock=1, is_visible=True, department=department
+            stock_code=f"P{number}", title=title, price=number + 1, stock=1, is_visible=True, department=department
         )
     sync.sync()
     serving.reload()

@@ -218,8 +218,8 @@ def test_what_cannot_be_bought_comes_behind_where_nothing_was_found():
 
 def test_item_without_a_price_passes_no_bound():
     shelf = shelf_of(["red mug", "blue mug", "green mug"], price=[np.nan, 4, 40])
-    for query, asked in (("mug under 10", {}), ("mug", {"max_price": "10"}), ("mug between 1 and 10", {})):
-        assert [entry.item_id for entry in search(query, Served(shelf), filters=asked)] == ["i1"]
+    for query, filters in (("mug under 10", {}), ("mug", {"max_price": "10"}), ("mug between 1 and 10", {})):
+        assert [entry.item_id for entry in search(query, Served(shelf), filters=filters)] == ["i1"]
     assert [entry.item_id for entry in search("mug over 10", Served(shelf))] == ["i2"]
     assert [entry.item_id for entry in search("mug", Served(shelf), filters={"min_price": "0"})] == ["i1", "i2"]
 
