@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from django.db import connections, models
@@ -36,8 +37,7 @@ def prepared(
 def _converter(field: Any, connection: Any) -> Callable[[Any], Any] | None:
     """What Django's field does to a checked value, without the checks, which take most of its time."""
     if isinstance(field, models.DateTimeField):
-        convert: Callable[[Any], Any] = connection.ops.adapt_datetimefield_value
-        return convert
+        return cache(connection.ops.adapt_datetimefield_value)  # a batch was received at one moment
     if isinstance(field, models.UUIDField):
         return None if connection.features.has_native_uuid_field else (lambda key: key.hex)
     if isinstance(field, models.DecimalField | models.JSONField):

@@ -13,6 +13,8 @@ def normal_query(text: str) -> str:
 
     At most `MAX_QUERY_LENGTH` characters. The way in (page, API, event) calls this once; the rest relies on it.
     """
+    if not text:
+        return ""
     composed = unicodedata.normalize("NFC", text[: MAX_QUERY_LENGTH * 8].encode("utf-8", "replace").decode())
     printable = "".join(" " if unicodedata.category(char) == "Cc" else char for char in composed)
     return " ".join(printable.split())[:MAX_QUERY_LENGTH].rstrip()
