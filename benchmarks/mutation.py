@@ -45,14 +45,18 @@ GROUPS = (
     Group("gate", ("recommender/training/judging/gate.py",), ("tests/training/test_gate.py",)),
     Group(
         "capture",
-        tuple(
-            f"recommender/capture/{name}.py" for name in ("__init__", "checking", "attribution", "visitors", "storage")
+        (
+            "recommender/capture/__init__.py", "recommender/capture/checking.py", "recommender/capture/attribution.py",
+            "recommender/capture/visitors.py", "recommender/capture/storage.py",
         ),
         ("tests/capture/test_capture.py", "tests/capture/test_transactions.py", "tests/api/test_claims.py"),
     ),
     Group(
         "identity",
-        ("recommender/identity/shopper.py", "recommender/identity/users.py", "recommender/identity/cookies.py"),
+        (
+            "recommender/identity/bots.py", "recommender/identity/consent.py", "recommender/identity/cookies.py",
+            "recommender/identity/linking.py", "recommender/identity/shopper.py", "recommender/identity/users.py",
+        ),
         ("tests/test_identity.py", "tests/test_middleware.py"),
     ),
     Group(
@@ -67,7 +71,7 @@ GROUPS = (
         ("recommender/runs/__init__.py", "recommender/runs/supervision.py"),
         ("tests/runs/test_runs.py", "tests/jobs/test_tasks.py"),
     ),
-)
+)  # fmt: skip
 
 SETTINGS = """[mutmut]
 source_paths=recommender
