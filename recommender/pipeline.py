@@ -14,8 +14,8 @@ from django.utils import timezone
 from recommender import conf, serving
 from recommender.exceptions import ConfigurationError
 from recommender.models.connections import apart_once
-from recommender.serving import Served, stored
-from recommender.serving.live import LiveReads, with_live
+from recommender.serving import Served, sql_lists
+from recommender.serving.live_entries import LiveReads, with_live
 from recommender.serving.ranking import rank
 from recommender.text.query import normal_query
 from recommender.text.words import fold
@@ -154,9 +154,9 @@ def _answer(request: Request, shopper: Asker | None) -> Ranking:
         request = replace(request, history=shopper.history(), visitor_key=shopper.visitor_key)
     served = serving.current()
     if not served.is_loaded:
-        return stored.answer(request)
+        return sql_lists.answer(request)
     if not served.shelf.index:
-        return stored.shop_order(request)
+        return sql_lists.shop_order(request)
     wider = replace(request, limit=request.limit + N_SPARE)
     try:
         ranking = rank(wider, served=served)

@@ -26,7 +26,7 @@ from recommender.bundles.manifest import MANIFEST
 from recommender.catalog import sync
 from recommender.exceptions import BundleUnreachable
 from recommender.models import Bundle, Item
-from recommender.serving import memory, shelf, stored
+from recommender.serving import memory, shelf, sql_lists
 from recommender.types import Ranking, Rung
 from shopreco.shop.models import Product
 from tests.conftest import ROOT, DemoShop, wait_for
@@ -188,9 +188,9 @@ class TestWordsFromSql:
     def test_large_catalogue_is_looked_through_from_its_newest_items_within_a_time(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(stored, "SPAN", 1)
+        monkeypatch.setattr(sql_lists, "SPAN", 1)
         assert ids(pipeline.search("lunch bag")) == ["A", "B"]
-        monkeypatch.setattr(stored, "LONGEST_SECONDS", 0.0)
+        monkeypatch.setattr(sql_lists, "LONGEST_SECONDS", 0.0)
         newest = Item.objects.order_by("-pk").values_list("item_id", flat=True)[0]
         with CaptureQueriesContext(connection) as context:
             assert set(ids(pipeline.search("lunch bag"))) <= {newest}
