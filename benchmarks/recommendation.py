@@ -78,8 +78,7 @@ def _lists(
     options: argparse.Namespace, users: Sequence[str], histories: Mapping[str, list[Told]], at: float
 ) -> Iterator[tuple[str, int, str]]:
     from recommender import pipeline, serving
-    from recommender.features import HISTORY_LIMIT
-    from recommender.types import Context, EventType, PastEvent, Request
+    from recommender.types import HISTORY_LIMIT, Context, EventType, PastEvent, Request
 
     served, slot = serving.reload(), pipeline.slot_named(options.slot)
     now = dt.datetime.fromtimestamp(at, dt.UTC)

@@ -128,6 +128,11 @@ class OfferedFilter:
     is_applied: bool = False
 
 
+HISTORY_LIMIT = 500
+"""Newest events of a visitor that training and serving read: habits need many orders, and a request has four
+milliseconds for them. The context model reads only the last 50."""
+
+
 @dataclass(frozen=True, slots=True)
 class PastEvent:
     """One past action of a visitor, as the ranker reads it."""

@@ -22,10 +22,6 @@ from recommender.features.weights import EVENT_WEIGHTS, age_days, decay, positiv
 from recommender.tables import ItemTable, Profile
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray
 
-HISTORY_LIMIT = 500
-"""Newest events of a visitor that training and serving read: habits need many orders, and a request has four
-milliseconds for them. The context model reads only the last 50."""
-
 RECENCY_DAYS = 30.0
 """Time constant of recency: its weight is exp(-age / 30 days)."""
 

@@ -15,13 +15,12 @@ from django.utils import timezone
 from django.utils.functional import LazyObject, empty
 
 from recommender import conf
-from recommender.features import HISTORY_LIMIT
 from recommender.identity import bots, consent
 from recommender.identity.cookies import visitor_key_from, visitor_key_from_cookie
 from recommender.identity.users import own_key, user_key_of
 from recommender.models import Event, Visitor
 from recommender.models.claims import PAST_EVENT_COLUMNS, past_events
-from recommender.types import Context, Live, PastEvent
+from recommender.types import HISTORY_LIMIT, Context, Live, PastEvent
 
 logger = logging.getLogger(__name__)
 

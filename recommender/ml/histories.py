@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from recommender.features import HISTORY_LIMIT
 from recommender.tables import Interactions, Profile
-from recommender.types import EVENT_CODES, EventType, IntArray, Slot
+from recommender.types import EVENT_CODES, HISTORY_LIMIT, EventType, IntArray, Slot
 
 _PURCHASE = EVENT_CODES[EventType.PURCHASE]
 

@@ -9,7 +9,6 @@ import pytest
 from recommender.features import (
     BERT_FEATURES,
     FEATURE_NAMES,
-    HISTORY_LIMIT,
     RequestVectors,
     features,
     purchases,
@@ -21,7 +20,7 @@ from recommender.identity import shopper
 from recommender.ml.head.lists import COLD_SHARE, Sample, ShopHistory, lists_at
 from recommender.ml.histories import Histories
 from recommender.training.judging import evaluation
-from recommender.types import EVENT_CODES, EventType
+from recommender.types import EVENT_CODES, HISTORY_LIMIT, EventType
 from tests import behaviour
 
 ITEMS = behaviour.table()

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from recommender import datasets
-from recommender.features import HISTORY_LIMIT
 from recommender.features.head import Head
 from recommender.features.shop_state import ShopState, build_state
 from recommender.ml.histories import Histories
@@ -21,7 +20,7 @@ from recommender.serving.ranker import Ranker
 from recommender.serving.shelf import build_shelf
 from recommender.training.judging import evaluation
 from recommender.training.split import Split
-from recommender.types import FloatArray
+from recommender.types import HISTORY_LIMIT, FloatArray
 
 N_TUNED = 400
 """Visitors that the weights of the blend are chosen on: half a second for its grid of 36."""

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from recommender import pipeline
-from recommender.features import HISTORY_LIMIT
 from recommender.features.shop_state import ShopState
 from recommender.features.weights import EVENT_WEIGHTS
 from recommender.ml import metrics
@@ -25,7 +24,7 @@ from recommender.serving import Served
 from recommender.tables import Interactions, ItemTable, Profile
 from recommender.training.judging.gate import best_competitor
 from recommender.training.split import Split
-from recommender.types import EVENT_CODES, Context, EventType, IntArray, PastEvent, Request, Slot
+from recommender.types import EVENT_CODES, HISTORY_LIMIT, Context, EventType, IntArray, PastEvent, Request, Slot
 
 K = 10
 N_LISTED = 20
