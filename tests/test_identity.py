@@ -9,13 +9,17 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
+from django.http import HttpResponse
 from django.test import RequestFactory
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
 from recommender import identity
 from recommender.identity import cookie_for, linking, shopper_of, token_for, visitor_key_from, visitor_key_from_cookie
+from recommender.identity.consent import has_refused
 from recommender.models import Event, Visitor
+from recommender.types import Context
+from tests.conftest import assert_queries
 
 pytestmark = pytest.mark.django_db
 
@@ -352,3 +356,214 @@ def test_link_is_reversible_and_never_moves_a_visitor_between_users() -> None:
     assert identity.link(visitor, "2")
     visitor.refresh_from_db()
     assert visitor.user_key == "2"
+    identity.unlink(visitor)
+    assert visitor.user_key is None
+
+
+def set_cookies(response: HttpResponse) -> dict[str, dict[str, Any]]:
+    """The cookies of a response: the value and the attributes that are set, without the date of expiry."""
+    return {
+        name: {"value": morsel.value} | {key: value for key, value in morsel.items() if value and key != "expires"}
+        for name, morsel in response.cookies.items()
+    }
+
+
+@pytest.mark.parametrize(("is_granted", "answer"), [(True, "granted"), (False, "denied")])
+def test_answer_is_kept_in_the_browser_for_half_a_year(is_granted: bool, answer: str) -> None:
+    response = HttpResponse()
+    identity.set_consent_cookie(response, is_granted=is_granted)
+    assert set_cookies(response) == {
+        "recommender_consent": {"value": answer, "max-age": 15_552_000, "path": "/", "samesite": "Lax"}
+    }
+    assert identity.withdraws_consent(response) is not is_granted
+
+
+def test_deleted_answer_lets_the_banner_ask_again() -> None:
+    response = HttpResponse()
+    assert not identity.withdraws_consent(response)
+    identity.delete_consent_cookie(response)
+    assert set_cookies(response) == {"recommender_consent": {"value": "", "path": "/"}}
+    assert response.cookies["recommender_consent"]["max-age"] == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "consents", "refuses"),
+    [(None, False, False), ("granted", True, False), ("denied", False, True), ("", False, True)],
+)
+def test_only_the_granted_answer_is_consent_and_only_another_one_a_refusal(
+    answer: str | None, consents: bool, refuses: bool
+) -> None:
+    request = asking(consent=answer)
+    assert (identity.has_consented(request), has_refused(request)) == (consents, refuses)
+    assert shopper_of(request).refuses is refuses
+
+
+def test_own_cookie_holds_the_consent_unless_the_shop_names_another_place(settings: Any) -> None:
+    assert identity.is_by_cookie() is True
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "CONSENT": "shop.consent.given"}
+    assert identity.is_by_cookie() is False
+
+
+@pytest.mark.parametrize(("is_secure", "session_is_secure"), [(False, False), (True, False), (False, True)])
+def test_visitors_cookie_follows_the_settings_of_the_session_cookie(
+    settings: Any, is_secure: bool, session_is_secure: bool
+) -> None:
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "COOKIE_NAME": "who", "COOKIE_AGE_DAYS": 2}
+    settings.SESSION_COOKIE_DOMAIN, settings.SESSION_COOKIE_PATH = ".shop.example", "/shop"
+    settings.SESSION_COOKIE_SECURE = session_is_secure
+    response, key = HttpResponse(), uuid.uuid4()
+    identity.set_cookie(response, key, is_secure=is_secure)
+    scope = {"domain": ".shop.example", "path": "/shop", "samesite": "Lax"}
+    secure = {"secure": True} if is_secure or session_is_secure else {}
+    assert set_cookies(response) == {
+        "who": {"value": cookie_for(key), "max-age": 172_800, "httponly": True, **scope, **secure}
+    }
+    response = HttpResponse()
+    identity.delete_cookie(response)
+    assert set_cookies(response) == {"who": {"value": "", **scope}}
+    assert response.cookies["who"]["max-age"] == 0
+
+
+def test_context_holds_the_moment_the_device_and_the_region() -> None:
+    shopper = shopper_of(asking(HTTP_USER_AGENT=IPHONE, HTTP_ACCEPT_LANGUAGE="en-GB"))
+    at = timezone.now() - timedelta(days=3)
+    assert shopper.context(at) == Context(at, device="mobile", region="GB")
+    before = timezone.now()
+    assert before <= shopper.context().at <= timezone.now()
+
+
+@pytest.mark.parametrize("purpose", ["prefetch", "PREFETCH", "prerender", "preview"])
+@pytest.mark.parametrize("header", ["HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_PURPOSE", "HTTP_X_MOZ"])
+def test_browser_that_fetches_ahead_is_a_bot_by_each_header_and_word(header: str, purpose: str) -> None:
+    assert shopper_of(asking(**{header: purpose})).is_bot
+    assert not shopper_of(asking(**{header: "navigate"})).is_bot
+
+
+def test_words_of_two_headers_are_read_apart() -> None:
+    assert not shopper_of(asking(HTTP_SEC_PURPOSE="pre", HTTP_PURPOSE="fetch")).is_bot
+
+
+def test_own_visitor_of_a_user_has_the_same_key_for_ever(user: Any) -> None:
+    """Stored rows depend on it."""
+    assert identity.own_key("7") == uuid.UUID("7e9782f4-39b7-5976-b644-ee871e5e467f")
+    assert identity.user_key_of(user) == str(user.pk)
+
+
+def test_own_visitor_is_made_with_its_user_and_without_consent(django_assert_num_queries: Any) -> None:
+    identity.visitor_of_user("7")
+    columns = ("key", "user_key", "has_consented", "is_pseudonymous", "has_objected")
+    assert list(Visitor.objects.values_list(*columns)) == [(identity.own_key("7"), "7", False, False, False)]
+    with django_assert_num_queries(1):
+        identity.visitor_of_user("7")
+
+
+def test_granted_consent_replaces_an_objection_and_keeps_the_rest() -> None:
+    first_seen_at = timezone.now() - timedelta(days=9)
+    Visitor.objects.create(
+        key=identity.own_key("7"), user_key="7", has_consented=False, is_pseudonymous=True, has_objected=True,
+        is_profiled=False, device="mobile", first_seen_at=first_seen_at,
+    )  # fmt: skip
+    assert identity.grant_consent(["8", "7", "8"]) == 2
+    assert identity.grant_consent([]) == 0
+    columns = (
+        "key", "user_key", "has_consented", "is_pseudonymous", "has_objected", "is_profiled", "device"
+    )  # fmt: skip
+    assert set(Visitor.objects.values_list(*columns)) == {
+        (identity.own_key("7"), "7", True, False, False, False, "mobile"),
+        (identity.own_key("8"), "8", True, False, False, True, ""),
+    }
+    assert Visitor.objects.get(user_key="7").first_seen_at == first_seen_at
+
+
+def test_login_that_cannot_be_linked_is_logged_and_gets_a_fresh_visitor(
+    user: Any, monkeypatch: Any, caplog: Any
+) -> None:
+    visitor = Visitor.objects.create()
+    monkeypatch.setattr(linking, "link", lambda visitor, user_key: 1 / 0)
+    request = asking(key=visitor.key)
+    linking._on_login(request=request, user=user)
+    assert caplog.messages == ["a login was not linked to its visitor; a fresh visitor is used"]
+    assert caplog.records[0].exc_info is not None
+    shopper = shopper_of(request)
+    assert shopper.visitor_key not in (None, visitor.key)
+    assert (shopper.is_fresh, shopper.user_key) == (True, str(user.pk))
+
+
+def test_login_keeps_the_visitor_of_the_same_user_in_one_query(user: Any) -> None:
+    visitor = Visitor.objects.create(user_key=str(user.pk))
+    request = asking(key=visitor.key)
+    with assert_queries(1):
+        linking._on_login(request=request, user=user)
+    assert (shopper_of(request).visitor_key, shopper_of(request).is_fresh) == (visitor.key, False)
+
+
+def test_login_of_an_app_leaves_its_visitor_unlinked(user: Any) -> None:
+    app = Visitor.objects.create()
+    request = asking(HTTP_AUTHORIZATION=f"Visitor {token_for(app.key)}")
+    linking._on_login(request=request, user=user)
+    app.refresh_from_db()
+    assert app.user_key is None
+    assert Visitor.objects.count() == 1
+    assert (shopper_of(request).visitor_key, shopper_of(request).user_key) == (app.key, str(user.pk))
+
+
+def test_logout_without_a_request_or_a_user_changes_nobody() -> None:
+    request = asking(key=(key := uuid.uuid4()))
+    assert shopper_of(request).visitor_key == key
+    linking._on_logout(request=request, user=None)
+    assert shopper_of(request).visitor_key == key
+    linking._on_logout(request=None, user="ada")
+
+
+@pytest.mark.parametrize(("consent", "agent"), [(None, CHROME), ("denied", CHROME), ("granted", GOOGLEBOT)])
+def test_whoever_may_not_be_recorded_stays_nobody_after_a_logout(consent: str | None, agent: str) -> None:
+    shopper = shopper_of(asking(consent=consent, key=uuid.uuid4(), HTTP_USER_AGENT=agent))
+    shopper.start_over()
+    assert (shopper.visitor_key, shopper.is_fresh) == (None, False)
+
+
+def test_forgotten_shopper_is_read_again(user: Any, other_user: Any) -> None:
+    for person in (user, other_user):
+        identity.grant_consent([str(person.pk)])
+        viewed(Visitor.objects.get(user_key=str(person.pk)), person.username)
+    request = asking(consent=None, user=user)
+    shopper = shopper_of(request)
+
+    def read() -> tuple[Any, ...]:
+        items = [event.item_id for event in shopper.history()]
+        return shopper.has_consented, shopper.visitor_key, shopper.user_key, items
+
+    assert read() == (True, identity.own_key(str(user.pk)), str(user.pk), ["ada"])
+    request.user = other_user
+    assert read()[3] == ["ada"]
+    shopper.forget()
+    assert read() == (True, identity.own_key(str(other_user.pk)), str(other_user.pk), ["grace"])
+    request.user = AnonymousUser()
+    shopper.forget()
+    assert read() == (False, None, None, [])
+
+
+def test_signed_in_user_sees_what_this_browser_did_before_and_nothing_of_strangers(user: Any) -> None:
+    browser = Visitor.objects.create()
+    viewed(browser, "before")
+    viewed(Visitor.objects.create(), "stranger")
+    assert items_of(asking(key=browser.key, user=user)) == ["before"]
+    viewed(Visitor.objects.create(user_key=str(user.pk)), "elsewhere")
+    assert items_of(asking(key=browser.key, user=user)) == ["before", "elsewhere"]
+    assert items_of(asking(user=user)) == ["elsewhere"]
+    assert items_of(asking()) == []
+
+
+def test_token_reads_the_history_of_its_visitor_and_no_strangers() -> None:
+    app = Visitor.objects.create()
+    viewed(app, "own")
+    viewed(Visitor.objects.create(), "stranger")
+    viewed(Visitor.objects.create(user_key="7"), "of a user")
+    assert items_of(asking(consent=None, HTTP_AUTHORIZATION=f"Visitor {token_for(app.key)}")) == ["own"]
+    assert items_of(asking(consent=None, HTTP_AUTHORIZATION="Visitor forged")) == []
+
+
+def test_personal_page_is_marked_on_djangos_request() -> None:
+    request = asking()
+    identity.mark_personal(type("RestRequest", (), {"_request": request})())
+    assert (request.recommender_is_personal, request._cache_update_cache) == (True, False)
