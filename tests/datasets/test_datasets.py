@@ -1,6 +1,7 @@
 """Events in SQL to columns, and what cleaning leaves out and why."""
 
 import datetime as dt
+import time
 
 import numpy as np
 import pytest
@@ -10,10 +11,13 @@ from recommender import datasets
 from recommender.datasets import cleaning, reading
 from recommender.datasets import files as dataset_files
 from recommender.models import Event, Item, Judgement, Visitor
+from recommender.tables import Interactions
 from recommender.types import EVENT_CODES, EventType
 
 NOW = dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC)
 PURCHASE, REFUND, VIEW = (EVENT_CODES[EventType(name)] for name in ("purchase", "refund", "view_item"))
+SELECT, SEARCH, CART = (EVENT_CODES[EventType(name)] for name in ("select_item", "search", "add_to_cart"))
+HOURS = 3_600.0
 
 pytestmark = pytest.mark.django_db
 
@@ -44,6 +48,22 @@ def record(kind="purchase", item_id="mug", *, visitor=None, minutes_ago=60.0, **
 
 def cleaned(items):
     return datasets.clean(datasets.read_interactions(items), now=NOW.timestamp())
+
+
+def interactions_of(rows, **defaults):
+    """Rows of (time, columns that differ from `defaults`); without either: anonymous views of item 0, in no order."""
+    names = {"visitor": -1, "item": 0, "type": VIEW, "quantity": 1, "basket": -1, "query": -1, "claim": -1} | defaults
+    dtypes = {"type": np.int8, "quantity": np.float32}
+    columns = {
+        name: np.array([values.get(name, default) for _, values in rows], dtypes.get(name, np.int32))
+        for name, default in names.items()
+    }
+    return Interactions(time=np.array([at for at, _ in rows], np.float64), queries=("cup", "jug"), **columns)
+
+
+def clean_columns(rows, *, now=1e9, **defaults):
+    events = interactions_of(rows, **defaults)
+    return cleaning.clean(cleaning.Recorded(events, np.zeros(len(events), bool)), now=now)
 
 
 def test_items_are_read_with_the_inactive_ones(items, django_assert_num_queries):
@@ -331,3 +351,208 @@ def test_staff_counts_by_its_orders_only(django_user_model):
     kinds += [(EVENT_CODES[EventType.PURCHASE], False)] * 2
     pairs = zip(recorded.interactions.type.tolist(), recorded.is_bot.tolist(), strict=True)
     assert sorted(pairs) == sorted(kinds)
+
+
+@pytest.mark.parametrize(("seconds", "removed"), [(300, {}), (300.5, {"future_time": 1}), (np.nan, {"future_time": 1})])
+def test_future_begins_five_minutes_ahead(seconds, removed):
+    _, report = clean_columns([(1_000 + seconds, {})], now=1_000)
+    assert report.removed == removed
+
+
+def test_future_begins_after_the_clock_unless_another_moment_is_given():
+    interactions, report = clean_columns([(time.time() + ahead, {}) for ahead in (-60, 200, 600)], now=None)
+    assert (len(interactions), report.removed) == (2, {"future_time": 1})
+
+
+@pytest.mark.parametrize(
+    ("values", "removed"),
+    [
+        ({"item": 0}, {}),
+        ({"type": SEARCH, "item": -1, "query": 0}, {}),
+        ({"type": SEARCH, "item": -1}, {"neither_item_nor_query": 1}),
+        ({"item": -1, "query": 0}, {"neither_item_nor_query": 1}),
+        ({"item": -2}, {"unknown_item": 1}),
+        ({"type": SEARCH, "item": -2, "query": 0}, {"unknown_item": 1}),
+        ({"quantity": 0}, {}),
+        ({"type": PURCHASE, "quantity": 0.5}, {}),
+        ({"type": PURCHASE, "quantity": 0}, {"quantity_not_positive": 1}),
+        ({"type": REFUND, "quantity": -1}, {"quantity_not_positive": 1}),
+        ({"type": REFUND, "quantity": np.nan}, {"quantity_not_positive": 1}),
+    ],
+)
+def test_event_is_left_out_for_the_first_reason_only(values, removed):
+    interactions, report = clean_columns([(0, values)])
+    assert (report.n_read, report.n_clean, report.removed) == (1, 1 - len(removed), removed)
+    assert len(interactions) == report.n_clean
+
+
+def test_events_before_a_moment_are_those_earlier_than_it():
+    events = interactions_of([(1, {}), (2, {}), (2, {}), (3, {})])
+    past = cleaning.Recorded(events, np.array([True, False, True, False])).before(2)
+    assert (len(past), past.interactions.time.tolist(), past.is_bot.tolist()) == (1, [1], [True])
+
+
+def test_report_adds_up_by_reason_and_leaves_out_what_did_not_occur():
+    report = cleaning.CleaningReport()
+    for reason, n in (("bot", 2), ("duplicate", 0), ("bot", 3)):
+        report.count(reason, n)
+    assert report == cleaning.CleaningReport(0, 0, {"bot": 5}, 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "left"),
+    [
+        ([(0, {}), (1, {})], [0]),
+        ([(0, {}), (1.5, {})], [0, 1.5]),
+        ([(0, {}), (0.8, {}), (1.6, {})], [0]),
+        ([(0, {"visitor": -1}), (0.1, {"visitor": -1})], [0, 0.1]),
+        ([(0, {}), (0.1, {"visitor": 1})], [0, 0.1]),
+        ([(0, {}), (0.1, {"item": 1})], [0, 0.1]),
+        ([(0, {}), (0.1, {"type": CART})], [0, 0.1]),
+        ([(0, {"query": 0}), (0.1, {"query": 1})], [0, 0.1]),
+        ([(0, {}), (0.1, {"item": 1}), (0.2, {}), (0.3, {"item": 1})], [0, 0.1]),
+        ([(0, {"type": PURCHASE}), (0.1, {"type": PURCHASE})], [0, 0.1]),
+    ],
+)
+def test_repetition_is_the_same_event_of_the_same_visitor_within_a_second(rows, left):
+    interactions, report = clean_columns(rows, visitor=0)
+    assert interactions.time.tolist() == left
+    assert report.removed == ({"duplicate": len(rows) - len(left)} if len(left) < len(rows) else {})
+
+
+@pytest.mark.parametrize(
+    ("columns", "marked"),
+    [
+        ([{}] * 5, []),
+        ([{}] * 7, [0, 1]),
+        ([{"claim": -1}] * 7, []),
+        ([{"claim": 0}] * 4 + [{"claim": 1}] * 4, []),
+        ([{"item": 0}, {"item": 1}] * 4, []),
+        ([{"type": VIEW}, {"type": CART}] * 4, []),
+        ([{"query": 0}, {"query": 1}] * 4, []),
+        ([{"item": 0}, {"item": 1}] * 6, [0, 1]),
+        ([{"claim": -1}] + [{}] * 6, [1]),
+    ],
+)
+def test_claims_beyond_the_newest_five_of_a_kind_are_marked(columns, marked):
+    events = interactions_of(list(enumerate(columns)), claim=0)
+    assert np.flatnonzero(cleaning.excess_claims(events)).tolist() == marked
+
+
+def test_older_claims_beyond_five_are_left_out():
+    interactions, report = clean_columns([(10.0 * number, {}) for number in range(7)], claim=0)
+    assert interactions.time.tolist() == [20, 30, 40, 50, 60]
+    assert report.removed == {"claimed_too_often": 2}
+
+
+@pytest.mark.parametrize(
+    ("rows", "n_flooding"),
+    [
+        ([(number, {}) for number in range(3)], 0),
+        ([(number, {}) for number in range(4)], 4),
+        ([(number, {"type": (VIEW, SELECT)[number % 2]}) for number in range(4)], 4),
+        ([(number, {"type": CART}) for number in range(4)], 0),
+        ([(number, {"visitor": -1}) for number in range(4)], 0),
+        ([(number, {"visitor": number % 2}) for number in range(6)], 0),
+        ([(number * HOURS, {}) for number in (22, 23, 24, 25)], 0),
+        ([(number * HOURS, {}) for number in (0, 1, 2, 23.9)], 4),
+        ([(number * HOURS, {"claim": 0}) for number in (22, 23, 24, 25)], 4),
+        ([(number * HOURS, {"claim": 0, "visitor": -1}) for number in (22, 23, 24, 25)], 4),
+        ([(number * HOURS, {"claim": number % 2}) for number in (0, 1, 2, 3)], 0),
+        ([(0, {}), (1, {}), (2, {"claim": 0}), (3, {"claim": 0})], 0),
+    ],
+)
+def test_flood_is_of_one_visitor_and_day_or_of_one_day_of_claims(rows, n_flooding, monkeypatch):
+    monkeypatch.setattr(cleaning, "MAX_VIEWS_PER_DAY", 3)
+    interactions, report = clean_columns(
+        [(at, {"item": number} | values) for number, (at, values) in enumerate(rows)], visitor=0
+    )
+    assert report.removed == ({"view_flood": n_flooding} if n_flooding else {})
+    assert len(interactions) == len(rows) - n_flooding
+
+
+def test_lines_are_merged_by_order_item_and_type_into_the_first():
+    rows = [
+        (0, {"basket": 0, "item": 0, "quantity": 1}),
+        (1, {"basket": 0, "item": 1, "quantity": 2}),
+        (2, {"basket": 1, "item": 0, "quantity": 4}),
+        (3, {"basket": -1, "item": 0, "quantity": 8}),
+        (4, {"basket": -1, "item": 0, "quantity": 16}),
+        (5, {"basket": 0, "item": 0, "quantity": 32}),
+        (6, {"basket": 0, "item": 0, "quantity": 64, "type": VIEW}),
+    ]
+    interactions, report = clean_columns(rows, type=PURCHASE)
+    assert interactions.quantity.tolist() == [33, 2, 4, 8, 16, 64]
+    assert interactions.time.tolist() == [0, 1, 2, 3, 4, 6]
+    assert report.removed == {"merged_order_line": 1}
+
+
+def test_lines_of_a_refund_are_merged_and_not_with_the_purchase():
+    rows = [(0, {"quantity": 9})] + [(at, {"type": REFUND, "quantity": 2}) for at in (1, 2)]
+    interactions, report = clean_columns(rows, type=PURCHASE, basket=0)
+    assert interactions.type.tolist() == [PURCHASE, REFUND]
+    assert interactions.quantity.tolist() == [5, 0]
+    assert report.removed == {"merged_order_line": 1}
+
+
+@pytest.mark.parametrize(("fewest", "capped"), [(5, [1, 2, 3, 3, 3]), (6, [1, 2, 3, 4, 50])])
+def test_quantities_of_enough_purchases_are_capped_at_their_quantile(fewest, capped, monkeypatch):
+    monkeypatch.setattr(cleaning, "FEWEST_TO_CAP", fewest)
+    monkeypatch.setattr(cleaning, "CAPPED_SHARE", 0.5)
+    rows = [(number, {"item": number, "quantity": quantity}) for number, quantity in enumerate((1, 2, 3, 4, 50))]
+    interactions, report = clean_columns([*rows, (9, {"type": VIEW, "quantity": 70})], type=PURCHASE)
+    assert interactions.quantity.tolist() == [*capped, 70]
+    assert interactions.quantity.dtype == np.float32
+    assert report.n_quantities_capped == (2 if fewest == 5 else 0)
+
+
+def test_anonymous_refunds_of_several_orders_find_their_buyers():
+    purchases = [
+        (0, {"visitor": 5, "basket": 2, "item": 1}),
+        (1, {"visitor": 0, "basket": 0, "item": 1}),
+        (2, {"visitor": 3, "basket": 1, "item": 0}),
+        (2, {"visitor": 6, "basket": 4, "item": 0}),
+    ]
+    refunds = [
+        (3, {"basket": 0, "item": 1}),
+        (4, {"basket": 2, "item": 1}),
+        (5, {"basket": 1, "item": 0}),
+        (6, {"basket": 1, "item": 1}),  # another item of that order
+        (7, {"basket": 3, "item": 0}),  # an order without a purchase
+        (8, {"basket": -1, "item": 1}),
+        (9, {"basket": 4, "item": 0, "visitor": 8}),  # of somebody already
+    ]
+    rows = [(at, {"type": PURCHASE, "quantity": 9} | values) for at, values in purchases]
+    rows += [(at, {"type": REFUND} | values) for at, values in refunds]
+    interactions, _ = clean_columns(rows)
+    assert interactions.visitor.tolist() == [5, 0, 3, 6, 0, 5, 3, -1, -1, -1, 8]
+    assert interactions.quantity[:4].tolist() == [8, 8, 8, 9]
+
+
+@pytest.mark.parametrize(
+    ("purchase", "refund", "left"),
+    [
+        ({"visitor": 0}, {"visitor": 0}, [1]),
+        ({"visitor": 0}, {"visitor": 1}, [3]),
+        ({"visitor": 0, "item": 1}, {"visitor": 0, "item": 0}, [3]),
+        ({"visitor": 0, "item": 2}, {"visitor": 1, "item": 0}, [3]),
+        ({"visitor": 1, "item": 0}, {"visitor": 0, "item": 2}, [3]),
+        ({"basket": 0}, {"basket": 0}, [1]),
+        ({"basket": 0}, {"basket": 1}, [3]),
+        ({}, {}, [3]),
+        ({"visitor": 1}, {"basket": 3}, [3]),
+        ({"visitor": 0, "basket": 1}, {"visitor": 0, "basket": 2}, [1]),
+    ],
+)
+def test_refund_is_of_the_same_visitor_or_anonymous_order_and_of_the_same_item(purchase, refund, left):
+    rows = [(0, {"type": PURCHASE, "quantity": 3} | purchase), (9, {"type": REFUND, "quantity": 2} | refund)]
+    interactions, report = clean_columns(rows)
+    assert interactions.quantity[interactions.type == PURCHASE].tolist() == left
+    assert report.removed == {}
+
+
+def test_view_of_quantity_0_is_no_refunded_purchase():
+    rows = [(0, {"type": PURCHASE}), (1, {"quantity": 0}), (2, {"type": REFUND})]
+    interactions, report = clean_columns(rows, visitor=0)
+    assert interactions.type.tolist() == [VIEW, REFUND]
+    assert report.removed == {"refunded_purchase": 1}

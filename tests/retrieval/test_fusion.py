@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,25 @@ def test_rank_fusion_ignores_the_size_of_scores():
 def test_weights_say_which_list_leads():
     lists = [listed([1]), listed([2])]
     assert fuse_ranks(lists, limit=2, weights=[1, 2]).rows.tolist() == [2, 1]
+
+
+def test_weight_may_differ_by_candidate():
+    weights = [np.array([1, 3], np.float32), 2.0]
+    fused = fuse_ranks([listed([7, 3]), listed([9, 7])], limit=5, weights=weights)
+    assert fused.rows.tolist() == [7, 3, 9]
+    np.testing.assert_allclose(fused.scores, [1 / 61 + 2 / 62, 3 / 62, 2 / 61], rtol=1e-6)
+
+
+def test_best_of_the_fused_are_cut_at_the_limit_and_equal_scores_by_row():
+    fused = fuse_ranks([listed([8, 5]), listed([2, 5])], limit=2)
+    assert fused.rows.tolist() == [5, 2]
+    assert (fused.rows.dtype, fused.scores.dtype) == (np.int32, np.float32)
+
+
+@pytest.mark.parametrize("weights", [[1], [1, 2, 3]])
+def test_as_many_weights_as_lists_are_needed(weights):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        fuse_ranks([listed([1]), listed([2])], limit=2, weights=weights)
 
 
 def test_nothing_fused_is_nothing():

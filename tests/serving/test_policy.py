@@ -79,3 +79,37 @@ def test_no_candidate_is_no_place():
 def test_one_is_moved_up_and_the_others_keep_their_order():
     assert policy.not_below(4, 6, last=2).tolist() == [0, 1, 4, 2, 3, 5]
     assert policy.not_below(1, 6, last=2).tolist() == [0, 1, 2, 3, 4, 5]
+    assert policy.not_below(3, 5, last=2).tolist() == [0, 1, 3, 2, 4]
+    assert policy.not_below(2, 4, last=2).tolist() == [0, 1, 2, 3]
+    assert policy.not_below(3, 4, last=0).tolist() == [3, 0, 1, 2]
+
+
+def test_band_holds_what_is_within_the_margin_of_the_best():
+    assert policy.in_band(floats(0.5, 1, 0.75, 0.25), margin=0.5).tolist() == [True, True, True, False]
+
+
+def test_order_of_no_candidate_is_of_the_type_of_an_index():
+    assert policy.relevance_band(floats(), floats(), margin=1).dtype == np.int64
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(-1, []), (0, []), (1, [0]), (2, [0, 2]), (3, [0, 2, 1])])
+def test_equal_scores_are_ordered_by_diversity(limit, expected):
+    assert policy.diversify(floats(2, 2, 2), circle(0, 0, 90), limit=limit, weight=0.5).tolist() == expected
+
+
+def test_scores_of_any_scale_are_weighed_as_between_0_and_1():
+    """After 0: candidate 1 has .5 * .8 - .5 * cos 60 = .15, candidate 2 .5 * .6 - .5 * cos 90 = .3."""
+    scores, vectors = floats(20, 18, 16, 10), circle(0, 60, 90, 80)
+    assert policy.diversify(scores, vectors, limit=2, weight=0.5).tolist() == [0, 2]
+    assert policy.diversify(scores, vectors, limit=2, weight=0.75).tolist() == [0, 1]
+
+
+def test_opposite_of_the_chosen_counts_as_unrelated():
+    scores = floats(1, 0.6, 0.4, 0)
+    assert policy.diversify(scores, circle(0, 90, 180, 0), limit=2, weight=0.5).tolist() == [0, 1]
+
+
+def test_many_equal_candidates_keep_their_order():
+    equal, is_available = np.ones(100, np.float32), np.arange(100) % 2 == 1
+    assert policy.diversify(equal, None, limit=99, weight=0.5).tolist() == list(range(99))
+    assert policy.available_first(is_available).tolist() == [*range(1, 100, 2), *range(0, 100, 2)]
