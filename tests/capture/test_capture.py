@@ -620,6 +620,16 @@ def test_order_of_a_signed_in_user_follows_from_their_click_in_this_browser_and_
     assert bought == {"mug": rankings[0], "bag": rankings[1], "cup": None}
 
 
+def test_order_follows_from_the_latest_click_whichever_browser_it_was_made_in() -> None:
+    now = timezone.now()
+    lists = {hours: uuid.uuid4() for hours in (1, 2, 3)}
+    for hours, number in ((3, 2), (2, 3), (1, 1)):
+        clicked = {"type": "select_item", "ranking_id": lists[hours], "occurred_at": now - dt.timedelta(hours=hours)}
+        ingest([draft(visitor_key=uuid.UUID(int=number, version=4), user_key="7", **clicked)])
+    ingest([draft(message_id="order", type="purchase", source="order", user_key="7")])
+    assert Event.objects.get(message_id="order").ranking_id == lists[1]
+
+
 def test_cart_without_a_list_costs_one_query_and_a_view_none() -> None:
     key = uuid.uuid4()
     ingest([draft(visitor_key=key)])
