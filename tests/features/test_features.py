@@ -196,5 +196,23 @@ def test_lists_are_asked_for_newcomers_too():
     lists = lists_at(ShopHistory(histories, ITEMS), at, until=20 * behaviour.DAY, sample=Sample(20))
     cold = FEATURE_NAMES.index("is_cold")
     assert len(lists) == 20 + int(20 * COLD_SHARE)
-    assert (lists.rows[:, 0, cold] == 1).sum() == int(20 * COLD_SHARE)
+    is_newcomer = lists.rows[:, 0, cold] == 1
+    assert is_newcomer.sum() == int(20 * COLD_SHARE)
     assert lists.labels.sum() == len(lists)
+    assert not lists.is_new[is_newcomer].any()
+
+
+def test_lists_know_which_items_are_new_to_the_visitor_as_the_evaluation_does():
+    rows = [(0, 0, 1, 0), (0, 1, 2, 1), (0, 2, 3, 1), (0, 3, 11, 2)]
+    kinds = [EventType.PURCHASE, EventType.VIEW_ITEM, EventType.DISMISS_ITEM, EventType.PURCHASE]
+    events = behaviour.interactions(
+        [*rows, *((1, item, 5, 3) for item in range(6))], kinds=[*kinds, *[EventType.PURCHASE] * 6]
+    )
+    shop, at = ShopHistory(Histories(events), ITEMS), 10 * behaviour.DAY
+    lists = lists_at(shop, at, until=20 * behaviour.DAY, sample=Sample(20))
+    profile = shop.histories.profile(0, at=at)
+    candidates = shop.candidates(profile, shop.state(at), None)
+    assert len(lists) == 1
+    assert set(candidates[lists.new_only().mask[0, : len(candidates)]].tolist()) == set(candidates.tolist()) - {0, 1}
+    assert {0, 1} <= set(candidates.tolist())
+    assert not lists.is_new[0, len(candidates) :].any()

@@ -351,7 +351,8 @@ def test_head_learns_the_one_feature_that_decides():
     generator = np.random.default_rng(0)
     rows = generator.normal(size=(60, 20, len(head.FEATURE_NAMES))).astype(np.float32)
     labels = (rows[:, :, 4] > 1).astype(np.float32)
-    lists = Lists(rows, labels, np.ones(labels.shape, bool))
+    everywhere = np.ones(labels.shape, bool)
+    lists = Lists(rows, labels, everywhere, everywhere)
     fitted = head.calibrated(head.fit_head(lists), lists)
     assert np.abs(fitted.contributions(rows[0])).mean(axis=0).argmax() == 4
     scores = head.judge(fitted, lists, threshold=0.5)
@@ -364,10 +365,11 @@ def test_newcomers_are_ranked_by_the_head_only_where_it_surely_beats_bestsellers
     rows = generator.normal(size=(60, 20, len(head.FEATURE_NAMES))).astype(np.float32)
     labels = (rows[:, :, 4] > 1.2).astype(np.float32)
     rows[:, :, head.COLD] = 1.0
-    lists = Lists(rows, labels, np.ones(labels.shape, bool))
+    everywhere = np.ones(labels.shape, bool)
+    lists = Lists(rows, labels, everywhere, everywhere)
     assert head.newcomer_gain(lists, lambda some: some[:, 4]) > 0.3
     assert head.newcomer_gain(lists, lambda some: some[:, 5]) < 0  # no better than what sells, which is as random here
-    few = Lists(rows[:20], labels[:20], lists.mask[:20])
+    few = Lists(rows[:20], labels[:20], lists.mask[:20], lists.is_new[:20])
     assert head.newcomer_gain(few, lambda some: some[:, 4]) == -1
     rows[:, :, head.COLD] = 0.0
     assert head.newcomer_gain(lists, lambda some: some[:, 4]) == -1  # they all have a past

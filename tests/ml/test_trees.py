@@ -72,7 +72,7 @@ def lists(n, *, seed):
     chance = np.where(table[:, :, 0] * table[:, :, 1] > 0.4, 0.5, 0.02)
     mask = np.ones((n, 40), bool)
     mask[:, 35:] = False
-    return Lists(table, (generator.random((n, 40)) < chance).astype(np.float32) * mask, mask)
+    return Lists(table, (generator.random((n, 40)) < chance).astype(np.float32) * mask, mask, is_new=mask)
 
 
 def test_forest_is_kept_where_it_ranks_what_the_head_cannot():
@@ -90,6 +90,32 @@ def test_forest_is_kept_where_it_ranks_what_the_head_cannot():
     rows, labels = later.flat()
     chance = forest.mixture.calibrate(forest.scores(head, rows))
     assert abs(chance.mean() - labels.mean()) < 0.03
+
+
+def habits(n, *, seed):
+    """Of the first 20 items the visitor buys 12, as one feature says; new are the others, bought as in `lists`."""
+    generator = np.random.default_rng(seed)
+    novelties = lists(n, seed=seed)
+    labels, is_new = novelties.labels, np.tile(np.arange(40) >= 20, (n, 1))
+    habitual = np.argsort(generator.random((n, 20)), axis=1) < 12
+    labels[:, :20] = habitual
+    novelties.rows[:, :, 4] = np.where(is_new, 0.0, 4 * np.hstack([habitual, habitual]))
+    return Lists(novelties.rows, labels, novelties.mask, is_new)
+
+
+def test_forest_that_is_better_on_new_items_only_is_kept():
+    past, check = habits(300, seed=0), habits(150, seed=1)
+    head = fit_head(past, settings=HeadSettings(n_epochs=8))
+    recorder = Recorder()
+    settings = ForestSettings(TreeSettings(n_trees=60, learning_rate=0.1, n_leaves=7, least_in_leaf=30))
+    forest = fit_forest(past, check, head, settings=settings, progress=recorder)
+    all_items, new_items = (
+        {key: value for key, value in recorder.figures.items() if key.startswith(f"validation_ndcg_{scope}head")}
+        for scope in ("", "new_")
+    )
+    assert max(all_items.values()) == all_items["validation_ndcg_head_1_trees_0"] == pytest.approx(1)
+    assert new_items["validation_ndcg_new_head_0_trees_1"] > new_items["validation_ndcg_new_head_1_trees_0"] + 0.1
+    assert forest is not None
 
 
 def test_perfect_order_has_ndcg_one_and_the_reverse_much_less():

@@ -62,7 +62,7 @@ def fit_head(
     """
     settings = settings or HeadSettings()
     torch.manual_seed(settings.seed)  # the random pairs must not depend on what was trained before
-    head = blank_head(lists, "purchase", horizon_days, without)
+    head = blank_head(*lists.flat(), event="purchase", horizon_days=horizon_days, without=without)
     model = Additive(head)
     parts = (lists.rows, lists.labels, lists.mask)
     rows, labels, mask = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
@@ -218,9 +218,10 @@ def _lambda_loss(logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     return (weight * torch.nn.functional.softplus(-margin)).sum(dim=(1, 2)).mean()
 
 
-def blank_head(lists: Lists, event: str, horizon_days: float, without: frozenset[str]) -> Head:
-    """Return an untrained head: scale and knots of the features, base rate of the event, all weights 0."""
-    rows, labels = lists.flat()
+def blank_head(
+    rows: FloatArray, labels: FloatArray, *, event: str, horizon_days: float, without: frozenset[str] = frozenset()
+) -> Head:
+    """Return an untrained head: scale and knots of the rows (n, f), base rate of the labels (n,), all weights 0."""
     mean, scale = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
     varied = scale > 1e-6
     scale = np.where(varied, scale, 1)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from recommender.features import FEATURE_NAMES, RequestVectors, features
 from recommender.features.shop_state import ShopState, build_state
+from recommender.features.weights import positive_events
 from recommender.ml.histories import Histories
 from recommender.ml.progress import UNWATCHED, Progress
 from recommender.retrieval.base import Wanted
@@ -28,12 +29,14 @@ class Lists:
     """Candidate lists with labels, one row per request.
 
     rows (n_lists, n_candidates, n_features) float32; labels (n_lists, n_candidates) float32; mask (n_lists,
-    n_candidates) bool: False where a list is shorter.
+    n_candidates) bool: False where a list is shorter; is_new (n_lists, n_candidates) bool: new to a visitor who has a
+    history, as in the evaluation (no look, cart or purchase of the item yet).
     """
 
     rows: FloatArray
     labels: FloatArray
     mask: npt.NDArray[np.bool_]
+    is_new: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -42,10 +45,15 @@ class Lists:
         """Return (n, n_features) rows and (n,) labels of all candidates."""
         return self.rows[self.mask], self.labels[self.mask]
 
+    def new_only(self) -> Lists:
+        """Return the same lists with only their new items."""
+        return replace(self, mask=self.mask & self.is_new)
+
 
 def joined(parts: Sequence[Lists]) -> Lists:
     """Put lists of several moments under each other."""
-    return Lists(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "labels", "mask")))
+    columns = ("rows", "labels", "mask", "is_new")
+    return Lists(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +112,8 @@ def lists_at(shop: ShopHistory, at: float, *, until: float, sample: Sample, prog
     started, state, histories = time.monotonic(), shop.state(at), shop.histories
     visitors = _drawn_visitors(histories, at, until, sample)
     rows = np.zeros((len(visitors), N_CANDIDATES, len(FEATURE_NAMES)), np.float32)
-    labels, mask = np.zeros(rows.shape[:2], np.float32), np.zeros(rows.shape[:2], bool)
+    labels = np.zeros(rows.shape[:2], np.float32)
+    mask, is_new = np.zeros(labels.shape, bool), np.zeros(labels.shape, bool)
     n_lists = 0
     for visitor in visitors.tolist():
         if progress.should_stop() or (n_lists >= sample.least and time.monotonic() - started > sample.seconds):
@@ -116,8 +125,10 @@ def lists_at(shop: ShopHistory, at: float, *, until: float, sample: Sample, prog
         rows[n_lists, :n] = shop.rows(profile, chosen, state, context)
         labels[n_lists, :n] = np.isin(chosen, histories.bought(visitor, since=at, until=until))
         mask[n_lists, :n] = True
+        own = profile.item[positive_events(profile)]
+        is_new[n_lists, :n] = len(own) > 0 and ~np.isin(chosen, own)
         n_lists += 1
-    return Lists(rows[:n_lists], labels[:n_lists], mask[:n_lists])
+    return Lists(rows[:n_lists], labels[:n_lists], mask[:n_lists], is_new[:n_lists])
 
 
 def _drawn_visitors(histories: Histories, at: float, until: float, sample: Sample) -> IntArray:

@@ -17,7 +17,6 @@ from torch import Tensor
 from recommender.durations import DAY_SECONDS, LABEL_WINDOW_SECONDS
 from recommender.features.head import CLICK, EVENTS, Head, Heads
 from recommender.ml.head.additive import Additive, HeadSchedule, blank_head, calibrator, minimise
-from recommender.ml.head.lists import Lists
 from recommender.ml.head.position import MOST_POSITIONS, Examination, estimate
 from recommender.ml.head.shown import ShownItems
 from recommender.ml.metrics import (
@@ -133,9 +132,8 @@ class _Tower(Additive):
     """The additive model of one event over the chosen (m,) bool of the shown items."""
 
     def __init__(self, entries: ShownItems, event: str, chosen: npt.NDArray[np.bool_]) -> None:
-        rows, labels = entries.rows[chosen][None], entries.labels[event][chosen][None]
-        lists = Lists(rows, labels, np.ones(labels.shape, bool))
-        self.blank = blank_head(lists, event, LABEL_WINDOW_SECONDS / DAY_SECONDS, frozenset())
+        rows, labels = entries.rows[chosen], entries.labels[event][chosen]
+        self.blank = blank_head(rows, labels, event=event, horizon_days=LABEL_WINDOW_SECONDS / DAY_SECONDS)
         super().__init__(self.blank)
 
 

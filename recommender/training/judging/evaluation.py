@@ -13,7 +13,7 @@ import numpy as np
 
 from recommender import pipeline
 from recommender.features.shop_state import ShopState
-from recommender.features.weights import EVENT_WEIGHTS
+from recommender.features.weights import EVENT_WEIGHTS, positive_events
 from recommender.ml import metrics
 from recommender.ml.histories import Histories
 from recommender.ml.rivals.baselines import Scorer
@@ -83,7 +83,7 @@ def _case(histories: Histories, split: Split, visitor: int, wanted: EventType) -
     rows = rows[split.whole.type[rows] == EVENT_CODES[wanted]]
     truth = frozenset(int(row) for row in split.whole.item[rows] if split.items.active[row])
     profile = histories.profile(visitor, at=split.test_start, limit=HISTORY_LIMIT)
-    own = np.unique(profile.item[(profile.item >= 0) & (EVENT_WEIGHTS[profile.type] > 0)]).astype(np.int32)
+    own = np.unique(profile.item[positive_events(profile)]).astype(np.int32)
     return Case(_request(profile, split.items.ids, split.test_start), profile, truth, own)
 
 

@@ -100,7 +100,8 @@ def simple_head(name: str, split: Split, *, seed: int = 0) -> Head | None:
         return None
     weights = HEADS[name]
     linear = np.asarray([weights.get(feature, 0.0) for feature in FEATURE_NAMES], np.float32)
-    blank = blank_head(lists, "purchase", days, frozenset(FEATURE_NAMES) - set(weights))
+    without = frozenset(FEATURE_NAMES) - set(weights)
+    blank = blank_head(*lists.flat(), event="purchase", horizon_days=days, without=without)
     plain = dataclasses.replace(
         blank,
         mean=np.zeros_like(blank.mean),
