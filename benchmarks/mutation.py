@@ -49,7 +49,10 @@ GROUPS = (
             "recommender/capture/__init__.py", "recommender/capture/checking.py", "recommender/capture/attribution.py",
             "recommender/capture/visitors.py", "recommender/capture/storage.py",
         ),
-        ("tests/capture/test_capture.py", "tests/capture/test_transactions.py", "tests/api/test_claims.py"),
+        (
+            "tests/capture/test_capture.py", "tests/capture/test_order_consent.py",
+            "tests/capture/test_transactions.py", "tests/api/test_claims.py",
+        ),
     ),
     Group(
         "identity",
