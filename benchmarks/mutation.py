@@ -72,7 +72,7 @@ GROUPS = (
     Group(
         "life of a run",
         ("recommender/runs/__init__.py", "recommender/runs/supervision.py"),
-        ("tests/runs/test_runs.py", "tests/jobs/test_tasks.py"),
+        ("tests/runs/test_runs.py", "tests/runs/test_supervision.py"),
     ),
 )  # fmt: skip
 

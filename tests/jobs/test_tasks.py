@@ -311,69 +311,6 @@ def test_host_gets_the_schedule_without_a_line_and_may_override_it():
     assert "recommender.encode_items" in host.conf.beat_schedule
 
 
-def planted(code):
-    """A subprocess that runs this code instead of the training."""
-
-    def start(command, **options):
-        return subprocess.Popen([sys.executable, "-c", code, *command[4:]], **options)
-
-    return start
-
-
-@pytest.mark.django_db(transaction=True)
-def test_crash_of_the_training_process_is_told_with_its_last_words(monkeypatch):
-    code = "import os, sys; print('out of memory, says the allocator', flush=True); os.kill(os.getpid(), 9)"
-    monkeypatch.setattr(supervision, "start_process", planted(code))
-    run = runs.request_run(trigger="here")
-    tasks.train(run.pk, run.key)
-    run.refresh_from_db()
-    assert run.state == Run.State.FAILED
-    assert "was killed by signal 9" in run.reason
-    assert "out of memory, says the allocator" in run.reason
-    assert str(supervision.log_path(run.pk)) in run.reason
-
-
-@pytest.mark.django_db(transaction=True)
-def test_training_that_ignores_its_cancellation_is_ended(monkeypatch):
-    monkeypatch.setattr(supervision, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(supervision, "GRACE_SECONDS", 0.6)
-    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
-    monkeypatch.setattr(supervision, "start_process", planted(code))
-    run = runs.request_run(trigger="here")
-    thread = supervision.supervise_in_thread(run.pk)
-    wait_for(lambda: Run.objects.filter(state=Run.State.RUNNING).exists(), what="the lease")
-    runs.cancel(run)
-    thread.join(20)
-    assert not thread.is_alive()
-    run.refresh_from_db()
-    assert run.state == Run.State.CANCELLED
-
-
-@pytest.mark.django_db(transaction=True)
-def test_training_far_beyond_its_time_box_is_ended(monkeypatch):
-    monkeypatch.setattr(supervision, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(supervision, "OVERTIME_SECONDS", 0.0)
-    monkeypatch.setattr(supervision, "start_process", planted("import time; time.sleep(60)"))
-    run = runs.request_run(trigger="here", settings={"minutes": 0.005})
-    tasks.train(run.pk, run.key)
-    run.refresh_from_db()
-    assert run.state == Run.State.FAILED
-    assert "far beyond its time box" in run.reason
-
-
-@pytest.mark.django_db(transaction=True)
-def test_training_whose_lease_went_to_another_worker_is_ended_without_a_word(monkeypatch):
-    monkeypatch.setattr(supervision, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(supervision, "start_process", planted("import time; time.sleep(60)"))
-    run = runs.request_run(trigger="here")
-    thread = supervision.supervise_in_thread(run.pk)
-    wait_for(lambda: Run.objects.filter(state=Run.State.RUNNING).update(fencing_token=7), what="the lease")
-    thread.join(20)
-    assert not thread.is_alive()
-    run.refresh_from_db()
-    assert (run.state, run.reason) == (Run.State.RUNNING, "")
-
-
 @pytest.mark.django_db(transaction=True)
 def test_second_message_for_the_same_run_does_nothing(monkeypatch):
     monkeypatch.setattr(supervision, "start_process", lambda *_, **__: pytest.fail("started twice"))
