@@ -1,6 +1,8 @@
 """The life of a run as a leased row: asked for, held, silent, cancelled, ended once."""
 
 import datetime as dt
+import logging
+import re
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -10,9 +12,22 @@ from recommender import runs
 from recommender.admin.provenance import provenance_rows
 from recommender.exceptions import LeaseLost, RunError
 from recommender.models import Bundle, Run
+from recommender.runs import tunings
 from recommender.runs.figures import Figures
 
+NOW = dt.datetime(2026, 3, 4, 12, 30, tzinfo=dt.UTC)
+
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _logged(caplog):
+    caplog.set_level(logging.INFO, "recommender")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    monkeypatch.setattr(timezone, "now", lambda: NOW)
 
 
 @pytest.fixture
@@ -63,7 +78,13 @@ def test_unknown_choice_is_refused_with_the_known_ones(choice, message):
 @pytest.mark.parametrize("active", runs.ACTIVE)
 def test_one_run_at_a_time_and_the_refusal_names_it_and_the_way_out(run, active):
     Run.objects.update(state=active)
-    with pytest.raises(RunError, match=rf"Run {run.pk} is .*cancel"):
+    run.refresh_from_db()
+    Run.objects.create(state=active, trigger="admin")
+    refusal = (
+        f"Run {run.pk} is {run.get_state_display()}, started by command: there is one at a time. Wait for it, or "
+        "cancel it with `recommender_train --cancel` or in the admin."
+    )
+    with pytest.raises(RunError, match=f"^{re.escape(refusal)}$"):
         runs.request_run(trigger="admin")
 
 
@@ -71,6 +92,59 @@ def test_one_run_at_a_time_and_the_refusal_names_it_and_the_way_out(run, active)
 def test_ended_run_stands_in_nobodys_way(run, ended):
     Run.objects.update(state=ended)
     assert runs.request_run(trigger="admin").pk != run.pk
+
+
+def test_training_is_queued_with_the_defaults_of_now(settings, monkeypatch):
+    settings.RECOMMENDER = {
+        **settings.RECOMMENDER,
+        "TRAINING_MINUTES": 7.0,
+        "SEED": 5,
+        "ENCODER": "tiny",
+        "TEACHER": "on",
+    }
+    monkeypatch.setattr(tunings, "accepted_knobs", lambda: {"rank": 3, "horizon_days": 9})
+    run = runs.request_run(trigger="command", settings={"horizon_days": 14.0})
+    run.refresh_from_db()
+    assert (run.kind, run.stage, run.requested_by, run.reason) == (Run.Kind.TRAINING, "waiting", None, "")
+    assert run.settings == {
+        "minutes": 7.0, "seed": 5, "encoder": "tiny", "adaptation": "auto", "fine_tuning": "full",
+        "teacher": "on", "horizon_days": 14.0, "knobs": {"rank": 3},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("minutes", "expected"), [(30.0, 2.0), (10.0, 1.0)])
+def test_tuning_has_minutes_of_its_own_and_a_study_of_a_fresh_name(settings, minutes, expected):
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "TUNING_MINUTES": minutes, "TRAINING_MINUTES": 2.0}
+    run = runs.request_run(trigger="command", kind=Run.Kind.TUNING)
+    assert run.kind == Run.Kind.TUNING
+    assert (run.settings["minutes"], run.settings["trial_minutes"]) == (minutes, expected)
+    assert re.fullmatch("[0-9a-f]{32}", run.settings["study"])
+
+
+def test_continued_tuning_keeps_its_study_and_the_minutes_of_its_trials():
+    given = {"study": "earlier", "trial_minutes": 0.25}
+    run = runs.request_run(trigger="command", kind=Run.Kind.TUNING, settings=given)
+    assert (run.settings["study"], run.settings["trial_minutes"]) == ("earlier", 0.25)
+
+
+def test_run_is_repeated_with_its_settings_on_the_data_of_its_time():
+    ann = get_user_model().objects.create_user("ann")
+    first = runs.request_run(trigger="command", settings={"seed": 3, "minutes": 4.0})
+    Run.objects.update(state=Run.State.SUCCEEDED, provenance={"taken_at": 1_700_000_000.0})
+    first.refresh_from_db()
+    repetition = runs.repeat(first, trigger="admin", user=ann)
+    assert (repetition.state, repetition.trigger, repetition.requested_by) == (Run.State.QUEUED, "admin", ann)
+    assert repetition.settings == {**first.settings, "as_of": 1_700_000_000.0, "like": first.pk}
+
+
+@pytest.mark.parametrize(
+    ("kind", "provenance"), [(Run.Kind.TRAINING, {}), (Run.Kind.TUNING, {"taken_at": 1_700_000_000.0})]
+)
+def test_run_without_data_of_its_own_cannot_be_repeated(kind, provenance):
+    run = Run.objects.create(kind=kind, state=Run.State.SUCCEEDED, provenance=provenance)
+    refusal = f"^Run {run.pk} cannot be repeated: it is no training, or it never read its data\\.$"
+    with pytest.raises(RunError, match=refusal):
+        runs.repeat(run, trigger="admin")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -118,6 +192,36 @@ def test_lease_is_had_once(run):
     assert run.worker == "w1"
 
 
+def test_lease_takes_only_the_run_with_the_number_and_the_key(run):
+    other = Run.objects.create()
+    assert runs.lease(run.pk, worker="w", key=other.key) is None
+    assert runs.lease(run.pk, worker="w", key=run.key) == 1
+    assert state(other) == Run.State.QUEUED
+
+
+def test_lease_notes_worker_and_time_and_forgets_why_the_run_waited(run, clock):
+    Run.objects.update(reason="The host shut down.")
+    runs.lease(run.pk, worker="w" * 201)
+    run.refresh_from_db()
+    assert (run.worker, run.reason, run.provenance) == ("w" * 200, "", {})
+    assert (run.started_at, run.heartbeat_at, run.finished_at) == (NOW, NOW, None)
+
+
+def test_heartbeat_of_every_column_is_written_as_it_is(run, clock):
+    token = runs.lease(run.pk, worker="w")
+    Run.objects.update(heartbeat_at=NOW - dt.timedelta(1))
+    figures = Figures(n_cases={"all": 7})
+    record = runs.Record(figures=figures, seconds={"dataset": 1.5}, provenance={"seed": 3})
+    runs.heartbeat(run.pk, token, progress=-0.5, stage="s" * 41, record=record)
+    run.refresh_from_db()
+    assert (run.progress, run.stage, run.heartbeat_at) == (0.0, "s" * 40, NOW)
+    assert (run.metrics, run.seconds, run.provenance) == (figures.as_json(), {"dataset": 1.5}, {"seed": 3})
+    runs.heartbeat(run.pk, token, progress=0.25, message="reads")
+    runs.heartbeat(run.pk, token)
+    run.refresh_from_db()
+    assert (run.progress, run.stage, run.reason) == (0.25, "s" * 40, "reads")
+
+
 def test_heartbeat_writes_what_is_given_and_leaves_the_rest(run):
     token = runs.lease(run.pk, worker="w")
     record = runs.Record(report={"n_read": 3}, losses=[{"stage": "encoder", "step": 1, "loss": 2.0}])
@@ -132,6 +236,29 @@ def test_heartbeat_costs_two_queries(run, django_assert_num_queries):
     token = runs.lease(run.pk, worker="w")
     with django_assert_num_queries(2):
         runs.heartbeat(run.pk, token, progress=0.1)
+
+
+@pytest.mark.parametrize("verdict", [None, Run.Verdict.INSUFFICIENT])
+def test_failed_run_keeps_its_progress_and_has_the_verdict_that_is_given(run, clock, caplog, verdict):
+    other = Run.objects.create(state=Run.State.RUNNING, fencing_token=1)
+    token = runs.lease(run.pk, worker="w")
+    runs.heartbeat(run.pk, token, progress=0.25)
+    runs.finish(run.pk, token, state=Run.State.FAILED, reason="It broke.", verdict=verdict)
+    run.refresh_from_db()
+    assert (run.state, run.reason, run.progress, run.bundle) == (Run.State.FAILED, "It broke.", 0.25, None)
+    assert (run.verdict, run.finished_at) == (verdict or "", NOW)
+    assert f"run {run.pk} failed: It broke." in caplog.messages
+    assert state(other) == Run.State.RUNNING
+
+
+def test_process_without_the_lease_learns_why_it_stops(run):
+    lost = (
+        f"^Run {run.pk} is no longer held by lease 7: it has ended, or another worker has it\\. This process stops\\.$"
+    )
+    with pytest.raises(LeaseLost, match=lost):
+        runs.heartbeat(run.pk, 7)
+    with pytest.raises(LeaseLost, match=lost):
+        runs.finish(run.pk, 7, state=Run.State.SUCCEEDED, reason="mine")
 
 
 @pytest.mark.parametrize("stale", [0, 2])
@@ -154,6 +281,7 @@ def test_run_ends_once(run):
     )  # fmt: skip
     run.refresh_from_db()
     assert (run.verdict, run.reason, run.bundle, run.progress) == (Run.Verdict.REFUSED, "even", bundle, 1.0)
+    assert (run.metrics, run.seconds) == (Figures(n_cases={"all": 1}).as_json(), {"dataset": 1.5})
     assert run.finished_at is not None
     with pytest.raises(LeaseLost):
         runs.finish(run.pk, token, state=Run.State.FAILED, reason="late")
@@ -161,10 +289,13 @@ def test_run_ends_once(run):
         runs.heartbeat(run.pk, token)
 
 
-def test_queued_run_is_cancelled_at_once(run):
+def test_queued_run_is_cancelled_at_once(run, clock, caplog):
+    others = [Run.objects.create(), Run.objects.create(state=Run.State.RUNNING)]
     runs.cancel(run, user=get_user_model().objects.create_user("ann"))
-    assert state(run) == Run.State.CANCELLED
-    assert "ann" in run.reason
+    assert (run.state, run.finished_at) == (Run.State.CANCELLED, NOW)
+    assert run.reason == "Cancelled by user ann before it started."
+    assert f"run {run.pk} cancelled by user ann" in caplog.messages
+    assert [state(other) for other in others] == [Run.State.QUEUED, Run.State.RUNNING]
     assert runs.lease(run.pk, worker="w") is None
 
 
@@ -180,7 +311,7 @@ def test_running_run_learns_that_it_is_cancelled(run):
 
 def test_ended_run_cannot_be_cancelled(run):
     Run.objects.update(state=Run.State.SUCCEEDED)
-    with pytest.raises(RunError, match="already succeeded"):
+    with pytest.raises(RunError, match=f"^Run {run.pk} has already succeeded: there is nothing to cancel\\.$"):
         runs.cancel(run)
 
 
@@ -190,13 +321,33 @@ def test_silent_run_is_tried_once_more_then_failed_in_words(run):
     silence(run)
     assert runs.reap_stale() == [run.pk]
     assert state(run) == Run.State.QUEUED
+    assert run.reason == "Its process on host, process 1 went silent at encoder; it is tried once more."
     with pytest.raises(LeaseLost):
         runs.heartbeat(run.pk, first)
     assert runs.lease(run.pk, worker="host, process 2") == 2
     silence(run)
-    runs.reap_stale()
-    assert state(run) == Run.State.FAILED
-    assert "went silent at encoder, for the second time" in run.reason
+    Run.objects.update(stage="")
+    now = timezone.now()
+    runs.reap_stale(now=now)
+    assert (state(run), run.finished_at) == (Run.State.FAILED, now)
+    assert run.reason == (
+        "Its process on host, process 2 went silent at the start, for the second time. It may lack memory, or the host "
+        "was switched off. See the worker's log, then train again."
+    )
+
+
+def test_every_silent_run_is_reaped_and_none_at_the_limit(clock, caplog):
+    at_the_limit, *silent = (
+        Run.objects.create(
+            state=Run.State.RUNNING, fencing_token=1, worker="w",
+            heartbeat_at=NOW - dt.timedelta(seconds=30, microseconds=excess),
+        )
+        for excess in (0, 1, 2)
+    )  # fmt: skip
+    waiting = Run.objects.create(heartbeat_at=NOW - dt.timedelta(1))
+    assert sorted(runs.reap_stale(stale_seconds=30.0)) == [run.pk for run in silent]
+    assert f"run {silent[0].pk} was silent for 30 s; it was held by w" in caplog.messages
+    assert [state(at_the_limit), state(waiting)] == [Run.State.RUNNING, Run.State.QUEUED]
 
 
 def test_run_that_beats_is_not_reaped(run):
@@ -210,8 +361,10 @@ def test_run_that_was_cancelled_and_went_silent_is_cancelled(run):
     runs.lease(run.pk, worker="w")
     runs.cancel(run)
     silence(run)
-    runs.reap_stale()
-    assert state(run) == Run.State.CANCELLED
+    now = timezone.now()
+    runs.reap_stale(now=now)
+    assert (state(run), run.finished_at) == (Run.State.CANCELLED, now)
+    assert run.reason == "Cancelled by a command."
 
 
 def test_released_run_waits_again(run):
@@ -220,14 +373,27 @@ def test_released_run_waits_again(run):
     assert state(run) == Run.State.RUNNING
     runs.release(run.pk, token, reason="the host shuts down")
     assert state(run) == Run.State.QUEUED
-    assert runs.queued_ids() == [run.pk]
+    assert (run.reason, run.finished_at) == ("the host shuts down", None)
+    later = Run.objects.create()
+    assert runs.queued_ids() == [run.pk, later.pk]
+    assert runs.key_of(later.pk) == later.key
 
 
-def test_release_of_a_cancelled_run_cancels_it(run):
+def test_release_of_a_cancelled_run_cancels_it(run, clock):
     token = runs.lease(run.pk, worker="w")
     runs.cancel(run)
     runs.release(run.pk, token, reason="the host shuts down")
-    assert state(run) == Run.State.CANCELLED
+    assert (state(run), run.finished_at) == (Run.State.CANCELLED, NOW)
+    assert run.reason == "Cancelled by a command."
+
+
+def test_run_that_nobody_can_take_is_given_up_while_it_waits(run, clock):
+    other = Run.objects.create()
+    assert runs.give_up(run.pk, reason="No worker.") is True
+    assert (state(run), run.reason, run.finished_at) == (Run.State.FAILED, "No worker.", NOW)
+    assert state(other) == Run.State.QUEUED
+    assert runs.give_up(run.pk, reason="Again.") is False
+    assert (state(run), run.reason) == (Run.State.FAILED, "No worker.")
 
 
 @pytest.mark.parametrize("n", [0, 1, 399, 400, 401, 5_000])
@@ -237,6 +403,37 @@ def test_loss_curve_is_thinned_and_keeps_its_ends(n):
     assert len(thinned) == min(n, runs.MAX_LOSSES)
     assert thinned[:1] + thinned[-1:] == points[:1] + points[-1:]
     assert [point["step"] for point in thinned] == sorted({point["step"] for point in thinned})
+
+
+@pytest.mark.parametrize(("n", "most", "expected"), [(10, 4, [0, 3, 6, 9]), (11, 4, [0, 3, 7, 10]), (3, 2, [0, 2])])
+def test_points_of_a_thinned_curve_are_evenly_spaced(n, most, expected):
+    assert runs.thinned([{"step": step} for step in range(n)], most) == [{"step": step} for step in expected]
+
+
+def test_long_loss_curve_is_stored_thinned(run):
+    token = runs.lease(run.pk, worker="w")
+    runs.heartbeat(run.pk, token, record=runs.Record(losses=[{"step": step} for step in range(800)]))
+    run.refresh_from_db()
+    assert (len(run.losses), run.losses[-1]) == (400, {"step": 799})
+
+
+def test_every_attempt_is_remembered_with_its_times(run, monkeypatch):
+    for number in (1, 2, 3):
+        monkeypatch.setattr(timezone, "now", lambda: NOW + dt.timedelta(minutes=number))  # noqa: B023 - called within
+        token = runs.lease(run.pk, worker=f"w{number}")
+        runs.release(run.pk, token, reason=f"stop {number}")
+        if number == 1:
+            Run.objects.update(started_at=None, heartbeat_at=None, provenance={"seed": 3})
+    run.refresh_from_db()
+    second = (NOW + dt.timedelta(minutes=2)).timestamp()
+    common = {"stage": "waiting", "seconds": {}}
+    assert run.provenance == {
+        "seed": 3,
+        "attempts": [
+            {"worker": "w1", "started_at": None, "until": None, "reason": "stop 1", **common},
+            {"worker": "w2", "started_at": second, "until": second, "reason": "stop 2", **common},
+        ],
+    }
 
 
 def test_resumed_run_shows_both_attempts(run):
