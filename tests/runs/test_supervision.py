@@ -327,3 +327,11 @@ def test_training_whose_lease_went_to_another_worker_is_ended_without_a_word(mon
     assert not thread.is_alive()
     run.refresh_from_db()
     assert (run.state, run.reason) == (Run.State.RUNNING, "")
+
+
+def test_process_is_started_with_its_command_and_options():
+    process = supervision.start_process(
+        [sys.executable, "-c", "print('hello'); raise SystemExit(7)"], stdout=subprocess.PIPE
+    )
+    assert process.communicate() == (b"hello\n", None)
+    assert process.returncode == 7
