@@ -31,8 +31,8 @@ from recommender.features.weights import EVENT_WEIGHTS
 from recommender.ml import metrics
 from recommender.ml.artifacts import moved
 from recommender.ml.context.model import ContextSettings, ContextTransformer, context_vector
-from recommender.ml.context.training import train_context
-from recommender.ml.context.visits import examples
+from recommender.ml.context.training import ContextData, Trained, train_context
+from recommender.ml.context.visits import Batchable, examples
 from recommender.ml.encoder.model import load_encoder
 from recommender.ml.hardware import limit_threads
 from recommender.ml.head.additive import fit_head
@@ -103,19 +103,21 @@ def trained(
     data = cut(since=-np.inf, until=np.inf, most=n_examples)
     weight = np.where(behaviour.item >= 0, EVENT_WEIGHTS[behaviour.type], 0)
     popularity = np.bincount(np.maximum(behaviour.item, 0), weights=weight, minlength=len(items)).astype(np.float32)
-    train = partial(
-        train_context, text_vectors=texts, popularity=popularity, minutes=1e9, query_vectors=query_vectors, seed=seed
-    )
+
+    def train(visits: Batchable, check: Batchable | None) -> Trained:
+        data = ContextData(visits, check, texts, popularity, query_vectors)
+        return train_context(data, minutes=1e9, seed=seed, settings=settings)
+
     if is_chosen:
         newest = float(np.quantile(behaviour.time, 0.9))
         older, check = cut(since=-np.inf, until=newest, most=n_examples), cut(since=newest, until=np.inf, most=1_000)
-        first = train(older, check, settings=settings)
+        first = train(older, check)
         for name, worth in first.worth.items():
             print(f"{name}: loss falls by {worth.gain:.4f}, standard error {worth.error:.4f}", flush=True)
         settings = replace(settings, without=settings.without | first.idle)
-    made = train(data, None, settings=settings)
+    final = train(data, None)
     prior = (settings.popularity * np.log(popularity + 1)).astype(np.float32)
-    return Told(made.model, moved(texts, made.delta), prior, settings.temperature)
+    return Told(final.model, moved(texts, final.delta), prior, settings.temperature)
 
 
 def retail(options: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ from recommender.features import BERT_FEATURES
 from recommender.features.head import NEWCOMERS
 from recommender.features.weights import EVENT_WEIGHTS
 from recommender.ml.artifacts import Artifacts, context_of
-from recommender.ml.context.training import WEIGHED, Trained, Worth, train_context
+from recommender.ml.context.training import WEIGHED, ContextData, Trained, Worth, train_context
 from recommender.ml.context.visits import Batchable, examples
 from recommender.ml.encoder.stage import fit_encoder
 from recommender.ml.hardware import limit_threads
@@ -224,13 +224,10 @@ class Training:
             behaviour = until(self.data.interactions, self.data.train_end)
         weight = np.where(behaviour.item >= 0, EVENT_WEIGHTS[behaviour.type], 0)
         popularity = np.bincount(np.maximum(behaviour.item, 0), weights=weight, minlength=len(artifacts.items))
+        query_vectors = self._query_vectors(behaviour.queries, [data] if check is None else [data, check])
         return train_context(
-            data,
-            check,
-            artifacts.text_vectors,
-            popularity.astype(np.float32),
+            ContextData(data, check, artifacts.text_vectors, popularity.astype(np.float32), query_vectors),
             minutes=settings.minutes * (settings.context_share if share is None else share),
-            query_vectors=self._query_vectors(behaviour.queries, [data] if check is None else [data, check]),
             seed=settings.seed,
             settings=replace(
                 settings.context,

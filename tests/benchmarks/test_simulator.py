@@ -24,7 +24,7 @@ from benchmarks.simulator import (
 )
 from recommender.features.sequence import CIRCUMSTANCES
 from recommender.ml.context.model import ContextSettings
-from recommender.ml.context.training import train_context
+from recommender.ml.context.training import ContextData, train_context
 from recommender.ml.context.visits import examples
 from recommender.ml.hardware import limit_threads
 from recommender.ml.histories import Histories
@@ -62,14 +62,15 @@ def test_only_circumstances_that_pay_are_told() -> None:
     items, kinds = vectors(simulation.shop)
     histories, behaviour_end = Histories(simulation.interactions), float(np.quantile(simulation.interactions.time, 0.8))
     cut = partial(examples, histories, new_weight=1.0, seed=0, n_items=len(items), most=5_000)
+    past, check = cut(since=-np.inf, until=behaviour_end), cut(since=behaviour_end, until=np.inf)
     fitted = train_context(
-        cut(since=-np.inf, until=behaviour_end), cut(since=behaviour_end, until=np.inf), items,
-        np.ones(len(items), np.float32), minutes=1e9, query_vectors=kinds,
+        ContextData(past, check, items, np.ones(len(items), np.float32), kinds),
+        minutes=1e9,
         settings=ContextSettings(n_epochs=6, width=48, learning_rate=2e-3, dropout=0.1),
-    )  # fmt: skip
+    )
     assert fitted.worth["device"].is_sure
     assert fitted.idle == {"hour", "weekday", "region"}
-    assert [list(CIRCUMSTANCES)[index] for index in fitted.model.told] == ["slot", "device"]
+    assert [list(CIRCUMSTANCES)[index] for index in fitted.model.read_positions] == ["slot", "device"]
 
 
 def circumstances(**changes: object) -> Circumstances:

@@ -69,8 +69,8 @@ class ContextTransformer(nn.Module):
             nn.Embedding(size, width, padding_idx=0 if name in NEUTRAL else None)
             for name, size in CIRCUMSTANCES.items()
         )
-        self.told: list[int] = []
-        self.tell_without(settings.without)
+        self.read_positions: list[int] = []
+        self.leave_out(settings.without)
         self.tells_current = float("current" not in settings.without)
         self.blocks = nn.ModuleList(_Block(width, settings) for _ in range(settings.n_blocks))
         self.norm = nn.LayerNorm(width)
@@ -85,9 +85,9 @@ class ContextTransformer(nn.Module):
             nn.init.zeros_(table.weight)  # what training never saw must add nothing
         nn.init.zeros_(self.current.bias)
 
-    def tell_without(self, names: Collection[str]) -> None:
+    def leave_out(self, names: Collection[str]) -> None:
         """From now on read every circumstance but these `CIRCUMSTANCES`."""
-        self.told = [place for place, name in enumerate(CIRCUMSTANCES) if name not in names]
+        self.read_positions = [position for position, name in enumerate(CIRCUMSTANCES) if name not in names]
 
     def forward(
         self, vectors: Tensor, types: Tensor, gaps: Tensor, weights: Tensor, current: Tensor, circumstances: Tensor
@@ -102,16 +102,16 @@ class ContextTransformer(nn.Module):
         age = torch.stack([gaps / 8, (-gaps).exp(), (gaps < 1).float()], dim=-1)
         events = self.inward(vectors) + self.kind(types) + self.gap(age)
         token = self.current(current * self.tells_current)
-        for place in self.told:
-            token = token + self.circumstances[place](circumstances[:, place])
+        for position in self.read_positions:
+            token = token + self.circumstances[position](circumstances[:, position])
         states = torch.cat([events, token.unsqueeze(1)], dim=1)
         hidden = torch.cat([weights <= 0, weights.new_zeros(weights.shape[0], 1).bool()], dim=1)
         for block in self.blocks:
             states = block(states, hidden)
         read = nn.functional.normalize(self.outward(self.norm(states[:, -1])), dim=1)
         leaning = self.pull(circumstances[:, 0]) * current * self.tells_current
-        for place in self.told:
-            leaning = leaning + self.leaning[place](circumstances[:, place])
+        for position in self.read_positions:
+            leaning = leaning + self.leaning[position](circumstances[:, position])
         return nn.functional.normalize(mean + self.alpha * read + leaning, dim=1, eps=LEAST_LENGTH)
 
 
@@ -131,8 +131,8 @@ class _Block(nn.Module):
         parts = self.mixed(self.before(states)).chunk(3, dim=-1)
         query, key, value = (part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for part in parts)
         scores = query @ key.transpose(-1, -2) / math.sqrt(width / self.n_heads)
-        place = torch.arange(length, device=states.device)
-        future = place.unsqueeze(0) > place.unsqueeze(1)
+        position = torch.arange(length, device=states.device)
+        future = position.unsqueeze(0) > position.unsqueeze(1)
         scores = scores.masked_fill(future | hidden[:, None, None, :], -1e4)
         states = states + self.drop(self.joined((scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(2)))
         return states + self.drop(self.narrow(nn.functional.gelu(self.wide(self.between(states)))))
@@ -147,10 +147,10 @@ def context_vector(
     encode_query: Callable[[str], FloatArray] | None = None,
 ) -> FloatArray:
     """Return (d,): the vector of one profile as the server makes it; past searches need `encode_query`."""
-    told, vectors, used = event_vectors(profile, item_vectors, encode_query)
+    history, vectors, used = event_vectors(profile, item_vectors, encode_query)
     current = item_vectors[profile.current_item] if profile.current_item >= 0 else query_vector
     current = np.zeros(item_vectors.shape[1]) if current is None else current
-    arrays = (vectors, told.type[used], told.gap[used], told.weight[used], current, told.circumstances)
+    arrays = (vectors, history.type[used], history.gap[used], history.weight[used], current, history.circumstances)
     with torch.inference_mode():
         inputs = [torch.from_numpy(np.asarray(a, np.int64 if a.dtype == np.int64 else np.float32)) for a in arrays]
         return model(*[part.unsqueeze(0) for part in inputs])[0].numpy()
@@ -160,15 +160,15 @@ def event_vectors(
     profile: Profile, item_vectors: FloatArray, encode_query: Callable[[str], FloatArray] | None
 ) -> tuple[Sequence, FloatArray, npt.NDArray[np.bool_]]:
     """Return the sequence of a profile, the vectors (n, d) of what of it is read, and which that is (h,)."""
-    told = sequence(profile)
-    used = told.item >= 0 if encode_query is None else read_events(told)
-    vectors = np.zeros((len(told.item), item_vectors.shape[1]), np.float32)
-    is_item = told.item >= 0
-    vectors[is_item] = item_vectors[told.item[is_item]]
+    history = sequence(profile)
+    used = history.item >= 0 if encode_query is None else read_events(history)
+    vectors = np.zeros((len(history.item), item_vectors.shape[1]), np.float32)
+    is_item = history.item >= 0
+    vectors[is_item] = item_vectors[history.item[is_item]]
     if encode_query is not None:
-        for place in np.flatnonzero(used & ~is_item):
-            vectors[place] = encode_query(profile.queries[told.row[place]])
-    return told, vectors[used], used
+        for position in np.flatnonzero(used & ~is_item):
+            vectors[position] = encode_query(profile.queries[history.row[position]])
+    return history, vectors[used], used
 
 
 def export_context(model: ContextTransformer, path: Path) -> None:

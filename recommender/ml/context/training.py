@@ -1,4 +1,4 @@
-"""Trains the context model U and the item corrections δ on visits of the past, and finds which circumstances pay."""
+"""Trains the context model U and the item corrections δ on past visits, and finds which circumstances are useful."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ N_TARGETS = 6
 """Items of the next visit that one example is trained on, drawn anew each epoch."""
 
 DIRECT_PACE = 5.0
-"""How much faster what starts at 0 and stands alone may walk: at 1 it is not there within the minutes of a run."""
+"""Learning-rate multiplier of the leaning and the pull, which start at 0; at 1 they do not converge within a run."""
 
 LEANING_DECAY = 4.0
-"""Weight decay of the leanings: AdamW moves a rare hour as far as a common one, so what is not confirmed must fade. At
-.01 a shop whose hours say little lost .007 NDCG@10 by them; at 4 planted dependences keep most of their worth."""
+"""Weight decay of the leanings. AdamW moves a rare hour as far as a common one, so strong decay must undo what few
+examples support. At .01 a shop whose hours say little lost .007 NDCG@10; at 4 planted effects keep most of theirs."""
 
 SURE = 1.64
-"""Standard errors by which a circumstance must lower the loss to be told: one in twenty that says nothing slips in."""
+"""Standard errors by which a circumstance must lower the loss to be used: a one-sided test at the 5 % level."""
 
 WEIGHED = ("hour", "weekday", "device", "region")
-"""Circumstances that are told only where they pay; slot, current item and query are the request itself."""
+"""Circumstances that are used only if they lower the loss; slot, current item and query are the request itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,9 @@ class Worth:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """U, δ (n_items, d) with ‖δ‖ ≤ ε, how many epochs made them, and what ended the training.
+    """U, δ (n_items, d) with ‖δ‖ ≤ ε, the number of epochs behind them, and what ended the training.
 
-    worth: by circumstance how much being told it lowers the loss of an example, in nats, and how sure that is; idle:
-    those that do not surely lower it, which U no longer reads.
+    worth: by circumstance, how much knowing it lowers the loss of an example, in nats, with its standard error.
     """
 
     model: ContextTransformer
@@ -64,70 +63,125 @@ class Trained:
 
     @property
     def idle(self) -> frozenset[str]:
-        """Circumstances that are not worth being told."""
+        """Circumstances that do not significantly lower the loss; U no longer reads them."""
         return frozenset(name for name, worth in self.worth.items() if not worth.is_sure)
 
 
+@dataclass(frozen=True, slots=True)
+class ContextData:
+    """What U and δ are trained on and checked with.
+
+    visits: the examples to learn from; check: later ones to measure on, if any. text_vectors (n_items, d); popularity
+    (n_items,): weighted events, from which negatives are drawn; query_vectors (n_queries, d): the vectors to which
+    `Batchable.current` points behind those of the items. Searches of the history enter as vectors only when served:
+    their texts change with the encoder, not with U.
+    """
+
+    visits: Batchable
+    check: Batchable | None
+    text_vectors: FloatArray
+    popularity: FloatArray
+    query_vectors: FloatArray | None = None
+
+
 def train_context(
-    data: Batchable,
-    check: Batchable | None,
-    text_vectors: FloatArray,
-    popularity: FloatArray,
+    data: ContextData,
     *,
     minutes: float,
-    query_vectors: FloatArray | None = None,
     seed: int = 0,
     settings: ContextSettings | None = None,
     progress: Progress = UNWATCHED,
 ) -> Trained:
-    """Train U and δ, keep the epoch with the lowest loss on `check`, and tell U only the circumstances that lower it.
+    """Train U and δ, keep the epoch with the lowest held-out loss, and find the circumstances that lower that loss.
 
-    Without a check the last epoch stays, and every circumstance that the settings allow.
-    Sampled softmax with uniform and popularity negatives and logQ correction (Yi et al. 2019, equation 3), over
-    cosine / τ + part of log popularity: the head knows that better and fresher than vectors.
-    text_vectors (n_items, d); popularity (n_items,): weighted events, for the negatives; query_vectors (n_queries, d):
-    what `Batchable.current` points to behind the items. Searches of the history enter as vectors only when served:
-    their texts change with the encoder, not with U.
+    Without `data.check` the last epoch is kept, and U reads every circumstance that the settings allow.
+    The loss is a sampled softmax with uniform and popularity negatives and logQ correction (Yi et al. 2019, equation
+    3) over cosine / τ plus a share of log popularity, which the head knows better and fresher than vectors do.
     """
     settings = settings or ContextSettings()
     torch.manual_seed(seed)
-    task = _Task.of(text_vectors, query_vectors, popularity, settings)
-    model, delta, optimizer = task.model, task.delta, _optimizer(task.model, task.delta, settings)
-    generator = np.random.default_rng(seed)
-    total, step, ended_by = settings.n_epochs * -(-len(data) // settings.batch), 0, STEPS
-    pace = Pace(minutes, total)
-
-    def judged() -> float:
-        return float(task.judged(check).mean()) if check is not None else -step
-
-    best, kept, best_epoch = judged(), _copy(model, delta), 0
+    task = _Task.of(data, settings)
+    run = _ContextRun(task, data, minutes, progress, np.random.default_rng(seed))
     for epoch in range(1, settings.n_epochs + 1):
-        model.train()
-        for places in np.array_split(generator.permutation(len(data)), -(-len(data) // settings.batch)):
-            done = pace.share(step)
-            if done >= 1 or progress.should_stop():
-                break
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * (1 - done)
-            loss = task.losses(data, places, generator).mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            step += 1
-            progress.step(step, total, float(loss.detach()))
-        now = judged()
-        if now < best:
-            best, kept, best_epoch = now, _copy(model, delta), epoch
-        if step < total and (progress.should_stop() or pace.is_over or epoch - best_epoch >= settings.patience):
-            ended_by = STOP if progress.should_stop() else CLOCK if pace.is_over else PATIENCE
+        run.take_epoch()
+        run.check(epoch)
+        if run.is_over(epoch):
             break
-    task.take_up(kept)
-    worth = task.worth(check) if check is not None and best_epoch else {}
-    made = Trained(
-        model.eval().cpu(), bounded(kept[1], settings.reach).cpu().numpy(), best_epoch, pace.ended_by(ended_by), worth
-    )
-    model.tell_without(settings.without | made.idle)
-    return made
+    task.restore(run.best_weights)
+    worth = task.worth(data.check) if data.check is not None and run.best_epoch else {}
+    delta = bounded(run.best_weights[1], settings.reach).cpu().numpy()
+    trained = Trained(task.model.eval().cpu(), delta, run.best_epoch, run.pace.ended_by(run.ended_by), worth)
+    task.model.leave_out(settings.without | trained.idle)
+    return trained
+
+
+@dataclass(slots=True)
+class _ContextRun:
+    """The state of one training: how many steps were taken, and the epoch with the lowest held-out loss so far."""
+
+    task: _Task
+    data: ContextData
+    minutes: float
+    progress: Progress
+    generator: np.random.Generator
+    step: int = 0
+    ended_by: str = STEPS
+    best_epoch: int = 0
+    best_loss: float = field(init=False)
+    best_weights: tuple[dict[str, Tensor], Tensor] = field(init=False)
+    optimizer: torch.optim.AdamW = field(init=False)
+    pace: Pace = field(init=False)
+
+    def __post_init__(self) -> None:
+        task = self.task
+        self.optimizer = _optimizer(task.model, task.delta, task.settings)
+        self.pace = Pace(self.minutes, task.settings.n_epochs * self.n_batches)
+        self.best_loss, self.best_weights = self._held_out_loss(), task.weights()
+
+    @property
+    def n_batches(self) -> int:
+        return -(-len(self.data.visits) // self.task.settings.batch)
+
+    def take_epoch(self) -> None:
+        """Take a step for each batch of the visits in random order, until the pace or the user ends it."""
+        self.task.model.train()
+        for rows in np.array_split(self.generator.permutation(len(self.data.visits)), self.n_batches):
+            share = self.pace.share(self.step)
+            if share >= 1 or self.progress.should_stop():
+                break
+            self._take_step(rows, share)
+
+    def _take_step(self, rows: npt.NDArray[np.int64], share: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * (1 - share)
+        loss = self.task.losses(self.data.visits, rows, self.generator).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.step += 1
+        self.progress.step(self.step, self.pace.n_steps, float(loss.detach()))
+
+    def check(self, epoch: int) -> None:
+        """Remember the weights of this epoch if the held-out loss fell."""
+        loss = self._held_out_loss()
+        if loss < self.best_loss:
+            self.best_loss, self.best_weights, self.best_epoch = loss, self.task.weights(), epoch
+
+    def is_over(self, epoch: int) -> bool:
+        """Whether the training ends before its last epoch; `ended_by` then says why."""
+        if self.step >= self.pace.n_steps:
+            return False
+        if self.progress.should_stop():
+            self.ended_by = STOP
+        elif self.pace.is_over:
+            self.ended_by = CLOCK
+        elif epoch - self.best_epoch >= self.task.settings.patience:
+            self.ended_by = PATIENCE
+        return self.ended_by != STEPS
+
+    def _held_out_loss(self) -> float:
+        """Without held-out visits every further step counts as better."""
+        return -self.step if self.data.check is None else float(self.task.check_losses(self.data.check).mean())
 
 
 def bounded(delta: Tensor, reach: float) -> Tensor:
@@ -137,48 +191,46 @@ def bounded(delta: Tensor, reach: float) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """What is trained, and against what: texts (n_items, d), asked (n_queries, d), popularity (n_items,)."""
+    """U, δ and what their loss needs: texts (n_items, d), queries (n_queries, d), popularity (n_items,)."""
 
     model: ContextTransformer
     delta: nn.Parameter
     texts: Tensor
-    asked: Tensor
+    queries: Tensor
     popularity: FloatArray
     settings: ContextSettings
 
     @classmethod
-    def of(
-        cls, texts: FloatArray, queries: FloatArray | None, popularity: FloatArray, settings: ContextSettings
-    ) -> _Task:
-        place, dimension = device(), texts.shape[1]
-        asked = np.zeros((1, dimension), np.float32) if queries is None else queries
+    def of(cls, data: ContextData, settings: ContextSettings) -> _Task:
+        target, (n_items, dimension) = device(), data.text_vectors.shape
+        queries = np.zeros((1, dimension), np.float32) if data.query_vectors is None else data.query_vectors
         return cls(
-            ContextTransformer(dimension, settings).to(place),
-            nn.Parameter(torch.zeros(texts.shape, device=place)),
-            torch.from_numpy(texts).to(place),
-            torch.from_numpy(asked).to(place),
-            popularity,
+            ContextTransformer(dimension, settings).to(target),
+            nn.Parameter(torch.zeros((n_items, dimension), device=target)),
+            torch.from_numpy(data.text_vectors).to(target),
+            torch.from_numpy(queries).to(target),
+            data.popularity,
             settings,
         )
 
-    def losses(self, data: Batchable, places: npt.NDArray[np.int64], generator: np.random.Generator) -> Tensor:
+    def losses(self, data: Batchable, rows: npt.NDArray[np.int64], generator: np.random.Generator) -> Tensor:
         """Return (b,): the loss of each example in nats."""
         settings = self.settings
         table = nn.functional.normalize(self.texts + bounded(self.delta, settings.reach), dim=1)
-        item = self._there(data.item[places]).long()
-        weight = self._there(data.weight[places]) * (item >= 0)
+        item = self._there(data.item[rows]).long()
+        weight = self._there(data.weight[rows]) * (item >= 0)
         ours = self.model(
             table.detach()[item.clamp(min=0)],  # δ learns as an answer only: half the time
-            self._there(data.type[places]).long(),
-            self._there(data.gap[places]),
+            self._there(data.type[rows]).long(),
+            self._there(data.gap[rows]),
             weight,
-            _current(table, self.asked, self._there(data.current[places]).long()),
-            self._there(data.circumstances[places]).long(),
+            _current(table, self.queries, self._there(data.current[rows]).long()),
+            self._there(data.circumstances[rows]).long(),
         )
-        target = np.full((len(places), N_TARGETS), -1)
-        for row, place in enumerate(places):
-            chance = data.target_weight[place] / data.target_weight[place].sum()
-            target[row] = generator.choice(data.target[place], N_TARGETS, p=chance)
+        target = np.full((len(rows), N_TARGETS), -1)
+        for position, row in enumerate(rows):
+            chance = data.target_weight[row] / data.target_weight[row].sum()
+            target[position] = generator.choice(data.target[row], N_TARGETS, p=chance)
         negatives, log_q = _negatives(self.popularity, settings.n_negatives, generator)
         prior = settings.popularity * np.log(self.popularity + 1).astype(np.float32)
         logits = ours @ table[self._there(negatives)].T / settings.temperature
@@ -189,41 +241,46 @@ class _Task:
         rest = logits.masked_fill(hit, -1e4).logsumexp(dim=1, keepdim=True)
         return (torch.logaddexp(positive, rest) - positive).mean(dim=1)
 
-    def judged(self, check: Batchable) -> FloatArray:
-        """Return (n,): the loss of each example, with the same draws each time."""
+    def check_losses(self, check: Batchable) -> FloatArray:
+        """Return (n,): the loss of each example, with the same random draws each time."""
         self.model.eval()
         generator = np.random.default_rng(0)
         parts = np.array_split(np.arange(len(check)), max(len(check) // 256, 1))
         with torch.no_grad():
-            found = [self.losses(check, places, generator).cpu().numpy() for places in parts if len(places)]
-        return np.concatenate(found) if found else np.zeros(1, np.float32)
+            losses = [self.losses(check, rows, generator).cpu().numpy() for rows in parts if len(rows)]
+        return np.concatenate(losses) if losses else np.zeros(1, np.float32)
 
     def worth(self, check: Batchable) -> dict[str, Worth]:
-        """Return what each of `WEIGHED` is worth: the loss with those of other examples, less that with its own.
+        """Return the permutation importance of each of `WEIGHED` (Breiman 2001, section 10).
 
-        Shuffled, not silenced (Breiman 2001, section 10): what is common to all examples tells nothing about one.
+        This is the loss with the circumstance shuffled over the examples, less the loss with the true one. It is
+        shuffled rather than removed, because a value that all examples share says nothing about one of them.
         """
-        own, found = self.judged(check), {}
+        own, worth = self.check_losses(check), {}
         for name in WEIGHED:
             if name not in self.settings.without:
-                column, told = list(CIRCUMSTANCES).index(name), check.circumstances.copy()
-                told[:, column] = np.random.default_rng(0).permutation(told[:, column])
-                gain = self.judged(replace(check, circumstances=told)) - own
-                found[name] = Worth(float(gain.mean()), float(gain.std() / np.sqrt(len(gain))))
-        return found
+                column, circumstances = list(CIRCUMSTANCES).index(name), check.circumstances.copy()
+                circumstances[:, column] = np.random.default_rng(0).permutation(circumstances[:, column])
+                gain = self.check_losses(replace(check, circumstances=circumstances)) - own
+                worth[name] = Worth(float(gain.mean()), float(gain.std() / np.sqrt(len(gain))))
+        return worth
 
-    def take_up(self, kept: tuple[dict[str, Tensor], Tensor]) -> None:
-        """Put back weights that `_copy` kept."""
-        self.model.load_state_dict(kept[0])
+    def weights(self) -> tuple[dict[str, Tensor], Tensor]:
+        """Return a copy of U's weights by name, and of δ."""
+        return {name: value.clone() for name, value in self.model.state_dict().items()}, self.delta.detach().clone()
+
+    def restore(self, weights: tuple[dict[str, Tensor], Tensor]) -> None:
+        """Put back what `weights` returned."""
+        self.model.load_state_dict(weights[0])
         with torch.no_grad():
-            self.delta.copy_(kept[1])
+            self.delta.copy_(weights[1])
 
     def _there(self, array: npt.NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.texts.device)
 
 
 def _optimizer(model: ContextTransformer, delta: Tensor, settings: ContextSettings) -> torch.optim.AdamW:
-    """α walks twice as fast: it is one number, starts at 0 and holds everything else back until it moves."""
+    """α learns twice as fast: it starts at 0, and the transformer has no effect until it moves."""
     leaning, pull = list(model.leaning.parameters()), list(model.pull.parameters())
     apart = {id(parameter) for parameter in (model.alpha, *leaning, *pull)}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in apart]
@@ -238,10 +295,10 @@ def _optimizer(model: ContextTransformer, delta: Tensor, settings: ContextSettin
     return torch.optim.AdamW(groups, lr=peak)
 
 
-def _current(table: Tensor, asked: Tensor, current: Tensor) -> Tensor:
+def _current(table: Tensor, queries: Tensor, current: Tensor) -> Tensor:
     """Return (b, d): the vector of each current item or query, zeros for neither."""
-    known = torch.cat([table.detach(), asked, table.new_zeros(1, table.shape[1])])
-    return known[current]  # -1 reads the last row
+    vectors = torch.cat([table.detach(), queries, table.new_zeros(1, table.shape[1])])
+    return vectors[current]  # -1 reads the last row
 
 
 def _negatives(popularity: FloatArray, n: int, generator: np.random.Generator) -> tuple[np.ndarray, FloatArray]:
@@ -251,7 +308,3 @@ def _negatives(popularity: FloatArray, n: int, generator: np.random.Generator) -
     rows = np.unique(generator.choice(len(chance), n, p=chance))
     included = -np.expm1(n * np.log1p(-chance[rows]))  # chance to be drawn at least once
     return rows, np.log(np.maximum(included, 1e-12)).astype(np.float32)
-
-
-def _copy(model: nn.Module, delta: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}, delta.detach().clone()

@@ -81,20 +81,20 @@ def _moments(
     source, rows = histories.interactions, histories.between(visitor, -np.inf, until)
     time = source.time[rows]
     starts = np.append(0, np.flatnonzero(np.diff(time) > SESSION_SECONDS) + 1)
-    found = []
-    for place, (first, last) in enumerate(zip(starts, [*starts[1:], len(rows)], strict=True)):
+    moments = []
+    for number, (first, last) in enumerate(zip(starts, [*starts[1:], len(rows)], strict=True)):
         if not len(rows) or time[first] < since:
             continue
         end = float(time[last]) if last < len(rows) else until
-        if place:  # of a first visit there is no history
-            found.append(_Moment(visitor, float(time[first]), end))
+        if number:  # of a first visit there is no history
+            moments.append(_Moment(visitor, float(time[first]), end))
         for slot, current in ((Slot.SIMILAR, _looked_at(source, rows[first:last])),
                               (Slot.SEARCH, _asked_for(source, rows[first:last], n_items))):  # fmt: skip
             here = np.flatnonzero(current >= 0)
             if len(here):
                 drawn = int(generator.choice(here))
-                found.append(_Moment(visitor, float(time[first + drawn]), end, slot, int(current[drawn])))
-    return found
+                moments.append(_Moment(visitor, float(time[first + drawn]), end, slot, int(current[drawn])))
+    return moments
 
 
 def _looked_at(source: Interactions, rows: np.ndarray) -> np.ndarray:
@@ -102,8 +102,8 @@ def _looked_at(source: Interactions, rows: np.ndarray) -> np.ndarray:
 
 
 def _asked_for(source: Interactions, rows: np.ndarray, n_items: int) -> np.ndarray:
-    asked = (source.type[rows] == EVENT_CODES[EventType.SEARCH]) & (source.query[rows] >= 0)
-    return np.where(asked, n_items + source.query[rows], -1)
+    is_search = (source.type[rows] == EVENT_CODES[EventType.SEARCH]) & (source.query[rows] >= 0)
+    return np.where(is_search, n_items + source.query[rows], -1)
 
 
 def _example(histories: Histories, moment: _Moment, *, new_weight: float) -> tuple[Sequence, IntArray, FloatArray]:
@@ -120,7 +120,7 @@ def _example(histories: Histories, moment: _Moment, *, new_weight: float) -> tup
 
 def _padded(rows: list[np.ndarray], blank: int) -> np.ndarray:
     table = np.full((len(rows), LENGTH), blank, rows[0].dtype if rows else np.float32)
-    for place, row in enumerate(rows):
+    for position, row in enumerate(rows):
         if len(row):
-            table[place, -len(row) :] = row
+            table[position, -len(row) :] = row
     return table
