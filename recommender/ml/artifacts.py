@@ -117,8 +117,8 @@ def moved(text_vectors: FloatArray, delta: FloatArray | None) -> FloatArray:
     return (total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
 
-def context_of(made: Artifacts, profile: Profile, vectors: FloatArray) -> FloatArray:
-    if made.context is not None:
-        return context.context_vector(made.context, profile, vectors, encode_query=made.encode_query)
-    told, read, used = context.event_vectors(profile, vectors, made.encode_query)
-    return decayed_mean(read, told.weight[used])
+def context_of(artifacts: Artifacts, profile: Profile, vectors: FloatArray) -> FloatArray:
+    if artifacts.context is not None:
+        return context.context_vector(artifacts.context, profile, vectors, encode_query=artifacts.encode_query)
+    history, read, used = context.event_vectors(profile, vectors, artifacts.encode_query)
+    return decayed_mean(read, history.weight[used])

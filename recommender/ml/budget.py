@@ -61,7 +61,7 @@ def seconds_per_text(encode: Callable[[Sequence[str]], object], texts: Sequence[
     if not len(texts):
         return 0.0
     generator = np.random.default_rng(seed)
-    some = [texts[place] for place in generator.integers(0, len(texts), 2 * N_TIMED)]
+    some = [texts[row] for row in generator.integers(0, len(texts), 2 * N_TIMED)]
     encode(some[:N_TIMED])
     started = time.perf_counter()
     encode(some[N_TIMED:])

@@ -39,15 +39,15 @@ def set_trained(model: nn.Module, tensors: Tensors) -> None:
 def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state under "place.name"."""
     states = optimizer.state_dict()["state"]
-    return {f"{place}.{name}": value for place, state in states.items() for name, value in state.items()}
+    return {f"{position}.{name}": value for position, state in states.items() for name, value in state.items()}
 
 
 def set_moments(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
     """Put back what `moments` returned."""
     states: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        place, _, name = key.partition(".")
-        states.setdefault(int(place), {})[name] = value
+        position, _, name = key.partition(".")
+        states.setdefault(int(position), {})[name] = value
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

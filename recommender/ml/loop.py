@@ -73,6 +73,15 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Objective:
+    """What is minimised: backward(step) back-propagates the loss of a step and returns it; check() returns the loss on
+    held-out data."""
+
+    backward: Callable[[int], float]
+    check: Callable[[], float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """Steps taken, including those before an interruption, and what ended them: a word of `pace`."""
 
@@ -102,26 +111,25 @@ def train(
     model: nn.Module,
     settings: LoopSettings,
     box: Box,
+    objective: Objective,
     *,
-    backward: Callable[[int], float],
-    check: Callable[[], float] | None = None,
     schedule: Schedule | None = None,
     accelerator: Accelerator | None = None,
 ) -> Ended:
     """Train the parameters that require gradients and leave the best of them in the model.
 
-    backward(step) back-propagates the loss of a step and returns it; check() returns the loss on held-out data. Ends
-    after `n_steps`, `minutes` or `patience` checks without a gain; the learning rate falls with the nearer of the first
-    two. Randomness depends on seed and step alone, so a resumed training equals one that was never interrupted.
+    Ends after `n_steps`, `minutes` or `patience` checks without a gain; the learning rate falls with whichever of the
+    first two is nearer. Randomness depends on seed and step alone, so a resumed training equals one that was never
+    interrupted.
     With an accelerator several processes share the steps: the first one decides, checks, reports and writes.
     """
-    course = _Course(name, model, settings, box, check, schedule or Schedule())
+    course = _Course(name, model, settings, box, objective, schedule or Schedule())
     if course.resume():
         return course.ended
     is_first = accelerator is None or accelerator.is_main_process
     with dropping(model, settings.dropout):
         while (share := _agreed(course.next_share() if is_first else None, accelerator)) is not None:
-            course.take_step(backward, share)
+            course.take_step(share)
             if is_first:
                 course.after_step()
         if is_first:
@@ -175,7 +183,7 @@ class _Course:
     model: nn.Module
     settings: LoopSettings
     box: Box
-    check: Callable[[], float] | None
+    objective: Objective
     schedule: Schedule
     best: Best = field(default_factory=Best)
     step: int = 0
@@ -197,11 +205,11 @@ class _Course:
         is_over = share >= 1 or self.best.n_worse >= self.settings.patience
         return None if is_over or self.box.progress.should_stop() else share
 
-    def take_step(self, backward: Callable[[int], float], share: float) -> None:
+    def take_step(self, share: float) -> None:
         torch.manual_seed(self.box.seed * 1_000_003 + self.step)
         self._set_rate(share)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = backward(self.step)
+        loss = self.objective.backward(self.step)
         nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], 1.0)
         self.optimizer.step()
         self.step += 1
@@ -216,11 +224,11 @@ class _Course:
             self.save()
 
     def _check(self) -> None:
-        if self.check is None or not self.schedule.is_settled:
+        if self.objective.check is None or not self.schedule.is_settled:
             return
         self.model.eval()
         with torch.inference_mode():
-            loss = self.check()
+            loss = self.objective.check()
         self.model.train()
         self.best.compare(loss, self.model)
 

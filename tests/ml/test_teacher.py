@@ -65,7 +65,7 @@ LESSON = Lesson.of(planted(), seed=0)
 def test_loss_falls_and_held_out_queries_are_ordered_far_better_than_by_chance():
     recorder = Recorder()
     box = dataclasses.replace(FOREVER, progress=recorder)
-    schooled = train_teacher(small(), LESSON.kept, TEXTS, box, held_out=LESSON.held_out, settings=SETTINGS)
+    schooled = train_teacher(small(), LESSON.learned, TEXTS, box, held_out=LESSON.held_out, settings=SETTINGS)
     assert schooled.n_steps == len(recorder.losses) == 60
     assert np.mean(recorder.losses[-10:]) < np.mean(recorder.losses[:10]) - 0.05
     assert schooled.accuracy > 0.9
@@ -75,7 +75,7 @@ def test_loss_falls_and_held_out_queries_are_ordered_far_better_than_by_chance()
 def test_teacher_is_a_copy_and_leaves_the_encoder_alone():
     encoder = small()
     before = encoder.encode(TEXTS)
-    train_teacher(encoder, LESSON.kept, TEXTS, FOREVER, settings=with_steps(3))
+    train_teacher(encoder, LESSON.learned, TEXTS, FOREVER, settings=with_steps(3))
     np.testing.assert_array_equal(encoder.encode(TEXTS), before)
 
 
@@ -87,11 +87,11 @@ def test_teacher_tells_query_from_item():
 def test_resumed_teacher_equals_one_that_was_never_interrupted(tmp_path):
     settings = with_steps(40)
     learn = {"held_out": LESSON.held_out, "settings": settings}
-    whole = train_teacher(small(), LESSON.kept, TEXTS, FOREVER, **learn)
+    whole = train_teacher(small(), LESSON.learned, TEXTS, FOREVER, **learn)
     broken = dataclasses.replace(FOREVER, progress=Recorder(stop_after=27), checkpoint_dir=tmp_path)
-    assert train_teacher(small(), LESSON.kept, TEXTS, broken, **learn).n_steps < 40
+    assert train_teacher(small(), LESSON.learned, TEXTS, broken, **learn).n_steps < 40
     again = dataclasses.replace(FOREVER, checkpoint_dir=tmp_path)
-    resumed = train_teacher(small(), LESSON.kept, TEXTS, again, **learn)
+    resumed = train_teacher(small(), LESSON.learned, TEXTS, again, **learn)
     assert resumed.n_steps == 40
     np.testing.assert_allclose(
         scores_of(resumed.teacher, LESSON.held_out, TEXTS), scores_of(whole.teacher, LESSON.held_out, TEXTS), atol=1e-5
@@ -102,7 +102,7 @@ def test_training_ends_when_held_out_queries_gain_nothing():
     settings = dataclasses.replace(
         SETTINGS, loop=dataclasses.replace(LOOP, n_steps=200, learning_rate=0.0, check_steps=1, patience=3)
     )
-    schooled = train_teacher(small(), LESSON.kept, TEXTS, FOREVER, held_out=LESSON.held_out, settings=settings)
+    schooled = train_teacher(small(), LESSON.learned, TEXTS, FOREVER, held_out=LESSON.held_out, settings=settings)
     assert schooled.n_steps == 4
 
 
@@ -130,11 +130,11 @@ def test_encoder_takes_up_the_order_of_its_teacher():
 
 
 def test_tuning_on_grades_without_a_teacher_is_as_with_one_who_says_nothing():
-    empty = Taught(LESSON.kept.queries, 48, np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
+    empty = Taught(LESSON.learned.queries, 48, np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
     vectors = []
     for told in (None, empty):
         encoder = small()
-        tune_on_grades(encoder, LESSON.kept, TEXTS, FOREVER, settings=GRADED, taught=told)
+        tune_on_grades(encoder, LESSON.learned, TEXTS, FOREVER, settings=GRADED, taught=told)
         vectors.append(encoder.encode(TEXTS))
     np.testing.assert_array_equal(*vectors)
 
@@ -154,10 +154,10 @@ def test_stage_lifts_the_student_on_held_out_queries_and_says_by_how_much():
 def test_teacher_is_asked_only_what_nobody_judged_and_also_of_synthetic_queries():
     encoder = small()
     one = teacher.Teacher.of(encoder, SETTINGS)
-    taught = distillation.ask(
-        one, encoder, LESSON.kept, TEXTS, vectors=encoder.encode(TEXTS), minutes=9, seed=0, settings=SETTINGS
+    taught = distillation.grade_unjudged(
+        one, distillation.EncodedTexts(encoder, TEXTS, encoder.encode(TEXTS)), LESSON.learned, Box(9), settings=SETTINGS
     )
-    known = set(zip(LESSON.kept.query.tolist(), LESSON.kept.item.tolist(), strict=True))
+    known = set(zip(LESSON.learned.query.tolist(), LESSON.learned.item.tolist(), strict=True))
     asked = set(zip(taught.query.tolist(), taught.item.tolist(), strict=True))
     assert len(asked) == len(taught)
     assert not known & asked
@@ -172,7 +172,7 @@ def test_student_that_became_worse_is_taken_back(monkeypatch):
     encoder = small()
     before = encoder.encode(TEXTS)
     ruinous = dataclasses.replace(GRADED, n_steps=20)
-    known = LESSON.kept
+    known = LESSON.learned
     worst_first = dataclasses.replace(known, grade=1 - known.grade)
     tuned = []
     monkeypatch.setattr(

@@ -194,7 +194,7 @@ class Adapter(Schedule):
         """How many singular values AdaLoRA has left."""
         pattern = self.peft.active_peft_config.rank_pattern
         if pattern:
-            return sum(sum(kept) for kept in pattern.values())
+            return sum(sum(is_kept) for is_kept in pattern.values())
         return sum(int(value.numel()) for name, value in self._lora("lora_E"))
 
     def after_step(self, progress: float) -> None:
@@ -229,7 +229,7 @@ class Adapter(Schedule):
         state = {"tick": torch.tensor(self._tick)}
         for name in ("ipt", "exp_avg_ipt", "exp_avg_unc"):
             state |= {f"{name}/{key}": value for key, value in getattr(allocator, name).items()}
-        return state | {f"pattern/{key}": torch.tensor(kept) for key, kept in pattern.items()}
+        return state | {f"pattern/{key}": torch.tensor(is_kept) for key, is_kept in pattern.items()}
 
     def load_state(self, state: checkpoint.Tensors) -> None:
         """Put back what `state` returned."""
@@ -326,8 +326,8 @@ def put_on(encoder: Encoder, weights: AdapterWeights) -> None:
     )
     if record.get("rank_pattern"):
         adapter.peft.active_peft_config.rank_pattern = record["rank_pattern"]
-    found = peft.set_peft_model_state_dict(adapter.peft, dict(weights.tensors))
-    strangers = set(found.unexpected_keys) - {"prompt_embeddings"}  # which peft has loaded by another way
+    loaded = peft.set_peft_model_state_dict(adapter.peft, dict(weights.tensors))
+    strangers = set(loaded.unexpected_keys) - {"prompt_embeddings"}  # which peft has loaded by another way
     if strangers:
         raise BundleError(f"The adapter has a tensor {min(strangers)!r} that its method does not know.")
     adapter.merge()

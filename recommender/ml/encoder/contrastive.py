@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from recommender.ml.encoder import multi_gpu
 from recommender.ml.encoder.model import Encoder, low_precision
 from recommender.ml.encoder.pairs import Drawn, Pairs, draw, false_negatives, hard_negatives
-from recommender.ml.loop import Box, Ended, LoopSettings, Schedule, train
+from recommender.ml.loop import Box, Ended, LoopSettings, Objective, Schedule, train
 from recommender.types import FloatArray
 
 NAME = "encoder"
@@ -59,10 +59,10 @@ class TuneSettings:
     check_steps: int = 50
     patience: int = 3
 
-    def of(self, n_items: int, place: torch.device) -> TuneSettings:
+    def of(self, n_items: int, device: torch.device) -> TuneSettings:
         """Return what draws `DRAWS` pairs for each item, where the time allows; on a GPU in larger steps."""
         drawn, size = DRAWS * n_items, self.batch_pairs
-        if place.type == "cuda":
+        if device.type == "cuda":
             size = max(size, min(GPU_PAIRS, drawn // self.n_steps))
         return replace(self, batch_pairs=size, n_steps=max(self.n_steps, drawn // size))
 
@@ -136,12 +136,12 @@ class _PairTuning:
 
         check = None
         if len(self.held_out) >= self.settings.least_held_out:
-            objective = partial(_objective, settings=self.settings, base=self.base)
-            check = _checker(self.encoder, self.held_out, self.settings, objective, seed=box.seed)
+            loss = partial(_objective, settings=self.settings, base=self.base)
+            check = _checker(self.encoder, self.held_out, self.settings, loss, seed=box.seed)
+        objective = Objective(backward, check)
         return train(
-            NAME, self.encoder.model, self.settings.loop(), box, backward=backward, check=check, schedule=schedule,
-            accelerator=accelerator,
-        )  # fmt: skip
+            NAME, self.encoder.model, self.settings.loop(), box, objective, schedule=schedule, accelerator=accelerator
+        )
 
     def train_with_others(self, box: Box, accelerator: Accelerator) -> tuple[nn.Module, Ended]:
         """Train in one of several processes."""
@@ -156,23 +156,25 @@ class _PairTuning:
 
     def portable(self) -> _PairTuning:
         """The same with a copy of the model in the processor's memory, as another process can read it."""
-        return replace(self, encoder=replace(self.encoder, model=copy.deepcopy(self.encoder.model).cpu(), known={}))
+        return replace(
+            self, encoder=replace(self.encoder, model=copy.deepcopy(self.encoder.model).cpu(), token_ids_of={})
+        )
 
 
 def hold_out(pairs: Pairs, share: float, *, seed: int) -> tuple[Pairs, Pairs]:
     """Split at random, both directions of a pair to one side: (learned, held out). Titles stay known to both."""
     generator = np.random.default_rng((seed, 1))
     low, high = np.minimum(pairs.anchor, pairs.other), np.maximum(pairs.anchor, pairs.other)
-    keys, place = np.unique(low.astype(np.int64) * len(pairs.titles) + high, return_inverse=True)
-    is_out = (generator.random(len(keys)) < share)[place]
-    found_out = generator.random(len(pairs.found)) < share
+    keys, pair_of_row = np.unique(low.astype(np.int64) * len(pairs.titles) + high, return_inverse=True)
+    is_out = (generator.random(len(keys)) < share)[pair_of_row]
+    is_search_out = generator.random(len(pairs.answered_searches)) < share
 
-    def part(wanted: np.ndarray, found: np.ndarray) -> Pairs:
-        kept = tuple(pair for pair, is_kept in zip(pairs.found, found, strict=True) if is_kept)
+    def part(wanted: np.ndarray, answered: np.ndarray) -> Pairs:
+        searches = tuple(pair for pair, is_kept in zip(pairs.answered_searches, answered, strict=True) if is_kept)
         columns = {name: getattr(pairs, name)[wanted] for name in ("anchor", "other", "weight")}
-        return replace(pairs, found=kept, **columns)
+        return replace(pairs, answered_searches=searches, **columns)
 
-    return part(~is_out, ~found_out), part(is_out, found_out)
+    return part(~is_out, ~is_search_out), part(is_out, is_search_out)
 
 
 def freeze(bert: Any, n_layers: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from recommender.ml.encoder.contrastive import freeze
 from recommender.ml.encoder.model import Encoder, low_precision
-from recommender.ml.loop import Box, Ended, LoopSettings, train
+from recommender.ml.loop import Box, Ended, LoopSettings, Objective, train
 from recommender.ml.pace import EVIDENCE
 from recommender.tables import Judgements
 from recommender.types import FloatArray, IntArray
@@ -85,8 +85,8 @@ class Taught:
 
     def of_queries(self, chosen: npt.NDArray[np.bool_]) -> Taught:
         """Keep some of the judged queries, chosen (n_judged,) bool, and every synthetic one."""
-        kept = np.append(chosen, np.ones(len(self.queries) - self.n_judged, bool))[self.query]
-        return Taught(self.queries, self.n_judged, self.query[kept], self.item[kept], self.score[kept])
+        is_chosen = np.append(chosen, np.ones(len(self.queries) - self.n_judged, bool))[self.query]
+        return Taught(self.queries, self.n_judged, self.query[is_chosen], self.item[is_chosen], self.score[is_chosen])
 
 
 def tune_in_two(
@@ -98,15 +98,15 @@ def tune_in_two(
     not know, as a second model that learns from its opinion must (stacking: Wolpert 1992), has the state in between.
     """
     settings = settings or GradedSettings()
-    asked = np.unique(judged.query)
-    share = float(np.clip(ENOUGH_UNSEEN / max(len(asked), 1), *UNSEEN_SHARES))
-    drawn = np.random.default_rng((box.seed, 3)).permutation(asked)[: round(len(asked) * share)]
+    judged_queries = np.unique(judged.query)
+    share = float(np.clip(ENOUGH_UNSEEN / max(len(judged_queries), 1), *UNSEEN_SHARES))
+    drawn = np.random.default_rng((box.seed, 3)).permutation(judged_queries)[: round(len(judged_queries) * share)]
     unseen = np.zeros(len(judged.queries), bool)
     unseen[drawn] = True
     origin, raw = _weights(encoder), replace(settings, kept_share=0.0)
     first = replace(box, minutes=box.minutes * FIRST_PART)
-    known = judged.of_queries(~unseen)
-    ended = tune_on_grades(encoder, known, texts, first, settings=raw, name="graded-in-part")
+    first_judged = judged.of_queries(~unseen)
+    ended = tune_on_grades(encoder, first_judged, texts, first, settings=raw, name="graded-in-part")
     tuned = _weights(encoder)
     _average(encoder.model, origin, settings.kept_share)
     partly = Partly(_weights(encoder), unseen)
@@ -140,29 +140,47 @@ def tune_on_grades(
     section 2), both as softmax. Checkpoints in `box.checkpoint_dir` go by `name`.
     """
     settings = settings or GradedSettings()
-    lists = _Lists.of(judged)
-    lessons = _Lists.taught(taught) if taught is not None else _Lists()
-    if not lists:
+    batches = _GradedBatches(encoder, judged, texts, settings, box.seed, taught)
+    if not batches.lists:
         return Ended(0, EVIDENCE)
-    before = {key: value.clone() for key, value in encoder.model.state_dict().items()}
+    before = _weights(encoder)
     freeze(encoder.model.bert, settings.frozen_layers)
-
-    def backward(step: int) -> float:
-        generator = np.random.default_rng((box.seed, step))
-        places = lists.batch(step, settings.batch_queries, seed=box.seed)
-        drawn = [lists[place].draw(settings.items_per_query, generator) for place in places]
-        loss = _loss(encoder, [judged.queries[one.query] for one in drawn], drawn, texts, settings)
-        if taught is not None and lessons:
-            places = lessons.batch(step, settings.taught_queries, seed=box.seed)
-            told = [lessons[place].shuffled(settings.items_per_query, generator) for place in places]
-            asked = [taught.queries[one.query] for one in told]
-            loss = loss + settings.teaching * _divergence(encoder, asked, told, texts, settings)
-        loss.backward()
-        return float(loss.detach())
-
-    ended = train(name, encoder.model, settings.loop(), box, backward=backward)
+    ended = train(name, encoder.model, settings.loop(), box, Objective(batches.backward))
     _average(encoder.model, before, settings.kept_share)
     return ended
+
+
+@dataclass(slots=True)
+class _GradedBatches:
+    """The batches of one tuning and their losses, each determined by the seed and the number of its step."""
+
+    encoder: Encoder
+    judged: Judgements
+    texts: Sequence[str]
+    settings: GradedSettings
+    seed: int
+    taught: Taught | None
+    lists: _Lists = field(init=False)
+    lessons: _Lists = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lists = _Lists.of(self.judged)
+        self.lessons = _Lists.taught(self.taught) if self.taught is not None else _Lists()
+
+    def backward(self, step: int) -> float:
+        """Back-propagate the loss of a step and return it."""
+        generator, settings = np.random.default_rng((self.seed, step)), self.settings
+        rows = self.lists.batch(step, settings.batch_queries, seed=self.seed)
+        drawn = [self.lists[row].draw(settings.items_per_query, generator) for row in rows]
+        queries = [self.judged.queries[one.query] for one in drawn]
+        loss = _loss(self.encoder, queries, drawn, self.texts, settings)
+        if self.taught is not None and self.lessons:
+            rows = self.lessons.batch(step, settings.taught_queries, seed=self.seed)
+            drawn = [self.lessons[row].shuffled(settings.items_per_query, generator) for row in rows]
+            queries = [self.taught.queries[one.query] for one in drawn]
+            loss = loss + settings.teaching * _divergence(self.encoder, queries, drawn, self.texts, settings)
+        loss.backward()
+        return float(loss.detach())
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,16 +244,16 @@ def _loss(
     owner = torch.from_numpy(np.repeat(np.arange(len(drawn)), [len(one.item) for one in drawn]))
     items = np.concatenate([one.item for one in drawn])
     grade = torch.from_numpy(np.concatenate([one.grade for one in drawn]).astype(np.float32))
-    asked = _encoded(encoder, queries)
-    shown = _encoded(encoder, [texts[row] for row in items])
-    owner, grade = owner.to(asked.device), grade.to(asked.device)
-    logits = asked @ shown.T / settings.temperature
-    answer = torch.searchsorted(owner, torch.arange(len(drawn), device=asked.device))
-    ours = owner[None, :] == torch.arange(len(drawn), device=asked.device)[:, None]
-    same = torch.from_numpy(items[:, None] == items[answer.cpu().numpy()][None, :]).T.to(asked.device)
+    query_vectors = _encoded(encoder, queries)
+    item_vectors = _encoded(encoder, [texts[row] for row in items])
+    owner, grade = owner.to(query_vectors.device), grade.to(query_vectors.device)
+    logits = query_vectors @ item_vectors.T / settings.temperature
+    answer = torch.searchsorted(owner, torch.arange(len(drawn), device=query_vectors.device))
+    ours = owner[None, :] == torch.arange(len(drawn), device=query_vectors.device)[:, None]
+    same = torch.from_numpy(items[:, None] == items[answer.cpu().numpy()][None, :]).T.to(query_vectors.device)
     hidden = (ours | same).clone()
     hidden[torch.arange(len(drawn)), answer] = False
-    target = torch.arange(len(drawn), device=asked.device)
+    target = torch.arange(len(drawn), device=query_vectors.device)
     loss = nn.functional.cross_entropy(logits.masked_fill(hidden, -1e4), answer)
     loss = loss + 0.5 * nn.functional.cross_entropy(logits.T[answer].masked_fill(hidden.T[answer], -1e4), target)
     own = logits[owner, torch.arange(len(owner))]
@@ -249,15 +267,15 @@ def _divergence(
     encoder: Encoder, queries: list[str], drawn: list[_Drawn], texts: Sequence[str], settings: GradedSettings
 ) -> Tensor:
     """Mean over the queries of KL(teacher, encoder) over the items of one; padded places have no share."""
-    asked = _encoded(encoder, queries)
-    shown = _encoded(encoder, [texts[row] for one in drawn for row in one.item])
+    query_vectors = _encoded(encoder, queries)
+    item_vectors = _encoded(encoder, [texts[row] for one in drawn for row in one.item])
     sizes = [len(one.item) for one in drawn]
-    owner = torch.repeat_interleave(torch.arange(len(drawn)), torch.tensor(sizes)).to(asked.device)
-    place = torch.cat([torch.arange(size) for size in sizes]).to(asked.device)
-    ours = torch.full((len(drawn), max(sizes)), -1e4, device=asked.device)
+    owner = torch.repeat_interleave(torch.arange(len(drawn)), torch.tensor(sizes)).to(query_vectors.device)
+    position = torch.cat([torch.arange(size) for size in sizes]).to(query_vectors.device)
+    ours = torch.full((len(drawn), max(sizes)), -1e4, device=query_vectors.device)
     theirs = ours.clone()
-    ours[owner, place] = (asked[owner] * shown).sum(dim=1) / settings.temperature
-    theirs[owner, place] = torch.from_numpy(np.concatenate([one.grade for one in drawn])).to(asked.device)
+    ours[owner, position] = (query_vectors[owner] * item_vectors).sum(dim=1) / settings.temperature
+    theirs[owner, position] = torch.from_numpy(np.concatenate([one.grade for one in drawn])).to(query_vectors.device)
     target, log_ours = theirs.log_softmax(dim=1), ours.log_softmax(dim=1)
     return nn.functional.kl_div(log_ours, target, reduction="batchmean", log_target=True)
 
@@ -274,7 +292,7 @@ def _encoded(encoder: Encoder, texts: list[str], *, n_groups: int = 3) -> Tensor
     parts = []
     for places in np.array_split(order, max(1, min(n_groups, len(order) // 8))):
         with low_precision(encoder.device):
-            parts.append(encoder.model(**encoder.tokens([texts[place] for place in places])).float())
+            parts.append(encoder.model(**encoder.tokens([texts[position] for position in places])).float())
     back = np.empty(len(order), np.int64)
     back[order] = np.arange(len(order))
     return torch.cat(parts)[torch.from_numpy(back)]

@@ -15,7 +15,7 @@ from transformers.utils import cached_file
 
 from recommender.exceptions import RunError
 from recommender.ml.encoder.model import PACKAGE, SCRATCH, Encoder, low_precision
-from recommender.ml.loop import Box, LoopSettings, train
+from recommender.ml.loop import Box, LoopSettings, Objective, train
 from recommender.ml.pace import STEPS
 from recommender.types import Adaptation
 
@@ -101,7 +101,7 @@ def adapt(encoder: Encoder, texts: Sequence[str], box: Box, settings: MaskSettin
     size = settings.batch_texts
     parts = [held_out[start : start + size] for start in range(0, len(held_out), size)]
     checks = [
-        mask(encoder, part, settings, _generator(box.seed, place, checks=True)) for place, part in enumerate(parts)
+        mask(encoder, part, settings, _generator(box.seed, number, checks=True)) for number, part in enumerate(parts)
     ]
 
     def check() -> float:
@@ -119,7 +119,7 @@ def adapt(encoder: Encoder, texts: Sequence[str], box: Box, settings: MaskSettin
     guesser.eval()
     with torch.inference_mode():
         before = check()
-    ended = train(NAME, guesser, settings.loop, box, backward=backward, check=check)
+    ended = train(NAME, guesser, settings.loop, box, Objective(backward, check))
     with torch.inference_mode():
         return Adapted(ended.n_steps, before, check(), ended.ended_by)
 

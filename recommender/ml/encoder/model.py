@@ -76,12 +76,15 @@ class Pooled(nn.Module):
 
 @dataclass(slots=True)
 class Encoder:
-    """A model with its tokenizer; `name` says where the weights came from; known: token ids of texts already read."""
+    """A model with its tokenizer.
+
+    name: where the weights came from; token_ids_of: a cache of the texts that were tokenized already.
+    """
 
     name: str
     model: Pooled
     tokenizer: Any
-    known: dict[str, npt.NDArray[np.int32]] = field(default_factory=dict, repr=False)
+    token_ids_of: dict[str, npt.NDArray[np.int32]] = field(default_factory=dict, repr=False)
 
     @property
     def dimension(self) -> int:
@@ -100,25 +103,25 @@ class Encoder:
         shown = np.arange(int(length.max(initial=1))) < length[:, None]
         ids = np.full(shown.shape, self.tokenizer.pad_token_id, np.int64)
         ids[shown] = np.concatenate(rows) if rows else 0
-        found = {"input_ids": ids, "attention_mask": shown.astype(np.int64)}
-        return {name: torch.from_numpy(array).to(self.device) for name, array in found.items()}
+        arrays = {"input_ids": ids, "attention_mask": shown.astype(np.int64)}
+        return {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
 
     def _token_ids(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
         """Return the ids of each text; those of titles are wanted at every step, and finding them makes a GPU wait."""
-        new = [text for text in dict.fromkeys(texts) if text not in self.known]
-        if len(self.known) + len(new) > MOST_KNOWN:
-            self.known.clear()
+        new = [text for text in dict.fromkeys(texts) if text not in self.token_ids_of]
+        if len(self.token_ids_of) + len(new) > MOST_KNOWN:
+            self.token_ids_of.clear()
             new = list(dict.fromkeys(texts))
         if new:
-            found = self.tokenizer(
+            id_lists = self.tokenizer(
                 [text[: MAX_TOKENS * 20] for text in new],
                 truncation=True,
                 max_length=MAX_TOKENS,
                 return_attention_mask=False,
                 return_token_type_ids=False,
             )["input_ids"]
-            self.known.update(zip(new, (np.asarray(ids, np.int32) for ids in found), strict=True))
-        return [self.known[text] for text in texts]
+            self.token_ids_of.update(zip(new, (np.asarray(ids, np.int32) for ids in id_lists), strict=True))
+        return [self.token_ids_of[text] for text in texts]
 
     def encode(self, texts: Sequence[str], *, exact: bool = True, batch_texts: int = 0) -> FloatArray:
         """Return (n, d) float32 of unit length; texts of like length share a batch, of `TOGETHER` unless it is told.
@@ -196,12 +199,12 @@ def export_onnx(encoder: Encoder, folder: Path) -> Path:
 @contextmanager
 def on_processor(encoder: Encoder) -> Iterator[None]:
     """Take the weights off the GPU for a while: what is exported is compared with what a processor computes."""
-    place = encoder.device
+    device = encoder.device
     encoder.model.to("cpu")
     try:
         yield
     finally:
-        encoder.model.to(place)
+        encoder.model.to(device)
 
 
 def low_precision(device: torch.device) -> Any:

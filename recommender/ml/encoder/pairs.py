@@ -24,16 +24,17 @@ NOT_NEARER = 0.95
 class Pairs:
     """What contrastive training draws from.
 
-    anchor, other (n_pairs,) int32 rows of items, weight (n_pairs,) float32; titles: text of each item; found: (query,
-    row of the item) pairs from the shop's own searches; alike: neighbours that are no false negatives; category
-    (n_items,) int32 places in `category_names`, -1 where unknown. cumulated (n_pairs,) float64: the weights', up to 1.
+    anchor, other (n_pairs,) int32 rows of items; weight (n_pairs,) float32, and cumulated (n_pairs,) float64: its
+    cumulative share, up to 1. titles: the text of each item; answered_searches: pairs of a query and the row of the
+    item, from the shop's own searches; alike: neighbours, which are no negatives; category (n_items,) int32 positions
+    in `category_names`, -1 where unknown.
     """
 
     titles: tuple[str, ...]
     anchor: IntArray
     other: IntArray
     weight: FloatArray
-    found: tuple[tuple[str, int], ...]
+    answered_searches: tuple[tuple[str, int], ...]
     alike: Neighbours
     category: IntArray = field(default_factory=lambda: np.empty(0, np.int32))
     category_names: tuple[str, ...] = ()
@@ -44,7 +45,7 @@ class Pairs:
         object.__setattr__(self, "cumulated", total / total[-1] if len(total) else total)
 
     def __len__(self) -> int:
-        return len(self.anchor) + len(self.found)
+        return len(self.anchor) + len(self.answered_searches)
 
 
 def build_pairs(interactions: Interactions, items: ItemTable, state: ShopState) -> Pairs:
@@ -62,7 +63,7 @@ def build_pairs(interactions: Interactions, items: ItemTable, state: ShopState) 
         anchor=np.concatenate(anchor),
         other=np.concatenate(other),
         weight=np.concatenate(score).astype(np.float32),
-        found=_answered_searches(interactions, state.at),
+        answered_searches=_answered_searches(interactions, state.at),
         alike=state.basket,
         category=items.category,
         category_names=items.category_names,
@@ -74,8 +75,8 @@ def synthetic_query(title: str, generator: np.random.Generator) -> str:
     words = title.lower().split()
     if len(words) > 1:
         n = int(generator.integers(1 if len(words) < 3 else 2, len(words) + 1))
-        kept = np.sort(generator.permutation(len(words))[:n])
-        words = [words[i] for i in kept]
+        positions = np.sort(generator.permutation(len(words))[:n])
+        words = [words[i] for i in positions]
     if words and len(words[-1]) > 4 and generator.random() < 0.3:
         words[-1] = words[-1][: int(generator.integers(3, len(words[-1])))]
     query = " ".join(words)
@@ -84,13 +85,13 @@ def synthetic_query(title: str, generator: np.random.Generator) -> str:
 
 def typo(text: str, generator: np.random.Generator) -> str:
     """Drop, double or swap one letter."""
-    place = int(generator.integers(1, len(text) - 1))
+    position = int(generator.integers(1, len(text) - 1))
     kind = int(generator.integers(3))
     if kind == 0:
-        return text[:place] + text[place + 1 :]
+        return text[:position] + text[position + 1 :]
     if kind == 1:
-        return text[:place] + text[place] + text[place:]
-    return text[:place] + text[place + 1] + text[place] + text[place + 2 :]
+        return text[:position] + text[position] + text[position:]
+    return text[:position] + text[position + 1] + text[position] + text[position + 2 :]
 
 
 def _answered_searches(interactions: Interactions, at: float) -> tuple[tuple[str, int], ...]:
@@ -102,8 +103,8 @@ def _answered_searches(interactions: Interactions, at: float) -> tuple[tuple[str
         return ()
     latest: dict[int, tuple[float, int]] = {}
     pairs: list[tuple[str, int]] = []
-    known = np.flatnonzero((interactions.time < at) & (interactions.visitor >= 0))
-    for row in known:
+    rows = np.flatnonzero((interactions.time < at) & (interactions.visitor >= 0))
+    for row in rows:
         visitor, kind, time = int(interactions.visitor[row]), int(interactions.type[row]), float(interactions.time[row])
         if kind == search and interactions.query[row] >= 0:
             latest[visitor] = (time, int(interactions.query[row]))
@@ -130,12 +131,12 @@ def draw(pairs: Pairs, n: int, generator: np.random.Generator, *, share_items: f
     left: list[str] = []
     rows: list[tuple[int, int]] = []
     if n_items:
-        for place in np.searchsorted(pairs.cumulated, generator.random(n_items), side="right"):
-            left.append(pairs.titles[pairs.anchor[place]])
-            rows.append((int(pairs.anchor[place]), int(pairs.other[place])))
-    n_found = min((n - n_items) // 2, len(pairs.found))
-    for place in generator.integers(0, max(len(pairs.found), 1), n_found):
-        query, row = pairs.found[int(place)]
+        for pair in np.searchsorted(pairs.cumulated, generator.random(n_items), side="right"):
+            left.append(pairs.titles[pairs.anchor[pair]])
+            rows.append((int(pairs.anchor[pair]), int(pairs.other[pair])))
+    n_searches = min((n - n_items) // 2, len(pairs.answered_searches))
+    for number in generator.integers(0, max(len(pairs.answered_searches), 1), n_searches):
+        query, row = pairs.answered_searches[int(number)]
         left.append(query)
         rows.append((row, row))
     category = np.full(n, -1, np.int32)
@@ -175,11 +176,11 @@ def hard_negatives(pairs: Pairs, drawn: Drawn, base: FloatArray, k: int) -> tupl
     similar = base[left] @ base.T
     k = min(k, similar.shape[1])
     rows = np.argpartition(-similar, k - 1, axis=1)[:, :k].astype(np.int32)
-    found = np.take_along_axis(similar, rows, axis=1)
-    used = found < NOT_NEARER * np.take_along_axis(similar, right[:, None], axis=1)
+    similarity = np.take_along_axis(similar, rows, axis=1)
+    used = similarity < NOT_NEARER * np.take_along_axis(similar, right[:, None], axis=1)
     used &= (drawn.category < 0)[:, None] & (rows != left[:, None]) & (rows != right[:, None])
-    for place, (one, other) in enumerate(drawn.rows.tolist()):
-        used[place] &= ~np.isin(rows[place], np.concatenate([_alike(pairs, one), _alike(pairs, other)]))
+    for position, (one, other) in enumerate(drawn.rows.tolist()):
+        used[position] &= ~np.isin(rows[position], np.concatenate([_alike(pairs, one), _alike(pairs, other)]))
     return rows, used
 
 
@@ -188,11 +189,11 @@ def _near(alike: Neighbours, rows: IntArray, others: IntArray) -> npt.NDArray[np
     names, column = np.unique(others, return_inverse=True)
     item, _ = alike.spread(rows, np.ones(len(rows), np.float32))
     owner = np.repeat(np.arange(len(rows)), alike.start[rows + 1] - alike.start[rows])
-    place = np.minimum(np.searchsorted(names, item), len(names) - 1)
-    is_there = names[place] == item
-    found = np.zeros((len(rows), len(names)), np.bool_)
-    found[owner[is_there], place[is_there]] = True
-    return found[:, column]
+    column_of_item = np.minimum(np.searchsorted(names, item), len(names) - 1)
+    is_there = names[column_of_item] == item
+    is_near = np.zeros((len(rows), len(names)), np.bool_)
+    is_near[owner[is_there], column_of_item[is_there]] = True
+    return is_near[:, column]
 
 
 def _alike(pairs: Pairs, row: int) -> IntArray:

@@ -29,21 +29,21 @@ def fit_encoder(
     """Load the encoder, adapt it to the shop's words, tune it on the pairs of `behaviour` and on judgements."""
     seconds: dict[str, float] = {}
     with timed("encoder", seconds, progress):
-        made = _untuned(data, behaviour, settings)
-    made.seconds = seconds
-    settings = made.budget.shared(settings)
-    if mlm.is_wanted(made.encoder, data.items.texts, settings.adaptation, settings.mask):
+        artifacts = _untuned(data, behaviour, settings)
+    artifacts.seconds = seconds
+    settings = artifacts.budget.shared(settings)
+    if mlm.is_wanted(artifacts.encoder, data.items.texts, settings.adaptation, settings.mask):
         with timed("adaptation", seconds, progress):
-            _adapt(made, settings, progress)
+            _adapt(artifacts, settings, progress)
     with timed("encoder", seconds, progress):
-        _tune(made, behaviour, data.train_end, settings, progress)
-        lesson = _lesson(made, data, behaviour, settings)
-        _learn_grades(made, data.judgements, lesson, settings, progress)
-        _encode(made)
+        _tune(artifacts, behaviour, data.train_end, settings, progress)
+        lesson = _lesson(artifacts, data, behaviour, settings)
+        _learn_grades(artifacts, data.judgements, lesson, settings, progress)
+        _encode(artifacts)
     if lesson and not progress.should_stop():
         with timed("teacher", seconds, progress):
-            _teach(made, lesson, settings, progress)
-    return made
+            _teach(artifacts, lesson, settings, progress)
+    return artifacts
 
 
 def search_quality(
@@ -56,7 +56,7 @@ def search_quality(
     alike: dict[str, set[int]] = {}
     for row, text in enumerate(texts):
         alike.setdefault(text, set()).add(row)
-    ranks = [reciprocal_rank(found.tolist(), alike[texts[row]]) for found, row in zip(order, rows, strict=True)]
+    ranks = [reciprocal_rank(ranking.tolist(), alike[texts[row]]) for ranking, row in zip(order, rows, strict=True)]
     return float(np.mean(ranks)) if ranks else 0.0
 
 
@@ -66,47 +66,47 @@ def _untuned(data: TrainingData, behaviour: Interactions, settings: TrainingSett
     return Artifacts(encoder, data.items, blank, budget, base_encoder=fingerprint(encoder))
 
 
-def _encode(made: Artifacts) -> None:
+def _encode(artifacts: Artifacts) -> None:
     """Encode the catalogue, unless it was with these weights: it takes minutes where it is large."""
-    if not len(made.text_vectors):
-        made.text_vectors = made.encoder.encode(made.items.texts, exact=False)
+    if not len(artifacts.text_vectors):
+        artifacts.text_vectors = artifacts.encoder.encode(artifacts.items.texts, exact=False)
 
 
-def _adapt(made: Artifacts, settings: TrainingSettings, progress: Progress) -> None:
+def _adapt(artifacts: Artifacts, settings: TrainingSettings, progress: Progress) -> None:
     """Stage 0: the words of the shop. Weights that find known items worse than before are taken back."""
-    texts, encoder = made.items.texts, made.encoder
-    _encode(made)
+    texts, encoder = artifacts.items.texts, artifacts.encoder
+    _encode(artifacts)
     before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
-    known = search_quality(encoder.encode, texts, made.text_vectors)
+    mrr_before = search_quality(encoder.encode, texts, artifacts.text_vectors)
     adapted = mlm.adapt(encoder, texts, box_of(settings, progress, share=settings.adaptation_share), settings.mask)
     vectors = encoder.encode(texts, exact=False)
-    found = search_quality(encoder.encode, texts, vectors)
-    is_kept = found >= known - settings.adaptation_tolerance
+    mrr_after = search_quality(encoder.encode, texts, vectors)
+    is_kept = mrr_after >= mrr_before - settings.adaptation_tolerance
     if is_kept:
-        made.text_vectors = vectors
+        artifacts.text_vectors = vectors
     else:
         encoder.model.load_state_dict(before)
-    made.metrics |= {f"encoder_{name}": value for name, value in adapted.figures().items()}
-    made.metrics |= {"encoder_adaptation_kept": float(is_kept)}
-    made.ended_by["adaptation"] = adapted.ended_by
-    made.metrics |= {"search_mrr_unadapted": known, "search_mrr_adapted": found}
+    artifacts.metrics |= {f"encoder_{name}": value for name, value in adapted.figures().items()}
+    artifacts.metrics |= {"encoder_adaptation_kept": float(is_kept)}
+    artifacts.ended_by["adaptation"] = adapted.ended_by
+    artifacts.metrics |= {"search_mrr_unadapted": mrr_before, "search_mrr_adapted": mrr_after}
 
 
 def _tune(
-    made: Artifacts, behaviour: Interactions, train_end: float, settings: TrainingSettings, progress: Progress
+    artifacts: Artifacts, behaviour: Interactions, train_end: float, settings: TrainingSettings, progress: Progress
 ) -> None:
     """Stage 1: pairs, by the method of the run; what is too thin, frozen or stopped stays as it is."""
-    items, encoder = made.items, made.encoder
+    items, encoder = artifacts.items, artifacts.encoder
     state = build_state(behaviour, items, at=float(behaviour.time[-1]) + 1 if len(behaviour) else train_end)
     pairs = build_pairs(behaviour, items, state)
     if settings.fine_tuning == FineTuning.FROZEN:
         return
-    made.ended_by["encoder"] = EVIDENCE
+    artifacts.ended_by["encoder"] = EVIDENCE
     if len(pairs) < settings.least_pairs or progress.should_stop():
         return
-    _encode(made)
-    made.metrics["search_mrr_untuned"] = search_quality(encoder.encode, items.texts, made.text_vectors)
-    share = settings.tune_share - (settings.adaptation_share if "encoder_adaptation_steps" in made.metrics else 0)
+    _encode(artifacts)
+    artifacts.metrics["search_mrr_untuned"] = search_quality(encoder.encode, items.texts, artifacts.text_vectors)
+    share = settings.tune_share - (settings.adaptation_share if "encoder_adaptation_steps" in artifacts.metrics else 0)
     tuned = adapters.tune(
         encoder,
         pairs,
@@ -114,17 +114,17 @@ def _tune(
         method=settings.fine_tuning,
         settings=settings.tune.of(len(items), encoder.device),
         adapter_settings=settings.adapter,
-        base_vectors=made.text_vectors,
+        base_vectors=artifacts.text_vectors,
     )
-    made.adapter = tuned.adapter
-    made.ended_by["encoder"] = tuned.ended_by
-    made.metrics |= {f"encoder_{name}": value for name, value in tuned.figures().items()}
-    made.text_vectors = encoder.encode(items.texts, exact=False)
-    made.metrics["search_mrr_tuned"] = search_quality(encoder.encode, items.texts, made.text_vectors)
+    artifacts.adapter = tuned.adapter
+    artifacts.ended_by["encoder"] = tuned.ended_by
+    artifacts.metrics |= {f"encoder_{name}": value for name, value in tuned.figures().items()}
+    artifacts.text_vectors = encoder.encode(items.texts, exact=False)
+    artifacts.metrics["search_mrr_tuned"] = search_quality(encoder.encode, items.texts, artifacts.text_vectors)
 
 
 def _learn_grades(
-    made: Artifacts,
+    artifacts: Artifacts,
     judged: Judgements | None,
     lesson: Lesson | None,
     settings: TrainingSettings,
@@ -137,15 +137,17 @@ def _learn_grades(
     if judged is None or len(judged) < settings.least_judgements or progress.should_stop():
         return
     box = box_of(settings, progress, share=settings.graded_share / (2 if lesson else 1))
-    ended, made.partly = tune_in_two(
-        made.encoder, lesson.kept if lesson else judged, made.items.texts, box, settings=settings.graded
+    ended, artifacts.partly = tune_in_two(
+        artifacts.encoder, lesson.learned if lesson else judged, artifacts.items.texts, box, settings=settings.graded
     )
-    made.metrics["encoder_graded_steps"] = float(ended.n_steps)
-    made.ended_by["grades"] = ended.ended_by
-    made.text_vectors = made.text_vectors[:0]
+    artifacts.metrics["encoder_graded_steps"] = float(ended.n_steps)
+    artifacts.ended_by["grades"] = ended.ended_by
+    artifacts.text_vectors = artifacts.text_vectors[:0]
 
 
-def _lesson(made: Artifacts, data: TrainingData, behaviour: Interactions, settings: TrainingSettings) -> Lesson | None:
+def _lesson(
+    artifacts: Artifacts, data: TrainingData, behaviour: Interactions, settings: TrainingSettings
+) -> Lesson | None:
     """What a teacher is to learn from: judgements, else, where it is asked for, histories. None with a reason."""
     judged = data.judgements
     if settings.teaching == Teaching.ON and not judged:
@@ -156,27 +158,27 @@ def _lesson(made: Artifacts, data: TrainingData, behaviour: Interactions, settin
         least=settings.least_judgements_for_teacher,
         minutes=settings.minutes * settings.teacher_share,
     )
-    if not reason and not can_teach(made.encoder):
+    if not reason and not can_teach(artifacts.encoder):
         reason = f"Fine-tuning {settings.fine_tuning.value} leaves no BERT that could be copied."
     if reason or not judged:
-        made.skipped["teacher"] = reason
+        artifacts.skipped["teacher"] = reason
         return None
     return Lesson.of(judged, seed=settings.seed)
 
 
-def _teach(made: Artifacts, lesson: Lesson, settings: TrainingSettings, progress: Progress) -> None:
+def _teach(artifacts: Artifacts, lesson: Lesson, settings: TrainingSettings, progress: Progress) -> None:
     """Stage 2: a teacher learns, and the encoder from it; what made it worse is taken back."""
     box = box_of(settings, progress, share=settings.teacher_share)
     done = distillation.distil(
-        made.encoder,
+        artifacts.encoder,
         lesson,
-        made.items.texts,
+        artifacts.items.texts,
         box,
-        vectors=made.text_vectors,
+        vectors=artifacts.text_vectors,
         settings=settings.teacher,
         graded=settings.graded,
     )
-    made.taught = done.taught
-    made.metrics |= {f"teacher_{name}": value for name, value in done.figures.items()}
+    artifacts.taught = done.taught
+    artifacts.metrics |= {f"teacher_{name}": value for name, value in done.figures.items()}
     if done.taught is not None:
-        made.text_vectors = made.encoder.encode(made.items.texts, exact=False)
+        artifacts.text_vectors = artifacts.encoder.encode(artifacts.items.texts, exact=False)

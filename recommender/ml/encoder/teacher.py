@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from recommender.ml.encoder.contrastive import freeze
 from recommender.ml.encoder.model import Encoder, low_precision
 from recommender.ml.histories import Histories
-from recommender.ml.loop import Box, LoopSettings, train
+from recommender.ml.loop import Box, LoopSettings, Objective, train
 from recommender.ml.metrics import pair_accuracy
 from recommender.tables import Interactions, Judgements
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray
@@ -181,7 +181,7 @@ def train_teacher(
         return total
 
     check = None if judges is None else lambda: 1 - accuracy()
-    n_steps = train(NAME, teacher.model, settings.loop, box, backward=backward, check=check).n_steps
+    n_steps = train(NAME, teacher.model, settings.loop, box, Objective(backward, check)).n_steps
     return Schooled(teacher, n_steps, float("nan") if box.progress.should_stop() else accuracy())
 
 
@@ -205,7 +205,7 @@ def pairs_from_histories(
     """
     generator = np.random.default_rng((seed, 5))
     moments = _orders(interactions)
-    chosen = [moments[place] for place in sorted(generator.permutation(len(moments))[:most].tolist())]
+    chosen = [moments[row] for row in sorted(generator.permutation(len(moments))[:most].tolist())]
     if not chosen:
         return Judgements((), np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
     bought = interactions.item[_purchases(interactions)]
@@ -232,17 +232,17 @@ def _purchases(interactions: Interactions) -> np.ndarray:
 def _orders(interactions: Interactions) -> list[tuple[IntArray, IntArray]]:
     """Return (items before, oldest first, items of the order) for each order with a past."""
     histories, is_purchase = Histories(interactions), _purchases(interactions)
-    found: list[tuple[IntArray, IntArray]] = []
+    orders_with_past: list[tuple[IntArray, IntArray]] = []
     for visitor in range(histories.n_visitors):
         rows = histories.between(visitor, -np.inf, np.inf)
         rows = rows[is_purchase[rows]]
         cuts = np.flatnonzero(np.diff(interactions.basket[rows])) + 1
         orders = [interactions.item[part] for part in np.split(rows, cuts)]
-        for place in range(1, len(orders)):
-            past = np.concatenate(orders[max(place - HISTORY_TITLES, 0) : place])
+        for number in range(1, len(orders)):
+            past = np.concatenate(orders[max(number - HISTORY_TITLES, 0) : number])
             last = list(dict.fromkeys(past[::-1].tolist()))[:HISTORY_TITLES]
-            found.append((np.asarray(last[::-1], np.int32), orders[place]))
-    return found
+            orders_with_past.append((np.asarray(last[::-1], np.int32), orders[number]))
+    return orders_with_past
 
 
 def _drawn(
