@@ -102,9 +102,21 @@ def test_no_class_name_stands_in_two_rooms() -> None:
     assert not repeated_classes()
 
 
+def test_no_function_is_longer_than_forty_lines() -> None:
+    assert not long_functions()
+
+
+def test_no_function_has_more_than_seven_parameters() -> None:
+    assert not functions_with_many_parameters()
+
+
 def test_no_module_is_longer_than_four_hundred_lines() -> None:
     lengths = {str(path.relative_to(APP)): path.read_text().count("\n") for path in APP.rglob("*.py")}
     assert not {name: n_lines for name, n_lines in lengths.items() if n_lines > MAX_MODULE_LINES}
+
+
+def test_every_variable_says_what_it_holds() -> None:
+    assert not vague_variables()
 
 
 @pytest.fixture
