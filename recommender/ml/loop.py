@@ -40,11 +40,11 @@ class LoopSettings:
 
 
 class Schedule:
-    """What changes during a training beside its weights; this one changes nothing. AdaLoRA's ranks are another."""
+    """Reacts to the progress of a training. This one does nothing; an adapter may change its ranks, as AdaLoRA does."""
 
     @property
     def is_settled(self) -> bool:
-        """Whether weights from now on may be kept as the best."""
+        """Whether the weights from now on may be kept as the best."""
         return True
 
     def after_step(self, progress: float) -> None:

@@ -1,4 +1,4 @@
-"""The context model U: a sequence of frozen vectors in, one vector per request out. `context_training` makes it."""
+"""The context model U, which turns the vectors of a visitor's events and circumstances into one vector per request."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from recommender.tables import Profile
 from recommender.types import EventType, FloatArray
 
 LEAST_LENGTH = 0.1
-"""A sum shorter than this is not stretched to length 1: without a history and untrained it is 0, where the gradient of
-stretching has no bound, so that one such example would stop the training of everything behind it."""
+"""A sum shorter than this is not normalised to length 1. Untrained and without a history it is 0, where the gradient of
+the normalisation is unbounded: one such example would spoil the training of all parameters."""
 
 INPUTS = ("vectors", "types", "gaps", "weights", "current", "circumstances")
 
@@ -28,9 +28,9 @@ INPUTS = ("vectors", "types", "gaps", "weights", "current", "circumstances")
 class ContextSettings:
     """Size and training of U and δ; `reach` is ε, the largest length of a correction.
 
-    `popularity` is the share of log popularity that training grants beside the cosine: at 0 vectors learn what sells
-    and age with it, at 1 only taste, from too little evidence (measured on one shop of 3,800 items: .5 stays useful).
-    `without` names `CIRCUMSTANCES` (or "current") that the model is not told: what is left shows what they are worth.
+    `popularity` is the weight of log popularity beside the cosine in the training loss. At 0 the vectors learn what
+    sells and grow stale with it; at 1 they learn taste alone, from too little evidence (.5 was best in a shop of 3,800
+    items). `without` names `CIRCUMSTANCES` (or "current") that the model does not read.
     """
 
     width: int = 128
@@ -53,10 +53,12 @@ class ContextSettings:
 class ContextTransformer(nn.Module):
     """norm(decayed mean + α · transformer + leaning); α and leaning start at 0: untrained it is the decayed mean.
 
-    The leaning is one vector per circumstance, and the current item or query by a weight of its slot. It learns at
-    once, where the transformer waits for α (`benchmarks.context_ablation --simulated` measures what that is worth).
+    The leaning is one vector per circumstance plus the current item or query, weighted by slot. It learns from the
+    first step on, while the transformer has no effect until α moves
+    (`benchmarks.context_ablation --simulated` measures the gain).
 
-    A causal transformer over [events, circumstances]; the last place is read (Kang and McAuley 2018, section III).
+    The transformer is causal over [events, circumstances]; its last output is read
+    (Kang and McAuley 2018, section III).
     """
 
     def __init__(self, dimension: int, settings: ContextSettings) -> None:
@@ -86,7 +88,7 @@ class ContextTransformer(nn.Module):
         nn.init.zeros_(self.current.bias)
 
     def leave_out(self, names: Collection[str]) -> None:
-        """From now on read every circumstance but these `CIRCUMSTANCES`."""
+        """From now on read all `CIRCUMSTANCES` except these."""
         self.read_positions = [position for position, name in enumerate(CIRCUMSTANCES) if name not in names]
 
     def forward(
@@ -159,7 +161,7 @@ def context_vector(
 def event_vectors(
     profile: Profile, item_vectors: FloatArray, encode_query: Callable[[str], FloatArray] | None
 ) -> tuple[Sequence, FloatArray, npt.NDArray[np.bool_]]:
-    """Return the sequence of a profile, the vectors (n, d) of what of it is read, and which that is (h,)."""
+    """Return the sequence of a profile, the vectors (n, d) of the events that are read, and a mask (h,) of those."""
     history = sequence(profile)
     used = history.item >= 0 if encode_query is None else read_events(history)
     vectors = np.zeros((len(history.item), item_vectors.shape[1]), np.float32)
@@ -183,7 +185,7 @@ def export_context(model: ContextTransformer, path: Path) -> None:
 
 
 def _random_history(n_events: int, dimension: int, generator: torch.Generator) -> list[Tensor]:
-    """Return inputs of two histories of so many events; the graph wants one at least, which a weight of 0 hides."""
+    """Return inputs of two histories of `n_events`; the graph needs at least one event, which a weight of 0 hides."""
     shape = (2, max(n_events, 1))
     return [
         nn.functional.normalize(torch.randn(*shape, dimension, generator=generator), dim=-1) * bool(n_events),

@@ -1,4 +1,4 @@
-"""Visits of the past as examples for the context model: who asked, under which circumstances, and what was taken up."""
+"""Makes training examples for the context model from past visits: history, circumstances and the items taken up."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOOKS = (EVENT_CODES[EventType.VIEW_ITEM], EVENT_CODES[EventType.SELECT_ITEM])
 
 @dataclass(frozen=True, slots=True)
 class Batchable:
-    """Examples as padded arrays, newest event in the last place; `target` lists hold what was taken up afterwards.
+    """Examples as arrays padded on the left, newest event last; `target` holds the items taken up afterwards.
 
     current (n,) int32: row of the item that is looked at, n_items + row of the query that is asked, -1 for neither.
     """
@@ -38,10 +38,10 @@ class Batchable:
 def examples(
     histories: Histories, *, since: float, until: float, new_weight: float, most: int, seed: int, n_items: int
 ) -> Batchable:
-    """Cut histories at the start of each visit in [since, until), and in it at one look and one search, drawn.
+    """Cut histories at the start of each visit in [since, until), and at one random view and one random search in it.
 
-    What came before is the history, what was taken up afterwards the answer. At the start of a visit the list is that
-    of the home page; beside a look or a query, `current` tells it, and the visitor may be new.
+    The events before the cut are the history, and the items taken up after it are the targets. At the start of a visit
+    the slot is the home page. At a view or a search `current` holds the item or query, and the visitor may be new.
     """
     generator = np.random.default_rng(seed)
     moments: list[_Moment] = []

@@ -1,4 +1,4 @@
-"""Stage 2: a teacher learns from graded pairs, grades pairs that nobody judged, and the encoder learns its order."""
+"""Stage 2: trains a teacher on graded pairs, lets it grade pairs that nobody judged, and tunes the encoder on both."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from recommender.types import FloatArray, IntArray, Teaching
 NAME = "distilled"
 HELD_OUT_SHARE = 0.1
 MOST_HELD_OUT = 300
-"""Queries that neither teacher nor encoder sees: they judge both."""
+"""Queries held out from the training of both teacher and encoder, to measure them."""
 
 LEAST_MINUTES = 8.0
-"""Of the stage; in less, on two cores, a teacher has not seen enough pairs to know more than its pupil."""
+"""Shortest stage: on two cores, a teacher trained for less time is no better than the encoder it should teach."""
 
 CHUNK_QUERIES = 16
 LEXICAL_SHARE, RANDOM_SHARE = 0.4, 0.15
-"""Of the items that a teacher is asked about; the rest is what the encoder finds."""
+"""Shares of the items that the teacher grades; the rest are the nearest to the query by the encoder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +58,14 @@ class EncodedTexts:
 
 @dataclass(frozen=True, slots=True)
 class Distilled:
-    """`taught` is None where the stage was stopped, or its student was no better and is as before."""
+    """`taught` is None if the stage was stopped, or if the encoder became worse and was restored."""
 
     taught: Taught | None
     figures: dict[str, float] = field(default_factory=dict)
 
 
 def why_not(teaching: Teaching, *, n_judged: int, least: int, minutes: float) -> str:
-    """Say why no teacher is trained; nothing where one is. minutes: of the stage."""
+    """Return why no teacher is trained, or "" if one is. minutes: of the stage."""
     if teaching == Teaching.OFF:
         return "TEACHER is off."
     if teaching == Teaching.ON:
@@ -89,9 +89,8 @@ def distil(
 ) -> Distilled:
     """Train a teacher, ask it, tune the encoder in place on grades and on its answers, within `box.minutes`.
 
-    vectors (n_items, d): what the encoder makes of `texts`; by them it finds what the teacher is asked about.
-    An encoder that then orders the held-out pairs worse than before is taken back, and so is one whose tuning was
-    stopped: it is the encoder of before.
+    vectors (n_items, d): the encoder's vectors of `texts`, which choose the items that the teacher grades.
+    The encoder is restored if it orders the held-out pairs worse than before, or if the tuning was stopped.
     """
     part = (1 - settings.learning_share) / 3
     before = {name: value.clone() for name, value in encoder.model.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Fine-tunes the encoder on graded answers: the better an item answers a query, the nearer it comes to it."""
+"""Fine-tunes the encoder on graded answers, so that better answers lie nearer to their query."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from recommender.tables import Judgements
 from recommender.types import FloatArray, IntArray
 
 UNSEEN_SHARES, ENOUGH_UNSEEN = (0.25, 0.5), 600
-"""Share of the judged queries that the first part of a tuning leaves out: enough of them, within these bounds."""
+"""The first part of a tuning leaves out about 600 judged queries, between a quarter and half of them."""
 
 FIRST_PART, SECOND_RATE = 0.6, 0.5
-"""Share of the minutes for the first part, and how much smaller the steps of the second are."""
+"""Share of the minutes for the first part, and the learning-rate multiplier of the second."""
 
 GOOD = 0.65
-"""From this grade on an item counts as an answer: it is drawn to its query, and never pushed away from it."""
+"""Lowest grade at which an item counts as an answer: a positive example of its query, and never a negative one."""
 
 
 @dataclass(frozen=True, slots=True)
 class GradedSettings:
     """How the encoder learns from grades; `ranking` weighs the pairs within a query beside the answers in the batch.
 
-    With a teacher, `teaching` weighs its order of `taught_queries` lists beside both, `items_per_query` items of each.
+    With a teacher, `teaching` weighs the loss on its order of `taught_queries` lists of `items_per_query` items each.
     """
 
     n_steps: int = 3_000
@@ -52,14 +52,14 @@ class GradedSettings:
     zero-shot models" (WiSE-FT), equation 1. Other shops' queries lose less, the own ones nothing."""
 
     def loop(self) -> LoopSettings:
-        """What the loop is told; there is no early stop."""
+        """Return the settings of the loop, without early stopping."""
         own = {name: getattr(self, name) for name in LoopSettings.__slots__ if hasattr(self, name)}
         return LoopSettings(**own, check_steps=self.n_steps, patience=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Partly:
-    """An encoder as it was before it saw the grades of some queries, which therefore can judge it.
+    """The weights of an encoder that has not seen the grades of some queries, which can therefore measure it.
 
     weights: of the encoder by name; unseen (n_queries,) bool.
     """
@@ -92,10 +92,10 @@ class Taught:
 def tune_in_two(
     encoder: Encoder, judged: Judgements, texts: Sequence[str], box: Box, *, settings: GradedSettings | None = None
 ) -> tuple[Ended, Partly]:
-    """Tune in place on some queries first, then, gentler, on all; return also what it was in between.
+    """Tune in place on some queries, then on all at a lower learning rate; return the weights in between too.
 
-    One training so serves two: the encoder goes on with every grade, and whoever must see it on queries that it does
-    not know, as a second model that learns from its opinion must (stacking: Wolpert 1992), has the state in between.
+    The final encoder learns from every grade. A second model that learns from the encoder's scores needs them on
+    queries that the encoder was not trained on (stacking: Wolpert 1992); it uses the weights in between.
     """
     settings = settings or GradedSettings()
     judged_queries = np.unique(judged.query)
@@ -229,7 +229,7 @@ class _Lists(list[_List]):
         return cls(_List(int(taught.query[part[0]]), taught.item[part], taught.score[part]) for part in parts)
 
     def batch(self, step: int, size: int, *, seed: int) -> list[int]:
-        """Return the places of one step: each query comes once before any comes again."""
+        """Return the positions of the lists for one step; every query is used once before any is used again."""
         size = min(size, len(self))
         n_steps = len(self) // size
         order = np.random.default_rng((seed, 2, step // n_steps)).permutation(len(self))
@@ -266,7 +266,7 @@ def _loss(
 def _divergence(
     encoder: Encoder, queries: list[str], drawn: list[_Drawn], texts: Sequence[str], settings: GradedSettings
 ) -> Tensor:
-    """Mean over the queries of KL(teacher, encoder) over the items of one; padded places have no share."""
+    """Return the mean over queries of KL(teacher, encoder) over the items of each; padding has probability 0."""
     query_vectors = _encoded(encoder, queries)
     item_vectors = _encoded(encoder, [texts[row] for one in drawn for row in one.item])
     sizes = [len(one.item) for one in drawn]
@@ -287,7 +287,7 @@ def _by_query(query: IntArray) -> list[npt.NDArray[np.integer]]:
 
 
 def _encoded(encoder: Encoder, texts: list[str], *, n_groups: int = 3) -> Tensor:
-    """Encode with gradients; texts of like length share a batch, for padding costs as much as words."""
+    """Encode with gradients; texts of similar length share a batch, because padding costs as much as words."""
     order = np.argsort([len(text) for text in texts], kind="stable")
     parts = []
     for places in np.array_split(order, max(1, min(n_groups, len(order) // 8))):

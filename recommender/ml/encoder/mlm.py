@@ -1,4 +1,8 @@
-"""Stage 0: a raw BERT learns the shop's words by guessing masked ones (Devlin et al. 2019, section 3.1)."""
+"""Stage 0: teaches a raw BERT the shop's words by masked language modelling (Devlin et al. 2019, section 3.1).
+
+Words are masked here and not by transformers' DataCollatorForLanguageModeling, which draws each word by itself and so
+leaves two in five short titles without a word to guess, and takes ten times as long.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ from recommender.types import Adaptation
 
 NAME = "adaptation"
 IGNORED = -100
-"""Label of a place that is not guessed; what cross-entropy in PyTorch leaves out."""
+"""Label of a token that is not guessed; the default `ignore_index` of PyTorch's cross-entropy."""
 
 
 LOOP = LoopSettings(
@@ -71,7 +75,7 @@ class Adapted:
 
 
 def is_wanted(encoder: Encoder, texts: Sequence[str], choice: Adaptation, settings: MaskSettings) -> bool:
-    """Whether this encoder is to be adapted to these texts. Raises RunError where it was asked for and cannot be."""
+    """Whether to adapt this encoder to these texts. Raises RunError if that is required but impossible."""
     if choice == Adaptation.NEVER or len(set(texts)) < settings.least_texts:
         return False
     if not isinstance(encoder.model.bert.config, BertConfig):
@@ -83,7 +87,7 @@ def is_wanted(encoder: Encoder, texts: Sequence[str], choice: Adaptation, settin
 
 
 def is_sentence_encoder(name: str) -> bool:
-    """Whether the weights were made for whole texts already: such a folder lists its modules."""
+    """Whether the weights were already trained to encode sentences: such a folder has a `modules.json`."""
     if name in ("", PACKAGE):
         return True
     if name == SCRATCH:
@@ -93,7 +97,7 @@ def is_sentence_encoder(name: str) -> bool:
 
 
 def adapt(encoder: Encoder, texts: Sequence[str], box: Box, settings: MaskSettings | None = None) -> Adapted:
-    """Train the BERT of `encoder` in place, and its head, which is left behind. A checkpoint is resumed."""
+    """Train the BERT of `encoder` in place, with a head that is discarded afterwards. Resumes a checkpoint."""
     settings = settings or MaskSettings()
     torch.manual_seed(box.seed)
     guesser = _Guesser(encoder)
@@ -160,7 +164,7 @@ class _Guesser(nn.Module):
             self.bert.pooler.requires_grad_(False)  # nothing reads it
 
     def loss(self, batch: dict[str, Tensor], labels: Tensor, *, reduction: str = "mean") -> Tensor:
-        """Cross-entropy of the guessed words; the head sees their places only, a tenth of the work."""
+        """Cross-entropy of the guessed words; the head runs on their tokens only, a tenth of the work."""
         hidden = self.bert(**batch).last_hidden_state
         is_guessed = labels != IGNORED
         logits = self.head(hidden[is_guessed]).float()
@@ -175,7 +179,7 @@ def _with_head(encoder: Encoder) -> Any:
 
 
 def _split(texts: Sequence[str], settings: MaskSettings, *, seed: int) -> tuple[list[str], list[str]]:
-    """Equal texts stand on one side only, or the held-out loss would be that of texts known by heart."""
+    """Split distinct texts, so that no held-out text equals one that was trained on."""
     distinct = sorted(set(texts))
     order = np.random.default_rng((seed, len(distinct))).permutation(len(distinct))
     n_held_out = max(min(round(len(distinct) * settings.held_out), settings.most_held_out), 1)

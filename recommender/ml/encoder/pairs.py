@@ -1,4 +1,4 @@
-"""Texts that belong together: bought together, or a query beside the title it was made from."""
+"""Makes the text pairs for contrastive training: items bought together, and queries with the item they led to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recommender.tables import Interactions, ItemTable
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray
 
 CATEGORY_SHARE = 0.1
-"""Of the queries made from the catalogue, those that name a category and nothing else."""
+"""Share of the synthetic queries that consist of a category name only."""
 
 NOT_NEARER = 0.95
 
@@ -49,7 +49,7 @@ class Pairs:
 
 
 def build_pairs(interactions: Interactions, items: ItemTable, state: ShopState) -> Pairs:
-    """Take pairs of items from the neighbours of `state`, and of query and item from searches before `state.at`."""
+    """Build pairs of items from the neighbours in `state`, and of query and item from searches before `state.at`."""
     anchor, other, score = [], [], []
     strength = np.sqrt(state.counts[:, 3] + 1)
     for source, share in ((state.basket, 0.6), (state.visitor, 0.4)):
@@ -95,7 +95,7 @@ def typo(text: str, generator: np.random.Generator) -> str:
 
 
 def _answered_searches(interactions: Interactions, at: float) -> tuple[tuple[str, int], ...]:
-    """Pair each search with what the same visitor took up next, until the next search or for half an hour."""
+    """Pair each search with the items that the visitor took up next, until another search or for half an hour."""
     taken = {EVENT_CODES[kind] for kind in (EventType.SELECT_ITEM, EventType.VIEW_ITEM, EventType.ADD_TO_CART)}
     taken.add(EVENT_CODES[EventType.PURCHASE])
     search = EVENT_CODES[EventType.SEARCH]
@@ -126,7 +126,7 @@ class Drawn:
 
 
 def draw(pairs: Pairs, n: int, generator: np.random.Generator, *, share_items: float) -> Drawn:
-    """Draw n pairs: items bought together, searches with what they led to, and queries made from the catalogue."""
+    """Draw n pairs: items bought together, searches with the item they led to, and synthetic queries."""
     n_items = round(n * share_items) if len(pairs.anchor) else 0
     left: list[str] = []
     rows: list[tuple[int, int]] = []
@@ -151,7 +151,7 @@ def draw(pairs: Pairs, n: int, generator: np.random.Generator, *, share_items: f
 
 
 def false_negatives(pairs: Pairs, drawn: Drawn) -> npt.NDArray[np.bool_]:
-    """Return (n, n): right item j answers left text i too (alike, equal, of its category): not to push away."""
+    """Return (n, n): whether right item j also answers left text i (alike, equal, of its category): no negative."""
     rows = drawn.rows
     right = rows[:, 1]
     masked = (rows[:, :1] == right[None, :]) | (right[:, None] == right[None, :])
@@ -166,11 +166,11 @@ def false_negatives(pairs: Pairs, drawn: Drawn) -> npt.NDArray[np.bool_]:
 
 
 def hard_negatives(pairs: Pairs, drawn: Drawn, base: FloatArray, k: int) -> tuple[IntArray, npt.NDArray[np.bool_]]:
-    """Mine the k items nearest to each left one: rows (n, k) int32, and which of them (n, k) may be pushed away.
+    """Mine the k items nearest to each left one: rows (n, k) int32, and which of them (n, k) are used as negatives.
 
-    base (n_items, d): vectors before tuning. What is alike, has the same text, or is nearer than `NOT_NEARER` times the
-    right item (Moreira et al. 2024, "NV-Retriever", section 3.2: it may be an answer too) is left alone, and so is a
-    left text that asks for a whole category.
+    base (n_items, d): vectors before tuning. Not used are items that are alike or the same, items nearer than
+    `NOT_NEARER` times the right item, which may be answers too (Moreira et al. 2024, "NV-Retriever", section 3.2), and
+    all items for a left text that names a category.
     """
     left, right = drawn.rows[:, 0], drawn.rows[:, 1]
     similar = base[left] @ base.T
@@ -201,7 +201,7 @@ def _alike(pairs: Pairs, row: int) -> IntArray:
 
 
 def known_items(texts: Sequence[str], n: int, *, seed: int) -> tuple[list[str], IntArray]:
-    """Return n synthetic queries with the row of the title each was made from: the guard of search."""
+    """Return n synthetic queries, and the row of the title that each was made from."""
     generator = np.random.default_rng(seed)
     rows = generator.permutation(len(texts))[:n].astype(np.int32)
     return [synthetic_query(texts[row], generator) for row in rows], rows

@@ -1,4 +1,4 @@
-"""An encoder loaded, adapted to the words of the shop, tuned on pairs, on grades and by a teacher: the first stages."""
+"""The stages that make the encoder: load, adapt to the shop's words, tune on pairs, on grades and by a teacher."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def fit_encoder(
 def search_quality(
     encode: Callable[[list[str]], FloatArray], texts: tuple[str, ...], text_vectors: FloatArray, *, seed: int = 7
 ) -> float:
-    """Return the MRR of up to 500 known-item queries made from titles: the guard that tuning keeps search."""
+    """Return the MRR of up to 500 synthetic queries made from titles, to notice a tuning that harms search."""
     queries, rows = known_items(texts, 500, seed=seed)
     scores = encode(queries) @ text_vectors.T
     order = np.argsort(-scores, axis=1)[:, :100]
@@ -67,13 +67,13 @@ def _untuned(data: TrainingData, behaviour: Interactions, settings: TrainingSett
 
 
 def _encode(artifacts: Artifacts) -> None:
-    """Encode the catalogue, unless it was with these weights: it takes minutes where it is large."""
+    """Encode the catalogue, which takes minutes if it is large, unless these weights already did."""
     if not len(artifacts.text_vectors):
         artifacts.text_vectors = artifacts.encoder.encode(artifacts.items.texts, exact=False)
 
 
 def _adapt(artifacts: Artifacts, settings: TrainingSettings, progress: Progress) -> None:
-    """Stage 0: the words of the shop. Weights that find known items worse than before are taken back."""
+    """Stage 0: adapt to the words of the shop. Restore the weights if they then find known items worse."""
     texts, encoder = artifacts.items.texts, artifacts.encoder
     _encode(artifacts)
     before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
@@ -95,7 +95,7 @@ def _adapt(artifacts: Artifacts, settings: TrainingSettings, progress: Progress)
 def _tune(
     artifacts: Artifacts, behaviour: Interactions, train_end: float, settings: TrainingSettings, progress: Progress
 ) -> None:
-    """Stage 1: pairs, by the method of the run; what is too thin, frozen or stopped stays as it is."""
+    """Stage 1: tune on pairs by the method of the run, unless there are too few, or it is frozen or stopped."""
     items, encoder = artifacts.items, artifacts.encoder
     state = build_state(behaviour, items, at=float(behaviour.time[-1]) + 1 if len(behaviour) else train_end)
     pairs = build_pairs(behaviour, items, state)
@@ -130,9 +130,10 @@ def _learn_grades(
     settings: TrainingSettings,
     progress: Progress,
 ) -> None:
-    """Tune on graded answers, where there are enough, and remember what it was before it saw all of them.
+    """Tune on graded answers, if there are enough, and keep the weights from before all of them were seen.
 
-    Before a lesson half as long, for it goes on with the grades, and without the queries that will judge it.
+    If a teacher follows, this takes half the time, because that stage continues on the same grades, and leaves out the
+    queries that will measure it.
     """
     if judged is None or len(judged) < settings.least_judgements or progress.should_stop():
         return
@@ -148,7 +149,7 @@ def _learn_grades(
 def _lesson(
     artifacts: Artifacts, data: TrainingData, behaviour: Interactions, settings: TrainingSettings
 ) -> Lesson | None:
-    """What a teacher is to learn from: judgements, else, where it is asked for, histories. None with a reason."""
+    """Return what a teacher learns from: judgements or, if required, histories. None if there is to be no teacher."""
     judged = data.judgements
     if settings.teaching == Teaching.ON and not judged:
         judged = pairs_from_histories(behaviour, data.items.texts, seed=settings.seed)
@@ -167,7 +168,7 @@ def _lesson(
 
 
 def _teach(artifacts: Artifacts, lesson: Lesson, settings: TrainingSettings, progress: Progress) -> None:
-    """Stage 2: a teacher learns, and the encoder from it; what made it worse is taken back."""
+    """Stage 2: train a teacher and tune the encoder on its grades; restore the encoder if it became worse."""
     box = box_of(settings, progress, share=settings.teacher_share)
     done = distillation.distil(
         artifacts.encoder,

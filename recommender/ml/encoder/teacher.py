@@ -1,4 +1,4 @@
-"""The teacher T: a BERT that reads query and item together; graded pairs in, a cross-encoder that grades others out."""
+"""The teacher T: a cross-encoder, which reads query and item together, trained on graded pairs to grade others."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ LOOP = LoopSettings(
 
 @dataclass(frozen=True, slots=True)
 class TeacherSettings:
-    """How the teacher learns, and on how many pairs it is asked about.
+    """How the teacher learns, and how many pairs it grades.
 
     non_answers: share of a batch that is a query beside any item of the catalogue, graded 0. n_chunks: parts of a batch
-    whose gradients are added up, of like length each. The last three are for distillation: items per query that nobody
-    judged, synthetic queries for each real one, and the teacher's share of the stage's minutes; of the rest a third
-    goes to its answers and two to the student.
+    whose gradients are added up, each of texts of similar length. The last three are for distillation: unjudged items
+    per query, synthetic queries for each real one, and the teacher's share of the stage's minutes. A third of the rest
+    is for grading, and two thirds for the encoder.
     """
 
     loop: LoopSettings = LOOP
@@ -142,7 +142,7 @@ class Schooled:
 
 
 def can_teach(encoder: Encoder) -> bool:
-    """Whether the encoder's BERT can be copied and read two texts; one behind a prefix cannot."""
+    """Whether the encoder's BERT can be copied and can read two texts; with a tuned prefix it cannot."""
     return isinstance(encoder.model.bert, PreTrainedModel)
 
 
@@ -186,7 +186,7 @@ def train_teacher(
 
 
 def scores_of(teacher: Teacher, judged: Judgements, texts: Sequence[str]) -> FloatArray:
-    """Return (n,): what the teacher thinks of each judged pair."""
+    """Return (n,): the teacher's score of each judged pair."""
     return teacher.score([judged.queries[row] for row in judged.query], [texts[row] for row in judged.item])
 
 
@@ -258,7 +258,7 @@ def _drawn(
 
 
 def _first(judged: Judgements, most: int) -> Judgements:
-    """Whole queries up to about `most` pairs: a check must not cost more than the steps between two of them."""
+    """Take whole queries up to about `most` pairs: a check must not cost more than the steps between two checks."""
     counts = np.bincount(judged.query, minlength=len(judged.queries))
     return judged.of_queries(np.cumsum(counts) <= max(most, int(counts.max(initial=0))))
 
