@@ -139,12 +139,15 @@ def score_probabilities(labels: Values, probabilities: Values, *, threshold: flo
 
 
 def best_threshold(labels: Values, probabilities: Values) -> float:
-    """The probability from which on calling a case positive gives the best F1."""
+    """The probability from which on calling a case positive gives the best F1. Equal probabilities pass together."""
+    if not len(labels):
+        return 0.5
     truth, score = np.asarray(labels) > 0.5, np.asarray(probabilities, np.float64)
-    order = np.argsort(-score, kind="stable")
-    hits = np.cumsum(truth[order])
-    quality = 2 * hits / (np.arange(1, len(score) + 1) + max(int(truth.sum()), 1))
-    return float(score[order][int(np.argmax(quality))]) if len(score) else 0.5
+    order = np.argsort(-score)
+    descending = score[order]
+    last = np.flatnonzero(np.append(descending[:-1] > descending[1:], True))  # of each run of equal probabilities
+    quality = 2 * np.cumsum(truth[order])[last] / (last + 1 + max(int(truth.sum()), 1))
+    return float(descending[last[np.argmax(quality)]])
 
 
 def expected_calibration_error(labels: Values, probabilities: Values, n_bins: int = 15) -> float:

@@ -136,6 +136,7 @@ def test_best_threshold_gives_the_best_f1():
     [
         ([1, 0, 0, 0, 1], [0.9, 0.8, 0.7, 0.6, 0.5], 0.9),  # F1 of 2 / 3 before 4 / 7
         ([1, 0.5], [0.9, 0.4], 0.9),  # a label of one half is no positive case
+        ([1, 1, 0, 0, 0, 0, 0, 0, 0, 0], [0.9, *[0.6] * 9], 0.9),  # at .6 all ten pass: F1 of 1 / 3, at .9 of 2 / 3
         ([], [], 0.5),
     ],
 )
