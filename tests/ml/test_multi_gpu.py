@@ -32,6 +32,14 @@ def weights(encoder: Encoder) -> np.ndarray:
     return np.concatenate([value.detach().numpy().ravel() for value in encoder.model.parameters()])
 
 
+def gradients(encoder: Encoder) -> np.ndarray:
+    """Return the gradient of each weight, in the order of `weights`; 0 where none was computed."""
+    parameters = encoder.model.parameters()
+    return np.concatenate(
+        [np.zeros(one.numel()) if one.grad is None else one.grad.numpy().ravel() for one in parameters]
+    )
+
+
 def test_step_of_two_processes_follows_the_mean_of_both_gradients() -> None:
     together = small()
     recorder = Recorder()
@@ -51,7 +59,12 @@ def test_step_of_two_processes_follows_the_mean_of_both_gradients() -> None:
     for group in optimizer.param_groups:
         group["lr"] = SETTINGS.learning_rate * 0.1  # the first tenth of a warm-up
     optimizer.step()
-    np.testing.assert_allclose(weights(together), weights(alone), atol=1e-6)
+    # AdamW's first step is the learning rate times the sign of the gradient: where that is all but 0, rounding decides.
+    is_clear = abs(gradients(alone)) > 1e-6
+    is_still = gradients(alone) == 0
+    assert (is_clear | is_still).mean() > 0.9
+    for parts in (is_clear, is_still):
+        np.testing.assert_allclose(weights(together)[parts], weights(alone)[parts], atol=1e-6)
     one = small()
     fine_tune(one, PAIRS, FOREVER, settings=SETTINGS, n_processes=1)
     assert np.abs(weights(one) - weights(alone)).max() > 1e-5
