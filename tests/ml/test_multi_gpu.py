@@ -1,6 +1,7 @@
 """Several processes that share an encoder's training take the steps that one would take with their mean gradient."""
 
 import os
+from multiprocessing.util import Finalize
 
 import numpy as np
 import pytest
@@ -99,6 +100,23 @@ def test_process_that_fails_ends_the_others_with_its_message(work: str, message:
     with pytest.raises(RunError, match=f"One of 2 training processes failed: {message}"):
         multi_gpu.train_in_processes(globals()[work], torch.nn.Linear(1, 1), FOREVER, n_processes=2, on_gpu=False)
     assert not torch.multiprocessing.active_children()
+
+
+def test_process_that_dies_after_the_training_loses_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    model = torch.nn.Linear(1, 1)
+    ended = multi_gpu.train_in_processes(_dies_at_its_end, model, FOREVER, n_processes=2, on_gpu=False)
+    assert ended.n_steps == 4
+    assert model.weight.item() == 7
+    assert "a training process ended with exit code 9 after the training" in caplog.messages
+
+
+def _dies_at_its_end(box: Box, accelerator: Accelerator) -> tuple[torch.nn.Module, Ended]:
+    """The second process trains to the end and dies while it takes itself apart."""
+    if accelerator.process_index == 1:
+        Finalize(None, os._exit, args=(9,), exitpriority=1_000)
+    model = torch.nn.Linear(1, 1)
+    torch.nn.init.constant_(model.weight, 7)
+    return model, Ended(4, "steps")
 
 
 def _fails(box: Box, accelerator: Accelerator) -> tuple[torch.nn.Module, Ended]:

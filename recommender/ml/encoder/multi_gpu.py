@@ -6,9 +6,11 @@ to stop, and takes over the weights at the end. If one process fails, the others
 
 from __future__ import annotations
 
+import logging
 import queue
 import signal
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -27,11 +29,16 @@ from recommender.ml.hardware import limit_threads
 from recommender.ml.loop import Box, Ended
 from recommender.ml.progress import UNWATCHED, Progress
 
+logger = logging.getLogger(__name__)
+
 LEAST_MINUTES = 2.0
 """A process needs some ten seconds to import torch and meet the others: a shorter stage is faster on one GPU."""
 
 PATIENCE = timedelta(minutes=3)
 """A process that lets the others wait for so long has failed; the longest wait is for the first step."""
+
+END_SECONDS = 30.0
+"""What the processes get to end by themselves once the weights have arrived."""
 
 LOOK_SECONDS = 0.5
 """How often the calling process looks whether all others still run while it hears nothing."""
@@ -68,21 +75,31 @@ def train_in_processes(work: Work, model: nn.Module, box: Box, *, n_processes: i
         processes = multiprocessing.start_processes(launcher, arguments, n_processes, join=False, start_method="spawn")
     result = None
     try:
-        while result is None:
-            result = channel.receive(box.progress)
+        while (result := channel.receive(box.progress)) is None:
             processes.join(timeout=0)  # raises where one has failed
-        processes.join()
     except ProcessException as error:
         raise RunError(
             f"One of {n_processes} training processes failed: {_cause(processes, channel)}. "
             "CUDA_VISIBLE_DEVICES=0 trains on one GPU."
         ) from error
     finally:
-        for process in processes.processes:
-            process.kill()
-            process.join()
+        _end(processes, seconds=END_SECONDS if result is not None else 0)
     checkpoint.set_trained(model, {name: torch.from_numpy(value) for name, value in result.parameters.items()})
     return result.ended
+
+
+def _end(processes: ProcessContext, *, seconds: float) -> None:
+    """End all processes, after up to so many seconds to end by themselves.
+
+    Once the weights have arrived, a process that dies while it takes itself apart has done its part: it is logged.
+    """
+    until = time.monotonic() + seconds
+    for process in processes.processes:
+        process.join(max(until - time.monotonic(), 0))
+        if seconds and process.exitcode != 0:
+            logger.warning("a training process ended with exit code %s after the training", process.exitcode)
+        process.kill()
+        process.join()
 
 
 def _cause(processes: ProcessContext, channel: _Channel) -> str:
@@ -102,6 +119,7 @@ def _train(work: Work, box: Box, channel: _Channel, on_gpu: bool) -> None:
         if is_first:
             parameters = {name: value.cpu().numpy() for name, value in checkpoint.trained(model).items()}
             channel.send(_Result(ended, parameters))
+        accelerator.wait_for_everyone()  # who leaves while another still speaks breaks its connection
         accelerator.end_training()
     except Exception as error:
         channel.send(f"{type(error).__name__}: {error}")
