@@ -43,7 +43,7 @@ def provenance_rows(run: Run, figures: Figures) -> list[tuple[str, str]]:
 def _clocked(entries: Mapping[str, Any], figures: Figures) -> str:
     """The stages that the time limit cut off, with their steps where they are known."""
     names = []
-    for stage in provenance.clocked(entries):
+    for stage in sorted(provenance.clocked(entries)):  # PostgreSQL keeps no order of keys
         n_steps = getattr(figures.encoder, STEPS_BY_STAGE.get(stage, ""), math.nan)
         steps = "" if math.isnan(n_steps) else gettext(" (%d steps)") % n_steps
         names.append(f"{stage_name(stage)}{steps}")

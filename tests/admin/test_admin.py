@@ -204,7 +204,7 @@ def test_run_names_the_stages_that_the_time_limit_cut_off_with_their_steps(admin
     metrics = METRICS | {"encoder": {"tuning": "full", "tuning_steps": 7.0}}
     run = make_run(metrics=metrics, provenance={"ended_by": {"encoder": "clock", "head": "steps", "context": "clock"}})
     rows = dict(admin_client.get(run_url(run)).context["provenance_rows"])
-    assert rows["Cut off by the time limit"] == "encoder (7 steps), context"
+    assert rows["Cut off by the time limit"] == "context, encoder (7 steps)"
 
 
 def test_run_says_what_serves_since(admin_client: Client) -> None:
