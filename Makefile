@@ -14,6 +14,7 @@ STAMP := $(VENV)/.installed
 MANAGE := $(BIN)/python manage.py
 # The embedded mode whatever the shell says: SQLite, a cache in the process, a broker in files.
 EMBEDDED := env -u DATABASE_URL -u REDIS_URL
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help .venv demo test test-production lint format bench openapi messages clean
@@ -33,10 +34,10 @@ demo: $(STAMP) ## Load, train and serve the demo shop at http://127.0.0.1:8000
 	$(MANAGE) demo
 
 test: $(STAMP) ## Run all tests on SQLite, without any server
-	$(EMBEDDED) $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	$(EMBEDDED) $(PYTEST)
 
 test-production: $(STAMP) ## Run the same tests on PostgreSQL and Redis
-	DATABASE_URL=$(TEST_DATABASE_URL) REDIS_URL=$(TEST_REDIS_URL) $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
+	DATABASE_URL=$(TEST_DATABASE_URL) REDIS_URL=$(TEST_REDIS_URL) $(PYTEST)
 
 lint: $(STAMP) ## Check style, types, layers and migrations
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""What circumstances are worth: the context model told of them, beside the same model that is not.
+"""What circumstances are worth: the context model with them, beside the same model without them.
 
     python -m benchmarks.context_ablation --events events.csv.gz --items items.csv.gz    # a real shop
     python -m benchmarks.context_ablation --simulated                                     # a planted truth
@@ -43,7 +43,7 @@ from recommender.tables import Interactions, ItemTable, Profile
 from recommender.types import FloatArray, IntArray
 
 CHOSEN = "chosen"
-"""What a run does: circumstances that do not surely lower the loss of the newest tenth of the past are not told."""
+"""What a run does: it leaves out circumstances that do not surely lower the loss of the newest tenth of the past."""
 
 RETAIL: Mapping[str, frozenset[str]] = {
     "all": frozenset(),
@@ -62,8 +62,8 @@ PLANTED: Mapping[str, frozenset[str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """One trained model and the vectors that it ranks by; `prior` (n_items,): the popularity that it was granted."""
+class TrainedVariant:
+    """One trained model and the vectors that it ranks by; `prior` (n_items,): what popularity adds to the logits."""
 
     model: ContextTransformer
     vectors: FloatArray
@@ -94,19 +94,19 @@ def trained(
     query_vectors: FloatArray | None = None,
     n_examples: int = 20_000,
     is_chosen: bool = False,
-) -> Told:
+) -> TrainedVariant:
     """Train U and δ for all epochs of the settings on at most `n_examples` of the past.
 
-    Where it `is_chosen` what they are told, they learn all but the newest tenth first, which then tells what pays.
+    If `is_chosen`, a first training on all but the newest tenth chooses the circumstances by the loss of that tenth.
     """
     cut = partial(examples, Histories(behaviour), new_weight=settings.new_weight, seed=seed, n_items=len(items))
-    data = cut(since=-np.inf, until=np.inf, most=n_examples)
+    visits = cut(since=-np.inf, until=np.inf, most=n_examples)
     weight = np.where(behaviour.item >= 0, EVENT_WEIGHTS[behaviour.type], 0)
     popularity = np.bincount(np.maximum(behaviour.item, 0), weights=weight, minlength=len(items)).astype(np.float32)
 
     def train(visits: Batchable, check: Batchable | None) -> Trained:
-        data = ContextData(visits, check, texts, popularity, query_vectors)
-        return train_context(data, minutes=1e9, seed=seed, settings=settings)
+        visits = ContextData(visits, check, texts, popularity, query_vectors)
+        return train_context(visits, minutes=1e9, seed=seed, settings=settings)
 
     if is_chosen:
         newest = float(np.quantile(behaviour.time, 0.9))
@@ -115,9 +115,9 @@ def trained(
         for name, worth in first.worth.items():
             print(f"{name}: loss falls by {worth.gain:.4f}, standard error {worth.error:.4f}", flush=True)
         settings = replace(settings, without=settings.without | first.idle)
-    final = train(data, None)
+    final = train(visits, None)
     prior = (settings.popularity * np.log(popularity + 1)).astype(np.float32)
-    return Told(final.model, moved(texts, final.delta), prior, settings.temperature)
+    return TrainedVariant(final.model, moved(texts, final.delta), prior, settings.temperature)
 
 
 def retail(options: argparse.Namespace) -> None:
@@ -132,7 +132,7 @@ def retail(options: argparse.Namespace) -> None:
     cases = {scope: _cases(histories, start, end, scope, options) for scope in ("all", "new")}
     state = build_state(events, items, at=start)
     shown = items.active & (items.first_seen <= start)
-    variants: dict[str, Told] = {}
+    variants: dict[str, TrainedVariant] = {}
     for name, without in RETAIL.items():
         if name not in options.variants:
             continue
@@ -142,17 +142,19 @@ def retail(options: argparse.Namespace) -> None:
             seed=options.seed, n_examples=options.examples, is_chosen=name == CHOSEN,
         )  # fmt: skip
         print(f"trained {name!r}: {time.monotonic() - began:.0f} s", flush=True)
-    for scope, asked in cases.items():
-        figures = {name: _ndcg(asked, _context_scorer(told), shown, scope) for name, told in variants.items()}
+    for scope, scope_cases in cases.items():
+        figures = {
+            name: _ndcg(scope_cases, _context_scorer(variant), shown, scope) for name, variant in variants.items()
+        }
         show(f"context model alone, {scope} items", figures, seed=options.seed)
     heads = {
         name: _head(variants[name], histories, items, moments, options)
         for name in ("all", "none", CHOSEN)
         if name in variants
     }
-    for scope, asked in cases.items():
+    for scope, scope_cases in cases.items():
         figures = {
-            name: _ndcg(asked, _head_scorer(head, variants[name], state, items), shown, scope)
+            name: _ndcg(scope_cases, _head_scorer(head, variants[name], state, items), shown, scope)
             for name, head in heads.items()
         }
         show(f"head over the context model, {scope} items", figures, seed=options.seed)
@@ -161,24 +163,24 @@ def retail(options: argparse.Namespace) -> None:
 
 def planted(options: argparse.Namespace) -> None:
     """Train every variant on the first visits and compare its lists of the later ones with the true probabilities."""
-    made = simulator.simulate(n_visitors=options.visitors, n_visits=10, seed=options.seed)
-    texts, kinds = simulator.vectors(made.shop, seed=options.seed)
-    cut = float(np.quantile([asked.at.timestamp() for asked in made.requests], 0.8))
-    behaviour, histories = until(made.interactions, cut), Histories(made.interactions)
+    simulation = simulator.simulate(n_visitors=options.visitors, n_visits=10, seed=options.seed)
+    texts, kinds = simulator.vectors(simulation.shop, seed=options.seed)
+    cut = float(np.quantile([request.at.timestamp() for request in simulation.requests], 0.8))
+    behaviour, histories = until(simulation.interactions, cut), Histories(simulation.interactions)
     settings = ContextSettings(n_epochs=options.epochs, new_weight=1.0, width=64)
-    later = [asked for asked in made.requests if asked.at.timestamp() >= cut][:1_000]
-    mass: dict[str, list[float]] = {"oracle": [_best_mass(made.shop.probabilities(asked)) for asked in later]}
+    later = [request for request in simulation.requests if request.at.timestamp() >= cut][:1_000]
+    mass: dict[str, list[float]] = {"oracle": [_best_mass(simulation.shop.probabilities(request)) for request in later]}
     for name, without in PLANTED.items():
-        told = trained(
+        variant = trained(
             behaviour,
-            made.shop.items,
+            simulation.shop.items,
             texts,
             replace(settings, without=without),
             seed=options.seed,
             query_vectors=kinds,
             is_chosen=name == CHOSEN,
         )
-        mass[name] = [_mass(told, asked, histories, made.shop, kinds) for asked in later]
+        mass[name] = [_mass(variant, request, histories, simulation.shop, kinds) for request in later]
     show("planted truth: true chance that the next item is among the 10 listed", mass, seed=options.seed)
 
 
@@ -205,41 +207,49 @@ def _cases(histories: Histories, start: float, end: float, scope: str, options: 
 
 
 def _ndcg(cases: Sequence[Case], score: Callable[[Profile], FloatArray], shown: np.ndarray, scope: str) -> list[float]:
-    found = []
+    scores_by_case = []
     for case in cases:
         scores = np.where(shown, score(case.profile), -np.inf)
         if scope == "new":
             scores[case.profile.item] = -np.inf
-        found.append(metrics.ndcg_at_k(np.argsort(-scores, kind="stable")[:10].tolist(), case.truth, 10))
-    return found
+        scores_by_case.append(metrics.ndcg_at_k(np.argsort(-scores, kind="stable")[:10].tolist(), case.truth, 10))
+    return scores_by_case
 
 
-def _context_scorer(told: Told) -> Callable[[Profile], FloatArray]:
-    return told.scores
+def _context_scorer(variant: TrainedVariant) -> Callable[[Profile], FloatArray]:
+    return variant.scores
 
 
 def _head(
-    told: Told, histories: Histories, items: ItemTable, moments: Sequence[float], options: argparse.Namespace
+    variant: TrainedVariant,
+    histories: Histories,
+    items: ItemTable,
+    moments: Sequence[float],
+    options: argparse.Namespace,
 ) -> Head:
-    vectors = Vectors(told.vectors, lambda profile: context_vector(told.model, profile, told.vectors))
+    vectors = Vectors(variant.vectors, lambda profile: context_vector(variant.model, profile, variant.vectors))
     shop, sample = ShopHistory(histories, items, vectors), Sample(options.lists, options.seed)
     return fit_head(joined([lists_at(shop, at, until=at + 30 * DAY_SECONDS, sample=sample) for at in moments]))
 
 
-def _head_scorer(head: Head, told: Told, state: ShopState, items: ItemTable) -> Callable[[Profile], FloatArray]:
+def _head_scorer(
+    head: Head, variant: TrainedVariant, state: ShopState, items: ItemTable
+) -> Callable[[Profile], FloatArray]:
     everything: IntArray = np.arange(len(items), dtype=np.int32)
 
     def score(profile: Profile) -> FloatArray:
-        ours = context_vector(told.model, profile, told.vectors)
+        ours = context_vector(variant.model, profile, variant.vectors)
         rows = features(
-            replace(profile, now=state.at), everything, state, items, vectors=RequestVectors(told.vectors, ours)
+            replace(profile, now=state.at), everything, state, items, vectors=RequestVectors(variant.vectors, ours)
         )
         return head.logits(rows)
 
     return score
 
 
-def _show_changes(told: Told, profiles: Sequence[Profile], shown: np.ndarray, events: Interactions) -> None:
+def _show_changes(
+    variant: TrainedVariant, profiles: Sequence[Profile], shown: np.ndarray, events: Interactions
+) -> None:
     """Print how much of the first ten stays when one circumstance is another one."""
     other = events.regions[int(np.argsort(-np.bincount(events.region))[1])]
     swaps: dict[str, Callable[[Profile], Profile]] = {
@@ -249,7 +259,7 @@ def _show_changes(told: Told, profiles: Sequence[Profile], shown: np.ndarray, ev
     }
 
     def listed(profile: Profile) -> set[int]:
-        return set(np.argsort(-np.where(shown, told.scores(profile), -np.inf))[:10].tolist())
+        return set(np.argsort(-np.where(shown, variant.scores(profile), -np.inf))[:10].tolist())
 
     print(f"\nshare of the first ten that stays, {len(profiles)} visitors")
     for name, swap in swaps.items():
@@ -257,14 +267,18 @@ def _show_changes(told: Told, profiles: Sequence[Profile], shown: np.ndarray, ev
 
 
 def _mass(
-    told: Told, asked: simulator.Circumstances, histories: Histories, shop: simulator.Shop, kinds: FloatArray
+    variant: TrainedVariant,
+    request: simulator.Circumstances,
+    histories: Histories,
+    shop: simulator.Shop,
+    kinds: FloatArray,
 ) -> float:
     profile = replace(
-        histories.profile(asked.visitor, at=asked.at.timestamp(), slot=asked.slot),
-        device=asked.device, region=asked.region, current_item=asked.current,
+        histories.profile(request.visitor, at=request.at.timestamp(), slot=request.slot),
+        device=request.device, region=request.region, current_item=request.current,
     )  # fmt: skip
-    scores = told.scores(profile, kinds[asked.asked] if asked.asked >= 0 else None)
-    return float(shop.probabilities(asked)[np.argsort(-scores)[:10]].sum())
+    scores = variant.scores(profile, kinds[request.query_kind] if request.query_kind >= 0 else None)
+    return float(shop.probabilities(request)[np.argsort(-scores)[:10]].sum())
 
 
 def _best_mass(probabilities: FloatArray) -> float:

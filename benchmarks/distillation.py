@@ -1,4 +1,4 @@
-"""Does a teacher pay? Graded queries in, the encoder's order of held-out pairs out: with and without, at equal time.
+"""Does a teacher pay? Compares encoders trained on graded queries with and without a teacher, for the same minutes.
 
 `python -m benchmarks.distillation --products P.csv.gz --queries Q.csv.gz --labels L.csv.gz --minutes 4`
 
@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     limit_threads(options.threads)
     judged, texts = _judged(options)
     is_test = np.random.default_rng((options.seed, 8)).random(len(judged.queries)) < TEST_SHARE
-    known, test = judged.of_queries(~is_test), judged.of_queries(is_test)
-    print(f"{len(texts)} products, {len(known)} grades to learn from, {len(test)} that judge", flush=True)
+    learned, test = judged.of_queries(~is_test), judged.of_queries(is_test)
+    print(f"{len(texts)} products, {len(learned)} grades to learn from, {len(test)} that judge", flush=True)
     start = load_encoder("")
     _tell("untuned", start, test, texts, 0, 0.0)
     settings = TeacherSettings()
@@ -48,13 +48,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("grades, student's share", options.minutes * student_share),
     ):
         encoder, began = _copied(start), time.monotonic()
-        n_steps = tune_on_grades(encoder, known, texts, Box(minutes, options.seed)).n_steps
+        n_steps = tune_on_grades(encoder, learned, texts, Box(minutes, options.seed)).n_steps
         _tell(name, encoder, test, texts, n_steps, time.monotonic() - began)
     encoder, began = _copied(start), time.monotonic()
     vectors = encoder.encode(texts)
     left = options.minutes - (time.monotonic() - began) / 60
     done = distillation.distil(
-        encoder, Lesson.of(known, seed=options.seed), texts, Box(left, options.seed),
+        encoder, Lesson.of(learned, seed=options.seed), texts, Box(left, options.seed),
         vectors=vectors, settings=settings, graded=GradedSettings(),
     )  # fmt: skip
     _tell("distilled", encoder, test, texts, 0, time.monotonic() - began)
@@ -83,17 +83,18 @@ def _judged(options: argparse.Namespace) -> tuple[Judgements, tuple[str, ...]]:
     items: dict[str, int] = {}
     columns: list[tuple[int, int, float]] = []
     names = sorted(by_query)
-    chosen = [names[place] for place in np.random.default_rng(options.seed).permutation(len(names))]
-    asked: list[str] = []
+    chosen = [names[row] for row in np.random.default_rng(options.seed).permutation(len(names))]
+    drawn_queries: list[str] = []
     for query_id in chosen:
         if len(items) >= options.most_products:
             break
         columns += [
-            (len(asked), items.setdefault(item, len(items)), (grade - low) / span) for item, grade in by_query[query_id]
+            (len(drawn_queries), items.setdefault(item, len(items)), (grade - low) / span)
+            for item, grade in by_query[query_id]
         ]
-        asked.append(queries[query_id])
+        drawn_queries.append(queries[query_id])
     query, item, grade = (np.asarray(column) for column in zip(*columns, strict=True))
-    judged = Judgements(tuple(asked), query.astype(np.int32), item.astype(np.int32), grade.astype(np.float32))
+    judged = Judgements(tuple(drawn_queries), query.astype(np.int32), item.astype(np.int32), grade.astype(np.float32))
     return judged, tuple(titles[item_id] for item_id in items)
 
 

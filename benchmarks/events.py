@@ -18,7 +18,7 @@ NAMES = {"cancel": "refund", "": "purchase"}
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class EventRow:
     """One row of an events file: `at` in seconds since the epoch, UTC."""
 
     user: str
@@ -31,7 +31,7 @@ class Told:
     country: str
 
 
-def read_events(path: Path) -> tuple[list[Told], bool]:
+def read_events(path: Path) -> tuple[list[EventRow], bool]:
     """Return the events ascending by time, and whether they have one; else `position` orders each user's."""
     from recommender.types import EventType
 
@@ -39,16 +39,16 @@ def read_events(path: Path) -> tuple[list[Told], bool]:
     has_clock = bool(rows) and "timestamp" in rows[0]
     if rows and not has_clock and "position" not in rows[0]:
         raise InputError(f"{path} has neither a column timestamp nor position: one of them must order the events.")
-    places = None if has_clock else _places(rows)
+    days = None if has_clock else _days_of_positions(rows)
     kinds, events, n_bad = {kind.value for kind in EventType}, [], 0
     for index, row in enumerate(rows):
         kind = NAMES.get(row.get("event_type", ""), row.get("event_type", ""))
-        at = seconds_of(row["timestamp"]) if places is None else places[index]
+        at = seconds_of(row["timestamp"]) if days is None else days[index]
         if kind not in kinds or at is None or not row["item_id"]:
             n_bad += 1
             continue
         events.append(
-            Told(
+            EventRow(
                 row["user_id"],
                 row["item_id"],
                 kind,
@@ -67,7 +67,7 @@ def read_events(path: Path) -> tuple[list[Told], bool]:
     return events, has_clock
 
 
-def moment_of(text: str, events: Sequence[Told]) -> float:
+def moment_of(text: str, events: Sequence[EventRow]) -> float:
     """Read --at; empty: just after the last event. Raises InputError."""
     if not text:
         return events[-1].at + 1.0
@@ -79,7 +79,7 @@ def moment_of(text: str, events: Sequence[Told]) -> float:
     return at
 
 
-def first_seen(items: Path, events: Sequence[Told]) -> dict[str, dt.datetime]:
+def first_seen(items: Path, events: Sequence[EventRow]) -> dict[str, dt.datetime]:
     """When each item came into the shop: as its row says, at the latest with its first event, else from the start."""
     first: dict[str, float] = {}
     for event in events:
@@ -103,7 +103,7 @@ def seconds_of(text: str) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp()
 
 
-def _places(rows: Sequence[dict[str, str]]) -> list[float | None]:
+def _days_of_positions(rows: Sequence[dict[str, str]]) -> list[float | None]:
     """Give each event its day: the last of a user on the last day, whoever has one before it a day earlier."""
     ordered: dict[str, list[tuple[float, int]]] = {}
     for index, row in enumerate(rows):

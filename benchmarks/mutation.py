@@ -50,7 +50,8 @@ GROUPS = (
             "recommender/capture/visitors.py", "recommender/capture/storage.py",
         ),
         (
-            "tests/capture/test_capture.py", "tests/capture/test_order_consent.py",
+            "tests/capture/test_capture.py", "tests/capture/test_checking.py", "tests/capture/test_attribution.py",
+            "tests/capture/test_visitors.py", "tests/capture/test_storage.py", "tests/capture/test_order_consent.py",
             "tests/capture/test_transactions.py", "tests/api/test_claims.py",
         ),
     ),

@@ -256,9 +256,9 @@ def part(catalogue: LabelledTitles, rows: Codes) -> LabelledTitles:
 
 def read_products(path: Path) -> tuple[list[str], LabelledTitles, npt.NDArray[np.float32]]:
     rows = read_rows(path)
-    ids = [row.get("product_id") or row.get("item_id") or str(place) for place, row in enumerate(rows)]
+    ids = [row.get("product_id") or row.get("item_id") or str(row_number) for row_number, row in enumerate(rows)]
     names = tuple(sorted({row["category"] for row in rows if row.get("category")}))
-    code = {name: place for place, name in enumerate(names)}
+    code = {name: row_number for row_number, name in enumerate(names)}
     category = np.array([code.get(row.get("category") or "", -1) for row in rows], np.int32)
     price = np.array([float(row.get("price") or row.get("list_price") or "nan") for row in rows], np.float32)
     brands = [row.get("brand") or "" for row in rows]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import workbench
-from benchmarks.events import Told, first_seen, moment_of, read_events
+from benchmarks.events import EventRow, first_seen, moment_of, read_events
 from benchmarks.workbench import Clock, InputError, read
 
 RANKED_PER_MINUTE = 1_500
@@ -75,7 +75,7 @@ def _prepare(options: argparse.Namespace, clock: Clock, *, at: float, n_users: i
 
 
 def _lists(
-    options: argparse.Namespace, users: Sequence[str], histories: Mapping[str, list[Told]], at: float
+    options: argparse.Namespace, users: Sequence[str], histories: Mapping[str, list[EventRow]], at: float
 ) -> Iterator[tuple[str, int, str]]:
     from recommender import pipeline, serving
     from recommender.types import HISTORY_LIMIT, Context, EventType, PastEvent, Request
@@ -102,7 +102,7 @@ def _lists(
             yield user, entry.position, entry.item_id
 
 
-def _load_events(events: Sequence[Told]) -> int:
+def _load_events(events: Sequence[EventRow]) -> int:
     """Put the events of known items into the tables, each once."""
     from decimal import Decimal
 
@@ -135,8 +135,8 @@ def _load_events(events: Sequence[Told]) -> int:
     return len(rows)
 
 
-def _histories(events: Sequence[Told], users: set[str]) -> dict[str, list[Told]]:
-    histories: dict[str, list[Told]] = {}
+def _histories(events: Sequence[EventRow], users: set[str]) -> dict[str, list[EventRow]]:
+    histories: dict[str, list[EventRow]] = {}
     for event in sorted(events, key=lambda event: event.at):
         if event.user in users:
             histories.setdefault(event.user, []).append(event)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from benchmarks.events import Told, first_seen
+from benchmarks.events import EventRow, first_seen
 from benchmarks.workbench import InputError, read
 from recommender.durations import DAY_SECONDS
 from recommender.features import purchases
@@ -84,7 +84,7 @@ class Past:
         return earlier, cases
 
 
-def read_past(items_path: Path, events: Sequence[Told], extra: Sequence[Told], *, at: float) -> Past:
+def read_past(items_path: Path, events: Sequence[EventRow], extra: Sequence[EventRow], *, at: float) -> Past:
     """Read catalogue and events into columns; a guest's order is a visitor of its own, as in the app."""
     items = _items(items_path, first_seen(items_path, events))
     row = {item_id: index for index, item_id in enumerate(items.ids)}
@@ -220,7 +220,7 @@ def _items(path: Path, seen: Mapping[str, dt.datetime]) -> ItemTable:
 
 
 def _interactions(
-    events: Sequence[Told], row: Mapping[str, int], visitors: dict[str, int], orders: dict[tuple[str, str], int]
+    events: Sequence[EventRow], row: Mapping[str, int], visitors: dict[str, int], orders: dict[tuple[str, str], int]
 ) -> Interactions:
     """Build the columns of events of items in the catalogue, ascending by time; extends `visitors` and `orders`."""
     events = [event for event in events if event.item in row]

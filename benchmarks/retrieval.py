@@ -69,10 +69,10 @@ def compare_words(index: LexicalIndex, words: sqlite3.Connection, queries: dict[
 def compare_typing_errors(index: LexicalIndex, titles: Sequence[str], queries: dict[str, list[str]]) -> None:
     """One typing error in a query, against the usual way to forgive it in SQLite."""
     trigrams = full_text(titles, tokenizer="trigram")
-    found = latencies(lambda query: index.search(query, LIMIT), queries["misspelt"])
+    ours = latencies(lambda query: index.search(query, LIMIT), queries["misspelt"])
     show(
         "search, one typing error",
-        found,
+        ours,
         "SQLite FTS5 of trigrams, OR",
         latencies(tri_matcher(trigrams), queries["misspelt"]),
     )
@@ -144,11 +144,11 @@ def make_queries(titles: Sequence[str], n: int) -> dict[str, list[str]]:
 
 def misspelt(word: str, draw: random.Random) -> str:
     """Swap two letters that stand beside each other and differ, else leave one out."""
-    places = [place for place in range(1, len(word) - 1) if word[place] != word[place + 1]]
-    if not places:
+    positions = [position for position in range(1, len(word) - 1) if word[position] != word[position + 1]]
+    if not positions:
         return word[:-1]
-    place = draw.choice(places)
-    return word[:place] + word[place + 1] + word[place] + word[place + 2 :]
+    position = draw.choice(positions)
+    return word[:position] + word[position + 1] + word[position] + word[position + 2 :]
 
 
 def full_text(titles: Sequence[str], tokenizer: str = "porter unicode61") -> sqlite3.Connection:

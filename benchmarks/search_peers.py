@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{len(search.ids)} products, {len(graded)} grades, {len(search.candidates)} test queries", flush=True)
     shop = Workshop(search.titles, graded, options.minutes, options.seed)
     answers = {name: _answers(name, make, search, options) for name, make in _peers(shop, options).items()}
-    figures = {name: _figures(found, search) for name, found in (answers | runs).items()}
+    figures = {name: _figures(answer, search) for name, answer in (answers | runs).items()}
     _show(figures, answers | runs, list(runs), seed=options.seed)
 
 
@@ -97,29 +97,32 @@ def _peers(shop: Workshop, options: argparse.Namespace) -> dict[str, Callable[[]
 
 def _answers(name: str, make: Callable[[], Peer], search: Search, options: argparse.Namespace) -> Answers:
     """Let a peer answer every test query, or take what it answered in an earlier call with the same settings."""
-    kept = _kept_path(name, search, options)
-    if kept is not None and kept.is_file():
+    stored = _stored_path(name, search, options)
+    if stored is not None and stored.is_file():
         print(f"{name}: kept", flush=True)
-        return Answers(**json.loads(kept.read_text()))
+        return Answers(**json.loads(stored.read_text()))
     began = time.monotonic()
     peer = make()
-    found, made = Answers(), time.monotonic() - began
+    answers, seconds_to_make = Answers(), time.monotonic() - began
     limit = options.cross_queries if name.startswith("cross-encoder") else 0
     chosen = _some(list(search.candidates), limit, seed=options.seed)
     for query_id in chosen:
         query, products = search.queries[query_id], search.candidates[query_id]
         rows = np.asarray([search.row[product] for product in products], np.int32)
         scored = peer.score(query, rows).tolist()
-        found.scores[query_id] = dict(zip(products, scored, strict=True))
+        answers.scores[query_id] = dict(zip(products, scored, strict=True))
         best = peer.search(query, N_LISTED).tolist()
         if best:
-            found.whole[query_id] = [search.ids[row] for row in best]
-    found.milliseconds = _timed(peer, [search.queries[query_id] for query_id in chosen[:N_TIMED]], len(search.ids))
+            answers.whole[query_id] = [search.ids[row] for row in best]
+    answers.milliseconds = _timed(peer, [search.queries[query_id] for query_id in chosen[:N_TIMED]], len(search.ids))
     seconds = time.monotonic() - began
-    print(f"{name}: {seconds:.0f} s, {made:.0f} of them until it could answer {len(chosen)} queries", flush=True)
-    if kept is not None:
-        kept.write_text(json.dumps({entry: getattr(found, entry) for entry in Answers.__slots__}))
-    return found
+    print(
+        f"{name}: {seconds:.0f} s, {seconds_to_make:.0f} of them until it could answer {len(chosen)} queries",
+        flush=True,
+    )
+    if stored is not None:
+        stored.write_text(json.dumps({entry: getattr(answers, entry) for entry in Answers.__slots__}))
+    return answers
 
 
 def _timed(peer: Peer, queries: Sequence[str], n_rows: int) -> float:
@@ -134,27 +137,27 @@ def _timed(peer: Peer, queries: Sequence[str], n_rows: int) -> float:
     return float(np.median(took)) * 1000 if took else float("nan")
 
 
-def _kept_path(name: str, search: Search, options: argparse.Namespace) -> Path | None:
+def _stored_path(name: str, search: Search, options: argparse.Namespace) -> Path | None:
     """Return where a peer's answers are kept; the name tells the candidates, minutes and seed that they are of."""
     if options.keep is None:
         return None
     options.keep.mkdir(parents=True, exist_ok=True)
-    asked = json.dumps([name, options.minutes, options.seed, options.cross_queries, dict(search.candidates)])
+    question = json.dumps([name, options.minutes, options.seed, options.cross_queries, dict(search.candidates)])
     plain = "".join(letter if letter.isalnum() else "-" for letter in name)
-    return Path(options.keep) / f"{plain}-{zlib.crc32(asked.encode()):08x}.json"
+    return Path(options.keep) / f"{plain}-{zlib.crc32(question.encode()):08x}.json"
 
 
-def _figures(found: Answers, search: Search) -> dict[str, Figure]:
+def _figures(answers: Answers, search: Search) -> dict[str, Figure]:
     """Return each column by case, in the order of the test queries; a query that was not ranked says nothing."""
     columns: dict[str, list[tuple[float, float]]] = {name: [] for name in COLUMNS}
     for query_id, products in search.candidates.items():
-        grades, scores = search.grades[query_id], found.scores.get(query_id)
+        grades, scores = search.grades[query_id], answers.scores.get(query_id)
         nothing = (0.0, 0.0)
         columns["pairs"].append(judging.pairs_in_order(scores, grades) if scores else nothing)
         columns["NDCG@10"].append(judging.graded_ndcg(scores, grades, products) if scores else nothing)
         for k in (10, 100):
-            ranked = found.whole.get(query_id, [])
-            columns[f"recall@{k}"].append(judging.recall(ranked, grades, k=k) if found.whole else nothing)
+            ranked = answers.whole.get(query_id, [])
+            columns[f"recall@{k}"].append(judging.recall(ranked, grades, k=k) if answers.whole else nothing)
     return {name: Figure.of(cases) for name, cases in columns.items()}
 
 
@@ -162,16 +165,16 @@ def _show(
     figures: Mapping[str, Mapping[str, Figure]], answers: Mapping[str, Answers], ours: Sequence[str], *, seed: int
 ) -> None:
     rows = []
-    for name, found in figures.items():
+    for name, columns in figures.items():
         took = answers[name].milliseconds
-        told = f"{took:.1f}" if took == took else "–"
-        n_queries = str(found["NDCG@10"].n_cases or found["recall@10"].n_cases)
-        rows.append([name, n_queries, *(judging.figure_text(found[column]) for column in COLUMNS), told])
+        milliseconds = f"{took:.1f}" if took == took else "–"
+        n_queries = str(columns["NDCG@10"].n_cases or columns["recall@10"].n_cases)
+        rows.append([name, n_queries, *(judging.figure_text(columns[column]) for column in COLUMNS), milliseconds])
     print(f"\n{judging.markdown(['ranking', 'queries', *COLUMNS, 'ms for 100'], rows)}")
     for run in ours[:1]:
         gaps = [
-            [name, *(judging.gain_text(figures[run][column], found[column], seed=seed) for column in COLUMNS)]
-            for name, found in figures.items()
+            [name, *(judging.gain_text(figures[run][column], columns[column], seed=seed) for column in COLUMNS)]
+            for name, columns in figures.items()
             if name != run
         ]
         print(f"\n{run} - peer, 95 % interval over queries\n{judging.markdown([f'{run} -', *COLUMNS], gaps)}")
@@ -179,17 +182,17 @@ def _show(
 
 def _read_search(options: argparse.Namespace) -> Search:
     products = {row["product_id"]: row["title"] for row in read(options.products, "product_id", "title")}
-    asked = {row["query_id"]: row["query"] for row in read(options.test_queries, "query_id", "query")}
+    queries = {row["query_id"]: row["query"] for row in read(options.test_queries, "query_id", "query")}
     grades: dict[str, dict[str, float]] = {}
     for row in read(options.test_labels, "query_id", "product_id", "relevance"):
-        if row["query_id"] in asked and row["product_id"] in products:
+        if row["query_id"] in queries and row["product_id"] in products:
             grades.setdefault(row["query_id"], {})[row["product_id"]] = number(row["relevance"])
     if not grades:
         raise InputError(f"{options.test_labels} names no query of {options.test_queries}: check the ids of both.")
     ids = tuple(products)
     candidates = _read_candidates(options.candidates, grades, products) if options.candidates else {}
     return Search(
-        ids, tuple(products.values()), asked, grades,
+        ids, tuple(products.values()), queries, grades,
         candidates or _drawn(grades, ids, seed=options.seed),
         {product: row for row, product in enumerate(ids)},
     )  # fmt: skip
@@ -197,32 +200,32 @@ def _read_search(options: argparse.Namespace) -> Search:
 
 def _drawn(grades: Scores, ids: Sequence[str], *, seed: int) -> dict[str, list[str]]:
     """Return the judged products of each query and 100 others at random, the same for the same seed."""
-    found = {}
+    candidates = {}
     for query_id, judged in grades.items():
         generator = np.random.default_rng((seed, zlib.crc32(query_id.encode())))
         drawn = [ids[row] for row in generator.permutation(len(ids))[: N_DISTRACTORS + len(judged)].tolist()]
         others = [product for product in drawn if product not in judged]
-        found[query_id] = [*judged, *others[:N_DISTRACTORS]]
-    return found
+        candidates[query_id] = [*judged, *others[:N_DISTRACTORS]]
+    return candidates
 
 
 def _read_candidates(path: Path, grades: Scores, products: Mapping[str, str]) -> dict[str, list[str]]:
-    found: dict[str, dict[str, None]] = {query_id: {} for query_id in grades}
+    candidates: dict[str, dict[str, None]] = {query_id: {} for query_id in grades}
     for row in read(path, "query_id", "product_id"):
-        if row["query_id"] in found and row["product_id"] in products:
-            found[row["query_id"]][row["product_id"]] = None
-    missing = sum(not some for some in found.values())
+        if row["query_id"] in candidates and row["product_id"] in products:
+            candidates[row["query_id"]][row["product_id"]] = None
+    missing = sum(not some for some in candidates.values())
     if missing:
-        raise InputError(f"{path} has no candidates for {missing} of {len(found)} judged queries.")
-    return {query_id: list(some) for query_id, some in found.items()}
+        raise InputError(f"{path} has no candidates for {missing} of {len(candidates)} judged queries.")
+    return {query_id: list(some) for query_id, some in candidates.items()}
 
 
 def _read_graded(options: argparse.Namespace, search: Search) -> Graded:
-    asked = {row["query_id"]: row["query"] for row in read(options.train_queries, "query_id", "query")}
+    queries_by_id = {row["query_id"]: row["query"] for row in read(options.train_queries, "query_id", "query")}
     rows = [
-        (asked[row["query_id"]], search.row[row["product_id"]], number(row["relevance"]))
+        (queries_by_id[row["query_id"]], search.row[row["product_id"]], number(row["relevance"]))
         for row in read(options.train_labels, "query_id", "product_id", "relevance")
-        if row["query_id"] in asked and row["product_id"] in search.row
+        if row["query_id"] in queries_by_id and row["product_id"] in search.row
     ]
     if not rows:
         raise InputError(f"{options.train_labels} names no query of {options.train_queries}: check the ids of both.")
@@ -239,8 +242,10 @@ def _read_runs(options: argparse.Namespace) -> dict[str, Answers]:
         runs.setdefault(name, Answers()).scores = judging.read_scores(path)
     for text in options.whole:
         name, path = judging.read_named(text)
-        found = judging.read_scores(path)
-        ranked = {query: sorted(scores, key=scores.__getitem__, reverse=True) for query, scores in found.items()}
+        scores_by_query = judging.read_scores(path)
+        ranked = {
+            query: sorted(scores, key=scores.__getitem__, reverse=True) for query, scores in scores_by_query.items()
+        }
         runs.setdefault(name, Answers()).whole = ranked
     return runs
 
@@ -248,7 +253,7 @@ def _read_runs(options: argparse.Namespace) -> dict[str, Answers]:
 def _some(queries: list[str], limit: int, *, seed: int) -> list[str]:
     if not limit or limit >= len(queries):
         return queries
-    return [queries[place] for place in np.random.default_rng(seed).permutation(len(queries))[:limit].tolist()]
+    return [queries[position] for position in np.random.default_rng(seed).permutation(len(queries))[:limit].tolist()]
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Products, queries and grades of yours in, a ranking by the product's own search out: load, train, bundle, pipeline.
+"""Ranks your products for your queries by the app's own search: loads the files, trains a bundle and asks `pipeline`.
 
 `python -m benchmarks.search_relevance --products P --train-queries Q --train-labels L --test-queries T --out run.csv`
 
@@ -120,20 +120,20 @@ def _answers(queries: Mapping[str, str], among: Mapping[str, Sequence[str]]) -> 
 
 
 def _queries(path: Path) -> dict[str, str]:
-    found = {row["query_id"]: row["query"] for row in read(path, "query_id", "query") if row["query_id"]}
-    if not found:
+    queries = {row["query_id"]: row["query"] for row in read(path, "query_id", "query") if row["query_id"]}
+    if not queries:
         raise InputError(f"{path} has no query: one row per query is needed.")
-    return found
+    return queries
 
 
 def _candidates(path: Path, queries: Mapping[str, Any]) -> dict[str, list[str]]:
-    found: dict[str, dict[str, None]] = {}
+    candidates: dict[str, dict[str, None]] = {}
     for row in read(path, "query_id", "product_id"):
         if row["query_id"] in queries:
-            found.setdefault(row["query_id"], {})[row["product_id"]] = None
-    if not found:
+            candidates.setdefault(row["query_id"], {})[row["product_id"]] = None
+    if not candidates:
         raise InputError(f"{path} names no query of the test queries: check the ids of both files.")
-    return {query_id: list(items) for query_id, items in found.items()}
+    return {query_id: list(items) for query_id, items in candidates.items()}
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""The peers of the search: titles and grades in, scorers of a query's products out, each as its field builds it."""
+"""The peers that our search is compared with, each built in the usual way of its field from titles and grades."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ class Bm25:
     """Robertson and Zaragoza 2009 over Snowball stems, idf as in Lucene: log(1 + (n - df + .5) / (df + .5))."""
 
     def __init__(self, titles: Sequence[str]) -> None:
-        found = [stems(title) for title in titles]
+        stems_of_titles = [stems(title) for title in titles]
         self.n_rows = len(titles)
-        self.length = np.asarray([len(words) for words in found], np.float32)
+        self.length = np.asarray([len(words) for words in stems_of_titles], np.float32)
         norm = K1 * (1 - B + B * self.length / max(float(self.length.mean()), 1.0))
         postings: dict[str, dict[int, int]] = {}
-        for row, words in enumerate(found):
+        for row, words in enumerate(stems_of_titles):
             for word in words:
                 held = postings.setdefault(word, {})
                 held[row] = held.get(row, 0) + 1
@@ -131,10 +131,10 @@ class Cosine:
         return self._last[1]
 
     def _encoded(self, texts: Sequence[str]) -> FloatArray:
-        found = self.model.encode(
+        vectors = self.model.encode(
             list(texts), batch_size=BATCH, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
         )
-        return np.asarray(found, np.float32)
+        return np.asarray(vectors, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,9 +237,9 @@ def stems(text: str) -> list[str]:
 
 def match_rows(query: str, rows: Rows, words: Bm25, cosines: Sequence[Cosine], titles: Sequence[str]) -> FloatArray:
     """Return (n, n_features) float32: how rows (n,) match a query, by words, letters and meaning."""
-    asked = list(dict.fromkeys(stems(query)))
-    known = [words.postings[word][2] if word in words.postings else words.unknown_idf() for word in asked]
-    total = max(sum(known), 1e-6)
+    query_stems = list(dict.fromkeys(stems(query)))
+    idfs = [words.postings[word][2] if word in words.postings else words.unknown_idf() for word in query_stems]
+    total = max(sum(idfs), 1e-6)
     score, weight, count = (column[rows] for column in words.totals(query))
     letters = trigrams(query)
     shared = [_dice(letters, trigrams(titles[row])) for row in rows.tolist()]
@@ -247,8 +247,9 @@ def match_rows(query: str, rows: Rows, words: Bm25, cosines: Sequence[Cosine], t
     held = [len(numbers & set(re.findall(r"\d+", titles[row]))) / max(len(numbers), 1) for row in rows.tolist()]
     length = words.length[rows]
     columns = [
-        score, score / total, weight / total, count, count / max(len(asked), 1), count / np.maximum(length, 1), length,
-        np.full(len(rows), len(asked)), np.full(len(rows), total), shared, held, np.full(len(rows), len(numbers)),
+        score, score / total, weight / total, count, count / max(len(query_stems), 1), count / np.maximum(length, 1),
+        length, np.full(len(rows), len(query_stems)), np.full(len(rows), total), shared, held,
+        np.full(len(rows), len(numbers)),
         *(cosine.score(query, rows) for cosine in cosines),
     ]  # fmt: skip
     return np.stack([np.asarray(column, np.float32) for column in columns], axis=1)
@@ -272,9 +273,9 @@ def _dice(first: frozenset[str], second: frozenset[str]) -> float:
 
 def _best(scores: FloatArray, limit: int) -> Rows:
     limit = min(limit, len(scores))
-    found = np.argpartition(-scores, limit - 1)[:limit]
-    found = found[np.argsort(-scores[found], kind="stable")]
-    return found[np.isfinite(scores[found])].astype(np.int32)
+    best = np.argpartition(-scores, limit - 1)[:limit]
+    best = best[np.argsort(-scores[best], kind="stable")]
+    return best[np.isfinite(scores[best])].astype(np.int32)
 
 
 def _lessons(graded: Graded, n_rows: int, *, seed: int) -> tuple[list[tuple[str, Rows]], FloatArray]:

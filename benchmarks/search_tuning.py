@@ -1,4 +1,4 @@
-"""Titles and graded queries in, models of sentence-transformers out, tuned for so many minutes by its own losses."""
+"""Tunes models of sentence-transformers on titles and graded queries, by the library's own losses, for some minutes."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class Graded:
 
     def by_query(self) -> dict[str, dict[int, float]]:
         """Return the grade of each row by query."""
-        found: dict[str, dict[int, float]] = {}
+        grades: dict[str, dict[int, float]] = {}
         for query, row, grade in zip(self.queries, self.row.tolist(), self.grade.tolist(), strict=True):
-            found.setdefault(query, {})[row] = grade
-        return found
+            grades.setdefault(query, {})[row] = grade
+        return grades
 
 
 def untuned_encoder() -> Any:
@@ -117,17 +117,17 @@ def _fit(name: str, model: Any, loss: Callable[[int], Any], *, minutes: float, r
 
 
 def _batches(
-    graded: Graded, places: Any, n_titles: int, n_random: int, *, seed: int
+    graded: Graded, positions: Any, n_titles: int, n_random: int, *, seed: int
 ) -> Iterator[tuple[list[str], list[int], FloatArray]]:
     """Give batches of query, row and grade for ever, each grade once an epoch; the last `n_random` are random rows."""
     generator = np.random.default_rng(seed)
     n_judged = BATCH - n_random
     while True:
-        order = generator.permutation(places)
+        order = generator.permutation(positions)
         for start in range(0, max(len(order) - n_judged, 0) + 1, n_judged):
             some = order[start : start + n_judged]
             others = generator.integers(0, n_titles, n_random)
-            queries = [graded.queries[place] for place in [*some, *some[:n_random]]]
+            queries = [graded.queries[position] for position in [*some, *some[:n_random]]]
             rows = [*graded.row[some].tolist(), *others[: len(some)].tolist()]
             grade = np.concatenate([graded.grade[some], np.zeros(len(rows) - len(some))]).astype(np.float32)
             yield queries, rows, grade

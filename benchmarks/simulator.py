@@ -46,8 +46,8 @@ STRENGTH: Mapping[str, float] = {
 }  # fmt: skip
 """What it adds to the utility."""
 
-PLACES = 10
-EXAMINATION: FloatArray = (1 / np.arange(1, PLACES + 1) ** 0.8).astype(np.float32)
+N_POSITIONS = 10
+EXAMINATION: FloatArray = (1 / np.arange(1, N_POSITIONS + 1) ** 0.8).astype(np.float32)
 """Chance that the shopper looks at each place of a list."""
 
 CLICK_AT_ZERO, CART_SHARE, PURCHASE_SHARE = -2.5, 0.4, 0.5
@@ -58,7 +58,7 @@ MONDAY = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """One request. `current` is a row of the catalogue and `asked` a kind, -1 for none."""
+    """One request. `current` is a row of the catalogue and `query_kind` a kind, -1 for none."""
 
     visitor: int
     at: dt.datetime
@@ -66,7 +66,7 @@ class Circumstances:
     region: str
     slot: Slot = Slot.HOME
     current: int = -1
-    asked: int = -1
+    query_kind: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,9 @@ class Impressions:
     """Lists as they were shown, row by row, and what happened to each place.
 
     time (n,) float64; visitor (n,) int32; slot (n,): code of `Slot` in its order; current (n,) int32: item beside which
-    the list stood, -1 for none; query (n,) int32: row in `Interactions.queries`, -1 for none; item (n, PLACES) int32;
-    examined, clicked, carted, bought (n, PLACES) bool; attraction
-    (n, PLACES) float32: the true P(click | examined). `examined` and `attraction` are the truth, which no shop sees.
-    Ascending by time.
+    the list stood, -1 for none; query (n,) int32: row in `Interactions.queries`, -1 for none; item (n, N_POSITIONS)
+    int32; examined, clicked, carted, bought (n, N_POSITIONS) bool; attraction (n, N_POSITIONS) float32: the true
+    P(click | examined). `examined` and `attraction` are the truth, which no shop sees. Ascending by time.
     """
 
     time: npt.NDArray[np.float64]
@@ -106,27 +105,27 @@ class Shop:
     likes: IntArray
     strength: Mapping[str, float] = field(default_factory=lambda: dict(STRENGTH))
 
-    def utility(self, asked: Circumstances) -> FloatArray:
+    def utility(self, request: Circumstances) -> FloatArray:
         """Return (n_items,) float32: what the shopper would get from each item, under these circumstances."""
         of_kind = np.zeros(len(KINDS), np.float32)
-        of_kind[self.likes[asked.visitor]] += self.strength["own"]
-        for name, value in told_by(asked).items():
+        of_kind[self.likes[request.visitor]] += self.strength["own"]
+        for name, value in circumstances_by_name(request).items():
             if value in FAVOURS[name]:
                 of_kind[FAVOURS[name][value]] += self.strength[name]
-        if asked.current >= 0:
-            of_kind[self.kind[asked.current]] += self.strength["current"]
-        if asked.asked >= 0:
-            of_kind[asked.asked] += self.strength["query"]
+        if request.current >= 0:
+            of_kind[self.kind[request.current]] += self.strength["current"]
+        if request.query_kind >= 0:
+            of_kind[request.query_kind] += self.strength["query"]
         return of_kind[self.kind] + self.popularity
 
-    def probabilities(self, asked: Circumstances) -> FloatArray:
+    def probabilities(self, request: Circumstances) -> FloatArray:
         """Return (n_items,) float32, sum 1: the true chance of each item to be the next that is taken up."""
-        value = np.exp(self.utility(asked))
+        value = np.exp(self.utility(request))
         return (value / value.sum()).astype(np.float32)
 
-    def attraction(self, asked: Circumstances) -> FloatArray:
+    def attraction(self, request: Circumstances) -> FloatArray:
         """Return (n_items,) float32: the true P(click | examined)."""
-        return (1 / (1 + np.exp(-(CLICK_AT_ZERO + self.utility(asked))))).astype(np.float32)
+        return (1 / (1 + np.exp(-(CLICK_AT_ZERO + self.utility(request))))).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,20 +158,20 @@ def simulate(
     requests = [
         _request(shop, visitor, 3 * visit, generator) for visit in range(n_visits) for visitor in range(n_visitors)
     ]
-    requests.sort(key=lambda asked: (asked.at, asked.visitor))
-    for asked in requests:
-        log.begin(asked)
-        shown.append(_show(shop, asked, log, generator))
+    requests.sort(key=lambda request: (request.at, request.visitor))
+    for request in requests:
+        log.begin(request)
+        shown.append(_show(shop, request, log, generator))
         for _ in range(n_picks):
-            log.add(EventType.PURCHASE, int(generator.choice(len(shop.items), p=_p(shop.probabilities(asked)))))
+            log.add(EventType.PURCHASE, int(generator.choice(len(shop.items), p=_p(shop.probabilities(request)))))
     return Simulation(shop, log.interactions(), _impressions(shown, requests), tuple(requests))
 
 
-def told_by(asked: Circumstances) -> dict[str, object]:
+def circumstances_by_name(request: Circumstances) -> dict[str, object]:
     """Return the circumstances by name as `FAVOURS` knows them."""
-    part = "morning" if 6 <= asked.at.hour < 12 else "evening" if 17 <= asked.at.hour < 23 else "else"
-    day = "weekend" if asked.at.weekday() >= 5 else "weekday"
-    return {"device": asked.device, "hour": part, "weekday": day, "region": asked.region}
+    part = "morning" if 6 <= request.at.hour < 12 else "evening" if 17 <= request.at.hour < 23 else "else"
+    day = "weekend" if request.at.weekday() >= 5 else "weekday"
+    return {"device": request.device, "hour": part, "weekday": day, "region": request.region}
 
 
 def vectors(shop: Shop, *, dimension: int = 48, noise: float = 0.5, seed: int = 0) -> tuple[FloatArray, FloatArray]:
@@ -188,28 +187,28 @@ class _Log:
 
     def __init__(self) -> None:
         self.rows: list[tuple[float, int, int, int, int, int, int]] = []
-        self.asked: Circumstances | None = None
+        self.request: Circumstances | None = None
         self.second, self.visit = 0, -1
 
-    def begin(self, asked: Circumstances) -> None:
-        self.asked, self.second, self.visit = asked, 0, self.visit + 1
-        if asked.current >= 0:
-            self.add(EventType.VIEW_ITEM, asked.current)
-        if asked.asked >= 0:
-            self.add(EventType.SEARCH, -1, asked.asked)
+    def begin(self, request: Circumstances) -> None:
+        self.request, self.second, self.visit = request, 0, self.visit + 1
+        if request.current >= 0:
+            self.add(EventType.VIEW_ITEM, request.current)
+        if request.query_kind >= 0:
+            self.add(EventType.SEARCH, -1, request.query_kind)
 
     def add(self, kind: EventType, item: int, query: int = -1) -> None:
-        asked = self.asked
-        assert asked is not None
+        request = self.request
+        assert request is not None
         basket = self.visit if kind is EventType.PURCHASE else -1
         self.rows.append((
-            asked.at.timestamp() + self.second, asked.visitor, item, EVENT_CODES[kind], basket, query,
-            DEVICES.index(asked.device) * len(REGIONS) + REGIONS.index(asked.region),
+            request.at.timestamp() + self.second, request.visitor, item, EVENT_CODES[kind], basket, query,
+            DEVICES.index(request.device) * len(REGIONS) + REGIONS.index(request.region),
         ))  # fmt: skip
         self.second += 5
 
     def interactions(self) -> Interactions:
-        time, visitor, item, kind, basket, query, place = (
+        time, visitor, item, kind, basket, query, device_and_region = (
             np.asarray(column) for column in zip(*sorted(self.rows), strict=True)
         )
         return Interactions(
@@ -221,8 +220,8 @@ class _Log:
             basket=basket.astype(np.int32),
             query=query.astype(np.int32),
             queries=KINDS,
-            device=(place // len(REGIONS)).astype(np.int32),
-            region=(place % len(REGIONS)).astype(np.int32),
+            device=(device_and_region // len(REGIONS)).astype(np.int32),
+            region=(device_and_region % len(REGIONS)).astype(np.int32),
             devices=DEVICES,
             regions=REGIONS,
         )
@@ -255,25 +254,25 @@ def _request(shop: Shop, visitor: int, days: int, generator: np.random.Generator
         region=REGIONS[generator.integers(len(REGIONS))],
         slot=slot,
         current=int(generator.integers(len(shop.items))) if slot is Slot.SIMILAR else -1,
-        asked=int(generator.integers(len(KINDS))) if slot is Slot.SEARCH else -1,
+        query_kind=int(generator.integers(len(KINDS))) if slot is Slot.SEARCH else -1,
     )
 
 
-def _show(shop: Shop, asked: Circumstances, log: _Log, generator: np.random.Generator) -> dict[str, object]:
+def _show(shop: Shop, request: Circumstances, log: _Log, generator: np.random.Generator) -> dict[str, object]:
     """Show a list and follow the shopper down it."""
     lean = shop.popularity + generator.gumbel(size=len(shop.items))
-    rows = np.argsort(-lean)[:PLACES].astype(np.int32)
-    attraction = shop.attraction(asked)[rows]
-    examined = generator.random(PLACES) < EXAMINATION
-    clicked = examined & (generator.random(PLACES) < attraction)
-    carted = clicked & (generator.random(PLACES) < CART_SHARE)
-    bought = carted & (generator.random(PLACES) < PURCHASE_SHARE)
-    for place in np.flatnonzero(clicked).tolist():
-        log.add(EventType.SELECT_ITEM, int(rows[place]))
-        if carted[place]:
-            log.add(EventType.ADD_TO_CART, int(rows[place]))
-        if bought[place]:
-            log.add(EventType.PURCHASE, int(rows[place]))
+    rows = np.argsort(-lean)[:N_POSITIONS].astype(np.int32)
+    attraction = shop.attraction(request)[rows]
+    examined = generator.random(N_POSITIONS) < EXAMINATION
+    clicked = examined & (generator.random(N_POSITIONS) < attraction)
+    carted = clicked & (generator.random(N_POSITIONS) < CART_SHARE)
+    bought = carted & (generator.random(N_POSITIONS) < PURCHASE_SHARE)
+    for position in np.flatnonzero(clicked).tolist():
+        log.add(EventType.SELECT_ITEM, int(rows[position]))
+        if carted[position]:
+            log.add(EventType.ADD_TO_CART, int(rows[position]))
+        if bought[position]:
+            log.add(EventType.PURCHASE, int(rows[position]))
     return {
         "item": rows, "clicked": clicked, "carted": carted, "bought": bought, "examined": examined,
         "attraction": attraction,
@@ -284,11 +283,11 @@ def _impressions(shown: list[dict[str, object]], requests: list[Circumstances]) 
     slots = list(Slot)
     columns = {name: np.stack([row[name] for row in shown]) for name in shown[0]}  # type: ignore[misc]
     return Impressions(
-        time=np.asarray([asked.at.timestamp() for asked in requests]),
-        visitor=np.asarray([asked.visitor for asked in requests], np.int32),
-        slot=np.asarray([slots.index(asked.slot) for asked in requests], np.int8),
-        current=np.asarray([asked.current for asked in requests], np.int32),
-        query=np.asarray([asked.asked for asked in requests], np.int32),
+        time=np.asarray([request.at.timestamp() for request in requests]),
+        visitor=np.asarray([request.visitor for request in requests], np.int32),
+        slot=np.asarray([slots.index(request.slot) for request in requests], np.int8),
+        current=np.asarray([request.current for request in requests], np.int32),
+        query=np.asarray([request.query_kind for request in requests], np.int32),
         **columns,
     )
 
@@ -308,15 +307,16 @@ def main() -> None:
     parser.add_argument("--visits", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    made = simulate(n_visitors=options.visitors, n_visits=options.visits, seed=options.seed)
-    shown = made.impressions
-    print(f"{len(made.interactions)} events, {len(shown)} lists, {len(made.shop.items)} items, seed {options.seed}")
+    simulation = simulate(n_visitors=options.visitors, n_visits=options.visits, seed=options.seed)
+    shown = simulation.impressions
+    events, items = simulation.interactions, simulation.shop.items
+    print(f"{len(events)} events, {len(shown)} lists, {len(items)} items, seed {options.seed}")
     print("place  examined (true)  clicked  P(click | examined)")
-    for place in range(PLACES):
-        seen = shown.examined[:, place]
+    for position in range(N_POSITIONS):
+        seen = shown.examined[:, position]
         print(
-            f"{place + 1:>5}  {EXAMINATION[place]:>15.2f}  {shown.clicked[:, place].mean():7.3f}  "
-            f"{shown.clicked[seen, place].mean():19.3f}"
+            f"{position + 1:>5}  {EXAMINATION[position]:>15.2f}  {shown.clicked[:, position].mean():7.3f}  "
+            f"{shown.clicked[seen, position].mean():19.3f}"
         )
 
 

@@ -60,10 +60,10 @@ WARM_STEPS = 5
 def main() -> None:
     options = _options()
     limit_threads(options.threads)
-    place = device()
+    processor = device()
     print(", ".join(str(part) for part in hardware().values() if part))
-    limit = matrix_limit(place)
-    print(f"limit: {limit / 1e12:.2f} TFLOP/s, a product of two matrices of {MATRIX[place.type]} rows and columns")
+    limit = matrix_limit(processor)
+    print(f"limit: {limit / 1e12:.2f} TFLOP/s, a product of two matrices of {MATRIX[processor.type]} rows and columns")
     data = made_shop(options)
     began = time.monotonic()
     state = build_state(data.interactions, data.items, at=data.train_end)
@@ -73,21 +73,21 @@ def main() -> None:
     rates = [_slice(pairs, size, limit, options) for size in options.batch]
     rate = rates[0]
     figures = [
-        Figure("a million pairs, extrapolated from that slice", TARGET_PAIRS / rate / 3600, HOURS[place.type], "h")
+        Figure("a million pairs, extrapolated from that slice", TARGET_PAIRS / rate / 3600, HOURS[processor.type], "h")
     ]
     show("learned once, at the first number of pairs a step", figures)
     if options.whole:
-        _whole(data, options, HOURS[place.type])
+        _whole(data, options, HOURS[processor.type])
 
 
-def matrix_limit(place: torch.device) -> float:
+def matrix_limit(processor: torch.device) -> float:
     """Return the operations per second of a product of two large matrices, in the precision of tuning."""
-    size = MATRIX[place.type]
-    left, right = (torch.randn(size, size, device=place) for _ in range(2))
-    with low_precision(place):
+    size = MATRIX[processor.type]
+    left, right = (torch.randn(size, size, device=processor) for _ in range(2))
+    with low_precision(processor):
         wanted = (left[:1] @ right[:, :1]).dtype
     left, right = left.to(wanted), right.to(wanted)
-    seconds = _seconds(lambda: left @ right, place, n=10)
+    seconds = _seconds(lambda: left @ right, processor, n=10)
     return 2 * size**3 / seconds
 
 
@@ -170,33 +170,33 @@ class _StepClock(Progress):
 def _whole(data: TrainingData, options: argparse.Namespace, hours: float) -> None:
     """Run every stage and write the bundle: measured, not extrapolated."""
     began = time.monotonic()
-    made = fit(data, TrainingSettings(minutes=options.minutes, seed=options.seed, encoder=options.encoder))
+    artifacts = fit(data, TrainingSettings(minutes=options.minutes, seed=options.seed, encoder=options.encoder))
     with tempfile.TemporaryDirectory() as folder:
-        export.write(made, Path(folder))
+        export.write(artifacts, Path(folder))
     spent = time.monotonic() - began
-    print(f"\nwhole training, measured, {options.minutes:g} minutes given; ended by {made.ended_by}")
-    for stage, seconds in made.seconds.items():
+    print(f"\nwhole training, measured, {options.minutes:g} minutes given; ended by {artifacts.ended_by}")
+    for stage, seconds in artifacts.seconds.items():
         print(f"{stage:<12} {seconds:>8.1f} s")
     for name in ("encoder_fine_tuning_steps", "search_mrr_untuned", "search_mrr_tuned"):
-        print(f"{name:<22} {made.metrics.get(name, float('nan')):.3f}")
+        print(f"{name:<22} {artifacts.metrics.get(name, float('nan')):.3f}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     on_gpu = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
     print(f"peak memory {peak:.0f} MB, on the GPU {on_gpu:.0f} MB")
     show("every stage and the export", [Figure("whole training, measured", spent / 3600, hours, "h")])
 
 
-def _seconds(work: Callable[[], Any], place: torch.device, *, n: int) -> float:
+def _seconds(work: Callable[[], Any], processor: torch.device, *, n: int) -> float:
     for _ in range(3):
         work()
-    began = _now(place)
+    began = _now(processor)
     for _ in range(n):
         work()
-    return (_now(place) - began) / n
+    return (_now(processor) - began) / n
 
 
-def _now(place: torch.device) -> float:
+def _now(processor: torch.device) -> float:
     """The clock, once the GPU has done what it was told."""
-    if place.type == "cuda":
+    if processor.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 

@@ -61,10 +61,10 @@ def main() -> None:
     if options.only:
         print(json.dumps(asdict(measure(FineTuning(options.only), options))))
         return
-    known = ", ".join(FineTuning)
+    names = ", ".join(FineTuning)
     methods = [method for method in options.methods.split(",") if method]
     if unknown := set(methods) - set(FineTuning):
-        sys.exit(f"--methods: {', '.join(sorted(unknown))} is not known. Choose of {known}.")
+        sys.exit(f"--methods: {', '.join(sorted(unknown))} is not known. Choose of {names}.")
     print(f"{options.encoder or 'MiniLM-L6'}, {options.minutes} min per method, adaptation {options.adaptation}")
     print(f"{asdict(TuneSettings())}\n{asdict(adapters.AdapterSettings())}", flush=True)
     show([in_process(method) for method in methods])
@@ -105,7 +105,7 @@ def measure(method: FineTuning, options: argparse.Namespace) -> Row:
         method=str(method),
         search=search_quality(encoder.encode, items.texts, vectors, seed=99),
         together=recall(vectors, later, items.first_seen <= start),
-        new=recall(vectors, later, items.first_seen <= start, known=state.basket),
+        new=recall(vectors, later, items.first_seen <= start, already_bought=state.basket),
         n_steps=tuned.n_steps,
         n_trained_parameters=tuned.n_trained_parameters,
         artefact_bytes=artefact,
@@ -115,18 +115,20 @@ def measure(method: FineTuning, options: argparse.Namespace) -> Row:
     )
 
 
-def recall(vectors: FloatArray, later: Neighbours, shown: np.ndarray, *, known: Neighbours | None = None) -> float:
+def recall(
+    vectors: FloatArray, later: Neighbours, shown: np.ndarray, *, already_bought: Neighbours | None = None
+) -> float:
     """Mean over items of found / min(20, bought with it), over the items that were in the shop before the window."""
     scores = vectors @ vectors.T
     scores[:, ~shown] = -np.inf
     np.fill_diagonal(scores, -np.inf)
-    found = np.argsort(-scores, axis=1)[:, :N_NEAREST]
+    nearest = np.argsort(-scores, axis=1)[:, :N_NEAREST]
     shares, there = [], set(np.flatnonzero(shown).tolist())
     for row in there:
         truth = set(_near(later, int(row))) & there
-        truth -= set(_near(known, int(row))) if known else set()
+        truth -= set(_near(already_bought, int(row))) if already_bought else set()
         if truth:
-            shares.append(len(truth & set(found[row].tolist())) / min(N_NEAREST, len(truth)))
+            shares.append(len(truth & set(nearest[row].tolist())) / min(N_NEAREST, len(truth)))
     return float(np.mean(shares))
 
 
@@ -160,16 +162,16 @@ def _adapted(encoder: Encoder, items: ItemTable, options: argparse.Namespace) ->
     if not mlm.is_wanted(encoder, items.texts, choice, mlm.MaskSettings()):
         return ""
     before = search_quality(encoder.encode, items.texts, encoder.encode(items.texts), seed=99)
-    made = mlm.adapt(encoder, items.texts, Box(options.minutes, options.seed))
+    adapted = mlm.adapt(encoder, items.texts, Box(options.minutes, options.seed))
     after = search_quality(encoder.encode, items.texts, encoder.encode(items.texts), seed=99)
-    losses = f"{made.loss_before:.3f} -> {made.loss_after:.3f}"
-    return f"masked loss {losses} in {made.n_steps} steps, search {before:.4f} -> {after:.4f}"
+    losses = f"{adapted.loss_before:.3f} -> {adapted.loss_after:.3f}"
+    return f"masked loss {losses} in {adapted.n_steps} steps, search {before:.4f} -> {after:.4f}"
 
 
 def _window(interactions: Interactions, start: float, end: float) -> Interactions:
-    kept = (interactions.time >= start) & (interactions.time < end)
+    within = (interactions.time >= start) & (interactions.time < end)
     names: Any = ("visitor", "item", "type", "time", "quantity", "basket", "query")
-    return Interactions(**{name: getattr(interactions, name)[kept] for name in names}, queries=interactions.queries)
+    return Interactions(**{name: getattr(interactions, name)[within] for name in names}, queries=interactions.queries)
 
 
 def _near(neighbours: Neighbours, row: int) -> list[int]:

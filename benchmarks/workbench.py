@@ -1,4 +1,4 @@
-"""A shop of its own in a temporary folder: rows of files in, the product's own tables, training and answers out.
+"""A shop in a temporary folder: loads files into the app's own tables, trains on them, and answers from the bundle.
 
 Nothing here ranks: what the tables hold is trained by `recommender.training` and answered by `recommender.pipeline`.
 """
@@ -117,7 +117,7 @@ def load_items(rows: Iterable[dict[str, str]], id_column: str, *, first_seen: di
     from recommender.models import Item
 
     now = timezone.now()
-    found: dict[str, Item] = {}
+    items: dict[str, Item] = {}
     n_rows = n_empty = 0
     for row in rows:
         n_rows += 1
@@ -129,17 +129,17 @@ def load_items(rows: Iterable[dict[str, str]], id_column: str, *, first_seen: di
         more = [row.get(name, "") for name in ("category", "brand", "description")]
         text = " ".join(part for part in (title, *more) if part.strip())[:LONGEST_TEXT] or item_id
         price = number(row.get("price") or row.get("list_price") or "")
-        found[item_id] = Item(
+        items[item_id] = Item(
             item_id=item_id, label=LABEL, object_id=item_id, title=title, text=text, text_hash=text_hash(text),
             category=row.get("category", "")[:255], brand=row.get("brand", "")[:255],
             price=None if not 0 <= price < 1e9 else round(price, 2),
             first_seen_at=(first_seen or {}).get(item_id, now), updated_at=now,
         )  # fmt: skip
-    if not found:
+    if not items:
         raise InputError("The catalogue has no item: every row needs an id.")
-    if n_rows > len(found):
-        print(f"{n_rows - len(found)} of {n_rows} rows of the catalogue repeat an id ({n_empty} have none): left out")
-    items = list(found.values())
+    if n_rows > len(items):
+        print(f"{n_rows - len(items)} of {n_rows} rows of the catalogue repeat an id ({n_empty} have none): left out")
+    items = list(items.values())
     for start in range(0, len(items), CHUNK_SIZE):
         Item.objects.bulk_create(items[start : start + CHUNK_SIZE])
     return len(items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,19 +26,50 @@ NO_CART: Any = object()
 SLOTS = frozenset(slot.value for slot in Slot) - {Slot.SEARCH.value}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListOptions:
+    """What a page says of a list beside its slot: the arguments of the template tags, and of `recommendations` here.
+
+    exclude: items that are never listed, in all the ways in which a cart is given.
+    """
+
+    limit: Any = 8
+    item: Any = None
+    item_id: str = ""
+    cart: Any = NO_CART
+    title: str | None = None
+    new_only: bool = False
+    exclude: Any = ()
+    at_most: Any = None
+
+
+LIST_OPTIONS = frozenset(option.name for option in fields(ListOptions))
+
+
 def recommendations(request: HttpRequest, slot: str, **options: Any) -> SafeString:
     """The list of a slot as the template tag `recommendations` shows it, with the tag's options; for Jinja2 and views.
 
     `environment.globals["recommendations"] = recommender.blocks.recommendations`, then
     `{{ recommendations(request, "home", limit=8) }}`.
     """
-    values = {"limit": 8, "item": None, "item_id": "", "cart": NO_CART, "title": None, **options, "slot": slot}
+    chosen = ListOptions(**options)
+    values = {name: getattr(chosen, name) for name in LIST_OPTIONS} | {"slot": slot}
     return SafeString(render_to_string("recommender/block.html", values, request=request).strip())
 
 
-def lazy(slot: str, *, limit: int = 8, item: Any = None, item_id: str = "", title: str | None = None) -> SafeString:
+def lazy(
+    slot: str,
+    *,
+    limit: int = 8,
+    item: Any = None,
+    item_id: str = "",
+    title: str | None = None,
+    new_only: bool = False,
+) -> SafeString:
     """An empty element that `recommender.js` fills from `block`: the page around it is the same for everybody."""
-    options = {"limit": limit, "item_id": item_id_of(item) if item else item_id, "title": title}
+    options: dict[str, Any] = {"limit": limit, "item_id": item_id_of(item) if item else item_id, "title": title}
+    if new_only:
+        options["new_only"] = 1
     if settings.USE_I18N:
         options["language"] = translation.get_language()
     parameters = urlencode({name: value for name, value in options.items() if value not in (None, "")})
@@ -56,6 +88,7 @@ def block(request: HttpRequest, slot: str) -> HttpResponse:
     parameters = request.GET
     limit = parameters.get("limit", "")
     options: dict[str, Any] = {"item_id": parameters.get("item_id", "")[:128], "title": parameters.get("title")}
+    options["new_only"] = parameters.get("new_only") == "1"
     if limit.isascii() and limit.isdigit():
         options["limit"] = max(1, min(int(limit[:4]), MAX_LIMIT))
     with translation.override(_language(parameters.get("language", ""))):

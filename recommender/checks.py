@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from recommender import conf, tracking
 from recommender.capture import order_consent
 from recommender.catalog import Catalog, catalog_for_label, catalogs
+from recommender.catalog.limits import limits_of
 from recommender.catalog.paths import path_fault
 from recommender.exceptions import ConfigurationError
 from recommender.tracking.pages import last_word, may_name, meant_by
@@ -56,7 +57,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **options: Any) -> l
     return [
         *_unknown_names(), *_invalid_consent(), *_invalid_order_consent(), *_invalid_values(),
         *_invalid_experiment_tracker(conf.get("EXPERIMENT_TRACKER")), *_invalid_storage(conf.get("BUNDLE_STORAGE")),
-        *_naive_times(),
+        *_invalid_limits(conf.get("AT_MOST")), *_naive_times(),
     ]  # fmt: skip
 
 
@@ -153,6 +154,15 @@ def _invalid_experiment_tracker(tool: Any) -> Iterator[CheckMessage]:
         message = _("RECOMMENDER['EXPERIMENT_TRACKER'] = %(tool)r, but %(package)s is not installed here.")
         hint = _('On the host that trains: pip install "shopreco[%(extra)s]". Runs work without it.')
         yield checks.Warning(message % names, hint % names, id="recommender.W008")
+
+
+def _invalid_limits(at_most: Any) -> Iterator[CheckMessage]:
+    """E004: limits of lists by an attribute that no item has, or by what is no number."""
+    try:
+        limits_of(at_most)
+    except ConfigurationError as error:
+        hint = _("The default is %(default)r.") % {"default": conf.DEFAULTS["AT_MOST"]}
+        yield checks.Error(f"RECOMMENDER['AT_MOST']: {error}", hint, id="recommender.E004")
 
 
 def _naive_times() -> Iterator[CheckMessage]:

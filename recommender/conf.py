@@ -50,6 +50,10 @@ DEFAULTS: dict[str, Any] = {
     "MAX_EVENTS_PER_CALL": 200,
     # Maximal marginal relevance: 1.0 ranks by score alone.
     "DIVERSITY": 0.9,
+    # How much a shopper's likings count in the order of a search; 0.0 switches them off.
+    "PERSONAL_SEARCH": 1.0,
+    # How many items of a list may share a value, by attribute, such as {"brand": 2, "category": 4}.
+    "AT_MOST": {},
 }
 
 CHOICES: dict[str, tuple[str, ...]] = {

@@ -37,5 +37,9 @@ class InsufficientData(RecommenderError):
     """Too little evidence to train or to judge; the message counts what is there and what is needed."""
 
 
+class TooLittleTime(RecommenderError):
+    """The time box of a run ended a stage before it learned; the message names the minutes that it needs."""
+
+
 class MissingDependency(RecommenderError):
     """An optional package is not installed; the message names the extra to install."""

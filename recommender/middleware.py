@@ -92,21 +92,16 @@ def _is_concerned(request: HttpRequest, response: HttpResponseBase) -> bool:
         "recommender_buffer" in seen
         or "recommender_is_personal" in seen
         or "recommender_shopper" in seen
-        or (conf.get("COOKIE_NAME") in request.COOKIES and not _keeps_cookie(request, response))
+        or (conf.get("COOKIE_NAME") in request.COOKIES and not identity.keeps_cookie(request, response))
     )
 
 
-def _keeps_cookie(request: HttpRequest, response: HttpResponseBase) -> bool:
-    """Does the banner's cookie show, without calling `CONSENT`, that the visitor's cookie may stay? On most pages it
-    does."""
-    is_answered_here = identity.CONSENT_COOKIE in response.cookies
-    return identity.has_consented(request) and identity.is_by_cookie() and not is_answered_here
-
-
 def _settle(request: HttpRequest, response: HttpResponseBase) -> None:
-    shopper = shopper_of(request)
     if "recommender_is_personal" in vars(request):
         _keep_private(response)
+    if not identity.may_change_cookie(request, response, is_recorded="recommender_buffer" in vars(request)):
+        return
+    shopper = shopper_of(request)
     if shopper.token is not None or shopper.is_crawler:
         return
     if not shopper.gives_consent or identity.withdraws_consent(response):
@@ -147,10 +142,11 @@ def _keep_private(response: HttpResponseBase) -> None:
 
 
 def _vary_by_cookie(response: HttpResponseBase) -> None:
-    if response.has_header("Vary"):
-        patch_vary_headers(response, ("Cookie",))
-    else:
+    """As `patch_vary_headers`, which takes longer; a page that reads the session varies by its cookie already."""
+    if not response.has_header("Vary"):
         response["Vary"] = "Cookie"
+    elif "Cookie" not in response["Vary"].split(", "):
+        patch_vary_headers(response, ("Cookie",))
 
 
 def _is_shared(response: HttpResponseBase) -> bool:

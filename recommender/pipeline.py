@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar, Unpack
 
 from django.utils import timezone
 
 from recommender import conf, serving
+from recommender.catalog.limits import limits_for
 from recommender.exceptions import ConfigurationError
 from recommender.models.connections import apart_once
-from recommender.serving import Served, sql_lists
-from recommender.serving.live_entries import LiveReads, with_live
+from recommender.serving.answers import answer
+from recommender.serving.filters import facet_names, filter_names
+from recommender.serving.live_entries import LiveReads, ReadsOfOneList
 from recommender.serving.ranking import rank
+from recommender.text.letters import fold
 from recommender.text.query import normal_query
-from recommender.text.words import fold
-from recommender.types import Context, PastEvent, Ranking, Request, Slot
+from recommender.types import Arrangement, Context, Filters, Narrowing, PastEvent, Ranking, Request, Slot, Sort
 
 __all__ = [
     "MAX_LIMIT",
@@ -33,12 +34,10 @@ __all__ = [
     "suggest",
 ]
 
-logger = logging.getLogger(__name__)
+Named = TypeVar("Named", Slot, Sort)
 
 MAX_LIMIT = 100
 MAX_OFFSET = 1_000
-N_SPARE = 4
-"""Items ranked beyond the limit, to replace those that the shop hides at this moment."""
 
 
 class Asker(LiveReads, Protocol):
@@ -68,13 +67,15 @@ def search(
     shopper: Asker | None = None,
     limit: int = 24,
     offset: int = 0,
-    filters: Mapping[str, str] | None = None,
     cart_item_ids: Sequence[str] = (),
     at: dt.datetime | None = None,
+    **arrangement: Unpack[Arrangement],
 ) -> Ranking:
-    """Items for a query, personal to the shopper. Filters: `category`, `brand`, `min_price`, `max_price`, `available`.
+    """Items for a query, personal to the shopper. At most one query for the history and one per catalogue model for
+    live prices; an empty query lists nothing.
 
-    At most one query for the history and one per catalogue model for live prices. An empty query lists nothing.
+    `filters`, `sort`, `facets` and `personal` narrow, order and count it, see `Arrangement`. Raises
+    `ConfigurationError` for a filter, an order or a facet that does not exist.
     """
     with apart_once():
         request = Request(
@@ -83,10 +84,9 @@ def search(
             query=normal_query(query),
             limit=_clamped(limit, MAX_LIMIT),
             offset=max(0, min(offset, MAX_OFFSET)),
-            filters=dict(filters or {}),
             cart_item_ids=tuple(cart_item_ids),
         )
-        return _answer(request, shopper)
+        return _answer(_arranged(request, **arrangement), shopper)
 
 
 def recommend(
@@ -97,8 +97,13 @@ def recommend(
     cart_item_ids: Sequence[str] = (),
     limit: int = 8,
     at: dt.datetime | None = None,
+    **narrowing: Unpack[Narrowing],
 ) -> Ranking:
-    """The list of one slot. Queries as in `search`. Raises `ConfigurationError` for a slot that does not exist."""
+    """The list of one slot. Queries as in `search`, and two more where many items were hidden since.
+
+    `new_only`, `exclude`, `shown` and `at_most` narrow it, see `Narrowing`. Raises `ConfigurationError` for a slot or
+    an attribute that does not exist.
+    """
     with apart_once():
         request = Request(
             slot_named(slot),
@@ -107,7 +112,7 @@ def recommend(
             limit=_clamped(limit, MAX_LIMIT),
             cart_item_ids=tuple(cart_item_ids),
         )
-        return _answer(request, shopper)
+        return _answer(_narrowed(request, **narrowing), shopper)
 
 
 def suggest(prefix: str, *, limit: int = 8) -> list[Suggestion]:
@@ -135,12 +140,17 @@ def suggest(prefix: str, *, limit: int = 8) -> list[Suggestion]:
 
 def slot_named(slot: Slot | str) -> Slot:
     """The slot with this name. Raises `ConfigurationError` with the closest known name."""
+    return _named(Slot, "slot", slot)
+
+
+def _named(kind: type[Named], noun: str, name: str) -> Named:
+    """The member of an enumeration with this value. Raises `ConfigurationError` with the closest one."""
     try:
-        return Slot(slot)
+        return kind(name)
     except ValueError:
-        names = [slot.value for slot in Slot]
+        names = [member.value for member in kind]
         raise ConfigurationError(
-            f"There is no slot {str(slot)[:40]!r}. {conf.closest(str(slot), names)} Known: {', '.join(names)}."
+            f"There is no {noun} {str(name)[:40]!r}. {conf.closest(str(name)[:40], names)} Known: {', '.join(names)}."
         ) from None
 
 
@@ -148,22 +158,66 @@ def _context(shopper: Asker | None, at: dt.datetime | None) -> Context:
     return shopper.context(at) if shopper is not None else Context(at or timezone.now())
 
 
+def _arranged(
+    request: Request,
+    *,
+    filters: Filters | None = None,
+    sort: Sort | str = Sort.RELEVANCE,
+    facets: Collection[str] | str = (),
+    personal: bool = True,
+) -> Request:
+    filters = dict(filters or {})
+    _require_known("filter", filters, filter_names())
+    names = facet_names() if facets == "all" else tuple(_names_in(facets))
+    _require_known("facet", names, facet_names())
+    return replace(
+        request,
+        filters=filters,
+        sort=_named(Sort, "order", sort),
+        facets=tuple(dict.fromkeys(names)),
+        personal_weight=float(conf.get("PERSONAL_SEARCH")) if personal else 0.0,
+    )
+
+
+def _names_in(names: Collection[str] | str) -> Iterator[str]:
+    """Give each name, also of text in which they are joined by commas."""
+    parts = names.split(",") if isinstance(names, str) else names
+    return filter(None, (str(part).strip() for part in parts))
+
+
+def _require_known(noun: str, names: Iterable[str], existing: Sequence[str]) -> None:
+    """Raise `ConfigurationError` for a name that does not exist, with the closest one."""
+    for name in names:
+        if name not in existing:
+            raise ConfigurationError(
+                f"There is no {noun} {name[:40]!r}. {conf.closest(name[:40], existing)} Known: {', '.join(existing)}."
+            )
+
+
+def _narrowed(
+    request: Request,
+    *,
+    new_only: bool = False,
+    exclude: Collection[str] = (),
+    shown: Collection[str] = (),
+    at_most: Mapping[str, int] | str | None = None,
+) -> Request:
+    return replace(
+        request,
+        is_composed=True,
+        exclude_history=new_only,
+        exclude_item_ids=frozenset(exclude),
+        shown_item_ids=frozenset(shown),
+        at_most=limits_for(request.slot, at_most),
+    )
+
+
 def _answer(request: Request, shopper: Asker | None) -> Ranking:
-    """Rank for this shopper, as well as this process can at the moment."""
+    """Answer this shopper, as well as this process can at the moment."""
     if shopper is not None:
-        request = replace(request, history=shopper.history(), visitor_key=shopper.visitor_key)
-    served = serving.current()
-    if not served.is_loaded:
-        return sql_lists.answer(request)
-    if not served.shelf.index:
-        return sql_lists.shop_order(request)
-    wider = replace(request, limit=request.limit + N_SPARE)
-    try:
-        ranking = rank(wider, served=served)
-    except Exception:  # the edge of the model: whatever breaks in it, the lower rungs still serve
-        logger.exception("bundle %s failed on slot %s; lower rungs serve", served.bundle or "-", request.slot)
-        ranking = rank(wider, served=Served(served.shelf))
-    return with_live(ranking, served.shelf, page=shopper, limit=request.limit)
+        history = shopper.history() if request.personal_weight else ()
+        request = replace(request, history=history, visitor_key=shopper.visitor_key)
+    return answer(request, shopper or ReadsOfOneList())
 
 
 def _clamped(limit: int, most: int) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 TimeArray = npt.NDArray[np.float64]
+
+Filters = Mapping[str, str | Sequence[str]]
+"""What an item must have, by filter: one value, or several of which it must have one."""
 
 
 class EventType(enum.StrEnum):
@@ -76,6 +79,17 @@ class Role(enum.StrEnum):
     OTHER = "other"
 
 
+class Sort(enum.StrEnum):
+    """How the matches of a search are ordered; the values are those of the parameter `sort`."""
+
+    RELEVANCE = "relevance"
+    CHEAPEST = "price"
+    DEAREST = "-price"
+    NEWEST = "newest"
+    POPULAR = "popular"
+    NAME = "name"
+
+
 class Relaxation(enum.StrEnum):
     """What a search gave up so that its page is not empty, mildest first; `NONE` where it matched as it was typed."""
 
@@ -103,7 +117,10 @@ class IntentWord:
 class Intent:
     """A query as the search understands it.
 
-    text: the query without its price words, which is what is searched; categories: (name, probability), best first.
+    text: the query without its price words and without what is excluded, which is what is searched; categories: (name,
+    probability), best first; excluded: what the items must not have, as in "mug without handle"; unpriced: the query
+    without its price words alone; currencies: codes (ISO 4217) that the price may be in, none where it names none;
+    foreign_price: price words that set no bound, as the shop has other currencies.
     """
 
     text: str
@@ -112,6 +129,10 @@ class Intent:
     min_price: float | None = None
     max_price: float | None = None
     is_cheap: bool = False
+    excluded: tuple[str, ...] = ()
+    unpriced: str = ""
+    currencies: frozenset[str] = frozenset()
+    foreign_price: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +147,26 @@ class OfferedFilter:
     text: str
     query: str
     is_applied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FacetValue:
+    """One choice of a facet. n_items: how many items would be found with it; parameters: the filters that choose it."""
+
+    text: str
+    n_items: int
+    parameters: Mapping[str, str]
+    is_applied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """What the matches of a search can be narrowed by, its values by how many have them; n_more: values left out."""
+
+    name: str
+    text: str
+    values: tuple[FacetValue, ...]
+    n_more: int = 0
 
 
 HISTORY_LIMIT = 500
@@ -156,7 +197,14 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request to the pipeline. `history` is oldest first; `among`, unless empty, limits the items."""
+    """One request to the pipeline. `history` is oldest first; `among`, unless empty, limits the items.
+
+    `exclude_item_ids` are never listed; with `exclude_history`, nor is any item of the history. `shown_item_ids` stand
+    in other lists of the page: they are listed only where nothing else is. `is_composed`: "for you" leads with what is
+    new to the shopper and takes in what is due again; otherwise it is in the order of the ranker, by which rankers are
+    compared. `at_most`: how many items may share a value, by attribute. `personal_weight`: how much the shopper's
+    likings count in a search, 0 for not at all.
+    """
 
     slot: Slot
     context: Context
@@ -169,8 +217,44 @@ class Request:
     visitor_key: uuid.UUID | None = None
     exclude_item_ids: frozenset[str] = frozenset()
     exclude_history: bool = False
+    shown_item_ids: frozenset[str] = frozenset()
+    is_composed: bool = False
+    at_most: Mapping[str, int] = field(default_factory=dict)
     among: tuple[str, ...] = ()
-    filters: Mapping[str, str] = field(default_factory=dict)
+    filters: Filters = field(default_factory=dict)
+    sort: Sort = Sort.RELEVANCE
+    facets: tuple[str, ...] = ()
+    personal_weight: float = 1.0
+
+
+class Arrangement(TypedDict, total=False):
+    """How the results of a search are narrowed, ordered and counted.
+
+    filters: `category`, `brand`, `min_price`, `max_price`, `available` and attributes of Catalogs; of several values of
+    one filter an item must have one. sort: a value of `Sort`. facets: what to count the matches by: `category`,
+    `brand`, `price`, `available` and attributes, also as text joined by commas, or "all".
+    personal: whether the shopper's likings count, as much as the setting `PERSONAL_SEARCH` says; without them not even
+    the history is read.
+    """
+
+    filters: Filters | None
+    sort: Sort | str
+    facets: Collection[str] | str
+    personal: bool
+
+
+class Narrowing(TypedDict, total=False):
+    """What a page may rule out of a list.
+
+    new_only: nothing that the shopper has looked at or bought. exclude: ids that are never listed. shown: ids in other
+    lists of the page, listed only where nothing else is left. at_most: how many items may share a brand, a category or
+    another attribute, as `{"brand": 2}` or "brand:2"; the setting `AT_MOST` where it is None.
+    """
+
+    new_only: bool
+    exclude: Collection[str]
+    shown: Collection[str]
+    at_most: Mapping[str, int] | str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,18 +281,19 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One item of a ranking; `position` starts at 1."""
+    """One item of a ranking; `position` starts at 1. `is_near`: it does not match the query, but comes near it."""
 
     item_id: str
     position: int
     score: float
     reasons: tuple[Reason, ...] = ()
     live: Live | None = None
+    is_near: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The list for one request. `n_found` counts the matches before the limit.
+    """The list for one request. `n_found` counts the matches before the limit, `n_near` what follows them.
 
     For a search without a match, `relaxed` says what was given up and `notice` tells the shopper.
     """
@@ -222,11 +307,19 @@ class Ranking:
     query: str = ""
     corrected_query: str = ""
     n_found: int = 0
+    n_near: int = 0
     intent: Intent | None = None
     offered_filters: tuple[OfferedFilter, ...] = ()
     relaxed: Relaxation = Relaxation.NONE
     relaxed_query: str = ""
     notice: str = ""
+    sort: Sort = Sort.RELEVANCE
+    facets: tuple[Facet, ...] = ()
+
+    @property
+    def n_listed(self) -> int:
+        """How many items all pages of a search have."""
+        return self.n_found + self.n_near
 
     def __iter__(self) -> Any:
         return iter(self.entries)

@@ -118,7 +118,7 @@ REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
 
 RECOMMENDER = {
     "DIRECTORY": VAR_DIR / "recommender",
-    "TRAINING_MINUTES": float(os.environ.get("SHOPRECO_TRAINING_MINUTES", "1.2")),
+    "TRAINING_MINUTES": float(os.environ.get("SHOPRECO_TRAINING_MINUTES", "3")),
 }
 
 LOGGING = {

@@ -208,19 +208,29 @@ def assert_queries(at_most: int, *, at_least: int = 0) -> Iterator[None]:
 class DemoShop:
     """What the fixture has loaded, with the questions that tests ask of it."""
 
-    def customer(self, place: int = 0) -> Any:
+    def customer(self, index: int = 0) -> Any:
         """A customer by number of orders: 0 has the most."""
         from shopreco.shop.models import Customer
 
         ranked = Customer.objects.annotate(n_orders=models.Count("orders")).order_by("-n_orders", "code")
-        return ranked.select_related("user")[place]
+        return ranked.select_related("user")[index]
 
-    def product(self, place: int = 0) -> Any:
+    def product(self, index: int = 0) -> Any:
         """A visible product by number of order lines: 0 has the most."""
         from shopreco.shop.models import Product
 
         ranked = Product.objects.filter(is_visible=True).annotate(n_lines=models.Count("order_lines"))
-        return ranked.order_by("-n_lines", "stock_code")[place]
+        return ranked.order_by("-n_lines", "stock_code")[index]
+
+    def spread_over_categories(self) -> None:
+        """Put the items into three categories in turn, and read them anew."""
+        from recommender import serving
+        from recommender.models import Item
+
+        keys = list(Item.objects.order_by("pk").values_list("pk", flat=True))
+        for index, name in enumerate(("Bags", "Cards & paper", "Toys")):
+            Item.objects.filter(pk__in=keys[index::3]).update(category=name)
+        serving.reload()
 
 
 _rows: list[tuple[type[models.Model], list[models.Model]]] = []

@@ -20,7 +20,7 @@ BLOCK = re.compile(
 
 def blocks(text: str) -> list[tuple[str, str]]:
     """`(path, code)` of each block of a page that names its file in its first line."""
-    return [(found["path"], found["code"]) for found in BLOCK.finditer(text)]
+    return [(block["path"], block["code"]) for block in BLOCK.finditer(text)]
 
 
 def commands(text: str) -> list[str]:

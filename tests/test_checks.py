@@ -56,6 +56,14 @@ def test_unknown_setting_names_the_closest_one(settings: Any) -> None:
     assert "'CONCENT'" in message.msg
 
 
+@pytest.mark.parametrize("limits", [{"brnad": 2}, {"brand": 0}, 3])
+def test_limit_of_lists_that_has_no_effect_is_an_error(settings: Any, limits: Any) -> None:
+    settings.RECOMMENDER = {"AT_MOST": limits}
+    (message,) = check_settings(None)
+    assert message.id == "recommender.E004"
+    assert "AT_MOST" in message.msg
+
+
 def test_unknown_setting_like_no_other_lists_them_all(settings: Any) -> None:
     settings.RECOMMENDER = {"xyz": 1}
     (message,) = check_settings(None)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
+from django.db import connection
 from django.http import HttpResponse
 from django.test import RequestFactory
 from django.utils import timezone
@@ -223,6 +224,20 @@ def test_account_history_costs_one_query_with_its_consent(user: Any, django_asse
         assert shopper.visitor_key == identity.own_key(str(user.pk))
 
 
+@pytest.mark.parametrize("headers", [{}, {"HTTP_USER_AGENT": GOOGLEBOT}], ids=["new visitor", "crawler"])
+def test_somebody_without_a_past_has_no_history_and_costs_no_query(
+    headers: dict[str, str], django_assert_num_queries: Any
+) -> None:
+    shopper = shopper_of(asking(**headers))
+    with django_assert_num_queries(0):
+        assert shopper.history() == ()
+
+
+def test_page_begins_without_a_read_price() -> None:
+    shopper = shopper_of(asking())
+    assert (shopper.live, shopper.n_live_reads) == ({}, 0)
+
+
 def test_global_privacy_control_switches_the_profile_off(django_assert_num_queries: Any) -> None:
     visitor = Visitor.objects.create()
     viewed(visitor, "a")
@@ -314,7 +329,8 @@ def test_region_is_the_country_of_the_first_language(accepted: str, region: str)
 def test_login_links_the_visitor_to_the_user(client: Any, user: Any) -> None:
     identity.connect()
     request = asking(key=(key := uuid.uuid4()))
-    linking._on_login(request=request, user=user)
+    with assert_queries(2):
+        linking._on_login(request=request, user=user)
     visitor = Visitor.objects.get(key=key)
     assert visitor.user_key == str(user.pk)
     assert shopper_of(request).user_key == str(user.pk)
@@ -335,6 +351,14 @@ def test_login_without_consent_leaves_no_row(user: Any) -> None:
     linking._on_login(request=asking(consent=None, key=uuid.uuid4()), user=user)
     linking._on_login(request=None, user=user)
     assert not Visitor.objects.exists()
+
+
+def test_login_without_consent_in_this_browser_costs_no_query(user: Any, django_assert_num_queries: Any) -> None:
+    identity.grant_consent([str(user.pk)])
+    request = asking(consent=None, user=user)
+    with django_assert_num_queries(0):
+        linking._on_login(request=request, user=user)
+    assert shopper_of(request).visitor_key == identity.own_key(str(user.pk))
 
 
 def test_logout_begins_a_fresh_visitor(user: Any) -> None:
@@ -473,6 +497,13 @@ def test_granted_consent_replaces_an_objection_and_keeps_the_rest() -> None:
         (identity.own_key("8"), "8", True, False, False, True, ""),
     }
     assert Visitor.objects.get(user_key="7").first_seen_at == first_seen_at
+
+
+@pytest.mark.parametrize("n_users", [90, 91])
+def test_consent_of_ninety_users_takes_one_statement(n_users: int) -> None:
+    n_statements = 2 if n_users > 90 and connection.vendor == "sqlite" else 1
+    with assert_queries(n_statements, at_least=n_statements):
+        assert identity.grant_consent([str(number) for number in range(n_users)]) == n_users
 
 
 def test_login_that_cannot_be_linked_is_logged_and_gets_a_fresh_visitor(

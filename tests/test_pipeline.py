@@ -14,8 +14,9 @@ from recommender.exceptions import BundleUnreachable, ConfigurationError
 from recommender.features.shop_state import build_state
 from recommender.models import Bundle
 from recommender.serving import Served, memory
-from recommender.serving.lists import session_candidates
 from recommender.serving.question import Question
+from recommender.serving.ranker import Ranker, ScoredCandidates
+from recommender.serving.session import Session
 from recommender.serving.shelf import build_shelf
 from recommender.tables import Interactions, ItemTable
 from recommender.types import EVENT_CODES, Context, EventType, PastEvent, Relaxation, Request, Rung, Slot
@@ -31,6 +32,19 @@ TITLES = {
     "mug2": "Black coffee mug",
     "lamp": "Desk lamp",
 }
+
+
+class RankerOf(Ranker):
+    """A ranker of which only the thresholds matter: it scores every item alike."""
+
+    def __init__(self, thresholds):
+        self.thresholds, self.head, self.arms = thresholds, object(), {}
+
+    def context_vector(self, profile, item_vectors):
+        return item_vectors[0]
+
+    def score(self, profile, candidates, *args, **options):
+        return ScoredCandidates(np.zeros(len(candidates), np.float32), None, None)
 
 
 class Asker:
@@ -184,6 +198,84 @@ def test_buy_again_lists_only_own_purchases():
     assert ids(ask("buy_again", served(["mug1"]), bought, event("view_item", "mug1"))) == ["lamp"]
 
 
+def bought(item_id, *days_ago):
+    """Orders of an item, oldest first, each an order of its own."""
+    return [event("purchase", item_id, 24 * 60 * day, order_id=f"{item_id}-{day}") for day in days_ago]
+
+
+def by_time(*events):
+    return sorted((one for group in events for one in group), key=lambda one: one.at)
+
+
+def test_buy_again_begins_with_the_most_overdue_and_ends_with_what_has_no_cycle():
+    history = by_time(
+        bought("bag1", 60, 40, 20),  # its cycle of 20 days has just passed
+        bought("bag2", 25, 15),  # a half overdue
+        bought("mug1", 40, 20),  # due, and the head sees one order less
+        bought("mug2", 35, 5),  # not before another 25 days
+        bought("lamp", 3),
+        bought("bag3", 31, 29, 28),  # overdue by many cycles
+    )
+    ranking = ask("buy_again", served(["lamp"]), *history)
+    assert ids(ranking) == ["bag2", "bag1", "mug1", "mug2", "bag3", "lamp"]
+
+
+def test_habit_of_long_ago_is_no_longer_due():
+    history = by_time(bought("bag1", 310, 300), bought("mug1", 40, 20), bought("mug2", 35, 5))
+    assert ids(ask("buy_again", served(["lamp"]), *history)) == ["mug1", "mug2", "bag1"]
+
+
+def test_for_you_leads_with_what_is_new_and_takes_in_what_is_due():
+    shop = served(["mug1", "lamp"], ["bag3", "lamp"], ["bag1", "mug1"])
+    history = by_time(bought("bag1", 40, 20), bought("bag2", 35, 5), bought("mug2", 9))
+    home = ids(ask("home", shop, *history, is_composed=True))
+    assert home[1] == "bag1"
+    assert {home[0], home[2], home[3]} == {"mug1", "lamp", "bag3"}
+    assert set(home[4:]) == {"bag2", "mug2"}  # the shop has nothing else
+
+
+def test_at_least_half_of_for_you_is_new_to_a_customer_of_many_habits():
+    shop = shop_of_families()
+    history = by_time(*(bought(str(row), 40, 20) for row in range(20)))
+    home = ids(ask("home", shop, *history, is_composed=True, limit=10))
+    assert [int(item_id) >= 20 for item_id in home] == [True, False] * 5
+
+
+def test_ranker_is_compared_by_its_own_order():
+    shop = shop_of_families()
+    history = by_time(*(bought(str(row), 40, 20) for row in range(20)))
+    assert [int(item_id) < 20 for item_id in ids(ask("home", shop, *history, limit=10))] == [True] * 10
+
+
+def test_for_you_of_new_items_only_has_nothing_that_is_due():
+    shop = shop_of_families()
+    history = by_time(*(bought(str(row), 40, 20) for row in range(20)))
+    home = ids(ask("home", shop, *history, is_composed=True, exclude_history=True, limit=30))
+    assert sorted(map(int, home)) == list(range(20, 36))
+
+
+def test_session_leads_a_composed_list_too():
+    shop = served(["lamp"], ["lamp"], ["lamp"], ["bag1", "bag3"], ["bag1", "bag3"])
+    history = by_time(bought("lamp", 40, 20), [event("view_item", "bag1", 1)])
+    assert ids(ask("home", shop, *history, is_composed=True))[0] == "bag3"
+
+
+def test_customer_who_has_everything_is_shown_what_is_left():
+    history = by_time(*(bought(item_id, 3) for item_id in TITLES))
+    assert set(ids(ask("home", served(["lamp"]), *history, is_composed=True))) == set(TITLES)
+    returned = [event("refund", item_id) for item_id in TITLES]
+    assert ask("home", served(["lamp"]), *history, *returned, is_composed=True).rung == Rung.EMPTY
+
+
+@pytest.mark.parametrize(("stored", "n_new"), [({}, 5), ({"new_share": 0.8}, 8), ({"new_share": 0.1}, 5)])
+def test_share_of_the_bundle_says_how_much_is_new(stored, n_new):
+    shop = shop_of_families()
+    history = by_time(*(bought(str(row), 40, 20) for row in range(20)))
+    shop = dataclasses.replace(shop, ranker=RankerOf(stored))
+    home = ids(ask("home", shop, *history, is_composed=True, limit=10))
+    assert sum(int(item_id) >= 20 for item_id in home) == n_new
+
+
 def test_dismissed_item_stays_away():
     shop = served(["mug1"], ["mug1"], ["lamp"])
     assert "mug1" not in ids(ask("home", shop, event("dismiss_item", "mug1")))
@@ -214,8 +306,9 @@ def test_session_interest_leads_the_next_home_list():
 def test_session_interest_ends_after_half_an_hour(minutes_ago, nearby):
     shop = served(["lamp"], ["bag1", "bag3"], ["bag1", "bag3"])
     request = Request(Slot.HOME, Context(NOW), history=(event("view_item", "bag1", minutes_ago),))
-    near = session_candidates(Question(request, shop.shelf.profile(request), shop))
-    assert [shop.shelf.items.ids[row] for row in near.rows] == nearby
+    session = Session.of(Question(request, shop.shelf.profile(request), shop))
+    near = [] if session is None else session.candidates().rows.tolist()
+    assert [shop.shelf.items.ids[row] for row in near] == nearby
 
 
 def test_every_entry_says_why():
@@ -274,6 +367,25 @@ def test_unknown_slot_names_the_closest():
         pipeline.recommend("similiar")
 
 
+@pytest.mark.parametrize(("sort", "nearest"), [("prize", "price"), ("newst", "newest"), ("x" * 10_000, "")])
+def test_order_that_does_not_exist_names_the_nearest(sort, nearest):
+    with pytest.raises(ConfigurationError, match=f"Did you mean '{nearest}'" if nearest else "Known: relevance, price"):
+        pipeline.search("bag", sort=sort)
+
+
+@pytest.mark.parametrize(
+    ("arrangement", "message"),
+    [
+        ({"filters": {"categry": "Bags"}}, "no filter 'categry'. Did you mean 'category'"),
+        ({"facets": "brands"}, "no facet 'brands'. Did you mean 'brand'"),
+        ({"facets": ["x" * 10_000]}, "Known: category, brand, price, available."),
+    ],
+)
+def test_filter_and_facet_that_do_not_exist_name_the_nearest(arrangement, message):
+    with pytest.raises(ConfigurationError, match=message):
+        pipeline.search("bag", **arrangement)
+
+
 @pytest.fixture
 def stocked(db, settings):
     """A real shop in SQL with three products, served without a bundle."""
@@ -296,6 +408,55 @@ def test_item_hidden_a_moment_ago_is_dropped_and_the_rest_closes_up(stocked):
     Product.objects.filter(stock_code="A").update(is_visible=False)
     ranking = pipeline.search("lunch bag", shopper=Asker())
     assert [(entry.item_id, entry.position) for entry in ranking] == [("B", 1)]
+
+
+@pytest.fixture
+def well_stocked(db, settings):
+    """Sixty products of one kind in SQL, the newest first in every list."""
+    settings.RECOMMENDER = settings.RECOMMENDER | {"REFRESH_SECONDS": 60}
+    for number in range(60):
+        Product.objects.create(stock_code=f"{number:02}", title=f"Mug number {number}", price=2, stock=5)
+    Product.objects.update(is_visible=True)
+    sync.sync()
+    serving.reload()
+    yield
+    serving.reload()
+
+
+def first_of(n):
+    """The stock codes of the first items of a list that everybody sees."""
+    return ids(pipeline.recommend("trending", shopper=Asker(), limit=n))
+
+
+@pytest.mark.parametrize("change", [{"is_visible": False}, {"stock": 0}])
+def test_fifteen_items_lost_a_moment_ago_are_replaced_by_others(well_stocked, change):
+    lost = first_of(15)
+    Product.objects.filter(stock_code__in=lost).update(**change)  # no signal: the catalogue in memory knows nothing
+    with assert_queries(2):
+        ranking = pipeline.recommend("trending", shopper=Asker(), limit=8)
+    assert len(ranking) == 8
+    assert not set(ids(ranking)) & set(lost)
+    assert [entry.position for entry in ranking] == list(range(1, 9))
+    assert all(entry.live.available for entry in ranking)
+
+
+def test_list_without_a_shopper_is_filled_too(well_stocked):
+    Product.objects.filter(stock_code__in=first_of(50)).update(is_visible=False)
+    with assert_queries(3):
+        assert len(pipeline.recommend("trending", limit=8)) == 8
+
+
+def test_what_is_sold_out_is_shown_where_nothing_else_is_left(well_stocked):
+    Product.objects.exclude(stock_code__in=first_of(2)).update(stock=0)
+    assert len(pipeline.recommend("trending", shopper=Asker(), limit=8)) == 8
+
+
+def test_page_reads_no_more_where_items_are_hidden(well_stocked):
+    Product.objects.filter(stock_code__in=first_of(15)).update(is_visible=False)
+    shopper = Asker()
+    with assert_queries(3):
+        for slot in ("trending", "home", "similar", "cart", "trending"):
+            assert len(pipeline.recommend(slot, shopper=shopper, item_id="59", limit=8)) == 8
 
 
 def test_page_of_many_blocks_reads_at_most_three_times(stocked):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import uuid
 from decimal import Decimal
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from django.core.cache import cache
@@ -19,8 +20,8 @@ from django.utils import translation
 from django.views.decorators.cache import cache_page
 
 from recommender import capture, pipeline, serving
-from recommender.identity import cookie_for
-from recommender.models import Impression, Item, Visitor
+from recommender.identity import cookie_for, shopper_of
+from recommender.models import Impression, Item, ItemStatistics, Visitor
 from recommender.templatetags.recommender import TITLES, item_link, money
 from recommender.types import Entry, Live, OfferedFilter, Ranking, Rung, Slot
 from tests.conftest import DemoShop, assert_queries, request_of
@@ -74,7 +75,8 @@ class TestRecommend:
     def test_item_may_be_an_object_or_an_id(self, request_: HttpRequest, demo_shop: DemoShop) -> None:
         product = demo_shop.product()
         text = '{% recommend "similar" item=product limit=4 as list %}{% for e in list %}{{ e.item_id }} {% endfor %}'
-        by_object, by_id = drawn(text, request_, product=product), drawn(text, request_, product=product.stock_code)
+        by_object = drawn(text, request_, product=product)
+        by_id = drawn(text, request_of(), product=product.stock_code)
         assert by_object == by_id != ""
         assert product.stock_code not in by_object.split()
 
@@ -241,6 +243,106 @@ class TestSearch:
         assert "p=3" not in link
         assert "category=Bags" in link
 
+    @pytest.mark.parametrize(
+        ("address", "text"),
+        [("/?q=set&sort=price", "{% search %}"), ("/?q=set&sort=-price", '{% search sort="price" %}')],
+    )
+    def test_results_are_in_the_order_of_the_template_or_the_page(
+        self, demo_shop: DemoShop, address: str, text: str
+    ) -> None:
+        html = drawn(text, self.page_request(demo_shop, address))
+        ids = [str(card["data-item-id"]) for card in Tags(html).having("data-item-id")]
+        prices = dict(Item.objects.filter(item_id__in=ids).values_list("item_id", "price"))
+        n_found = int(re.search(r"(\d+) results? for", html)[1])  # type: ignore[index]
+        amounts = [prices[item_id] for item_id in ids[:n_found]]
+        assert len(set(amounts)) > 2
+        assert amounts == sorted(amounts)
+
+    def test_orders_lead_to_the_first_page_and_the_current_one_is_marked(self, demo_shop: DemoShop) -> None:
+        page = Tags(drawn("{% search limit=2 %}", self.page_request(demo_shop, "/?q=set&sort=newest&page=2&brand=")))
+        links = {str(tag["data-sort"]): tag for tag in page.having("data-sort")}
+        assert [name for name, tag in links.items() if "aria-current" in tag] == ["newest"]
+        assert list(links) == ["relevance", "price", "-price", "newest", "popular", "name"]
+        assert links["price"]["href"] == "?q=set&brand=&sort=price"
+        assert links["relevance"]["href"] == "?q=set&brand="
+
+    @pytest.mark.parametrize("sort", ["", "x", "PRICE", "cheapest", "x" * 10_000, "a\x00b", "price,name"])
+    def test_order_that_does_not_exist_is_relevance_on_a_page(
+        self, demo_shop: DemoShop, sort: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        text = "{% search as ranking %}{{ ranking.sort }} {% for entry in ranking %}{{ entry.item_id }} {% endfor %}"
+        wrong, none = (drawn(text, RequestFactory().get("/", {"q": "set", **sent})) for sent in ({"sort": sort}, {}))
+        assert wrong == none
+        assert wrong.startswith("relevance ")
+        assert not caplog.records
+
+    def test_facets_lead_to_results_with_their_values_and_back(self, demo_shop: DemoShop) -> None:
+        demo_shop.spread_over_categories()
+        text = "{% search limit=2 facets='category,price' %}"
+        address = "/?q=set&sort=newest&page=2&x=1"
+        page = drawn(text, self.page_request(demo_shop, address))
+        assert [tag["data-facet"] for tag in Tags(page).having("data-facet")] == ["category", "price"]
+        links = re.findall(r'href="([^"]+)" rel="nofollow">.*?__count">(\d+)<', page)
+        assert len(links) > 3
+        for link, n_items in links:
+            chosen = drawn(text, self.page_request(demo_shop, f"/{unescape(link)}"))
+            assert f"{n_items} result" in chosen
+            (back,) = re.findall(r'href="([^"]+)" rel="nofollow" aria-current="true">', chosen)
+            assert unescape(back) == "?q=set&sort=newest&x=1"
+
+    def test_second_value_is_chosen_beside_the_first_and_each_is_taken_back_alone(self, demo_shop: DemoShop) -> None:
+        demo_shop.spread_over_categories()
+        one, two = "Bags", "Cards & paper"
+        address = f"/?{urlencode({'q': 'set', 'category': one})}"
+        page = drawn("{% search facets='category' %}", self.page_request(demo_shop, address))
+        link = next(
+            link for link in re.findall(r'href="([^"]+)" rel="nofollow">', page) if urlencode({"": two}) in link
+        )
+        both = drawn("{% search facets='category' %}", self.page_request(demo_shop, f"/{unescape(link)}"))
+        backs = [unescape(back) for back in re.findall(r'href="([^"]+)" rel="nofollow" aria-current="true">', both)]
+        assert sorted(backs) == [f"?{urlencode({'q': 'set', 'category': name})}" for name in (one, two)]
+        chips = re.findall(r'href="([^"]+)" data-filter="category" data-applied', both)
+        assert sorted(unescape(chip) for chip in chips) == sorted(backs)
+
+    def test_without_facets_none_are_counted(self, demo_shop: DemoShop) -> None:
+        assert "data-facet" not in drawn("{% search %}", self.page_request(demo_shop, "/?q=set&facets=all"))
+
+    def test_facet_that_does_not_exist_is_logged_once_and_left_out(
+        self, demo_shop: DemoShop, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        demo_shop.spread_over_categories()
+        for _ in range(2):
+            page = drawn("{% search facets='category,colour' %}", self.page_request(demo_shop, "/?q=set"))
+            assert [tag["data-facet"] for tag in Tags(page).having("data-facet")] == ["category"]
+        assert [record.getMessage() for record in caplog.records] == [
+            "{% search %}: there is no facet 'colour'; there are: category, brand, price, available"
+        ]
+
+    @pytest.mark.parametrize(
+        "sent",
+        [
+            {"category": "x" * 10_000},
+            {"category": ["x"] * 200},
+            {"category": "a\x00b"},
+            {"min_price": "50", "max_price": "10"},
+            {"min_price": "cheap"},
+            {"max_price": "9" * 400},
+            {"available": "🧵"},
+            {"colour": "red"},
+        ],
+    )
+    def test_odd_filters_of_an_address_break_no_page(
+        self, demo_shop: DemoShop, sent: dict[str, Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        html = drawn("{% search facets='all' %}", RequestFactory().get("/", {"q": "set", **sent}))
+        assert Tags(html).having("data-item-id")
+        assert not caplog.records
+
+    @pytest.mark.parametrize("text", ["{% search srot='price' %}", "{% search q page_params='p' as ranking %}"])
+    def test_misspelt_argument_is_found_when_the_template_is_read(self, text: str) -> None:
+        with pytest.raises(TemplateSyntaxError, match=r"Did you mean '(sort|page_param)'"):
+            drawn(text)
+
     @pytest.mark.parametrize("page", ["0", "-1", "x", "999999999", "٣", "1.5", "9999"])
     def test_page_that_is_no_page_is_no_failure(
         self, demo_shop: DemoShop, page: str, caplog: pytest.LogCaptureFixture
@@ -308,6 +410,98 @@ class TestNeverRaises:
             drawn('{% recommendations "home" limt=3 %}')
         with pytest.raises(TemplateSyntaxError, match="search"):
             drawn("{% search limt=3 %}")
+        with pytest.raises(TemplateSyntaxError, match="limit"):
+            drawn('{% recommend "home" limt=3 as ranking %}')
+
+
+IDS = "{% for entry in list %}{{ entry.item_id }} {% endfor %}|"
+
+
+def ids_of_blocks(tags: str, request: HttpRequest, **values: Any) -> list[list[str]]:
+    """The ids of each list that the tags give to the template, one tag per line."""
+    text = "".join(f"{{% {tag.strip()} as list %}}{IDS}" for tag in tags.strip().splitlines())
+    return [block.split() for block in drawn(text, request, **values).split("|")[:-1]]
+
+
+class TestBlocksOfOnePage:
+    def test_items_of_one_block_are_not_repeated_in_the_next(self, request_: HttpRequest, demo_shop: DemoShop) -> None:
+        item_id = demo_shop.product().stock_code
+        blocks = ids_of_blocks(
+            """recommend "trending" limit=8
+               recommend "similar" item=item_id limit=8
+               recommend "home" limit=8
+               recommend "trending" limit=8""",
+            request_,
+            item_id=item_id,
+        )
+        assert [len(block) for block in blocks] == [8] * 4
+        assert len({item for block in blocks for item in block}) == 32
+
+    def test_order_of_the_blocks_decides(self, demo_shop: DemoShop) -> None:
+        alone = ids_of_blocks('recommend "trending" limit=4', request_of())
+        first = ids_of_blocks('recommend "trending" limit=4\nrecommend "home" limit=4', request_of())
+        assert first[0] == alone[0]
+
+    def test_items_of_a_search_are_not_repeated_below_it(self, request_: HttpRequest) -> None:
+        results, trending = ids_of_blocks('search "set" limit=4\nrecommend "trending" limit=8', request_)
+        assert not set(results) & set(trending)
+
+    def test_search_lists_what_a_block_above_shows(self, demo_shop: DemoShop) -> None:
+        [alone] = ids_of_blocks('search "set" limit=4', request_of())
+        below = ids_of_blocks('recommend "trending" limit=30\nsearch "set" limit=4', request_of())[1]
+        assert below == alone
+
+    def test_block_shows_other_items_where_the_first_has_all_that_sell(self, request_: HttpRequest) -> None:
+        ItemStatistics.objects.exclude(item__item_id__in=["22457"]).update(n_1=0, n_7=0, n_30=0, n_total=0)
+        serving.reload()
+        blocks = ids_of_blocks('recommend "trending" limit=1\nrecommend "trending" limit=5', request_)
+        assert [len(block) for block in blocks] == [1, 5]
+        assert not set(blocks[0]) & set(blocks[1])
+
+    def test_block_repeats_items_rather_than_being_empty(self, request_: HttpRequest, demo_shop: DemoShop) -> None:
+        item_id = demo_shop.product().stock_code
+        tag = 'recommend "bought_together" item=item_id limit=100'
+        first, again = ids_of_blocks(f"{tag}\n{tag}", request_, item_id=item_id)
+        assert first
+        assert set(again) <= set(first)
+        assert again
+
+    def test_pages_do_not_know_of_each_other(self, demo_shop: DemoShop) -> None:
+        text = 'recommend "trending" limit=4'
+        assert ids_of_blocks(text, request_of()) == ids_of_blocks(text, request_of())
+
+
+class TestLeftOut:
+    def test_new_only_shows_nothing_that_was_bought(self, request_: HttpRequest, demo_shop: DemoShop) -> None:
+        request_.user = demo_shop.customer().user
+        bought = {event.item_id for event in shopper_of(request_).history()}
+        [new] = ids_of_blocks('recommend "trending" limit=20 new_only=True', request_)
+        assert bought
+        assert len(new) == 20
+        assert not set(new) & bought
+
+    def test_excluded_are_ids_objects_or_another_list(self, demo_shop: DemoShop) -> None:
+        [first] = ids_of_blocks('recommend "trending" limit=4', request_of())
+        products = [demo_shop.product(), demo_shop.product(1)]
+        for exclude, gone in ((",".join(first), first), (products, [product.stock_code for product in products])):
+            [rest] = ids_of_blocks('recommend "trending" limit=8 exclude=exclude', request_of(), exclude=exclude)
+            assert len(rest) == 8
+            assert not set(rest) & set(gone)
+        html = drawn(
+            '{% recommend "trending" limit=4 as a %}{% recommend "home" exclude=a as list %}' + IDS, request_of()
+        )
+        assert not set(html.split("|")[0].split()) & set(first)
+
+    def test_excluded_item_does_not_come_back_even_into_an_empty_list(self, demo_shop: DemoShop) -> None:
+        item_id = demo_shop.product().stock_code
+        tag = 'recommend "bought_together" item=item_id limit=100'
+        [first] = ids_of_blocks(tag, request_of(), item_id=item_id)
+        [rest] = ids_of_blocks(f"{tag} exclude=first", request_of(), item_id=item_id, first=first)
+        assert not set(rest) & set(first)
+
+    def test_late_list_may_be_of_new_items_only(self, request_: HttpRequest) -> None:
+        assert "new_only=1" in drawn('{% lazy_recommendations "home" new_only=True %}')
+        assert "new_only" not in drawn('{% lazy_recommendations "home" %}')
 
 
 class TestCost:

@@ -34,6 +34,7 @@ SEARCHERS: Mapping[str, Any] = {
     "tuned": _("encoder of this run"),
     "untuned": _("BERT before fine-tuning"),
     "lexical": _("matching words"),
+    "champion": _("the previous model"),
 }
 REPORT: Mapping[str, Any] = {
     "n_read": _("Events read"),
@@ -155,7 +156,6 @@ def loss_charts(losses: Any) -> list[tuple[str, SafeString]]:
 
 
 def stage_name(stage: str) -> str:
-    """Return the name of a stage with spaces."""
     return stage.replace("_", " ")
 
 
@@ -206,9 +206,17 @@ def percent(value: float) -> str:
     return f"{value:.1%}" if math.isfinite(value) else "—"
 
 
-def cases_in_words(n: int) -> str:
-    """Return "1,204 test cases"."""
-    return ngettext("%(n)s test case", "%(n)s test cases", n) % {"n": f"{n:,}"}
+def level_in_words(level: float) -> str:
+    """Return "97.5 %"."""
+    return f"{level * 100:g} %"
+
+
+def cases_in_words(n: int, n_windows: int = 1) -> str:
+    """Return "1,204 test cases" or "31 test cases of 4 windows"."""
+    words = {"n": f"{n:,}", "windows": n_windows}
+    if n_windows > 1:
+        return gettext("%(n)s test cases of %(windows)d windows") % words
+    return ngettext("%(n)s test case", "%(n)s test cases", n) % words
 
 
 def _list_table(scope: str, figures: Figures) -> ListTable:
@@ -220,7 +228,7 @@ def _list_table(scope: str, figures: Figures) -> ListTable:
     chart_title = gettext("Gain in NDCG@10: %(scope)s") % {"scope": title}
     return ListTable(
         title=title,
-        cases=cases_in_words(figures.n_cases[scope]) if scope in figures.n_cases else "",
+        cases=cases_in_words(figures.n_cases[scope], figures.n_windows) if scope in figures.n_cases else "",
         rows=rows,
         chart=interval_chart([(label_of(name), gains[name]) for name in names if name in gains], title=chart_title),
         summary=_summary(rows),
@@ -243,7 +251,7 @@ def _list_row(name: str, scope: str, figures: Figures) -> ListRow:
         rolling=_rolling(figures, scope, name),
         is_ranker=name == figures.ranker,
         is_best_competitor=name == figures.best_competitor.get(scope),
-        is_served=name == figures.served,
+        is_served=name == figures.arms.get(scope, figures.served),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from recommender.runs.comparisons import GUARDRAILS, explanation_of, label_of
+from recommender.runs.comparisons import GUARDRAILS, Limit, explanation_of, label_of
 from recommender.runs.figures import Figures, Guardrail
 
 UNITS: Mapping[str, Callable[[float], str]] = {
@@ -36,6 +36,7 @@ class GuardrailRow:
     baseline: str
     bound: str
     tolerance: str
+    kind: str
     css: str
     sign: str
     verdict: str
@@ -78,8 +79,16 @@ def _row(rail: Guardrail) -> GuardrailRow:
         baseline=baseline,
         bound=bound,
         tolerance=tolerance,
+        kind=_kind(limit),
         css=css,
         sign=sign,
         verdict=str(verdict),
         note=rail.note,
     )
+
+
+def _kind(limit: Limit | None) -> str:
+    """Whether the limit is one of the value itself, or of how much worse it may be than the previous model's."""
+    if limit is None:
+        return ""
+    return gettext("absolute limit") if limit.is_absolute else gettext("worse than before")

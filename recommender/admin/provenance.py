@@ -14,6 +14,7 @@ from recommender.admin.figures import stage_name
 from recommender.models import Run
 from recommender.runs import provenance
 from recommender.runs.figures import Circumstance, Figures
+from recommender.runs.settings import RunSettings
 
 STEPS_BY_STAGE = {"encoder": "fine_tuning_steps", "adaptation": "adaptation_steps", "grades": "graded_steps"}
 """Stages of which a run stores how many steps they took."""
@@ -33,6 +34,7 @@ def provenance_rows(run: Run, figures: Figures) -> list[tuple[str, str]]:
         (gettext("Computed on"), _computed_on(hardware)),
         (gettext("Versions"), ", ".join(f"{name} {version}" for name, version in versions.items())),
         (gettext("Cut off by the time limit"), _clocked(entries, figures)),
+        (gettext("Left out for lack of time"), _not_fine_tuned(run, figures)),
         (gettext("Curves"), (entries.get("curves") or entries.get("tracking") or {}).get("folder")),
         *((gettext("Earlier attempt"), _attempt(attempt)) for attempt in entries.get("attempts") or ()),
         *_circumstances(figures.context),
@@ -48,6 +50,14 @@ def _clocked(entries: Mapping[str, Any], figures: Figures) -> str:
         steps = "" if math.isnan(n_steps) else gettext(" (%d steps)") % n_steps
         names.append(f"{stage_name(stage)}{steps}")
     return ", ".join(names)
+
+
+def _not_fine_tuned(run: Run, figures: Figures) -> str:
+    """Of a run whose minutes were too few for BERT: how many it takes."""
+    if figures.encoder is None or math.isnan(figures.encoder.times_for_tuning):
+        return ""
+    words = gettext("fine-tuning of BERT (a run of about %(minutes)d minutes has time for it)")
+    return words % {"minutes": math.ceil(figures.encoder.times_for_tuning * RunSettings.of(run.settings).minutes)}
 
 
 def _attempt(attempt: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ from recommender.admin.steps import PROMOTE, TRAIN, Link, Outcome, Step, require
 from recommender.admin.tunings import TuningSteps, tuning_links
 from recommender.management import background
 from recommender.models import Bundle, Run
-from recommender.runs.comparisons import CHAMPION, SIMPLE, label_of
+from recommender.runs.comparisons import CHAMPION, SCOPES, label_of
 from recommender.runs.figures import Figures
 
 REFRESH_SECONDS = 5
@@ -41,7 +41,9 @@ SIGNS = {
     Run.State.CANCELLED: "■",
     Run.Verdict.PROMOTED: "▲",
     Run.Verdict.REFUSED: "▽",
+    Run.Verdict.PROVISIONAL: "△",
     Run.Verdict.INSUFFICIENT: "?",
+    Run.Verdict.TOO_SHORT: "⏱",
     Bundle.State.CHAMPION: "★",
     Bundle.State.QUARANTINED: "✗",
 }
@@ -123,6 +125,7 @@ class RunAdmin(TuningSteps, ReadOnlyAdmin):
             "refresh_seconds": REFRESH_SECONDS if active else 0,
             "champion": by_state.get(Bundle.State.CHAMPION),
             "previous": by_state.get(Bundle.State.PREVIOUS),
+            "arms": arms_in_words(by_state.get(Bundle.State.CHAMPION)),
             "links": self._list_links(request, active, by_state),
             **(extra_context or {}),
         }
@@ -148,7 +151,7 @@ class RunAdmin(TuningSteps, ReadOnlyAdmin):
             question=gettext("Start a training run on all events and items that the shop has recorded?"),
             consequences=(
                 gettext("A worker trains in the background; the shop keeps working as it is."),
-                gettext("The new model serves only if it is better than the present one and every simple competitor."),
+                gettext("The new model serves only if it is better than what serves now, and nowhere worse."),
             ),
             button=gettext("Train now"),
             back_url=reverse("admin:recommender_run_changelist"),
@@ -213,6 +216,13 @@ def bundle_links(bundle: Bundle) -> list[Link]:
     return [Link(gettext("Promote"), reverse("admin:recommender_bundle_promote", args=[bundle.pk]), "default")]
 
 
+def arms_in_words(bundle: Bundle | None) -> list[str]:
+    """Which simple ranker serves which list of a bundle, one sentence each."""
+    arms = bundle.manifest.get("arms", {}) if bundle else {}
+    words = gettext("%(name)s serves %(scope)s")
+    return [words % {"name": label_of(name), "scope": SCOPES[scope]} for scope, name in arms.items() if scope in SCOPES]
+
+
 def started_by(run: Run) -> str:
     """Return who started a run, or else what."""
     if run.requested_by is not None:
@@ -229,6 +239,7 @@ def _page(run: Run) -> dict[str, Any]:
         "run": run,
         "original": run,
         "is_active": is_active,
+        "is_warning": run.verdict == Run.Verdict.TOO_SHORT,
         "refresh_seconds": REFRESH_SECONDS if is_active else 0,
         "state_badge": badge(run.state, run.get_state_display()),
         "verdict_badge": badge(run.verdict, run.get_verdict_display()) if run.verdict else "",
@@ -239,6 +250,7 @@ def _page(run: Run) -> dict[str, Any]:
         "started_by": started_by(run),
         "next": _next(run),
         "list_tables": figures.list_tables(measured),
+        "level": figures.level_in_words(measured.level),
         "served": _served(run, measured),
         "head_tables": figures.head_tables(measured),
         "search_table": figures.search_table(measured),
@@ -279,18 +291,25 @@ def _next_after_success(run: Run) -> str:
         if run.accepted_at is not None:
             return gettext("Later runs use the settings that it found.")
         return gettext("Nothing has changed yet: use these settings, continue the search, or leave it.")
+    if run.bundle is not None and run.bundle.state == Bundle.State.CHAMPION and run.bundle.is_provisional:
+        return gettext(
+            "This model serves the shop provisionally: the next run judges it again on what came since, and takes it "
+            "back if it was worse."
+        )
     if run.bundle is not None and run.bundle.state == Bundle.State.CHAMPION:
         return gettext("This model serves the shop now. If you are not satisfied, roll back to the previous one.")
-    if run.verdict == Run.Verdict.REFUSED and Figures.of(run.metrics).served in SIMPLE:
+    if run.verdict == Run.Verdict.REFUSED and Figures.of(run.metrics).arms:
         return gettext(
-            "A simple ranker was better than the previous model and took its place. To undo this, roll back in Bundles."
+            "A simple ranker serves a list in the place of the previous model. To undo this, roll back in Bundles."
         )
     return {
         Run.Verdict.PROMOTED: gettext("This model served the shop until another one took its place."),
         Run.Verdict.REFUSED: gettext("The shop keeps working as before. You may still promote this model yourself."),
+        Run.Verdict.PROVISIONAL: gettext("This model served provisionally until another one took its place."),
         Run.Verdict.INSUFFICIENT: gettext(
             "There are too few events to evaluate a model. Train again when the shop has more."
         ),
+        Run.Verdict.TOO_SHORT: gettext("Train again with the minutes that the reason names."),
     }.get(Run.Verdict(run.verdict) if run.verdict else Run.Verdict.INSUFFICIENT, "")
 
 
@@ -303,6 +322,8 @@ def _served(run: Run, measured: Figures) -> tuple[str, str] | None:
     served = label_of(measured.served)
     if is_now and champion and measured.served == CHAMPION and not champion.is_trained:
         served = gettext("%s (untrained)") % served
+    arms = [f"{SCOPES[scope]}: {label_of(name)}" for scope, name in measured.arms.items() if scope in SCOPES]
+    served = "; ".join([served, *arms])
     return (gettext("Now serving") if is_now else gettext("Served after this run")), served
 
 

@@ -29,7 +29,6 @@ class VisitorToken(BaseAuthentication):
         return AnonymousUser(), visitor_key
 
     def authenticate_header(self, request: Request) -> str:
-        """Return the challenge of a 401."""
         return CHALLENGE
 
 

@@ -24,6 +24,7 @@ from recommender.api import problems
 from recommender.api.authentication import BrowserCookies, VisitorToken
 from recommender.api.bodies import has_length
 from recommender.api.guard import GuardedJSONParser
+from recommender.api.parameters import Parameters
 from recommender.api.problems import Problem
 from recommender.api.serializers import RankingSerializer
 from recommender.types import Ranking
@@ -50,7 +51,6 @@ class OnlyJSON(BaseContentNegotiation):
         return next((parser for parser in parsers if parser.media_type == media_type), None)
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> tuple[Any, str]:
-        """Return the one renderer."""
         return renderers[0], renderers[0].media_type
 
 
@@ -65,6 +65,8 @@ class ApiView(APIView):
     content_negotiation_class = OnlyJSON
     metadata_class = None
     versioning_class = None
+    parameters: type[Parameters] = Parameters
+    """What a GET takes behind the `?`: an endpoint without a declaration of its own takes nothing."""
 
     def get_exception_handler(self) -> Callable[[Exception, Mapping[str, Any]], Response]:
         """Return the handler that answers in problem+json; `EXCEPTION_HANDLER` is the host's and is left alone."""
@@ -72,7 +74,7 @@ class ApiView(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse a body of an unknown length, or of a foreign type before anything reads it: CSRF's check would parse a
-        form of any size."""
+        form of any size. Read the parameters of a GET."""
         if request.method in WITH_BODY and not has_length(request._request, limit=conf.get("MAX_BODY_BYTES")):
             raise Problem("length-required", "Send the body with its Content-Length: this server reads no chunks.")
         if not (request.META.get("CONTENT_LENGTH") or "0").isdigit():
@@ -82,6 +84,8 @@ class ApiView(APIView):
             came = request.content_type or "none"
             raise UnsupportedMediaType(came, f"Send Content-Type: application/json, not {came}.")
         super().initial(request, *args, **kwargs)
+        if request.method in ("GET", "HEAD"):
+            self.values = checked(self.parameters, request.query_params)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Mark the answer as one person's."""

@@ -60,6 +60,7 @@ ENTRY: dict[str, Any] = {
     "available": True,
     "reasons": [{"code": "matches_query", "text": "Matches “cakestand”", "item_id": ""}],
     "score": 0.913,
+    "is_near": False,
 }
 
 INTENT: dict[str, Any] = {
@@ -71,6 +72,7 @@ INTENT: dict[str, Any] = {
     "categories": {"Baking": 0.82},
     "min_price": None,
     "max_price": 20.0,
+    "excluded": [],
 }
 
 OFFERED_FILTERS: list[dict[str, Any]] = [
@@ -87,11 +89,14 @@ RESULTS: dict[str, Any] = {
     "query": "cakstand under 20",
     "corrected_query": "cakestand",
     "n_found": 1,
+    "n_near": 0,
     "intent": INTENT,
     "offered_filters": OFFERED_FILTERS,
     "relaxed": "",
     "relaxed_query": "",
     "notice": "",
+    "sort": "relevance",
+    "facets": [],
     "items": [ENTRY],
 }
 

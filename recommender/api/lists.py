@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from recommender import conf, pipeline, serving
-from recommender.api.base import ApiView, checked, shown
+from recommender.api.base import ApiView, shown
+from recommender.api.parameters import RecommendationParameters, SearchParameters, SuggestParameters
 from recommender.api.problems import Problem
-from recommender.api.serializers import (
-    RECOMMENDATION_SLOTS,
-    RecommendationParameters,
-    SearchParameters,
-    SuggestionsSerializer,
-    SuggestParameters,
-)
+from recommender.api.serializers import RECOMMENDATION_SLOTS, SuggestionsSerializer
 from recommender.identity import shopper_of
 from recommender.models import Item
-from recommender.serving.filters import FILTERS
+from recommender.serving.filters import filter_names
 from recommender.types import Slot
 
 BESIDE_AN_ITEM = (Slot.SIMILAR, Slot.BOUGHT_TOGETHER)
@@ -29,13 +25,24 @@ BESIDE_AN_ITEM = (Slot.SIMILAR, Slot.BOUGHT_TOGETHER)
 class SearchView(ApiView):
     """Items for a query."""
 
+    parameters = SearchParameters
+
     def get(self, request: Request) -> Response:
         """Search, personal to the shopper; an empty query lists nothing."""
-        parameters = checked(SearchParameters, request.query_params)
+        parameters = self.values
         shopper = shopper_of(request._request)
-        filters = {name: _plain(parameters[name]) for name in FILTERS if parameters.get(name) not in (None, "", False)}
+        filters = {
+            name: _plain(parameters[name]) for name in filter_names() if parameters.get(name) not in (None, False)
+        }
         ranking = pipeline.search(
-            parameters["q"], shopper=shopper, limit=parameters["limit"], offset=parameters["offset"], filters=filters
+            parameters["q"],
+            shopper=shopper,
+            limit=parameters["limit"],
+            offset=parameters["offset"],
+            filters=filters,
+            sort=parameters["sort"],
+            facets=parameters["facets"],
+            personal=parameters["personal"],
         )
         return shown(request._request, ranking)
 
@@ -43,11 +50,13 @@ class SearchView(ApiView):
 class RecommendationsView(ApiView):
     """The list of one slot."""
 
+    parameters = RecommendationParameters
+
     def get(self, request: Request, slot: str) -> Response:
         """Recommend; unknown items in the cart are passed over, an unknown `item_id` is a 404."""
         if slot not in RECOMMENDATION_SLOTS:
             raise Problem("unknown-slot", _unknown_slot(slot))
-        parameters = checked(RecommendationParameters, request.query_params)
+        parameters = self.values
         _require_item(Slot(slot), parameters["item_id"])
         ranking = pipeline.recommend(
             slot,
@@ -55,6 +64,8 @@ class RecommendationsView(ApiView):
             item_id=parameters["item_id"],
             cart_item_ids=parameters["cart"],
             limit=parameters["limit"],
+            new_only=parameters["new_only"],
+            exclude=parameters["exclude"],
         )
         return shown(request._request, ranking, current_item_id=parameters["item_id"])
 
@@ -62,17 +73,19 @@ class RecommendationsView(ApiView):
 class SuggestView(ApiView):
     """Completions while a shopper types."""
 
+    parameters = SuggestParameters
+
     def get(self, request: Request) -> Response:
         """Suggest queries, categories and items. Reads no table and records nothing."""
-        parameters = checked(SuggestParameters, request.query_params)
+        parameters = self.values
         suggestions = pipeline.suggest(parameters["q"], limit=parameters["limit"])
         entries = [dataclasses.asdict(suggestion) for suggestion in suggestions]
         return Response(SuggestionsSerializer({"query": parameters["q"], "suggestions": entries}).data)
 
 
-def _plain(value: Any) -> str:
+def _plain(value: Any) -> str | Sequence[str]:
     """A filter as the pipeline takes it."""
-    return f"{value:g}" if isinstance(value, float) else "1" if value is True else str(value)
+    return f"{value:.12g}" if isinstance(value, float) else "1" if value is True else tuple(value)
 
 
 def _require_item(slot: Slot, item_id: str) -> None:

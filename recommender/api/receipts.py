@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from recommender import conf
-from recommender.api.serializers import MAX_ID_LENGTH, MAX_NAMED, EventSerializer
+from recommender.api.parameters import MAX_ID_LENGTH, MAX_NAMED
+from recommender.api.serializers import EventSerializer
 from recommender.capture import EventDraft, Rejection
 from recommender.catalog import catalogs
 from recommender.models import Item

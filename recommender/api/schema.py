@@ -8,9 +8,9 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiVi
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
-from recommender.api import examples, problems, serializers
+from recommender.api import examples, parameters, problems, serializers
 from recommender.api.authentication import SCHEME
-from recommender.types import EventType, Relaxation, Role, Rung, Slot
+from recommender.types import EventType, Relaxation, Role, Rung, Slot, Sort
 
 SETTINGS: dict[str, Any] = {
     "TITLE": "shopreco",
@@ -27,6 +27,7 @@ SETTINGS: dict[str, Any] = {
         "Rung": [rung.value for rung in Rung],
         "Role": [role.value for role in Role],
         "Relaxation": [step.value for step in Relaxation],
+        "Sort": [sort.value for sort in Sort],
     },
     "SECURITY": [],
 }
@@ -37,36 +38,25 @@ COMMON = ("bad-request", "invalid-token", "unavailable")
 WITH_BODY = ("invalid-request", "malformed-json", "length-required", "too-large", "unsupported-media-type", "forbidden")
 
 
-class VisitorTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """`Authorization: Visitor <token>`."""
+class _KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    """A key in a header or a cookie."""
 
-    target_class = "recommender.api.authentication.VisitorToken"
-    name = "visitorToken"
-
-    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
-        """Return the scheme."""
-        return {
-            "type": "apiKey",
-            "in": "header",
-            "name": "Authorization",
-            "description": f'"{SCHEME} " and the token that POST visitors answered.',
-        }
-
-
-class BrowserCookiesScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    """The cookies of the shop's own pages."""
-
-    target_class = "recommender.api.authentication.BrowserCookies"
-    name = "browserCookie"
+    location = key = description = ""
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
-        """Return the scheme."""
-        return {
-            "type": "apiKey",
-            "in": "cookie",
-            "name": "recommender_visitor",
-            "description": "The visitor's cookie, or the shop's session; unsafe methods need the header X-CSRFToken.",
-        }
+        return {"type": "apiKey", "in": self.location, "name": self.key, "description": self.description}
+
+
+class VisitorTokenScheme(_KeyScheme):  # type: ignore[no-untyped-call]
+    target_class, name = "recommender.api.authentication.VisitorToken", "visitorToken"
+    location, key = "header", "Authorization"
+    description = f'"{SCHEME} " and the token that POST visitors answered.'
+
+
+class BrowserCookiesScheme(_KeyScheme):  # type: ignore[no-untyped-call]
+    target_class, name = "recommender.api.authentication.BrowserCookies", "browserCookie"
+    location, key = "cookie", "recommender_visitor"
+    description = "The visitor's cookie, or the shop's session; unsafe methods need the header X-CSRFToken."
 
 
 def failures(*kinds: str) -> dict[Any, OpenApiResponse]:
@@ -121,7 +111,7 @@ OPERATIONS: dict[str, dict[str, dict[str, Any]]] = {
             "operation_id": "search",
             "summary": "Search",
             "description": "Items for a query, personal to the shopper. The list is recorded as shown, with consent.",
-            "parameters": [serializers.SearchParameters],
+            "parameters": [parameters.SearchParameters],
             "responses": answer(200, serializers.RankingSerializer, "The list.", examples.RESULTS)
             | failures("invalid-request", *COMMON),
         },
@@ -133,7 +123,7 @@ OPERATIONS: dict[str, dict[str, dict[str, Any]]] = {
             "description": "The list of one slot. The list is recorded as shown, with consent.",
             "parameters": [
                 OpenApiParameter("slot", str, "path", enum=serializers.RECOMMENDATION_SLOTS, description="The place."),
-                serializers.RecommendationParameters,
+                parameters.RecommendationParameters,
             ],
             "responses": answer(200, serializers.RankingSerializer, "The list.", examples.RECOMMENDATIONS)
             | failures("invalid-request", "unknown-slot", "unknown-item", *COMMON),
@@ -144,7 +134,7 @@ OPERATIONS: dict[str, dict[str, dict[str, Any]]] = {
             "operation_id": "suggest",
             "summary": "Complete what is being typed",
             "description": "Queries, categories and items. Nothing is recorded.",
-            "parameters": [serializers.SuggestParameters],
+            "parameters": [parameters.SuggestParameters],
             "responses": answer(200, serializers.SuggestionsSerializer, "Completions.", examples.SUGGESTIONS)
             | failures("invalid-request", *COMMON),
         },
@@ -156,7 +146,7 @@ OPERATIONS: dict[str, dict[str, dict[str, Any]]] = {
             "summary": "Read the own profile",
             "description": "What is stored about the person, and what interests them in words.",
             "responses": answer(200, serializers.ProfileSerializer, "The profile.", examples.PROFILE)
-            | failures("not-identified", *COMMON),
+            | failures("invalid-request", "not-identified", *COMMON),
         },
         "patch": {
             "auth": IDENTIFIED,
@@ -183,7 +173,8 @@ OPERATIONS: dict[str, dict[str, dict[str, Any]]] = {
             "operation_id": "exportPerson",
             "summary": "Export everything stored about the person",
             "description": "Visitors, events and lists, oldest first.",
-            "responses": answer(200, serializers.ExportSerializer, "Everything.") | failures("not-identified", *COMMON),
+            "responses": answer(200, serializers.ExportSerializer, "Everything.")
+            | failures("invalid-request", "not-identified", *COMMON),
         },
     },
 }

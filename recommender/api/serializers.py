@@ -10,21 +10,13 @@ from typing import Any
 
 from rest_framework import serializers
 
-from recommender import conf
+from recommender.api.parameters import MAX_ID_LENGTH, MAX_NAMED, no_such
 from recommender.capture import privacy
 from recommender.models import Event, Impression, UnpaidRow, Visitor
-from recommender.pipeline import MAX_LIMIT, MAX_OFFSET
-from recommender.serving.filters import FILTERS
-from recommender.types import EventType, Relaxation, Role, Rung, Slot
+from recommender.types import EventType, Relaxation, Role, Rung, Slot, Sort
 
-MAX_ID_LENGTH = 128
-MAX_CART_ITEMS = 100
 MAX_POSITION = 32_767
 """A `PositiveSmallIntegerField` holds no more on PostgreSQL."""
-
-MAX_SUGGESTIONS = 20
-MAX_NAMED = 5
-"""Faults of one body that are named."""
 
 ISO = ["iso-8601"]
 RECOMMENDATION_SLOTS = [slot.value for slot in Slot if slot != Slot.SEARCH]
@@ -58,48 +50,12 @@ class ScoreField(serializers.FloatField):
         return round(float(value), 6) if math.isfinite(value) else 0.0
 
 
-class CartField(serializers.CharField):
-    """Item ids joined by commas."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        """Return the ids as a tuple."""
-        ids = [part.strip() for part in super().to_internal_value(data).split(",")]
-        return tuple(item_id for item_id in ids if item_id)[:MAX_CART_ITEMS]
-
-
 class LikelyCategoryField(serializers.DictField):
     """Pairs of a name and a probability, best first."""
 
     def to_representation(self, value: Any) -> Any:
         """Return them by name."""
         return super().to_representation(dict(value))
-
-
-class SearchParameters(serializers.Serializer[Any]):
-    q = serializers.CharField(default="", allow_blank=True, help_text="What the shopper typed; typos are forgiven.")
-    limit = serializers.IntegerField(default=24, min_value=1, max_value=MAX_LIMIT, help_text="Most items.")
-    offset = serializers.IntegerField(default=0, min_value=0, max_value=MAX_OFFSET, help_text="Items to skip.")
-    category = serializers.CharField(default="", allow_blank=True, max_length=255, help_text="Only this category.")
-    brand = serializers.CharField(default="", allow_blank=True, max_length=255, help_text="Only this brand.")
-    min_price = serializers.FloatField(required=False, min_value=0, help_text="Only items from this price on.")
-    max_price = serializers.FloatField(required=False, min_value=0, help_text="Only items up to this price.")
-    available = serializers.BooleanField(default=False, help_text="Only what is in stock.")
-
-
-class RecommendationParameters(serializers.Serializer[Any]):
-    item_id = serializers.CharField(
-        default="",
-        allow_blank=True,
-        max_length=MAX_ID_LENGTH,
-        help_text="The item beside which the list stands; required by `similar` and `bought_together`.",
-    )
-    cart = CartField(default="", allow_blank=True, help_text="Ids of the items in the cart, joined by commas.")
-    limit = serializers.IntegerField(default=8, min_value=1, max_value=MAX_LIMIT, help_text="Most items.")
-
-
-class SuggestParameters(serializers.Serializer[Any]):
-    q = serializers.CharField(default="", allow_blank=True, help_text="What has been typed so far.")
-    limit = serializers.IntegerField(default=8, min_value=1, max_value=MAX_SUGGESTIONS, help_text="Most completions.")
 
 
 class ReasonSerializer(serializers.Serializer[Any]):
@@ -119,6 +75,7 @@ class EntrySerializer(serializers.Serializer[Any]):
     available = serializers.BooleanField(source="live.available")
     reasons = ReasonSerializer(many=True)
     score = ScoreField(help_text="Comparable within one answer only.")
+    is_near = serializers.BooleanField(help_text="True: it does not match the query, but comes near it.")
 
 
 class IntentWordSerializer(serializers.Serializer[Any]):
@@ -129,19 +86,38 @@ class IntentWordSerializer(serializers.Serializer[Any]):
 
 
 class IntentSerializer(serializers.Serializer[Any]):
-    text = serializers.CharField(help_text="What is searched: the query without the words of a price.")
+    text = serializers.CharField(
+        help_text="What is searched: the query without the words of a price and of an exclusion."
+    )
     words = IntentWordSerializer(many=True)
     categories = LikelyCategoryField(child=ScoreField(), help_text="Probability of each likely category, by name.")
     min_price = serializers.FloatField(allow_null=True, help_text="As the query says.")
     max_price = serializers.FloatField(allow_null=True, help_text="As the query says.")
+    excluded = serializers.ListField(
+        child=serializers.CharField(), help_text='What the items must not have, as in "mug without handle".'
+    )
 
 
 class OfferedFilterSerializer(serializers.Serializer[Any]):
-    name = serializers.ChoiceField(choices=list(FILTERS), help_text="The parameter to set.")
+    name = serializers.CharField(help_text="The parameter to set.")
     value = serializers.CharField(help_text="What to set it to.")
     text = serializers.CharField(help_text="In words, for the shopper.")
     query = serializers.CharField(help_text="The `q` to send with it; where it is on, the `q` to send without it.")
     is_applied = serializers.BooleanField(help_text="True: the list is narrowed by it. False: it is only offered.")
+
+
+class FacetValueSerializer(serializers.Serializer[Any]):
+    text = serializers.CharField(help_text="In words, for the shopper.")
+    n_items = serializers.IntegerField(help_text="Items that would be found with it, the other filters applied.")
+    parameters = serializers.DictField(child=serializers.CharField(), help_text="The parameters that choose it.")
+    is_applied = serializers.BooleanField(help_text="True: it is chosen.")
+
+
+class FacetSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField(help_text="As `facets` names it.")
+    text = serializers.CharField(help_text="In words, for the shopper.")
+    values = FacetValueSerializer(many=True, help_text="The most frequent first; ranges of prices from below.")
+    n_more = serializers.IntegerField(help_text="Further values, with fewer items.")
 
 
 class RankingSerializer(serializers.Serializer[Any]):
@@ -154,7 +130,8 @@ class RankingSerializer(serializers.Serializer[Any]):
     catalog_version = serializers.CharField()
     query = serializers.CharField(help_text="The query as it was understood: spaces collapsed, cut at 255 characters.")
     corrected_query = serializers.CharField(help_text="What was searched instead, after a typo; else empty.")
-    n_found = serializers.IntegerField(help_text="Matches before limit and offset.")
+    n_found = serializers.IntegerField(help_text="Matches before limit and offset: items with all words.")
+    n_near = serializers.IntegerField(help_text="Items that follow them: with some of the words, or near in meaning.")
     intent = IntentSerializer(allow_null=True, help_text="What the query is about; null for a recommendation.")
     offered_filters = OfferedFilterSerializer(many=True)
     relaxed = serializers.ChoiceField(
@@ -164,6 +141,8 @@ class RankingSerializer(serializers.Serializer[Any]):
     )
     relaxed_query = serializers.CharField(help_text="The words that are left, where words were given up.")
     notice = serializers.CharField(help_text="The same in words, for the shopper; else empty.")
+    sort = serializers.ChoiceField(choices=[sort.value for sort in Sort], help_text="The order of what matches.")
+    facets = FacetSerializer(many=True, help_text="What `facets` asked for, where it offers a choice.")
     items = EntrySerializer(source="entries", many=True)
 
 
@@ -187,12 +166,10 @@ class StrictSerializer(serializers.Serializer[Any]):
         if isinstance(data, Mapping):
             unknown = sorted(name[:MAX_ID_LENGTH] for name in set(data) - set(self.fields))
             if unknown:
-                raise serializers.ValidationError({name: self._no_such(name) for name in unknown[:MAX_NAMED]})
+                raise serializers.ValidationError(
+                    {name: no_such("field", name, self.fields) for name in unknown[:MAX_NAMED]}
+                )
         return super().to_internal_value(data)
-
-    def _no_such(self, name: str) -> str:
-        nearest = conf.closest(name, list(self.fields)) or f"There are: {', '.join(self.fields)}."
-        return f"There is no such field. {nearest}"
 
 
 class ConsentSerializer(StrictSerializer):

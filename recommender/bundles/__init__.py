@@ -4,26 +4,32 @@ from recommender.bundles.bundle_zero import encoder_spec, ensure_champion, untra
 from recommender.bundles.manifest import verify
 from recommender.bundles.promotion import (
     champion,
+    confirm,
     items_without_vector,
+    previous,
     promote,
     prune,
     quarantine,
     retained,
     roll_back,
+    take_back,
 )
 from recommender.bundles.store import fetch, write_bundle
 
 __all__ = [
     "champion",
+    "confirm",
     "encoder_spec",
     "ensure_champion",
     "fetch",
     "items_without_vector",
+    "previous",
     "promote",
     "prune",
     "quarantine",
     "retained",
     "roll_back",
+    "take_back",
     "untrained",
     "verify",
     "write_bundle",

@@ -12,7 +12,7 @@ from django.utils.translation import gettext
 
 from recommender.exceptions import BundleError
 
-MANIFEST = "manifest.json"
+MANIFEST, ARMS = "manifest.json", "arms.json"
 FORMAT = 1
 ALLOWED_SUFFIXES = frozenset({".safetensors", ".onnx", ".npy", ".json"})
 """Formats that hold numbers and text only: loading one cannot run code, as loading a pickle can."""
@@ -33,7 +33,13 @@ def manifest_of(folder: Path, *, encoder_hash: str, is_trained: bool) -> dict[st
         files[path.name] = {"sha256": digest(path), "n_bytes": path.stat().st_size}
     if not files:
         raise BundleError(gettext("%s holds no file: there is nothing to make a bundle of.") % folder)
-    return {"format": FORMAT, "encoder_hash": encoder_hash, "is_trained": is_trained, "files": files}
+    manifest = {"format": FORMAT, "encoder_hash": encoder_hash, "is_trained": is_trained, "files": files}
+    return manifest | ({"arms": _arms(folder / ARMS)} if ARMS in files else {})
+
+
+def _arms(path: Path) -> dict[str, str]:
+    """By list, the name of the head that serves it."""
+    return {scope: arm["competitor"] for scope, arm in json.loads(path.read_text(encoding="utf-8")).items()}
 
 
 def name_of(manifest: dict[str, Any]) -> str:

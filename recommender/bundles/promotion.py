@@ -25,10 +25,11 @@ def champion() -> Bundle | None:
     return Bundle.objects.filter(state=Bundle.State.CHAMPION).first()
 
 
-def promote(bundle: Bundle, *, user: Any = None) -> None:
+def promote(bundle: Bundle, *, user: Any = None, is_provisional: bool = False) -> None:
     """Let a bundle serve: verify its files, check that every active item is encoded, make the champion `previous`.
 
-    Raises BundleError for a broken bundle, RunError while items are not encoded.
+    is_provisional: on its expected gain, so that the next run judges it again. Raises BundleError for a broken bundle,
+    RunError while items are not encoded.
     """
     if bundle.state == Bundle.State.QUARANTINED:
         why = bundle.manifest.get("quarantined") or gettext("its files did not verify.")
@@ -45,20 +46,44 @@ def promote(bundle: Bundle, *, user: Any = None) -> None:
             )
             % {"n": f"{n_missing:,}", "bundle": bundle}
         )
-    make_champion(bundle)
+    make_champion(bundle, is_provisional=is_provisional)
     logger.info("bundle %s is champion, by %s", bundle, f"user {user.pk}" if user is not None else "the gate")
     prune()
 
 
 def roll_back(*, user: Any = None) -> Bundle:
     """Let the previous champion serve again; the present one becomes `previous`. Raises RunError without one."""
-    bundle = Bundle.objects.filter(state=Bundle.State.PREVIOUS).first()
+    bundle = previous()
     if bundle is None:
         raise RunError(gettext("There is no previous champion to roll back to. Train, or promote another bundle."))
     store.fetch(bundle.name)
     make_champion(bundle)
     logger.info("rolled back to bundle %s, by %s", bundle, f"user {user.pk}" if user is not None else "a command")
     return bundle
+
+
+def confirm(bundle: Bundle) -> None:
+    """Let a provisional champion serve like any other."""
+    Bundle.objects.filter(pk=bundle.pk).update(is_provisional=False)
+
+
+def take_back(bundle: Bundle) -> Bundle:
+    """Let the bundle before a provisional champion serve again, and return it; without one bundle 0.
+
+    Raises BundleError for a broken bundle.
+    """
+    before = previous() or Bundle.objects.filter(is_trained=False).exclude(state=Bundle.State.QUARANTINED).first()
+    if before is None:
+        raise RunError(gettext("There is no previous champion to roll back to. Train, or promote another bundle."))
+    store.fetch(before.name)
+    make_champion(before)
+    logger.info("bundle %s was taken back: bundle %s serves again", bundle, before)
+    return before
+
+
+def previous() -> Bundle | None:
+    """The bundle that served before. One query."""
+    return Bundle.objects.filter(state=Bundle.State.PREVIOUS).first()
 
 
 def quarantine(name: str, reason: str) -> None:
@@ -71,9 +96,9 @@ def quarantine(name: str, reason: str) -> None:
         bundle.state = Bundle.State.QUARANTINED
         bundle.manifest = {**bundle.manifest, "quarantined": reason}
         bundle.save(update_fields=["state", "manifest"])
-        previous = Bundle.objects.filter(state=Bundle.State.PREVIOUS).first() if was_champion else None
-        if previous is not None:
-            _crown(previous)
+        before = previous() if was_champion else None
+        if before is not None:
+            _crown(before)
 
 
 def retained() -> list[Bundle]:
@@ -111,7 +136,7 @@ def items_without_vector(encoder_hash: str) -> models.QuerySet[Item]:
     return Item.objects.filter(~models.Exists(vectors), is_active=True)
 
 
-def make_champion(bundle: Bundle) -> None:
+def make_champion(bundle: Bundle, *, is_provisional: bool = False) -> None:
     """Exchange the champion in one transaction; nothing is verified here."""
     with transaction.atomic(using=router.db_for_write(Bundle)):
         list(Bundle.objects.select_for_update().filter(state__in=(Bundle.State.CHAMPION, Bundle.State.PREVIOUS)))
@@ -119,11 +144,11 @@ def make_champion(bundle: Bundle) -> None:
             return
         Bundle.objects.filter(state=Bundle.State.PREVIOUS).update(state=Bundle.State.ARCHIVED)
         Bundle.objects.filter(state=Bundle.State.CHAMPION).update(state=Bundle.State.PREVIOUS)
-        _crown(bundle)
+        _crown(bundle, is_provisional=is_provisional)
 
 
-def _crown(bundle: Bundle) -> None:
-    bundle.state, bundle.promoted_at = Bundle.State.CHAMPION, timezone.now()
-    bundle.save(update_fields=["state", "promoted_at"])
+def _crown(bundle: Bundle, *, is_provisional: bool = False) -> None:
+    bundle.state, bundle.promoted_at, bundle.is_provisional = Bundle.State.CHAMPION, timezone.now(), is_provisional
+    bundle.save(update_fields=["state", "promoted_at", "is_provisional"])
     using = router.db_for_write(Bundle)
     transaction.on_commit(lambda: bundle_promoted.send(sender=Bundle, name=bundle.name), using=using, robust=True)

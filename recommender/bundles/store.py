@@ -23,12 +23,15 @@ from recommender.models import Bundle
 logger = logging.getLogger(__name__)
 
 
-def write_bundle(folder: Path, *, is_trained: bool, encoder_hash: str) -> Bundle:
+def write_bundle(folder: Path, *, is_trained: bool, encoder_hash: str, learned_until: float | None = None) -> Bundle:
     """Copy the files of a folder to one named by their hash, publish it and record it as a candidate.
 
-    The same files give the same bundle. Raises BundleError for a file that may not be in a bundle.
+    The same files give the same bundle. learned_until: Unix seconds from which it has learned nothing, for the
+    manifest. Raises BundleError for a file that may not be in a bundle.
     """
     manifest = manifest_of(folder, encoder_hash=encoder_hash, is_trained=is_trained)
+    if learned_until is not None:
+        manifest["learned_until"] = learned_until
     name = name_of(manifest)
     local = _cache() / name
     if not local.is_dir():

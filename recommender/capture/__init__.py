@@ -120,7 +120,7 @@ def flush(request: Any) -> IngestResult:
         counts["dropped"] += n_others
         result = ingest(orders) if orders else IngestResult()
         return dataclasses.replace(result, n_dropped=result.n_dropped + n_others)
-    person = _person_of(shopper)
+    person = shopper.recorded()
     drafts = [
         draft if draft.source == "order" else dataclasses.replace(draft, region=shopper.region, **person)
         for draft in drafts
@@ -136,18 +136,6 @@ def _drafts_from(source: Source, shopper: Shopper) -> list[EventDraft]:
         counts["failed"] += 1
         logger.exception("a source of events failed; the others of its request are kept")
         return []
-
-
-def _person_of(shopper: Shopper) -> dict[str, Any]:
-    """The fields of a draft that say who did it."""
-    return {
-        "visitor_key": shopper.visitor_key,
-        "user_key": shopper.recorded_user_key if shopper.visitor_key else None,
-        "source": shopper.source,
-        "device": shopper.device,
-        "is_bot": shopper.is_bot,
-        "is_profiled": shopper.is_profiled,
-    }
 
 
 def _announce(n_accepted: int) -> None:

@@ -74,8 +74,11 @@ def buyers(user_keys: Collection[str], *, alias: str) -> dict[str, uuid.UUID]:
 def attach(buyer_of: Mapping[str, uuid.UUID], *, alias: str) -> int:
     """Give orders that were stored without a buyer to the visitors of their buyers; return how many.
 
-    `buyer_of` has the visitor by the message id of the event. One query if all of them have a visitor already.
+    `buyer_of` has the visitor by the message id of the event. One query if all of them have a visitor already, none if
+    it is empty.
     """
+    if not buyer_of:
+        return 0
     orphans = list(
         Event.objects.using(alias).filter(message_id__in=list(buyer_of), source="order", visitor__isnull=True)
     )

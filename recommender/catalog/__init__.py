@@ -8,13 +8,20 @@ from recommender.catalog import registry
 from recommender.catalog.base import Catalog
 from recommender.catalog.live import live_items
 from recommender.catalog.paths import Constant
-from recommender.catalog.registry import catalog_for_label, catalog_of, catalogs, catalogs_for, item_id_of
+from recommender.catalog.registry import (
+    attribute_names,
+    catalog_for_label,
+    catalog_of,
+    catalogs,
+    catalogs_for,
+    item_id_of,
+)
 from recommender.catalog.values import ItemFacts
 from recommender.exceptions import ConfigurationError
 
 __all__ = [
-    "Catalog", "Constant", "ItemFacts", "catalog_for_label", "catalog_of", "catalogs", "catalogs_for", "item_id_of",
-    "live_items", "register", "unregister",
+    "Catalog", "Constant", "ItemFacts", "attribute_names", "catalog_for_label", "catalog_of", "catalogs",
+    "catalogs_for", "item_id_of", "live_items", "register", "unregister",
 ]  # fmt: skip
 
 

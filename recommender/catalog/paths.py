@@ -71,7 +71,6 @@ def resolve(declared: Any, obj: Any) -> Any:
 
 
 def paths_in(declared: Any) -> list[str]:
-    """The paths of a declaration."""
     parts = declared if isinstance(declared, tuple | list) else (declared,)
     return [part for part in parts if isinstance(part, str)]
 

@@ -18,6 +18,11 @@ def catalogs() -> list[Catalog]:
     return list(_catalogs.values())
 
 
+def attribute_names() -> tuple[str, ...]:
+    """Every name in the `attributes` of a Catalog, once."""
+    return tuple(dict.fromkeys(name for catalog in catalogs() for name in catalog.attributes))
+
+
 def catalog_for_label(label: str) -> Catalog | None:
     """The Catalog of a model label such as "shop.Product"."""
     return _catalogs.get(label.lower())

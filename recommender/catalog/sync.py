@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count, islice
 from typing import Any
 
@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from recommender.catalog import Catalog, catalog_for_label, catalog_of, catalogs
 from recommender.catalog.paths import concrete_label, object_key
+from recommender.catalog.registry import catalogs_for
 from recommender.catalog.values import ItemFacts, text_hash
 from recommender.exceptions import ConfigurationError
 from recommender.models import Item
@@ -181,14 +182,15 @@ def _write(catalog: Catalog, objects: Iterable[Any], report: SyncReport) -> None
     _refuse_others(catalog, facts, stored, report)
     now, hashes = timezone.now(), _source_hashes(catalog, objects)
     created = [_new_item(catalog, fact, now) for item_id, fact in facts.items() if item_id not in stored]
-    changed = [item for item_id, item in stored.items() if _apply(item, catalog, facts[item_id], now)]
+    differences = {item_id: _apply(item, catalog, facts[item_id], now) for item_id, item in stored.items()}
+    changed = [stored[item_id] for item_id, names in differences.items() if names]
     rehashed = [item for item in (*created, *stored.values()) if item.source_hash != hashes.get(item.object_id, "")]
     for item in rehashed:
         item.source_hash = hashes.get(item.object_id, "")
     if created:
         Item.objects.bulk_create(created, ignore_conflicts=True)
     if changed:
-        Item.objects.bulk_update(changed, ["label", "updated_at", "first_seen_at", *COPIED])
+        Item.objects.bulk_update(changed, ["updated_at", *sorted(set().union(*differences.values()))])
     if as_before := [item for item in rehashed if item.pk]:
         Item.objects.bulk_update(as_before, ["source_hash"])
     report.n_created += len(created)
@@ -236,16 +238,17 @@ def _new_item(catalog: Catalog, fact: ItemFacts, now: datetime) -> Item:
     )
 
 
-def _apply(item: Item, catalog: Catalog, fact: ItemFacts, now: datetime) -> bool:
+def _apply(item: Item, catalog: Catalog, fact: ItemFacts, now: datetime) -> set[str]:
+    """Copy the facts into the item; return the names of the columns that differed."""
     wanted = {name: getattr(fact, name) for name in COPIED} | {"label": catalog.label}
     if fact.first_seen_at is not None:
         wanted["first_seen_at"] = fact.first_seen_at
-    if all(getattr(item, name) == value for name, value in wanted.items()):
-        return False
-    for name, value in wanted.items():
-        setattr(item, name, value)
-    item.updated_at = now
-    return True
+    different = {name for name, value in wanted.items() if getattr(item, name) != value}
+    for name in different:
+        setattr(item, name, wanted[name])
+    if different:
+        item.updated_at = now
+    return different
 
 
 def _deactivate_missing(catalog: Catalog, report: SyncReport) -> None:
@@ -283,7 +286,7 @@ def connect() -> None:
 def _saved(
     sender: type[models.Model], instance: models.Model, using: str | None = None, raw: bool = False, **_: Any
 ) -> None:
-    if raw:
+    if raw or not _may_change_items(type(instance), tuple(catalogs())):
         return
     catalog = catalog_of(instance)
     if catalog is not None:
@@ -291,6 +294,12 @@ def _saved(
     for other in catalogs():
         for lookup in _lookups(other, sender):
             transaction.on_commit(partial(_follow_related, other, lookup, instance.pk), using=using)
+
+
+@lru_cache(maxsize=1024)
+def _may_change_items(model: type[models.Model], described: tuple[Catalog, ...]) -> bool:
+    """Can saving an object of the model change an item? Cached, because many pages save a session, which cannot."""
+    return bool(catalogs_for(model)) or any(_lookups(catalog, model) for catalog in described)
 
 
 def _categorised(

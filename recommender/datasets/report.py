@@ -29,8 +29,8 @@ def summary(
         "n_items": len(items),
         "n_interactions": len(interactions),
         "density": n_pairs / max(n_visitors * len(items), 1),
-        "from": _day(times[0]) if times else "",
-        "to": _day(times[-1]) if times else "",
+        "from": day_of(times[0]) if times else "",
+        "to": day_of(times[-1]) if times else "",
         "data_hash": data_hash(interactions, items, judged),
     }
 
@@ -53,5 +53,6 @@ def columns_of(table: Interactions | ItemTable | Judgements | Impressions) -> di
     return {field.name: getattr(table, field.name) for field in dataclasses.fields(table)}
 
 
-def _day(seconds: float) -> str:
+def day_of(seconds: float) -> str:
+    """The date of a moment in seconds since the epoch, in UTC."""
     return dt.datetime.fromtimestamp(seconds, dt.UTC).date().isoformat()

@@ -19,6 +19,9 @@ FORMAT = 1
 NEWCOMERS = "newcomer_gain"
 """Name of the threshold for visitors without a history: the lower bound of the head's gain over bestsellers."""
 
+NEW_SHARE, DEFAULT_NEW_SHARE = "new_share", 0.5
+"""Name of the least share of "for you" that is new to the shopper, and that share where validation chose none."""
+
 CLICK = "click"
 EVENTS = (CLICK, "cart", "buy")
 """What a list may lead to, the most frequent first."""
@@ -66,7 +69,6 @@ class Head:
         return np.interp(logits, self.raw, self.probability).astype(np.float32)
 
     def to_json(self) -> str:
-        """Return all values as JSON."""
         record = {"format": FORMAT, "event": self.event, "horizon_days": self.horizon_days}
         record |= {"names": list(self.names), "bias": self.bias, "seen": sorted(self.seen)}
         return json.dumps(record | _lists_of(self, HEAD_ARRAYS))
@@ -113,7 +115,6 @@ class Mixture:
         return np.interp(scores, self.raw, self.probability).astype(np.float32)
 
     def to_json(self) -> str:
-        """Return all values as JSON."""
         record = {"format": FORMAT, "shift": self.shift, "scale": self.scale, "weight": self.weight}
         return json.dumps(record | _lists_of(self, ("raw", "probability")))
 
@@ -157,7 +158,6 @@ class Heads:
         return self.probabilities(rows)["buy"] if self.orders else None
 
     def to_json(self) -> str:
-        """Return all values as JSON."""
         heads = {CLICK: self.click, **self.after}
         curves = {slot.value: np.asarray(curve, float).round(5).tolist() for slot, curve in self.curves.items()}
         record = {"format": FORMAT, "orders": self.orders, "examination": curves}

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recommender.durations import HABIT_HALF_LIFE_DAYS, NEIGHBOUR_HALF_LIFE_DAYS
+from recommender.features.cycles import repeat_cycles
 from recommender.features.names import BERT, FEATURE_NAMES, PERSONA, PRODUCTS
 from recommender.features.neighbours import Neighbours
 from recommender.features.orders import ORDER_DECAY, Orders, purchases
@@ -132,11 +133,11 @@ def _cycle(orders: Orders, rows: _Candidates, count: FloatArray) -> tuple[FloatA
 
     due = exp(-|log((days_since + 1) / (gap + 1))|), 0 below two orders.
     """
-    first, last = np.zeros(len(rows) + 1), np.full(len(rows) + 1, np.inf)
-    np.maximum.at(first, rows.position[orders.item], orders.age_days)
-    np.minimum.at(last, rows.position[orders.item], orders.age_days)
-    days_since = np.where(count > 0, last[:-1], 0)
-    gap = np.where(count > 1, (first[:-1] - days_since) / np.maximum(count - 1, 1), 0)
+    cycles = repeat_cycles(orders)
+    position = rows.position[cycles.item]
+    gap, days_since = np.zeros(len(rows) + 1), np.zeros(len(rows) + 1)
+    gap[position], days_since[position] = cycles.gap_days, cycles.days_since
+    gap, days_since = gap[:-1], days_since[:-1]
     due = np.where(count > 1, np.exp(-np.abs(np.log((days_since + 1) / (gap + 1)))), 0)
     return gap.astype(np.float32), due.astype(np.float32), days_since.astype(np.float32)
 

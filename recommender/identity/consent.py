@@ -28,6 +28,12 @@ def is_by_cookie() -> bool:
     return bool(conf.get("CONSENT") == conf.DEFAULTS["CONSENT"])
 
 
+def keeps_cookie(request: HttpRequest, response: HttpResponseBase) -> bool:
+    """Does the banner's cookie show, without calling `CONSENT`, that the visitor's cookie may stay? On most pages it
+    does."""
+    return has_consented(request) and is_by_cookie() and CONSENT_COOKIE not in response.cookies
+
+
 def set_consent_cookie(response: HttpResponseBase, *, is_granted: bool) -> None:
     """Store the answer in the browser, where the banner's script reads it."""
     answer = CONSENT_GRANTED if is_granted else CONSENT_DENIED

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from functools import lru_cache
 
 from django.conf import settings
 from django.core import signing
-from django.http import HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 
 from recommender import conf
 
@@ -37,11 +38,23 @@ def visitor_key_from_cookie(cookie: str) -> uuid.UUID | None:
     return _unsigned(cookie, _COOKIE_SALT)
 
 
+def cookie_key_of(request: HttpRequest) -> uuid.UUID | None:
+    """The visitor of the browser's cookie if it is genuine, with or without consent."""
+    return visitor_key_from_cookie(request.COOKIES.get(conf.get("COOKIE_NAME"), ""))
+
+
 def _unsigned(signed: str, salt: str) -> uuid.UUID | None:
     if not 32 < len(signed) <= MAX_TOKEN_LENGTH:
         return None
+    return _verified(signed, salt, settings.SECRET_KEY, tuple(settings.SECRET_KEY_FALLBACKS))
+
+
+@lru_cache(maxsize=4096)
+def _verified(signed: str, salt: str, key: str, fallback_keys: tuple[bytes | str, ...]) -> uuid.UUID | None:
+    """Cached, because a visitor opens several pages, and the signature is the largest part of what a page that is
+    recorded pays before its response."""
     try:
-        return uuid.UUID(hex=signing.Signer(salt=salt).unsign(signed))
+        return uuid.UUID(hex=signing.Signer(key=key, salt=salt, fallback_keys=list(fallback_keys)).unsign(signed))
     except (signing.BadSignature, ValueError):
         return None
 

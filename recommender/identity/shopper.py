@@ -6,17 +6,16 @@ import datetime as dt
 import logging
 import re
 import uuid
-from functools import cached_property
 from typing import Any
 
 from django.db.models import Q
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
-from django.utils.functional import LazyObject, empty
+from django.utils.functional import LazyObject, cached_property, empty
 
 from recommender import conf
 from recommender.identity import bots, consent
-from recommender.identity.cookies import visitor_key_from, visitor_key_from_cookie
+from recommender.identity.cookies import cookie_key_of, visitor_key_from
 from recommender.identity.users import own_key, user_key_of
 from recommender.models import Event, Visitor
 from recommender.models.claims import PAST_EVENT_COLUMNS, past_events
@@ -37,13 +36,14 @@ class Shopper:
     """One request's visitor and user, read on first use.
 
     `user_key` reads `request.user` and so accesses the session; so does `visitor_key` without a consent cookie and a
-    token. `live` and `n_live_reads` are shared by the blocks of a page.
+    token. `live`, `n_live_reads` and `shown_item_ids` are shared by the blocks of a page.
     """
 
     def __init__(self, request: HttpRequest) -> None:
         self.request = request
         self.live: dict[str, Live | None] = {}
         self.n_live_reads = 0
+        self.shown_item_ids: set[str] = set()
         self.is_fresh = False
 
     @cached_property
@@ -134,7 +134,7 @@ class Shopper:
     @cached_property
     def cookie_key(self) -> uuid.UUID | None:
         """The visitor of a genuine cookie, with or without consent."""
-        return visitor_key_from_cookie(self.request.COOKIES.get(conf.get("COOKIE_NAME"), ""))
+        return cookie_key_of(self.request)
 
     @property
     def recorded_user_key(self) -> str | None:
@@ -151,6 +151,17 @@ class Shopper:
     def context(self, at: dt.datetime | None = None) -> Context:
         """The circumstances of the request. No query."""
         return Context(at or timezone.now(), device=self.device, region=self.region)
+
+    def recorded(self) -> dict[str, Any]:
+        """The fields of a draft that say who did it and how. Queries as in `visitor_key` and `recorded_user_key`."""
+        return {
+            "visitor_key": self.visitor_key,
+            "user_key": self.recorded_user_key if self.visitor_key else None,
+            "source": self.source,
+            "device": self.device,
+            "is_bot": self.is_bot,
+            "is_profiled": self.is_profiled,
+        }
 
     def start_over(self) -> None:
         """Become a new visitor without a history."""
@@ -185,7 +196,7 @@ class Shopper:
             key = visitor_key_from(self.token)
             if key is None:
                 return Q()
-            users = Visitor.objects.filter(key=key, user_key__isnull=False).values("user_key")
+            users = Visitor.objects.filter(key=key).values("user_key")  # without a user NULL, which equals nothing
             return Q(key=key) | Q(user_key__in=users)
         if not (self.gives_consent or self._may_consent_by_account):
             return Q()
@@ -236,8 +247,24 @@ def shopper_of(request: Any) -> Shopper:
     return shopper
 
 
+def personal_shopper_of(request: Any) -> Shopper:
+    """The shopper of a page that shows what is theirs: it is personal from now on. No query."""
+    mark_personal(request)
+    return shopper_of(request)
+
+
 def mark_personal(request: Any) -> None:
     """Mark the page as one visitor's own: neither Django's cache nor a shared one may keep it."""
     request = getattr(request, "_request", request)
     request.recommender_is_personal = True
     request._cache_update_cache = False
+
+
+def may_change_cookie(request: HttpRequest, response: HttpResponseBase, *, is_recorded: bool) -> bool:
+    """Can the visitor's cookie be set or deleted? Not by a page with the consent as before that records nothing, or
+    whose browser has a genuine cookie: then nothing is asked of the shopper before the response. No query."""
+    if not consent.keeps_cookie(request, response):
+        return True
+    shopper: Shopper | None = vars(request).get("recommender_shopper")
+    is_fresh = shopper is not None and shopper.is_fresh
+    return is_fresh or (is_recorded and cookie_key_of(request) is None)

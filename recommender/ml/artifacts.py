@@ -1,4 +1,4 @@
-"""What the stages of a run made, and what it computes as the server will."""
+"""The models that the stages of a run have trained, with the scores that they will give when they serve."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from recommender.types import FloatArray
 
 @dataclass(slots=True)
 class Artifacts:
-    """What a run made; a stage that was skipped leaves None.
+    """The models, figures and reasons of one run; the model of a stage that was skipped is None.
 
-    text_vectors (n_items, d) float32 of unit length; delta (n_items, d) float32. partly: the
-    encoder before it saw the grades of some queries, None where it learned from none. taught: what a teacher told it.
-    skipped: stages that were not worth their time, with the reason in words. base_encoder: fingerprint
-    before any training. ended_by: by stage, a word of `pace`. budget: how the run's minutes were shared out.
-    circumstances: what each is worth to the context model; idle: those that it does not read, as they lower no loss.
-    head_scores: the probabilities of the head by window, "validation" and "test"; shown_scores: those of `shown`, by
-    window and event.
+    text_vectors (n_items, d) float32: vectors of the items' texts, of unit length. delta (n_items, d) float32: what
+    behaviour adds to them. partly: the encoder before it was fine-tuned on the grades of some queries; None if it was
+    fine-tuned on none. taught: the result of distillation from a teacher. base_encoder: fingerprint of the encoder
+    before the run. budget: the time of each stage. skipped: reasons by stage that was skipped, as texts. ended_by: why
+    each stage ended, a word of `pace`. circumstances: how much each circumstance, such as the hour, lowers the loss of
+    the context model; idle: those left out because they do not lower it. head_scores: quality of the head's
+    probabilities by window, "validation" and "test"; shown_scores: the same for `shown`, by window and event.
     """
 
     encoder: Encoder
@@ -65,19 +65,19 @@ class Artifacts:
 
     @property
     def item_vectors(self) -> FloatArray:
-        """norm(E + δ) of every item."""
+        """The vectors of the items: text vector plus delta, scaled to unit length."""
         return moved(self.text_vectors, self.delta)
 
     @property
     def heads(self) -> Heads | None:
-        """What was learned from lists that were shown."""
+        """The heads that were trained on impressions; None if there are none."""
         return None if self.shown is None else self.shown.heads
 
     @property
     def scores_by_head(self) -> dict[str, dict[str, ProbabilityScores]]:
-        """Return the figures of each head by window.
+        """The scores of each head by window.
 
-        The head on candidates is "buy", or "buy_later" beside a "buy" that was learned from lists that were shown.
+        The head that was trained on candidates is called "buy", or "buy_later" if there is a "buy" from impressions.
         """
         scores: dict[str, dict[str, ProbabilityScores]] = {}
         for window, by_event in self.shown_scores.items():
@@ -88,7 +88,7 @@ class Artifacts:
         return scores
 
     def probabilities(self, rows: FloatArray) -> FloatArray:
-        """Return (n,) float32 as the server will: by head and trees; rows (n, f). Needs a head."""
+        """The scores (n,) float32 of features (n, f), computed as in serving. Raises RunError without a head."""
         if self.head is None:
             raise RunError("No head was trained: there are no probabilities.")
         if self.heads is not None and (order := self.heads.order(rows)) is not None:
@@ -98,19 +98,19 @@ class Artifacts:
         return self.forest.mixture.calibrate(self.forest.scores(self.head, rows))
 
     def encode_query(self, query: str) -> FloatArray:
-        """Return (d,) of a query in a history, as the server asks for it; each is encoded once."""
+        """The vector (d,) of a query in a history, as in serving; each query is encoded once."""
         key = encoder_text(query)
         if key not in self.query_vectors:
             self.query_vectors[key] = self.encoder.encode([key])[0]
         return self.query_vectors[key]
 
     def context_vector(self, profile: Profile) -> FloatArray:
-        """Return (d,) for one profile; without a context model the decayed mean."""
+        """The vector (d,) of one profile; without a context model the decayed mean of its events."""
         return context_of(self, profile, self.item_vectors)
 
 
 def moved(text_vectors: FloatArray, delta: FloatArray | None) -> FloatArray:
-    """Return norm(E + δ)."""
+    """Text vectors plus delta, scaled to unit length."""
     if delta is None:
         return text_vectors
     total = text_vectors + delta

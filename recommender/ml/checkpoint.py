@@ -1,4 +1,5 @@
-"""The state of a training on disk: weights, moments and numbers out, and in again so that nothing differs."""
+"""Saves the state of a training (weights, optimizer, numbers) and restores it: an interrupted training continues as if
+nothing had happened."""
 
 from __future__ import annotations
 
@@ -17,19 +18,19 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """`record`: numbers as JSON; `tensors`: group -> name -> tensor."""
+    """A saved state. record: its numbers, stored as JSON; tensors: tensors by group and name."""
 
     record: dict[str, Any]
     tensors: dict[str, dict[str, Tensor]]
 
 
 def trained(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters that learn, by name: what is frozen is not written again and again."""
+    """The trainable parameters by name. Frozen ones never change and need not be saved."""
     return {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
 
 
 def set_trained(model: nn.Module, tensors: Tensors) -> None:
-    """Copy values into the parameters of the same names. Raises KeyError where the model has no such parameter."""
+    """Copy values into the parameters of the same names. Raises KeyError if the model has no such parameter."""
     own = dict(model.named_parameters())
     with torch.no_grad():
         for name, value in tensors.items():
@@ -37,13 +38,13 @@ def set_trained(model: nn.Module, tensors: Tensors) -> None:
 
 
 def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state under "place.name"."""
+    """The optimizer's state, such as Adam's moments, as tensors named "<index of the parameter>.<name>"."""
     states = optimizer.state_dict()["state"]
     return {f"{position}.{name}": value for position, state in states.items() for name, value in state.items()}
 
 
 def set_moments(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
-    """Put back what `moments` returned."""
+    """Restore what `moments` returned."""
     states: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         position, _, name = key.partition(".")
@@ -52,7 +53,10 @@ def set_moments(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
 
 
 def save(folder: Path, name: str, record: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> None:
-    """Write the tensors as safetensors, then the record that names their file, renamed into place."""
+    """Write the tensors to a file of safetensors, then the record that names this file.
+
+    The record is replaced in one step: a process that is killed meanwhile leaves the earlier checkpoint intact.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     file = f"{name}-{record['step']}{'-done' if record.get('is_done') else ''}.safetensors"
     flat = {f"{group}:{key}": value.clone().contiguous() for group, of in tensors.items() for key, value in of.items()}
@@ -66,7 +70,7 @@ def save(folder: Path, name: str, record: Mapping[str, Any], tensors: Mapping[st
 
 
 def load(folder: Path | None, name: str) -> Checkpoint | None:
-    """Return what was saved last under this name, None where nothing was."""
+    """The last state saved under this name; None if there is none."""
     if folder is None or not (folder / f"{name}.json").is_file():
         return None
     record = json.loads((folder / f"{name}.json").read_text())

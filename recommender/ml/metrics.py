@@ -20,6 +20,9 @@ Values = npt.NDArray[np.floating] | Sequence[float]
 LEAST_PROBABILITY = 1e-7
 """Probabilities are kept this far from 0 and 1 in the log loss, so that one sure error does not decide the mean."""
 
+LEVEL = 0.95
+"""Of an interval that reports, where no decision needs another one."""
+
 RESAMPLES_AT_ONCE = 50
 """Resamples that the bootstrap holds in memory together: of 10,000 cases these are 4 MB."""
 
@@ -87,14 +90,16 @@ def pair_accuracy(group: npt.NDArray[np.integer], grades: Values, scores: Values
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean difference with the bounds of its 95 % interval."""
+    """A mean difference with the bounds of its interval."""
 
     mean: float
     lower: float
     upper: float
 
 
-def paired_bootstrap(ours: Values, theirs: Values, *, seed: int = 0, n_resamples: int = 2_000) -> Interval:
+def paired_bootstrap(
+    ours: Values, theirs: Values, *, seed: int = 0, n_resamples: int = 2_000, level: float = LEVEL
+) -> Interval:
     """Percentile interval of mean(ours - theirs) over resampled cases (Efron and Tibshirani 1993, chapter 13)."""
     difference = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
     mean = float(difference.mean()) if len(difference) else 0.0
@@ -104,6 +109,7 @@ def paired_bootstrap(ours: Values, theirs: Values, *, seed: int = 0, n_resamples
         (difference,),
         np.mean,
         n_resamples=n_resamples,
+        confidence_level=level,
         batch=RESAMPLES_AT_ONCE,
         method="percentile",
         random_state=np.random.default_rng(seed),

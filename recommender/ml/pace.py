@@ -1,4 +1,4 @@
-"""How far a stage of training is: by its steps, or by the clock where the time box would end it sooner."""
+"""Measures how much of a training stage is done: by its steps, or by its time box if that will end it sooner."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import time
 from dataclasses import dataclass, field
 
 STEPS, CLOCK, PATIENCE, STOP, EVIDENCE = "steps", "clock", "patience", "stop", "evidence"
-"""What ended a stage: its steps; the clock, which also set its pace; no more gain; the run; too little evidence."""
+"""Why a stage ended: all steps were taken; the time box was used up; the held-out loss fell no further; the run was
+stopped; there was too little data."""
 
 FIRST_STEPS = 10
-"""Steps before the clock may set the pace: the first ones wait for memory and say nothing about the rest."""
+"""Steps before the time box may set the pace: the first ones are slower than the rest, as memory is allocated."""
 
 
 @dataclass(slots=True)
 class Pace:
-    """Steps of a stage within a time box. Only a stage whose pace the clock never set can be repeated exactly.
+    """The progress of one stage. A stage that its time box cuts short cannot be repeated exactly.
 
-    first_step, spent_before: steps and seconds before an interruption.
+    is_clocked: whether the time box has set the pace; first_step, spent_before: steps and seconds before an
+    interruption.
     """
 
     minutes: float
@@ -27,7 +29,7 @@ class Pace:
     started: float = field(default_factory=lambda: time.monotonic())
 
     def share(self, step: int) -> float:
-        """Share done, 0 to 1: of the steps, or of the time where that is further."""
+        """The share that is done, 0 to 1: of the steps, or of the time box if that is larger."""
         by_steps, by_clock = step / max(self.n_steps, 1), self._spent()
         is_settled = self.is_clocked or step - self.first_step >= FIRST_STEPS
         if by_steps < 1 and by_clock > by_steps and (is_settled or by_clock >= 1):
@@ -37,16 +39,16 @@ class Pace:
 
     @property
     def seconds(self) -> float:
-        """Time spent, that before an interruption included."""
+        """Time spent, including that before an interruption."""
         return self.spent_before + time.monotonic() - self.started
 
     @property
     def is_over(self) -> bool:
-        """The time box is used up."""
+        """Is the time box used up?"""
         return self._spent() >= 1
 
     def ended_by(self, otherwise: str = STEPS) -> str:
-        """The clock where it set the pace, else what the caller saw."""
+        """`CLOCK` if the time box has set the pace, else the reason that the caller gives."""
         return CLOCK if self.is_clocked else otherwise
 
     def _spent(self) -> float:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from recommender.durations import DAY_SECONDS
 from recommender.features import BERT_FEATURES
-from recommender.features.head import NEWCOMERS
+from recommender.features.head import NEW_SHARE, NEWCOMERS
 from recommender.features.weights import EVENT_WEIGHTS
 from recommender.ml.artifacts import Artifacts, context_of
 from recommender.ml.context.training import WEIGHED, ContextData, Trained, Worth, train_context
@@ -25,6 +25,7 @@ from recommender.ml.context.visits import Batchable, examples
 from recommender.ml.encoder.stage import fit_encoder
 from recommender.ml.hardware import limit_threads
 from recommender.ml.head.additive import calibrated, fit_head, judge, newcomer_gain
+from recommender.ml.head.composition import new_share
 from recommender.ml.head.forest import fit_forest
 from recommender.ml.head.lists import Lists, Sample, ShopHistory, Vectors, joined, lists_at
 from recommender.ml.head.multitask import fit_heads, ordering
@@ -178,6 +179,7 @@ class Training:
                 lists, check, artifacts.head, settings=self.settings.forest, progress=self.progress
             )
         artifacts.thresholds[NEWCOMERS] = artifacts.metrics[NEWCOMERS] = newcomer_gain(check, artifacts.probabilities)
+        artifacts.thresholds[NEW_SHARE] = artifacts.metrics[NEW_SHARE] = new_share(check, artifacts.probabilities)
 
     @property
     def has_enough_impressions(self) -> bool:

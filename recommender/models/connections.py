@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -36,22 +36,34 @@ def persistently(work: Callable[[], Answer], *, patience_seconds: float = PATIEN
     """
     deadline, pause = time.monotonic() + patience_seconds, FIRST_PAUSE_SECONDS
     while True:
+        drivers = _drivers()
         try:
             return work()
         except LOST as error:
-            if not was_lost() or time.monotonic() > deadline:
+            if not was_lost(drivers) or time.monotonic() > deadline:
                 raise
             logger.warning("lost the database connection, trying again: %s", str(error).strip())
         time.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
-def was_lost() -> bool:
-    """Close the dead connections of this thread; return whether there was one, or one that could not be opened."""
+def was_lost(drivers: Mapping[str, Any] | None = None) -> bool:
+    """Renew the dead connections of this thread; return whether there was one, or one that could not be opened.
+
+    drivers: the driver's connections of before, by alias. One that is another now was lost within a transaction, at
+    whose end Django renews it.
+    """
     opened = connections.all(initialized_only=True)
     if any(connection.in_atomic_block for connection in opened):
         return False
-    return bool([connection for connection in opened if _is_lost(connection)])
+    before = drivers or {}
+    was_renewed = any(before.get(alias) not in (None, driver) for alias, driver in _drivers().items())
+    return bool([connection for connection in opened if _is_lost(connection)]) or was_renewed
+
+
+def _drivers() -> dict[str, Any]:
+    """The driver's connection of each alias that this thread has used; None where it is closed."""
+    return {connection.alias: connection.connection for connection in connections.all(initialized_only=True)}
 
 
 def _is_lost(connection: BaseDatabaseWrapper) -> bool:
@@ -64,6 +76,7 @@ def _is_lost(connection: BaseDatabaseWrapper) -> bool:
         connection.close()
     except DatabaseError:  # a driver may complain about what is closed already
         connection.connection = None
+    _open(connection)
     return True
 
 

@@ -30,6 +30,11 @@ class Bundle(models.Model):
     name = models.CharField(_("name"), max_length=64, unique=True)
     state = models.CharField(_("state"), max_length=12, choices=State, default=State.CANDIDATE, db_index=True)
     is_trained = models.BooleanField(_("trained"), default=True, help_text=_("Bundle 0 is the untrained encoder."))
+    is_provisional = models.BooleanField(
+        _("provisional"),
+        default=False,
+        help_text=_("Promoted on its expected gain; the next run judges it again on what came since."),
+    )
     encoder_hash = models.CharField(_("encoder"), max_length=32)
     manifest = models.JSONField(_("manifest"), default=dict)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
@@ -65,8 +70,10 @@ class Run(models.Model):
 
     class Verdict(models.TextChoices):
         PROMOTED = "promoted", _("promoted")
+        PROVISIONAL = "provisional", _("provisionally promoted")
         REFUSED = "refused", _("not promoted")
         INSUFFICIENT = "insufficient", _("insufficient data")
+        TOO_SHORT = "too_short", _("not enough time")
 
     key = models.CharField(max_length=32, default=random_key, editable=False)
     kind = models.CharField(_("kind"), max_length=12, choices=Kind, default=Kind.TRAINING)

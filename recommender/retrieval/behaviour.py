@@ -43,9 +43,14 @@ class OwnRetriever:
 
     def retrieve(self, wanted: Wanted, *, limit: int) -> Candidates:
         """Return own items by decayed weight; what was sent back whole or dismissed later is left out."""
-        rows, weights = own_weights(wanted.profile, self.types)
-        usable = permitted(rows, wanted.allowed) & (weights > 0)
-        return Candidates.best(rows[usable], weights[usable], limit)
+        return own_candidates(own_weights(wanted.profile, self.types), wanted.allowed, limit=limit)
+
+
+def own_candidates(own: tuple[IntArray, FloatArray], allowed: Mask | None, *, limit: int) -> Candidates:
+    """Return the items of `own_weights` that may be listed, without what was refused."""
+    rows, weights = own
+    usable = permitted(rows, allowed) & (weights > 0)
+    return Candidates.best(rows[usable], weights[usable], limit)
 
 
 def neighbours_of(
@@ -55,10 +60,12 @@ def neighbours_of(
     if not len(rows):
         return Candidates.none()
     others, score = neighbours.spread(rows, weights)
-    usable = permitted(others, allowed) & ~np.isin(others, rows)
-    unique, index = np.unique(others[usable], return_inverse=True)
-    total = np.bincount(index, weights=score[usable], minlength=len(unique))
-    return Candidates.best(unique, total.astype(np.float32), limit)
+    n_items = len(neighbours.start) - 1
+    is_near = np.bincount(others, minlength=n_items) > 0
+    is_near[rows] = False
+    near = np.flatnonzero(is_near if allowed is None else is_near & allowed)
+    total = np.bincount(others, weights=score, minlength=n_items)[near]
+    return Candidates.best(near, total.astype(np.float32), limit)
 
 
 def evidence(state: ShopState, row: int, candidates: Candidates) -> FloatArray:
@@ -73,9 +80,12 @@ def evidence(state: ShopState, row: int, candidates: Candidates) -> FloatArray:
     return np.asarray((shared / (shared + BELIEVED)) ** 2, np.float32)
 
 
-def seeds(profile: Profile) -> tuple[IntArray, FloatArray]:
-    """Return the items that speak for a profile, each once, and their weights; both (n,)."""
-    rows, weights = own_weights(profile, OwnRetriever().types)
+def seeds(profile: Profile, own: tuple[IntArray, FloatArray] | None = None) -> tuple[IntArray, FloatArray]:
+    """Return the items that speak for a profile, each once, and their weights; both (n,).
+
+    own: the `own_weights` of the profile, where they are known already.
+    """
+    rows, weights = own or own_weights(profile, OwnRetriever().types)
     newest = np.argsort(-weights, kind="stable")[:N_SEEDS]
     newest = newest[weights[newest] > 0]
     rows, weights = rows[newest], weights[newest]
@@ -95,12 +105,14 @@ def own_weights(profile: Profile, types: Collection[EventType]) -> tuple[IntArra
     weight = np.bincount(
         index, weights=EVENT_WEIGHTS[profile.type[used]] * 0.5 ** (age / CANDIDATE_HALF_LIFE_DAYS), minlength=len(rows)
     )
-    weight[np.isin(rows, _refused(profile))] = 0
+    weight[np.isin(rows, refused_items(profile))] = 0
     return rows.astype(np.int32), weight.astype(np.float32)
 
 
-def _refused(profile: Profile) -> IntArray:
+def refused_items(profile: Profile) -> IntArray:
     """Return items whose newest purchase, refund or dismissal is a dismissal, or a refund that left nothing of them."""
+    if not np.isin(profile.type, (_REFUND, _DISMISS)).any():
+        return np.empty(0, np.int32)
     decided = (profile.item >= 0) & np.isin(profile.type, (_PURCHASE, _REFUND, _DISMISS))
     last = dict(zip(profile.item[decided].tolist(), profile.type[decided].tolist(), strict=True))
     returned = returned_items(profile)

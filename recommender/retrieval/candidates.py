@@ -6,12 +6,12 @@ import numpy as np
 
 from recommender.features.shop_state import ShopState
 from recommender.retrieval.base import Candidates, Mask, Wanted
-from recommender.retrieval.behaviour import OwnRetriever, neighbours_of, seeds
+from recommender.retrieval.behaviour import OwnRetriever, evidence, neighbours_of, own_candidates, own_weights, seeds
 from recommender.retrieval.fusion import fuse_ranks
 from recommender.retrieval.popular import PopularRetriever, popularity
 from recommender.retrieval.vector import LatestRetriever, VectorRetriever
 from recommender.tables import ItemTable, Profile
-from recommender.types import EVENT_CODES, EventType, FloatArray
+from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray
 
 N_CANDIDATES = 300
 """Candidates that the head scores: what its two milliseconds allow."""
@@ -34,17 +34,27 @@ def candidates(wanted: Wanted, state: ShopState, items: ItemTable, vectors: Floa
 
     Without any, as in a shop without events, these are the newest items. vectors (n_items, d), None without an encoder.
     """
-    rows, weights = seeds(wanted.profile)
+    own = own_weights(wanted.profile, OwnRetriever().types)
+    rows, weights = seeds(wanted.profile, own)
     neighbours = (
         neighbours_of(table, rows, weights, limit=N_CANDIDATES, allowed=wanted.allowed)
         for table in (state.visitor, state.basket, state.regression, state.sequel)
     )
-    retrievers = (
-        OwnRetriever(), VectorRetriever(vectors), LatestRetriever(vectors), PopularRetriever(popularity(state)),
-    )  # fmt: skip
+    retrievers = (VectorRetriever(vectors), LatestRetriever(vectors), PopularRetriever(popularity(state)))
     retrieved = (retriever.retrieve(wanted, limit=N_CANDIDATES) for retriever in retrievers)
-    fused = fuse_ranks([*neighbours, *retrieved], limit=N_CANDIDATES)
+    by_habit = own_candidates(own, wanted.allowed, limit=N_CANDIDATES)
+    fused = fuse_ranks([*neighbours, by_habit, *retrieved], limit=N_CANDIDATES)
     return fused if len(fused) else newest(wanted, items)
+
+
+def similar_items(here: IntArray, near: Candidates, state: ShopState, allowed: Mask) -> Candidates:
+    """Return items near in text to the current one, fused with those that the same visitors chose by their evidence.
+
+    here (1,): the current item; near: what is near to it in text.
+    """
+    chosen_too = neighbours_of(state.visitor, here, np.ones(1, np.float32), limit=N_CANDIDATES, allowed=allowed)
+    believed = evidence(state, int(here[0]), chosen_too)
+    return fuse_ranks([near, chosen_too], limit=N_CANDIDATES, weights=[2, believed])
 
 
 def newest(wanted: Wanted, items: ItemTable) -> Candidates:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recommender.text.words import Word, characters, fold, words
+from recommender.text.letters import characters, fold
+from recommender.text.words import Word, words
 from recommender.types import FloatArray
 
 N_QUERIES, N_ITEMS = 96, 512

@@ -45,6 +45,8 @@ class Limit:
     """What a guardrail measures, in which unit and direction, and how much worse it may get.
 
     tolerance: in the unit of the value; relative: as a share of the champion's value. The larger of both counts.
+    is_absolute: the tolerance limits the value itself, whatever the champion's is; otherwise it limits how much worse
+    than the champion the new model may be.
     unit: "figure" (0 to 1), "share", "milliseconds" or "difference" (of two computations that should agree).
     """
 
@@ -54,6 +56,7 @@ class Limit:
     relative: float = 0.0
     unit: str = "figure"
     is_higher_better: bool = True
+    is_absolute: bool = False
 
     def allowed(self, baseline: float) -> float:
         """The most harm allowed beside a champion with this value."""
@@ -77,7 +80,7 @@ GUARDRAILS: Mapping[str, Limit] = {
         _("Searches without results"), _("share of the searches in the test window"), 0.01, unit="share",
         is_higher_better=False,
     ),
-    # One place in twenty may be wrong.
+    # One place in twenty more may be wrong.
     "calibration": Limit(
         _("Calibration"), _("calibration error of the probabilities of all places shown"), 0.05,
         is_higher_better=False,
@@ -93,8 +96,8 @@ GUARDRAILS: Mapping[str, Limit] = {
     ),
     # Share of real lists that 1 % of fake visitors may enter: five times their own share.
     "attack": Limit(
-        _("Fake visitors"), _("share of lists that 1 % of fake visitors can get an item into"), 0.05, unit="share",
-        is_higher_better=False,
+        _("Fake visitors (absolute limit)"), _("share of lists that 1 % of fake visitors can get an item into"), 0.05,
+        unit="share", is_higher_better=False, is_absolute=True,
     ),
     # What benchmarks/serving allows (15 and 40 ms) is kept beside a champion of 10 and 20 ms.
     "latency_p50": Limit(
@@ -104,12 +107,13 @@ GUARDRAILS: Mapping[str, Limit] = {
         _("Response time, 99th percentile"), _TIMED, 20.0, 1.0, unit="milliseconds", is_higher_better=False
     ),
     "parity": Limit(
-        _("Training and serving agree"), _("largest difference of a feature or probability"), 1e-4, unit="difference",
-        is_higher_better=False,
+        _("Training and serving agree (absolute limit)"), _("largest difference of a feature or probability"), 1e-4,
+        unit="difference", is_higher_better=False, is_absolute=True,
     ),
     "future": Limit(
-        _("No data leak from after the test date"), _("change of earlier features when later events are added"), 0.0,
-        unit="difference", is_higher_better=False,
+        _("No data leak from after the test date (absolute limit)"),
+        _("change of earlier features when later events are added"), 0.0,
+        unit="difference", is_higher_better=False, is_absolute=True,
     ),
 }  # fmt: skip
 

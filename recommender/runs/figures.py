@@ -17,7 +17,7 @@ NO_FIGURE = math.nan
 
 
 class Gain(NamedTuple):
-    """Mean gain over a competitor on the same cases, with the bounds of its 95 % interval."""
+    """Mean gain over a competitor on the same cases, with the bounds of its interval."""
 
     low: float
     mean: float
@@ -65,16 +65,17 @@ class SearchQuality:
 
 @dataclass(frozen=True, slots=True)
 class SearchFigures:
-    """Search by the fine-tuned encoder, the untuned one and words alone, on `n_queries` synthetic queries.
+    """Search by the fine-tuned encoder, the untuned one, words alone and what serves, on `n_queries` synthetic queries.
 
     encoder_of_bundle: "tuned" or "untuned"; mrr_of_bundle: where the bundle was trained again on the untuned one.
-    interval: gain in MRR of the encoder of the bundle over the untuned one.
+    champion: what serves, where it is trained. interval: gain in MRR of the encoder of the bundle over what serves.
     """
 
     n_queries: int = 0
     tuned: SearchQuality | None = None
     untuned: SearchQuality | None = None
     lexical: SearchQuality | None = None
+    champion: SearchQuality | None = None
     interval: Gain | None = None
     encoder_of_bundle: str = field(default="", metadata=stored_as("kept"))
     mrr_of_bundle: float = field(default=NO_FIGURE, metadata=stored_as("kept_mrr"))
@@ -128,10 +129,14 @@ class Rolling:
 
 @dataclass(frozen=True, slots=True)
 class EncoderFigures:
-    """How the encoder was fine-tuned and adapted; losses in nats on held-out texts."""
+    """How the encoder was fine-tuned and adapted; losses in nats on held-out texts.
+
+    times_for_tuning: where the minutes were too few for fine-tuning on pairs, how many times as many it needs.
+    """
 
     fine_tuning: str = field(default="", metadata=stored_as("fine_tuning", "tuning"))
     fine_tuning_steps: float = field(default=NO_FIGURE, metadata=stored_as("fine_tuning_steps", "tuning_steps"))
+    times_for_tuning: float = NO_FIGURE
     n_trained_parameters: float = NO_FIGURE
     adapter_bytes: float = NO_FIGURE
     graded_steps: float = NO_FIGURE
@@ -214,16 +219,20 @@ class TuningFigures:
 class Figures:
     """All that a run measured; keys of `lists`, `intervals`, `n_cases`, `best_competitor` are scopes ("all", "new").
 
-    served: name of the ranker that serves after the run.
+    n_windows: windows whose cases are pooled; level: of the intervals; served: name of the ranker that serves after
+    the run; arms: by list, the simple competitor that serves it in its place.
     """
 
     lists: Mapping[str, Mapping[str, ListQuality]] = field(default_factory=dict)
     intervals: Mapping[str, Mapping[str, Gain]] = field(default_factory=dict)
+    level: float = 0.95
+    n_windows: int = 1
     n_cases: Mapping[str, int] = field(default_factory=dict)
     best_competitor: Mapping[str, str] = field(default_factory=dict)
     ranker: str = "ranker"
     champion: str = "champion"
     served: str = ""
+    arms: Mapping[str, str] = field(default_factory=dict)
     heads: Mapping[str, Classifier] = field(default_factory=dict)
     encoder: EncoderFigures | None = None
     context: Mapping[str, Circumstance] = field(default_factory=dict)
@@ -244,5 +253,5 @@ class Figures:
         return entries if self.lists else {key: entry for key, entry in entries.items() if key not in _OF_LISTS}
 
 
-_OF_LISTS = ("ranker", "champion", "served")
+_OF_LISTS = ("ranker", "champion", "served", "level", "n_windows")
 LIST_FIGURES = tuple(entry.name for entry in dataclasses.fields(ListQuality))

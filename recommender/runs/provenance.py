@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 import recommender
 
 PACKAGES = (
-    "numpy", "scipy", "scikit-learn", "lightgbm", "torch", "transformers", "tokenizers", "peft", "onnx", "onnxscript",
-    "onnxruntime",
+    "numpy", "scipy", "scikit-learn", "lightgbm", "torch", "transformers", "tokenizers", "peft", "onnx", "onnxruntime",
 )  # fmt: skip
 """What the numbers of a run may depend on."""
 

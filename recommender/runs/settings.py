@@ -11,7 +11,7 @@ from recommender.runs.conversion import as_json, read, stored_as
 METHOD = ("adaptation", "fine_tuning", "horizon_days", "step_days", "n_threads")
 """Settings that say how the stages learn."""
 
-EVIDENCE = ("least_pairs", "least_examples", "least_lists", "least_texts")
+EVIDENCE = ("least_pairs", "least_examples", "least_lists", "least_texts", "least_steps", "least_tuning_steps")
 """Settings that say how much evidence a stage needs."""
 
 
@@ -37,6 +37,8 @@ class RunSettings:
     least_examples: int | None = None
     least_lists: int | None = None
     least_texts: int | None = None
+    least_steps: int | None = None
+    least_tuning_steps: int | None = None
     least_judgements_for_teacher: int | None = None
     least_impressions: int | None = None
     least_cases: int | None = None

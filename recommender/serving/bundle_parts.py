@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnxruntime
 from tokenizers import Tokenizer
 
+from recommender.bundles.manifest import ARMS
 from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES
 from recommender.features.head import Head, Heads, Mixture
@@ -29,6 +30,7 @@ MATCHER, FOREST, TREES_INPUT = "matcher.onnx", "forest.onnx", "rows"
 class BundleParts:
     """What one bundle consists of; an optional part is None or empty in a bundle without it.
 
+    arms: by list ("all", "new"), a head that serves it in place of the bundle's own model.
     delta: by item id (dimension,) float32, how far behaviour moves the item's text vector. golden: an input with its
     output, stored by training.
     """
@@ -46,6 +48,7 @@ class BundleParts:
     matcher: onnxruntime.InferenceSession | None
     forest: onnxruntime.InferenceSession | None
     mixture: Mixture | None
+    arms: dict[str, Head]
     golden: dict[str, Any]
 
     @classmethod
@@ -68,6 +71,7 @@ class BundleParts:
                 matcher=_matcher(folder, n_threads),
                 forest=_optional_session(folder / FOREST, n_threads),
                 mixture=_mixture(folder / "mixture.json"),
+                arms=_arms(folder / ARMS),
                 golden=_json(folder / "golden.json"),
             )
         except (BundleError, MemoryError, PermissionError):  # the last two are faults of this process, not the bundle
@@ -129,6 +133,15 @@ def _check_names(path: Path, trained: tuple[str, ...], computed: tuple[str, ...]
 
 def _mixture(path: Path) -> Mixture | None:
     return Mixture.from_json(path.read_text()) if path.is_file() else None
+
+
+def _arms(path: Path) -> dict[str, Head]:
+    if not path.is_file():
+        return {}
+    arms = {scope: Head.from_json(json.dumps(arm["head"])) for scope, arm in _json(path).items()}
+    for head in arms.values():
+        _check_names(path, head.names, FEATURE_NAMES)
+    return arms
 
 
 def _delta(folder: Path) -> dict[str, FloatArray]:

@@ -3,61 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import zip_longest
 
 import numpy as np
 
 from recommender import conf
-from recommender.durations import SESSION_SECONDS
+from recommender.features.head import DEFAULT_NEW_SHARE
 from recommender.retrieval import fusion
 from recommender.retrieval.base import Candidates, Wanted
-from recommender.retrieval.behaviour import OwnRetriever, evidence, neighbours_of
-from recommender.retrieval.candidates import N_CANDIDATES, candidates, newest
+from recommender.retrieval.behaviour import neighbours_of
+from recommender.retrieval.candidates import N_CANDIDATES, candidates, newest, similar_items
 from recommender.retrieval.popular import PopularRetriever, popularity
-from recommender.retrieval.vector import mean_direction, nearest
+from recommender.retrieval.vector import nearest
 from recommender.serving import policy
 from recommender.serving.question import Listed, Question
 from recommender.serving.search import search
-from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Rung, Slot
+from recommender.serving.session import LOOKS, PURCHASE, Session
+from recommender.types import EventType, FloatArray, IntArray, Rung, Slot
 
-N_SESSION_ANCHORS = 5
-"""Newest items of the session that its candidates are near to."""
-
-N_SESSION_QUERIES = 2
 N_LAST_PURCHASES = 5
 """Newest purchases that stand in for the cart where it is empty."""
 
-SESSION_SHARE = 0.5
-"""Share of "for you" that goes to candidates of the session: every other position, from the first on."""
-
-PURCHASE = EVENT_CODES[EventType.PURCHASE]
-LOOKS = tuple(EVENT_CODES[kind] for kind in (EventType.VIEW_ITEM, EventType.SELECT_ITEM, EventType.ADD_TO_CART))
+N_DUE = 50
+"""Own items that are due and are scored for "for you": of them the longest list shows at most half its limit."""
 
 
 def home(question: Question) -> Listed:
     """For you: candidates of every source in the order of the head, led by what the session is about.
 
-    A visitor without a history sees bestsellers, unless the head was shown to rank better for newcomers.
+    A composed list takes new items and own items that are due in turns. A visitor without a history sees bestsellers,
+    unless the head was shown to rank better for newcomers.
     """
     ranker = question.served.ranker
     if ranker is not None and not ranker.knows_newcomers and question.is_blank:
         return trending(question)
+    allowed, due = question.allowed(), Candidates.none()
+    if question.request.is_composed:
+        allowed, due = question.new(allowed), question.due_items(N_DUE, allowed)
     context_vector, shelf = question.context_vector(), question.served.shelf
-    wanted = Wanted(question.profile, question.allowed(), context_vector)
-    retrieved = candidates(wanted, shelf.state, shelf.items, shelf.vectors)
-    if not len(retrieved):
+    retrieved = candidates(Wanted(question.profile, allowed, context_vector), shelf.state, shelf.items, shelf.vectors)
+    rows = np.concatenate([retrieved.rows, due.rows])
+    scores = question.scores(rows, context_vector) if len(rows) else None
+    rung = question.served.rung if scores is not None else Rung.POPULARITY
+    if scores is not None:
+        n = len(retrieved)
+        retrieved, due = _ordered(retrieved.rows, scores[:n]), _ordered(due.rows, scores[n:])
+    ranked = _in_turns(question, _diversified(question, retrieved), due)
+    if question.request.is_composed and len(ranked) < question.request.limit:
+        ranked = _followed_by(ranked, question.own_items(N_CANDIDATES))
+    if not len(ranked):
         return Listed.empty()
-    scores = question.scores(retrieved.rows, context_vector)
-    rung = Rung.POPULARITY if scores is None else question.served.rung
-    ranked = _diversified(question, _ordered(retrieved.rows, retrieved.scores if scores is None else scores))
-    return _listed(question, _session_first(question, ranked), rung)
+    session = Session.of(question)
+    led = ranked if session is None else _led(session.rows(), ranked)
+    return replace(_listed(question, led, rung), session=session, without_session=ranked.rows, source=Slot.HOME)
 
 
 def cart(question: Question) -> Listed:
     """Items ordered together with those of the cart; "for you" if there are none."""
-    in_cart = question.profile.cart
-    rows = in_cart if len(in_cart) else question.last_items(PURCHASE, N_LAST_PURCHASES)
-    together = _ordered_with(question, rows)
+    together = ordered_with_cart(question)
     return _listed(question, together) if len(together) else home(question)
 
 
@@ -70,14 +74,12 @@ def similar(question: Question) -> Listed:
     if not len(current):
         return trending(question)
     allowed = question.allowed()
-    chosen_too = neighbours_of(shelf.state.visitor, current, _ones(current), limit=N_CANDIDATES, allowed=allowed)
     if shelf.vectors is not None:
         near = nearest(shelf.vectors, shelf.vectors[current[0]], limit=N_CANDIDATES, allowed=allowed)
     else:
         words = shelf.lexical.search(shelf.titles[current[0]], N_CANDIDATES)
         near = Candidates(words.rows[allowed[words.rows]], words.scores[allowed[words.rows]])
-    believed = evidence(shelf.state, int(current[0]), chosen_too)
-    return _listed(question, fusion.fuse_ranks([near, chosen_too], limit=N_CANDIDATES, weights=[2, believed]))
+    return _listed(question, similar_items(current, near, shelf.state, allowed))
 
 
 def bought_together(question: Question) -> Listed:
@@ -93,37 +95,42 @@ def recently_viewed(question: Question) -> Listed:
 
 
 def buy_again(question: Question) -> Listed:
-    """What the visitor bought and kept, the items most likely to be due first."""
-    wanted = Wanted(question.profile, question.allowed())
-    bought = OwnRetriever((EventType.PURCHASE,)).retrieve(wanted, limit=N_CANDIDATES)
+    """What the visitor bought and kept: the most overdue by its own cycle first, then what will be due soonest.
+
+    What was bought once has no cycle: it follows in the order of the head.
+    """
+    bought = question.own_items(N_CANDIDATES, (EventType.PURCHASE,))
     scores = question.scores(bought.rows, question.context_vector()) if len(bought) else None
-    return _listed(question, bought if scores is None else _ordered(bought.rows, scores))
+    if scores is not None:
+        bought = _ordered(bought.rows, scores)
+    order = np.argsort(-question.elapsed_cycles(bought.rows), kind="stable")
+    return _listed(question, Candidates(bought.rows[order], bought.scores[order]))
 
 
 def trending(question: Question) -> Listed:
-    """What sells now; in a shop without events its newest items."""
-    wanted, shelf = Wanted(question.profile, question.allowed()), question.served.shelf
+    """What sells now; in a shop without events its newest items, which also follow where the page shows the rest."""
+    wanted, shelf, request = Wanted(question.profile, question.allowed()), question.served.shelf, question.request
     popular = PopularRetriever(popularity(shelf.state)).retrieve(wanted, limit=N_CANDIDATES)
-    return _listed(question, popular if len(popular) else newest(wanted, shelf.items), Rung.POPULARITY)
+    is_cut = bool(request.shown_item_ids or request.exclude_item_ids) and len(popular) < request.limit
+    if is_cut or not len(popular):
+        popular = _followed_by(popular, newest(wanted, shelf.items))
+    return replace(_listed(question, popular, Rung.POPULARITY), source=Slot.TRENDING)
 
 
-def session_candidates(question: Question) -> Candidates:
-    """Items near to the items and queries of the session, without those that the visitor looked at or bought."""
-    profile, shelf = question.profile, question.served.shelf
-    in_session = (profile.time >= profile.now - SESSION_SECONDS) & (profile.time <= profile.now)
-    rows = question.last_items(LOOKS, N_SESSION_ANCHORS, mask=in_session)
-    queries = [query for query, is_now in zip(profile.queries, in_session.tolist(), strict=True) if is_now and query]
-    queries = queries[-N_SESSION_QUERIES:]
-    if not len(rows) and not queries:
-        return Candidates.none()
-    allowed = question.allowed()
-    allowed[profile.item[(profile.item >= 0) & np.isin(profile.type, (PURCHASE, *LOOKS))]] = False
-    chosen_too = neighbours_of(shelf.state.visitor, rows, _ones(rows), limit=N_CANDIDATES, allowed=allowed)
-    if shelf.vectors is None:
-        return chosen_too
-    anchors = [shelf.vectors[rows], *[question.query_vector(query)[None] for query in queries]]
-    near = nearest(shelf.vectors, mean_direction(np.concatenate(anchors)), limit=N_CANDIDATES, allowed=allowed)
-    return fusion.fuse_ranks([near, chosen_too], limit=N_CANDIDATES, weights=[2, 1])
+def ordered_with_cart(question: Question, *, without: int = -1) -> Candidates:
+    """Items ordered together with those of the cart, or with the last purchases where it is empty.
+
+    without: an item that is left out of both, to see what it contributes.
+    """
+    return _ordered_with(question, cart_or_purchases(question, without=without))
+
+
+def cart_or_purchases(question: Question, *, without: int = -1) -> IntArray:
+    """The rows of the cart, or where it is empty those of the last purchases."""
+    in_cart = question.profile.cart[question.profile.cart != without]
+    if len(in_cart):
+        return in_cart
+    return question.last_items(PURCHASE, N_LAST_PURCHASES, mask=question.profile.item != without)
 
 
 LISTS: Mapping[Slot, Callable[[Question], Listed]] = {
@@ -143,20 +150,27 @@ def _ordered_with(question: Question, rows: IntArray) -> Candidates:
     return neighbours_of(basket, rows, _ones(rows), limit=N_CANDIDATES, allowed=question.allowed())
 
 
-def _session_first(question: Question, ranked: Candidates) -> Candidates:
-    """Give every other position, from the first on, to candidates of the session.
+def _led(chosen: IntArray, ranked: Candidates) -> Candidates:
+    """Give every other position, from the first on, to the rows that the session chose.
 
     This is a rule because the head learns from purchases: where it was never trained on looks, it cannot weigh them.
     """
-    n_session = int(question.request.limit * SESSION_SHARE)
-    chosen = session_candidates(question).rows[:n_session].tolist()
-    if not chosen:
+    if not len(chosen):
         return ranked
     score = dict(zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True))
-    rest = [row for row in score if row not in set(chosen)]
-    pairs = zip_longest(chosen, rest[: len(chosen)])
+    rest = [row for row in score if row not in set(chosen.tolist())]
+    pairs = zip_longest(chosen.tolist(), rest[: len(chosen)])
     order = [row for pair in pairs for row in pair if row is not None] + rest[len(chosen) :]
     return Candidates(np.array(order, np.int32), np.array([score.get(row, 0.0) for row in order], np.float32))
+
+
+def _in_turns(question: Question, new: Candidates, due: Candidates) -> Candidates:
+    """New items and own items that are due in turns, by the share that validation chose."""
+    if not len(due):
+        return new
+    ranker = question.served.ranker
+    order = fusion.turns(len(new), len(due), share=DEFAULT_NEW_SHARE if ranker is None else ranker.new_share)
+    return Candidates(np.concatenate([new.rows, due.rows])[order], np.concatenate([new.scores, due.scores])[order])
 
 
 def _diversified(question: Question, ranked: Candidates) -> Candidates:
@@ -166,6 +180,14 @@ def _diversified(question: Question, ranked: Candidates) -> Candidates:
     first = policy.diversify(ranked.scores, near, limit=limit, weight=conf.get("DIVERSITY"))
     order = np.concatenate([first, np.setdiff1d(np.arange(len(ranked)), first, assume_unique=True)])
     return Candidates(ranked.rows[order], ranked.scores[order])
+
+
+def _followed_by(first: Candidates, rest: Candidates) -> Candidates:
+    """Append what the first does not have yet, with a score of 0."""
+    rows = rest.rows[~np.isin(rest.rows, first.rows)]
+    return Candidates(
+        np.concatenate([first.rows, rows]), np.concatenate([first.scores, np.zeros(len(rows), np.float32)])
+    )
 
 
 def _ordered(rows: IntArray, scores: FloatArray) -> Candidates:

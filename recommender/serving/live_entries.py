@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Protocol
 
@@ -24,7 +24,32 @@ class LiveReads(Protocol):
     n_live_reads: int
 
 
-def with_live(ranking: Ranking, shelf: Shelf, *, page: LiveReads | None = None, limit: int) -> Ranking:
+@dataclass(slots=True)
+class ReadsOfOneList:
+    """The reads of a list that stands on no page, or on one whose shopper is not known."""
+
+    live: dict[str, Live | None] = field(default_factory=dict)
+    n_live_reads: int = 0
+
+
+def hidden_items(page: LiveReads) -> frozenset[str]:
+    """The items that the shop hides, as far as the page has read."""
+    return frozenset(item_id for item_id, live in page.live.items() if live is None)
+
+
+def lacks_items(ranking: Ranking, shelf: Shelf, *, page: LiveReads, limit: int) -> bool:
+    """Whether fewer than `limit` items of a ranking can be bought, because some were hidden or sold out since.
+
+    What is known to be out of stock already stands behind all that can be bought: ranking more would find nothing else.
+    """
+    lives = [(entry.item_id, page.live[entry.item_id]) for entry in ranking.entries if entry.item_id in page.live]
+    n_lost = sum(
+        live is None or (not live.available and bool(shelf.available[shelf.index[item_id]])) for item_id, live in lives
+    )
+    return n_lost > 0 and len(ranking.entries) - n_lost < limit
+
+
+def with_live(ranking: Ranking, shelf: Shelf, *, page: LiveReads, limit: int) -> Ranking:
     """Add the live state of each entry, drop items that the shop hides, and move what has just sold out to the end.
 
     One query per catalogue model; none for items that the page has read before. From the page's fourth block on, the
@@ -42,18 +67,16 @@ def with_live(ranking: Ranking, shelf: Shelf, *, page: LiveReads | None = None, 
     return replace(ranking, entries=tuple(entries))
 
 
-def _live_by_id(entries: Sequence[Entry], shelf: Shelf, page: LiveReads | None) -> dict[str, Live | None]:
-    memo = page.live if page is not None else {}
-    unread = [entry.item_id for entry in entries if entry.item_id not in memo]
-    if unread and page is not None and page.n_live_reads >= MAX_LIVE_READS:
-        return {item_id: _remembered(shelf, shelf.index[item_id]) for item_id in unread} | memo
+def _live_by_id(entries: Sequence[Entry], shelf: Shelf, page: LiveReads) -> dict[str, Live | None]:
+    unread = [entry.item_id for entry in entries if entry.item_id not in page.live]
+    if unread and page.n_live_reads >= MAX_LIVE_READS:
+        return {item_id: _remembered(shelf, shelf.index[item_id]) for item_id in unread} | page.live
     if unread:
         rows = [shelf.index[item_id] for item_id in unread]
         answers = live_items({shelf.items.ids[row]: (shelf.labels[row], shelf.object_ids[row]) for row in rows})
-        memo.update({item_id: answers.get(item_id) for item_id in unread})
-        if page is not None:
-            page.n_live_reads += 1
-    return memo
+        page.live.update({item_id: answers.get(item_id) for item_id in unread})
+        page.n_live_reads += 1
+    return page.live
 
 
 def _remembered(shelf: Shelf, row: int) -> Live:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 from django.db import connections, router
@@ -21,6 +21,7 @@ from recommender import bundles, conf
 from recommender.exceptions import BundleError
 from recommender.models import Bundle, Item
 from recommender.models.connections import apart
+from recommender.serving.nobody import Nobody
 from recommender.serving.shelf import Shelf, empty_shelf, load_shelf, refresh_shelf
 from recommender.types import Rung
 
@@ -52,13 +53,21 @@ class Served:
     ranker: Ranker | None = None
     bundle: str = ""
     is_loaded: bool = True
+    nobody: Nobody = field(init=False, default_factory=Nobody, compare=False, repr=False)
+
+    @classmethod
+    def paired(cls, shelf: Shelf, ranker: Ranker, bundle: str) -> Served:
+        """The pair, with similarity floors measured for both, and with the words that the encoder knows."""
+        lexical = shelf.lexical.with_vocabulary(ranker.is_word)
+        shelf = shelf if lexical is shelf.lexical else replace(shelf, lexical=lexical)
+        return cls(shelf.calibrated(ranker.encode), ranker, bundle)
 
     @property
     def rung(self) -> Rung:
         """The best rung that this pair can serve."""
         if self.ranker is None:
             return Rung.LEXICAL
-        return Rung.CHAMPION if self.ranker.head is not None else Rung.UNTRAINED
+        return Rung.CHAMPION if self.ranker.head is not None or self.ranker.arms else Rung.UNTRAINED
 
 
 class _Memory:
@@ -141,7 +150,7 @@ def current() -> Served:
 
 def warm_up() -> None:
     """Start the first load in the background, if there was none: called at the first request. No query."""
-    if _memory.served is not None:
+    if _memory.served is not None or _memory.lock.locked():
         return
     interval = conf.get("REFRESH_SECONDS")
     if interval != 0 and _memory.is_due(interval) and not _is_database_in_memory():
@@ -237,8 +246,7 @@ def _renewed(served: Served | None) -> Served:
 
 
 def _paired(shelf: Shelf, ranker: Ranker | None, bundle: str) -> Served:
-    """The pair, with its similarity floors measured for both together."""
-    return Served(shelf if ranker is None else shelf.calibrated(ranker.encode), ranker, bundle)
+    return Served(shelf) if ranker is None else Served.paired(shelf, ranker, bundle)
 
 
 def _load_ranker(champion: Bundle | None) -> Ranker | None:

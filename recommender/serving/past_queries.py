@@ -18,7 +18,8 @@ from recommender.retrieval.lexical.lexicon import LAST
 from recommender.retrieval.lexical.phrases import Phrases
 from recommender.text.intent import IntentModel, LabelledTitles, fit
 from recommender.text.past_queries import PastQuery
-from recommender.text.words import folded, stem
+from recommender.text.stems import stem
+from recommender.text.words import folded
 from recommender.types import Intent
 
 Stamp = tuple[tuple[int, dt.datetime | None], ...]
@@ -61,6 +62,10 @@ class Understanding:
     def of(self, query: str) -> Intent:
         """Understand a query."""
         return self.model.understand(query)
+
+    def naming(self, query: str) -> Mapping[str, float]:
+        """How surely each word of a query, by stem, names the goods."""
+        return self.model.naming(query)
 
     def is_stale(self, titles: LabelledTitles, queries: Sequence[PastQuery], phrases: Phrases) -> bool:
         """Whether so many words, categories or queries changed that the model must be fitted again."""

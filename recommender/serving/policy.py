@@ -1,32 +1,17 @@
-"""The final order of scored candidates: relevance band, diversity and stock. Arrays only, no I/O."""
+"""The final order of scored candidates: diversity, limits and stock. Arrays only, no I/O."""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from recommender.types import FloatArray
+from recommender.types import FloatArray, IntArray
 
 Order = npt.NDArray[np.int64]
 """(n,) int64: indices of the arguments' candidates, in their new order."""
-
-
-def relevance_band(scores: FloatArray, relevance: FloatArray, *, margin: float) -> Order:
-    """Order the candidates whose relevance is within `margin` of the best by score; the others follow by relevance.
-
-    scores, relevance (n,). With a margin of 0 the score decides only between equals, with an infinite one always. Ties
-    keep their order.
-    """
-    if not len(scores):
-        return np.empty(0, np.int64)
-    inside = in_band(relevance, margin=margin)
-    key = np.where(inside, scores, relevance)
-    return np.lexsort((-key, ~inside))
-
-
-def in_band(relevance: FloatArray, *, margin: float) -> npt.NDArray[np.bool_]:
-    """Which of relevance (n,), at least one, are within `margin` of the best: (n,) bool."""
-    return relevance >= relevance.max() - margin
 
 
 def diversify(scores: FloatArray, vectors: FloatArray | None, *, limit: int, weight: float) -> Order:
@@ -57,6 +42,35 @@ def not_below(position: int, n: int, *, last: int) -> Order:
     """Move the candidate at `position` of n up to `last`, if it is further down; the others keep their order."""
     order = np.arange(n)
     return order if position <= last else np.insert(np.delete(order, position), last, position)
+
+
+def at_most(columns: Sequence[tuple[IntArray, int]], available: npt.NDArray[np.bool_], *, n_places: int) -> Order:
+    """Keep at most so many candidates of one value among the first `n_places`; both parts keep their order.
+
+    columns: by attribute the value of each candidate (n,), -1 for none, and how many may share one. Where too few are
+    left, the first of those beyond a limit fill the list. available (n,): what is out of stock stays behind all others.
+    """
+    counts: list[Counter[int]] = [Counter() for _column in columns]
+    values = [codes.tolist() for codes, _most in columns]
+    chosen: list[int] = []
+    beyond: list[int] = []
+    for candidate in np.flatnonzero(available).tolist():
+        own = [column[candidate] for column in values]
+        is_within = all(
+            value < 0 or count[value] < most for value, count, (_, most) in zip(own, counts, columns, strict=True)
+        )
+        if len(chosen) < n_places and is_within:
+            chosen.append(candidate)
+            for value, count in zip(own, counts, strict=True):
+                count[value] += 1
+        else:
+            beyond.append(candidate)
+    return np.array([*chosen, *beyond, *np.flatnonzero(~available).tolist()], np.int64)
+
+
+def leading(*claims: npt.NDArray[np.bool_]) -> Order:
+    """Order by claims (n,) bool: those lead for which the first holds, among equals the next; ties stay as they are."""
+    return np.lexsort([~claim for claim in reversed(claims)])
 
 
 def available_first(available: npt.NDArray[np.bool_]) -> Order:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES, RequestVectors, features
-from recommender.features.head import NEWCOMERS
+from recommender.features.head import DEFAULT_NEW_SHARE, NEW_SHARE, NEWCOMERS, Head
 from recommender.features.sequence import decayed_mean, read_events, sequence
 from recommender.features.shop_state import ShopState
 from recommender.retrieval.matching import MATCH_FEATURES
@@ -25,6 +26,9 @@ from recommender.types import FloatArray, IntArray
 BATCH_TEXTS = 64
 LONGEST_TEXT = 1_280
 """Characters read of one text: 64 tokens of 20 letters. A longer one is cut before it costs time."""
+
+WORD_STARTS = "\u2581\u0120"
+"""What SentencePiece and byte-level BPE put before the first token of a word; WordPiece marks the others."""
 
 N_CACHED_QUERIES = 2_048
 GOLDEN_TOLERANCE = 1e-3
@@ -62,6 +66,7 @@ class Ranker:
     def __init__(self, parts: BundleParts) -> None:
         self.name, self.encoder_hash, self.dimension = parts.name, parts.encoder_hash, parts.dimension
         self.head, self.heads, self.thresholds = parts.head, parts.heads, parts.thresholds
+        self.arms: Mapping[str, Head] = parts.arms
         self._parts, self._n_circumstances = parts, parts.n_circumstances
         self._query_vectors: OrderedDict[str, FloatArray] = OrderedDict()
         self._lock = threading.Lock()
@@ -72,6 +77,12 @@ class Ranker:
         ranker = cls(BundleParts.read(Path(folder), n_threads=n_threads, name=name))
         ranker._check_golden()
         return ranker
+
+    def with_arms(self, arms: Mapping[str, Head]) -> Ranker:
+        """The same ranker, with heads that serve these lists in its place."""
+        other = copy.copy(self)
+        other.arms = arms
+        return other
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return (n, d) float32 of unit length; texts of similar length share a batch."""
@@ -99,6 +110,11 @@ class Ranker:
             if len(self._query_vectors) > N_CACHED_QUERIES:
                 self._query_vectors.popitem(last=False)
         return vector
+
+    def is_word(self, word: str) -> bool:
+        """Whether the encoder's vocabulary has a word whole, as it has the frequent words of its language."""
+        tokens = self._parts.tokenizer.encode(clipped(word), add_special_tokens=False).tokens
+        return len(tokens) == 1 and tokens[0].strip(WORD_STARTS).lower() == word
 
     def item_vectors(self, text_vectors: FloatArray, ids: Sequence[str]) -> FloatArray:
         """Return norm(E + δ) (n, d); an item without δ, which training did not see, keeps its text vector."""
@@ -194,6 +210,11 @@ class Ranker:
     def knows_newcomers(self) -> bool:
         """Whether it ranks better than popularity for visitors without any history."""
         return self.thresholds.get(NEWCOMERS, 1.0) > 0
+
+    @property
+    def new_share(self) -> float:
+        """The least share of "for you" that is new to the shopper, as validation chose it."""
+        return min(max(self.thresholds.get(NEW_SHARE, DEFAULT_NEW_SHARE), DEFAULT_NEW_SHARE), 1.0)
 
     @property
     def knows_matches(self) -> bool:

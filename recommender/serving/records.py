@@ -14,6 +14,7 @@ import numpy as np
 from django.db import models
 
 from recommender.models import Item, ItemStatistics, ItemVector
+from recommender.text.codes import gtins_in
 from recommender.types import FloatArray
 
 logger = logging.getLogger(__name__)
@@ -38,9 +39,16 @@ class ItemRecord(NamedTuple):
     currency: str
     url: str
     image: str
+    attributes: dict[str, str]
     is_available: bool
     is_active: bool
     first_seen_at: dt.datetime
+
+    @property
+    def searchable(self) -> str:
+        """The text, and behind it the GTINs that stand only in an attribute."""
+        values = (value for value in self.attributes.values() if any(gtins_in(value)) and value not in self.text)
+        return " ".join((self.text, *values))
 
 
 class VectorRecord(NamedTuple):

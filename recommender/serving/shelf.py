@@ -44,6 +44,7 @@ TEXT_COLUMNS = {
     "object_ids": "object_id",
     "urls": "url",
     "images": "image",
+    "attributes": "attributes",
     "currency": "currency",
 }
 """Column of the shelf: field of `ItemRecord`."""
@@ -80,6 +81,7 @@ class Shelf:
     object_ids: tuple[str, ...]
     urls: tuple[str, ...]
     images: tuple[str, ...]
+    attributes: tuple[Mapping[str, str], ...]
     currency: tuple[str, ...]
     available: npt.NDArray[np.bool_]
     lexical: LexicalIndex
@@ -107,7 +109,7 @@ class Shelf:
 
     def understand(self, query: str) -> Intent:
         """What a query is about."""
-        return self.understanding.of(query) if self.understanding is not None else Intent(query)
+        return self.understanding.of(query) if self.understanding is not None else Intent(query, unpriced=query)
 
     def suggest(self, prefix: str, limit: int) -> list[str]:
         """Queries that begin with a prefix and match an item: half past queries of others, half phrases of titles."""
@@ -139,7 +141,7 @@ def build_shelf(
 ) -> Shelf:
     """Build a shelf without SQL. By default an item's text is its title, and every item is in stock."""
     titles = tuple(items.texts if titles is None else titles)
-    blank = ("",) * len(items)
+    blank, searchable = ("",) * len(items), _searchable(titles, items.active)
     shelf = Shelf(
         items=items,
         index={item_id: row for row, item_id in enumerate(items.ids)},
@@ -149,10 +151,11 @@ def build_shelf(
         object_ids=blank,
         urls=blank,
         images=blank,
+        attributes=({},) * len(items),
         currency=blank,
         available=np.ones(len(items), bool) if available is None else available,
-        lexical=LexicalIndex.build(_searchable(items.texts, items.active), _searchable(titles, items.active)),
-        wording=WordTable.build(_searchable(titles, items.active)),
+        lexical=LexicalIndex.build(_searchable(items.texts, items.active), searchable, items.ids),
+        wording=WordTable.build(searchable),
         vectors=vectors,
         state=state,
         version=_digest(*items.ids, *items.texts, items.active.tobytes()),
@@ -295,7 +298,7 @@ def _item_table(
     category[rows] = [codes.get(record.category, -1) for record in changed]
     first_seen[rows] = [record.first_seen_at.timestamp() for record in changed]
     active[rows] = [record.is_active for record in changed]
-    texts = put(old.texts, rows, [record.text for record in changed], n)
+    texts = put(old.texts, rows, [record.searchable for record in changed], n)
     return ItemTable(tuple(index), texts, price, category, tuple(codes), first_seen, active)
 
 
@@ -305,12 +308,12 @@ def _word_indexes(
     """Index the texts that have changed; an inactive item has no words."""
     changed = [row for row in rows if _words_differ(shelf, items, titles, row)]
     if shelf.lexical.n_updated + len(changed) > REBUILT_SHARE * len(items):
-        searchable = _searchable(titles, items.active)
-        return LexicalIndex.build(_searchable(items.texts, items.active), searchable), WordTable.build(searchable)
+        searchable, texts = _searchable(titles, items.active), _searchable(items.texts, items.active)
+        return LexicalIndex.build(texts, searchable, items.ids), WordTable.build(searchable)
     active, changed_rows = items.active[changed], np.array(changed, np.int32)
-    searchable = _searchable([titles[row] for row in changed], active)
-    texts = _searchable([items.texts[row] for row in changed], active)
-    return shelf.lexical.updated(changed_rows, texts, searchable), shelf.wording.updated(changed_rows, searchable)
+    searchable, texts = (_searchable([column[row] for row in changed], active) for column in (titles, items.texts))
+    lexical = shelf.lexical.updated(changed_rows, texts, searchable, [items.ids[row] for row in changed])
+    return lexical, shelf.wording.updated(changed_rows, searchable)
 
 
 def _words_differ(shelf: Shelf, items: ItemTable, titles: Sequence[str], row: int) -> bool:

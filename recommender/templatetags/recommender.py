@@ -4,35 +4,46 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from django import template
 from django.conf import settings
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest
 from django.template.base import Node, Parser, Token
 from django.template.context import Context
+from django.template.exceptions import TemplateSyntaxError
 from django.utils import formats
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from recommender import blocks, capture, pipeline
-from recommender.blocks import NO_CART
+from recommender import blocks, capture, conf, pipeline
+from recommender.blocks import LIST_OPTIONS, NO_CART, ListOptions
 from recommender.catalog import item_id_of, values
-from recommender.identity import Shopper, mark_personal, shopper_of
+from recommender.identity import Shopper, mark_personal, personal_shopper_of
 from recommender.models.connections import apart
-from recommender.serving.filters import FILTERS
+from recommender.templatetags import results
 from recommender.templatetags.carts import item_ids_of_cart
-from recommender.types import Entry, Live, OfferedFilter, Ranking, Rung, Slot
+from recommender.templatetags.results import (
+    SEARCH_OPTIONS,
+    SearchOptions,
+    SortChoice,
+    facets_of,
+    filters_of,
+    page_links,
+    page_number,
+    parameters_of,
+    sort_of,
+)
+from recommender.types import Entry, Facet, FacetValue, Live, OfferedFilter, Ranking, Rung, Slot
 
 logger = logging.getLogger(__name__)
 register = template.Library()
 
 Result = TypeVar("Result")
 
-PAGE_SIZE = 24
 TITLES: dict[str, Any] = {
     Slot.HOME: _("For you"),
     Slot.SIMILAR: _("Similar items"),
@@ -48,98 +59,102 @@ _logged: set[str] = set()
 """Faults that this process has logged: each is logged once, not once per visitor."""
 
 
-@register.simple_tag(takes_context=True)
-def recommend(
-    context: Context, slot: str, *, limit: int = 8, item: Any = None, item_id: str = "", cart: Any = NO_CART
-) -> Ranking:
+_lists = template.Library()
+"""The tags of lists as they are before `_list_tag` checks the names of their arguments."""
+
+
+@_lists.simple_tag(takes_context=True)
+def recommend(context: Context, slot: str, **options: Any) -> Ranking:
     """`{% recommend "home" limit=8 as ranking %}`: the list of a slot, empty if it cannot be made."""
-    if _is_plainly_empty(slot, cart):
+    if _is_plainly_empty(slot, options):
         _mark(context)
         return _empty(Slot.CART)
-    return _or_empty(slot, lambda: _recommend(context, slot, limit, item or item_id, cart))
+    return _or_empty(slot, lambda: _recommend(context, slot, ListOptions(**options)))
 
 
-@register.simple_tag(takes_context=True)
-def recommendations(
-    context: Context,
-    slot: str,
-    *,
-    limit: int = 8,
-    item: Any = None,
-    item_id: str = "",
-    cart: Any = NO_CART,
-    title: str | None = None,
-) -> SafeString:
+@_lists.simple_tag(takes_context=True)
+def recommendations(context: Context, slot: str, **options: Any) -> SafeString:
     """`{% recommendations "similar" item=product limit=8 %}`, by `recommender/slots/<slot>.html` or the common one."""
-    if _is_plainly_empty(slot, cart):
+    if _is_plainly_empty(slot, options):
         _mark(context)
         return SafeString("")
 
     def render() -> SafeString:
-        ranking = _recommend(context, slot, limit, item or item_id, cart)
+        chosen = ListOptions(**options)
+        ranking = _recommend(context, slot, chosen)
         if ranking is None:
             return SafeString("")
         names = [f"recommender/slots/{ranking.slot}.html", "recommender/recommendations.html"]
-        heading = TITLES.get(ranking.slot, "") if title is None else title
+        heading = TITLES.get(ranking.slot, "") if chosen.title is None else chosen.title
         return _rendered(context, names, {"ranking": ranking, "slot": ranking.slot.value, "title": heading})
 
     return _or_nothing(slot, render)
 
 
+def _list_tag(name: str) -> Callable[[Parser, Token], Node]:
+    """Read a tag of a list; an argument that there is not is found when the template is first read."""
+
+    def read(parser: Parser, token: Token) -> Node:
+        return _known(_lists.tags[name](parser, token), name, LIST_OPTIONS)
+
+    return read
+
+
+def _known(node: Any, name: str, options: Collection[str]) -> Node:
+    """Return a tag that was read. Raises `TemplateSyntaxError` for an argument that there is not."""
+    if unknown := sorted(set(node.kwargs) - set(options)):
+        nearest = conf.closest(unknown[0], options)
+        raise TemplateSyntaxError(f"'{name}' has no argument '{unknown[0]}'. {nearest}".strip())
+    read_node: Node = node
+    return read_node
+
+
+for _name in _lists.tags:
+    register.tag(_name, _list_tag(_name))
+
+
 @register.simple_tag
 def lazy_recommendations(
-    slot: str, *, limit: int = 8, item: Any = None, item_id: str = "", title: str | None = None
+    slot: str,
+    *,
+    limit: int = 8,
+    item: Any = None,
+    item_id: str = "",
+    title: str | None = None,
+    new_only: bool = False,
 ) -> SafeString:
     """`{% lazy_recommendations "home" %}`: an empty element on a cached page that `recommender.js` fills. No query."""
-    return _or_nothing(slot, lambda: blocks.lazy(slot, limit=limit, item=item, item_id=item_id, title=title))
+    return _or_nothing(
+        slot, lambda: blocks.lazy(slot, limit=limit, item=item, item_id=item_id, title=title, new_only=new_only)
+    )
 
 
 @register.tag
 def search(parser: Parser, token: Token) -> Node:
     """`{% search %}` shows the results for the page's `?q=`; `{% search query as ranking %}` only finds them."""
     is_assigned = token.split_contents()[-2:-1] == ["as"]
-    node: Node = (_finding if is_assigned else _showing).tags["search"](parser, token)
-    return node
+    return _known((_finding if is_assigned else _showing).tags["search"](parser, token), "search", SEARCH_OPTIONS)
 
 
 _finding, _showing = template.Library(), template.Library()
 
 
 @_finding.simple_tag(takes_context=True, name="search")
-def find_results(
-    context: Context,
-    query: str | None = None,
-    *,
-    limit: int = PAGE_SIZE,
-    offset: int | None = None,
-    cart: Any = NO_CART,
-    page_param: str = "page",
-) -> Ranking:
+def find_results(context: Context, query: str | None = None, **options: Any) -> Ranking:
     """The items of one page of results."""
-    return _or_empty("search", lambda: _search(context, query, limit, offset, cart, page_param))
+    return _or_empty("search", lambda: _search(context, query, SearchOptions(**options)))
 
 
 @_showing.simple_tag(takes_context=True, name="search")
-def show_results(
-    context: Context,
-    query: str | None = None,
-    *,
-    limit: int = PAGE_SIZE,
-    offset: int | None = None,
-    cart: Any = NO_CART,
-    page_param: str = "page",
-) -> SafeString:
+def show_results(context: Context, query: str | None = None, **options: Any) -> SafeString:
     """The results by `recommender/search.html`, with links to the previous and the next page."""
 
     def render() -> SafeString:
-        ranking = _search(context, query, limit, offset, cart, page_param)
-        page = _page_number(context, page_param)
-        more = {"previous_link": "", "next_link": "", "page_param": page_param}
-        if offset is None:
-            has_next = page * int(limit) < min(ranking.n_found, pipeline.MAX_OFFSET + int(limit))
-            more["previous_link"] = _page_link(context, page_param, page - 1) if page > 1 else ""
-            more["next_link"] = _page_link(context, page_param, page + 1) if has_next else ""
-        return _rendered(context, ["recommender/search.html"], {"ranking": ranking, "page": page, **more})
+        chosen = SearchOptions(**options)
+        ranking = _search(context, query, chosen)
+        links = page_links(context, ranking, chosen, last_offset=pipeline.MAX_OFFSET)
+        page = {"page": page_number(context, chosen.page_param), "page_param": chosen.page_param}
+        return _rendered(context, ["recommender/search.html"], {"ranking": ranking, **page, **links})
 
     return _or_nothing("search", render)
 
@@ -157,13 +172,19 @@ def item_link(ranking: Ranking, entry: Entry) -> str:
 @register.simple_tag(takes_context=True)
 def filter_link(context: Context, offered: OfferedFilter, *, page_param: str = "page") -> str:
     """A link to the first page of these results with an offered filter applied, or without it if it is applied."""
-    parameters = _parameters(context).copy()
-    for name in (page_param, offered.name):
-        parameters.pop(name, None)
-    parameters["q"] = offered.query
-    if not offered.is_applied:
-        parameters[offered.name] = offered.value
-    return f"?{parameters.urlencode() if isinstance(parameters, QueryDict) else urlencode(parameters)}"
+    return results.filter_link(context, offered, page_param)
+
+
+@register.simple_tag(takes_context=True)
+def facet_link(context: Context, facet: Facet, value: FacetValue, *, page_param: str = "page") -> str:
+    """A link to the first page of these results with a value of a facet chosen, or without it if it is chosen."""
+    return results.facet_link(context, facet, value, page_param)
+
+
+@register.simple_tag(takes_context=True)
+def sort_choices(context: Context, ranking: Ranking, *, page_param: str = "page") -> list[SortChoice]:
+    """`{% sort_choices ranking as choices %}`: each order, with `name`, `text`, `link`, `is_current`."""
+    return results.sort_choices(context, ranking, page_param)
 
 
 @register.filter
@@ -176,57 +197,71 @@ def money(live: Live) -> str:
     return f"{symbol}{amount}" if symbol else f"{amount} {live.currency}".strip()
 
 
-def _recommend(context: Context, slot: str, limit: int, item: Any, cart: Any) -> Ranking | None:
+def _recommend(context: Context, slot: str, options: ListOptions) -> Ranking | None:
     """The list of a slot; None for an empty cart, with which nothing goes: nothing is computed, read or drawn."""
-    in_cart = _cart_ids(cart)
+    in_cart = _item_ids(options.cart)
     shopper = _shopper(context)
-    if slot == Slot.CART and cart is not NO_CART and not in_cart:
+    if slot == Slot.CART and options.cart is not NO_CART and not in_cart:
         return None
-    item_id = _item_id(item)
-    ranking = pipeline.recommend(slot, shopper=shopper, item_id=item_id, cart_item_ids=in_cart, limit=int(limit))
-    return _shown(context, ranking, current_item_id=item_id)
+    item_id = _item_id(options.item or options.item_id)
+    ranking = pipeline.recommend(
+        slot,
+        shopper=shopper,
+        item_id=item_id,
+        cart_item_ids=in_cart,
+        limit=int(options.limit),
+        new_only=bool(options.new_only),
+        exclude=_item_ids(options.exclude),
+        at_most=options.at_most,
+        shown=shopper.shown_item_ids if shopper is not None else (),
+    )
+    return _shown(shopper, ranking, current_item_id=item_id)
 
 
-def _is_plainly_empty(slot: str, cart: Any) -> bool:
+def _is_plainly_empty(slot: str, options: dict[str, Any]) -> bool:
     """Whether the cart's list is asked for and the cart is empty at first sight: then not even a savepoint is needed.
 
     To tell of other carts whether they are empty, rows may have to be read.
     """
+    cart = options.get("cart", NO_CART)
     return slot == Slot.CART and (cart is None or (isinstance(cart, str | list | tuple | dict) and not cart))
 
 
-def _search(context: Context, query: str | None, limit: int, offset: int | None, cart: Any, page_param: str) -> Ranking:
-    parameters = _parameters(context)
+def _search(context: Context, query: str | None, options: SearchOptions) -> Ranking:
+    parameters, shopper, limit = parameters_of(context), _shopper(context), int(options.limit)
+    first = (page_number(context, options.page_param) - 1) * limit
     ranking = pipeline.search(
         str(parameters.get("q", "") if query is None else query),
-        shopper=_shopper(context),
-        limit=int(limit),
-        offset=(_page_number(context, page_param) - 1) * int(limit) if offset is None else int(offset),
-        filters={name: parameters[name] for name in FILTERS if parameters.get(name)},
-        cart_item_ids=_cart_ids(cart),
+        shopper=shopper,
+        limit=limit,
+        offset=first if options.offset is None else int(options.offset),
+        filters=filters_of(context),
+        sort=sort_of(context, options),
+        facets=facets_of(options),
+        personal=bool(options.personal),
+        cart_item_ids=_item_ids(options.cart),
     )
-    return _shown(context, ranking)
+    return _shown(shopper, ranking)
 
 
 def _shopper(context: Context) -> Shopper | None:
     """Who looks at the page, which is personal from now on; None if the template is rendered without a request."""
-    request = _mark(context)
-    return None if request is None else shopper_of(request)
-
-
-def _mark(context: Context) -> HttpRequest | None:
-    """Mark the page as personal and return its request; None if the template is rendered without one."""
     request = context.get("request")
-    if not isinstance(request, HttpRequest):
-        return None
-    mark_personal(request)
-    return request
+    return personal_shopper_of(request) if isinstance(request, HttpRequest) else None
 
 
-def _shown(context: Context, ranking: Ranking, *, current_item_id: str = "") -> Ranking:
+def _mark(context: Context) -> None:
+    """Mark the page as personal; nothing if the template is rendered without a request."""
     request = context.get("request")
-    if isinstance(request, HttpRequest) and ranking.entries:
-        capture.record_impression(request, ranking, current_item_id=current_item_id)
+    if isinstance(request, HttpRequest):
+        mark_personal(request)
+
+
+def _shown(shopper: Shopper | None, ranking: Ranking, *, current_item_id: str = "") -> Ranking:
+    """Record the list, and remember its items: the next list of the page shows others."""
+    if shopper is not None and ranking.entries:
+        capture.record_impression(shopper.request, ranking, current_item_id=current_item_id)
+        shopper.shown_item_ids.update(entry.item_id for entry in ranking.entries)
     return ranking
 
 
@@ -235,28 +270,13 @@ def _item_id(item: Any) -> str:
     return (item if isinstance(item, str) else item_id_of(item)) if item else ""
 
 
-def _cart_ids(cart: Any) -> tuple[str, ...]:
-    return () if cart is NO_CART else item_ids_of_cart(cart)
+def _item_ids(items: Any) -> tuple[str, ...]:
+    """The ids of the items of a cart, or of others that are given in the same ways."""
+    return () if items is NO_CART else item_ids_of_cart(items)
 
 
 def _empty(slot: Slot) -> Ranking:
     return Ranking(id=uuid.uuid4(), slot=slot, entries=(), rung=Rung.EMPTY)
-
-
-def _parameters(context: Context) -> Any:
-    request = context.get("request")
-    return request.GET if isinstance(request, HttpRequest) else {}
-
-
-def _page_number(context: Context, page_param: str) -> int:
-    number = _parameters(context).get(page_param, "")
-    return int(number) if number.isascii() and number.isdigit() and 0 < len(number) < 6 and int(number) > 0 else 1
-
-
-def _page_link(context: Context, page_param: str, page: int) -> str:
-    parameters = _parameters(context).copy()
-    parameters[page_param] = str(page)
-    return f"?{parameters.urlencode()}"
 
 
 def _rendered(context: Context, names: list[str], values: dict[str, Any]) -> SafeString:

@@ -10,8 +10,10 @@ from math import log
 from operator import eq
 from typing import NamedTuple
 
+from recommender.text.letters import fold
 from recommender.text.past_queries import PastQuery
-from recommender.text.words import LINKING_WORDS, fold, stem
+from recommender.text.stems import stem
+from recommender.text.words import LINKING_WORDS
 
 FEWEST_EVIDENCE = 5
 """Visitors that each of the two wordings needs, over all pairs of queries that differ by them."""

@@ -9,7 +9,8 @@ from functools import lru_cache
 from itertools import pairwise
 from math import log
 
-from recommender.text.words import LINKING_WORDS, Word, pieces, stem, words
+from recommender.text.stems import stem
+from recommender.text.words import LINKING_WORDS, Word, pieces, words
 
 MAX_TITLES = 20_000
 """Titles that are counted; a larger catalogue is sampled evenly, which moves an idf by less than 0.1."""
@@ -20,7 +21,7 @@ RAREST_SHARE = 0.005
 FEWEST_TITLES = 3
 """A term in fewer titles than this names one item."""
 
-_GENERAL_WORDS = LINKING_WORDS | {
+GENERAL_WORDS = LINKING_WORDS | {
     "into", "off", "set", "pack", "piece", "pcs", "assorted", "design", "new", "size", "small", "medium", "large",
 }  # fmt: skip
 """Words that link others or tell an amount or a size: on their own they name no kind of goods."""
@@ -64,15 +65,15 @@ def terms(text: str) -> dict[str, str]:
         for written, folded in _pieces(word)
         if (word.is_unspaced or len(folded) > 1) and not any(map(str.isdigit, folded))
     ]
-    single = {key: written for written, key in spellings if key not in _GENERAL_WORDS}
+    single = {key: written for written, key in spellings if key not in GENERAL_WORDS}
     double = {
         f"{key} {next_key}": f"{written} {next_written}"
         for (written, key), (next_written, next_key) in pairwise(spellings)
-        if key not in _GENERAL_WORDS and next_key not in _GENERAL_WORDS
+        if key not in GENERAL_WORDS and next_key not in GENERAL_WORDS
     }
     return single | double
 
 
 def _pieces(word: Word) -> list[tuple[str, str]]:
     """Return (as written, folded) of each part of a word; Korean, which has spaces, is not cut into pairs."""
-    return [(word.written, word.written)] if _KOREAN.fullmatch(word.written) else pieces(word)
+    return [(word.written, word.folded)] if _KOREAN.fullmatch(word.written) else pieces(word)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 from django.db import models
@@ -34,7 +35,6 @@ _signalled: dict[str, EventType] = {}
 
 
 def track_pages(*pages: TrackedPage) -> None:
-    """Record these pages."""
     for tracked in pages:
         same_view = _pages.setdefault(tracked.view_name, [])
         if tracked not in same_view:
@@ -145,7 +145,7 @@ def page_source(request: HttpRequest, response: HttpResponseBase) -> Source | No
 def page_events(pages: list[TrackedPage], request: HttpRequest) -> Source:
     """What yields the events of these declarations, dated now."""
     at = timezone.now()
-    return lambda shopper: (draft for page in pages for draft in drafts_of(page, request, shopper, at))
+    return lambda shopper: [draft for page in pages for draft in drafts_of(page, request, shopper, at)]
 
 
 def beacon_source(request: HttpRequest) -> Source | None:
@@ -190,7 +190,7 @@ def _on_save(
     *, sender: type[models.Model], instance: Any, created: bool, using: str, raw: bool = False, **_: Any
 ) -> None:
     """Follow a row that is new or may have been paid now, and an order whose rows are new or may have been."""
-    if raw:
+    if raw or not _are_followed(sender, tuple(_rows.values())):
         return
     for rows in _rows.values():
         if _is_of(rows, sender):
@@ -199,6 +199,12 @@ def _on_save(
         elif lookup := rows.lookup_of(sender):
             pks = rows.queryset().filter(**{lookup: instance.pk}).values_list("pk", flat=True)
             saves.follow(rows, pks, using, are_new=created and foreign_keys(rows.model, lookup) == lookup)
+
+
+@lru_cache(maxsize=1024)
+def _are_followed(model: type[models.Model], declared: tuple[OrderRows, ...]) -> bool:
+    """Can saving an object of the model concern a row? Cached, because many pages save a session, which cannot."""
+    return any(_is_of(rows, model) or rows.lookup_of(model) for rows in declared)
 
 
 def _is_of(rows: OrderRows, sender: type[models.Model]) -> bool:

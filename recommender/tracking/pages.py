@@ -10,6 +10,7 @@ import math
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from typing import Any
 
 from django.contrib import messages
@@ -100,6 +101,11 @@ class TrackedPage:
         """The names of the URL's parts that are read."""
         return frozenset(path.split(".")[1] for path in self.paths if path.startswith("kwargs."))
 
+    @cached_property
+    def reads_json(self) -> bool:
+        """Is one of the values in a JSON body?"""
+        return any(path.startswith("JSON.") for path in self.paths)
+
     def overlaps(self, other: TrackedPage) -> bool:
         """May both record the same event of one response? Not if they read the item from different parts of the
         request."""
@@ -120,8 +126,10 @@ page = TrackedPage
 
 def note_json(pages: list[TrackedPage], request: HttpRequest, response: HttpResponseBase) -> None:
     """Keep the JSON that was sent, if a page reads it, before the request's stream is closed."""
-    if any(path.startswith("JSON.") for page in pages for path in page.paths):
-        request.recommender_json = _sent_json(request, response)  # type: ignore[attr-defined]
+    for page in pages:
+        if page.reads_json:
+            request.recommender_json = _sent_json(request, response)  # type: ignore[attr-defined]
+            return
 
 
 def is_refused(page: TrackedPage, request: HttpRequest, response: HttpResponseBase) -> bool:
@@ -130,7 +138,7 @@ def is_refused(page: TrackedPage, request: HttpRequest, response: HttpResponseBa
     if page.event not in ACTS or not page.view_name:  # the shop's own signals know what happened
         return False
     queued = getattr(getattr(request, "_messages", None), "_queued_messages", ())
-    if any(message.level >= messages.ERROR for message in queued):
+    if queued and any(message.level >= messages.ERROR for message in queued):
         return True
     is_page = response.status_code == 200 and response.get("Content-Type", "").startswith("text/html")
     return request.method == "POST" and is_page and page.statuses == ACTED and not _is_by_script(request)

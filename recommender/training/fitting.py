@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from recommender import bundles
+from recommender.bundles.arms import write_arms
 from recommender.features.shop_state import ShopState
 from recommender.ml import export
 from recommender.ml.artifacts import Artifacts
@@ -26,6 +27,8 @@ from recommender.serving.shelf import build_shelf
 from recommender.training.judging import parity
 from recommender.training.matcher import MatcherData, fit_matcher
 from recommender.training.measured import figures_of_stages
+from recommender.training.new_items import new_items_arm
+from recommender.training.shortfall import Course, StepCounter
 from recommender.training.split import Split
 from recommender.types import Adaptation, FineTuning, FloatArray, Teaching
 
@@ -37,21 +40,22 @@ RECORD = "fitted.json"
 
 NEVER = 2**62
 SHARED = (
-    "horizon_days", "step_days", "n_threads", "least_pairs", "least_examples", "least_lists",
+    "horizon_days", "step_days", "n_threads", "least_pairs", "least_examples", "least_lists", "least_tuning_steps",
     "least_judgements_for_teacher", "least_impressions",
 )  # fmt: skip
 """Settings of a run that training has under the same name."""
 
-LEAST_MINUTES, MANY = 3.0, 1.6
-LISTS, MOST_LISTS = 300, 1_600
-"""Lists per moment in the shortest run, and at most: 1,600 lists of six moments take 0.7 GB."""
+LEAST_MINUTES = 3.0
+LISTS, MOST_LISTS = 700, 1_600
+"""Lists per moment in a run of up to three minutes, and at most: 1,600 lists of six moments take 0.7 GB."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FittedBundle:
     """`folder` holds the files of a bundle; text_vectors (n_items, d) float32; figures: those of the stages.
 
-    base_encoder: fingerprint of the encoder before fine-tuning; ended_by: what ended each stage.
+    base_encoder: fingerprint of the encoder before fine-tuning; ended_by: what ended each stage; courses: how many
+    steps each took.
     """
 
     folder: Path
@@ -59,6 +63,7 @@ class FittedBundle:
     figures: Figures
     base_encoder: str
     ended_by: Mapping[str, str]
+    courses: tuple[Course, ...] = ()
 
 
 def fitted(
@@ -93,7 +98,6 @@ def training_settings(
 
     Without a `folder` nothing is resumed. Raises ConfigurationError for a knob with a wrong name or value.
     """
-    n_cutoffs, n_lists = _moments(settings.minutes)
     chosen: dict[str, Any] = {
         "adaptation": settings.adaptation and Adaptation(settings.adaptation),
         "fine_tuning": settings.fine_tuning and FineTuning(settings.fine_tuning),
@@ -107,8 +111,7 @@ def training_settings(
         minutes=(settings.minutes if minutes is None else minutes) * share,
         seed=settings.seed,
         encoder=bundles.encoder_spec() if settings.encoder == "auto" else settings.encoder,
-        n_cutoffs=n_cutoffs,
-        lists_per_cutoff=n_lists,
+        lists_per_cutoff=_n_lists(settings.minutes),
         checkpoint_dir=folder / "checkpoints" if folder else None,
         **{name: value for name, value in chosen.items() if value is not None},
     )
@@ -137,10 +140,9 @@ def in_full(settings: TrainingSettings) -> dict[str, Any]:
     return stored
 
 
-def _moments(minutes: float) -> tuple[int, int]:
-    """How many moments the head learns from and lists of each: as three minutes allow, more where there is time."""
-    factor = float(np.sqrt(max(minutes, LEAST_MINUTES) / LEAST_MINUTES))
-    return 4 if factor < MANY else 6, min(int(LISTS * factor), MOST_LISTS)
+def _n_lists(minutes: float) -> int:
+    """How many lists the head learns from at each moment: as three minutes allow, more where there is time."""
+    return min(int(LISTS * np.sqrt(max(minutes, LEAST_MINUTES) / LEAST_MINUTES)), MOST_LISTS)
 
 
 def training_data(split: Split) -> TrainingData:
@@ -160,11 +162,13 @@ def _read(folder: Path) -> FittedBundle:
     record = json.loads((folder / RECORD).read_text())
     vectors = np.load(folder / "text_vectors.npy", allow_pickle=False)
     figures = Figures.of(record["figures"])
-    return FittedBundle(folder / "bundle", vectors, figures, record["base_encoder"], record["ended_by"])
+    courses = tuple(Course(*course) for course in record["courses"])
+    return FittedBundle(folder / "bundle", vectors, figures, record["base_encoder"], record["ended_by"], courses)
 
 
 def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Progress) -> None:
-    trained = fit(training_data(split), settings, watch)
+    counter = StepCounter(watch)
+    trained = fit(training_data(split), settings, counter)
     watch.check()
     shutil.rmtree(folder / "bundle", ignore_errors=True)
     (folder / "bundle").mkdir(parents=True)
@@ -173,10 +177,16 @@ def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Progress
     watch.check()
     watch.stage("bundle")
     export.write(trained, folder / "bundle")
+    arm = new_items_arm(trained, split, seed=settings.seed, progress=watch)
+    watch.check()
+    write_arms(folder / "bundle", {"new": arm} if arm else {})
     parity.record(trained, split, folder, seed=settings.seed)
     np.save(folder / "text_vectors.npy", trained.text_vectors, allow_pickle=False)
-    figures = figures_of_stages(trained, fine_tuning=settings.fine_tuning)
-    record = {"figures": figures.as_json(), "base_encoder": trained.base_encoder, "ended_by": trained.ended_by}
+    figures = figures_of_stages(trained, fine_tuning=trained.budget.fine_tuning)
+    record = {
+        "figures": figures.as_json(), "base_encoder": trained.base_encoder, "ended_by": trained.ended_by,
+        "courses": counter.courses,
+    }  # fmt: skip
     (folder / RECORD).write_text(json.dumps(record))
 
 

@@ -14,13 +14,19 @@ from recommender.training.fitting import FittedBundle
 CHUNK_SIZE = 500
 
 
-def publish(dataset: datasets.Dataset, fitted: FittedBundle, *, at: float | None = None) -> Bundle:
+def publish(
+    dataset: datasets.Dataset, fitted: FittedBundle, *, learned_until: float | None = None, at: float | None = None
+) -> Bundle:
     """Write the bundle and the vectors that training computed; encode items that came or changed since.
+
+    learned_until: the moment from which it has learned nothing, so that later runs know what it can be judged on.
 
     Statistics are of the events that were read, before `at` (default: all of them); the next refresh adds newer ones.
     """
     encoder_hash = json.loads((fitted.folder / "encoder.json").read_text())["hash"]
-    bundle = bundles.write_bundle(fitted.folder, is_trained=True, encoder_hash=encoder_hash)
+    bundle = bundles.write_bundle(
+        fitted.folder, is_trained=True, encoder_hash=encoder_hash, learned_until=learned_until
+    )
     row_of = {pair: row for row, pair in enumerate(zip(dataset.items.ids, dataset.items.texts, strict=True))}
     items = list(bundles.items_without_vector(encoder_hash).only("pk", "item_id", "text", "text_hash"))
     unchanged = [item for item in items if (item.item_id, item.text) in row_of]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
-
 import numpy as np
 from django.utils.translation import gettext, ngettext
 
 from recommender import tracking
 from recommender.capture import order_consent
+from recommender.datasets.report import day_of
 from recommender.features.weights import EVENT_WEIGHTS
 from recommender.training.judging import evaluation
 from recommender.training.split import Split, unknown_items
@@ -67,7 +66,7 @@ def _new_items(split: Split) -> str:
     return gettext(
         "%(n)s of %(all)s purchases in the window are of items that are hidden now or were first seen within it, on or "
         "after %(day)s. Give the Catalog the date of each object as `first_seen`."
-    ) % {"n": n_new, "all": len(items), "day": _day(split.test_start)}
+    ) % {"n": n_new, "all": len(items), "day": day_of(split.test_start)}
 
 
 def _too_few_return(split: Split) -> str:
@@ -81,10 +80,6 @@ def _too_few_return(split: Split) -> str:
     ) % {
         "before": len(np.unique(before)),
         "later": len(np.unique(later)),
-        "day": _day(split.test_start),
+        "day": day_of(split.test_start),
         "kind": wanted.value,
     }
-
-
-def _day(seconds: float) -> str:
-    return dt.datetime.fromtimestamp(seconds, dt.UTC).date().isoformat()

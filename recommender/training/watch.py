@@ -51,6 +51,7 @@ class Watch(Progress):
     """Writes the progress of a leased run to its row, every few seconds from a thread; use it as a context.
 
     `shares`: share of the run by stage, for the progress bar. `listener` gets the same reports; it never raises.
+    `remark`: a sentence that follows the reason of the run.
     """
 
     def __init__(self, run_id: int, token: int) -> None:
@@ -58,6 +59,7 @@ class Watch(Progress):
         self.record = runs.Record(figures=Figures(), losses=[], seconds={})
         self.shares: Mapping[str, float] = SHARES
         self.listener: Progress = UNWATCHED
+        self.remark = ""
         self._stage, self._share, self._started = "", 0.0, time.monotonic()
         self._cancelled, self._lost, self._interrupted = threading.Event(), threading.Event(), threading.Event()
         self._ended, self._furthest = threading.Event(), 0.0
@@ -133,7 +135,6 @@ class Watch(Progress):
 
     @property
     def current_stage(self) -> str:
-        """The stage that runs."""
         return self._stage
 
     def _close_stage(self) -> None:

@@ -207,6 +207,17 @@ def test_run_names_the_stages_that_the_time_limit_cut_off_with_their_steps(admin
     assert rows["Cut off by the time limit"] == "context, encoder (7 steps)"
 
 
+def test_run_that_had_no_time_to_fine_tune_says_how_many_minutes_it_takes(admin_client: Client) -> None:
+    metrics = METRICS | {"encoder": {"fine_tuning": "frozen", "times_for_tuning": 2.2}}
+    rows = dict(
+        admin_client.get(run_url(make_run(metrics=metrics, settings={"minutes": 3.0}))).context["provenance_rows"]
+    )
+    assert rows["Left out for lack of time"].startswith("fine-tuning of BERT (a run of about 7 minutes")
+    assert "Left out for lack of time" not in dict(
+        admin_client.get(run_url(make_run(metrics=METRICS))).context["provenance_rows"]
+    )
+
+
 def test_run_says_what_serves_since(admin_client: Client) -> None:
     run = make_run(metrics=METRICS | {"served": "champion"})
     assert "Served after this run" in page(admin_client, run_url(run))
@@ -279,6 +290,25 @@ def test_runs_page_says_what_serves(admin_client: Client) -> None:
     assert "Trained model" in html
     assert "▲ +0.0200" in html
     assert "Nothing to roll back to." in html
+
+
+def test_run_without_enough_time_says_so_in_a_yellow_box(admin_client: Client) -> None:
+    run = make_run(verdict=Run.Verdict.TOO_SHORT, reason="The previous model keeps serving, because: planted.")
+    html = page(admin_client, f"{RUNS}{run.pk}/change/")
+    assert '<p class="rec-reason rec-warning">The previous model keeps serving' in html
+    assert "not enough time" in html
+    refused = make_run(verdict=Run.Verdict.REFUSED, reason="Planted.")
+    assert "rec-warning" not in page(admin_client, f"{RUNS}{refused.pk}/change/")
+
+
+def test_model_that_serves_provisionally_says_that_it_is_watched(admin_client: Client) -> None:
+    bundle = make_bundle(Bundle.State.CHAMPION)
+    Bundle.objects.filter(pk=bundle.pk).update(is_provisional=True)
+    run = make_run(bundle=bundle, verdict=Run.Verdict.PROVISIONAL, reason="Planted.")
+    html = page(admin_client, f"{RUNS}{run.pk}/change/")
+    assert "provisionally promoted" in html
+    assert "the next run judges it again" in html
+    assert "provisional" in page(admin_client, RUNS)
 
 
 def test_runs_page_without_any_model_says_what_serves_instead(admin_client: Client) -> None:

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from recommender import capture, pipeline, serving
 from recommender.api.guard import MAX_DEPTH
+from recommender.api.parameters import MAX_EXCLUDED_ITEMS
 from recommender.identity import cookie_for
 from recommender.models import Event, Impression, Item, Visitor
+from shopreco.shop.recommendations import Products
 from tests.conftest import DemoShop, assert_queries
 
 ROOT = "/recommender/api/v1/"
@@ -370,8 +372,144 @@ class TestLists:
             answer = app.get(path, q="x", limit=limit)
             assert "limit" in assert_problem(answer, 400, "invalid-request")
 
-    def test_unknown_parameters_are_ignored(self, app: App) -> None:
-        assert app.get("search", q="bag", utm_source="mail", format="html").status_code == 200
+    def test_excluded_items_are_not_listed_and_others_fill_the_list(self, app: App) -> None:
+        shown = [item["item_id"] for item in app.get("recommendations/trending", limit=8).json()["items"]]
+        answer = app.get("recommendations/trending", limit=8, exclude=f"{', '.join(shown)}, unknown,")
+        others = [item["item_id"] for item in answer.json()["items"]]
+        assert len(others) == 8
+        assert not set(others) & set(shown)
+
+    def test_too_many_excluded_items_are_a_400(self, app: App) -> None:
+        ids = ",".join(map(str, range(MAX_EXCLUDED_ITEMS + 1)))
+        detail = assert_problem(app.get("recommendations/home", exclude=ids), 400, "invalid-request")
+        assert "exclude" in detail
+        assert app.get("recommendations/home", exclude=ids.rpartition(",")[0]).status_code == 200
+
+    def test_new_only_leaves_out_what_the_shopper_has_seen(self, app: App, item_id: str) -> None:
+        app.post("events", [view(item_id)])
+        for new_only, is_listed in ((0, True), (1, False)):
+            body = app.get("recommendations/trending", limit=100, new_only=new_only).json()
+            assert (item_id in [item["item_id"] for item in body["items"]]) == is_listed
+
+    @pytest.mark.parametrize("name", ["utm_source", "format", "gclid", "_"])
+    def test_parameters_that_clients_add_everywhere_have_no_effect(self, app: App, name: str) -> None:
+        answer = app.get("search", q="bag", **{name: "html"})
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"] == "application/json"
+
+    @pytest.mark.parametrize(
+        ("path", "name", "nearest"),
+        [
+            ("search", "categori", "category"),
+            ("search", "Brand", "brand"),
+            ("search", "minprice", "min_price"),
+            ("suggest", "limits", "limit"),
+            ("recommendations/home", "itemid", "item_id"),
+            ("recommendations/home", "x" * 10_000, ""),
+            ("me", "since", ""),
+            ("me/export", "q", ""),
+        ],
+    )
+    def test_unknown_parameter_is_a_400_that_names_the_nearest_and_all(
+        self, app: App, path: str, name: str, nearest: str
+    ) -> None:
+        answer = app.get(path, **{name: "1"})
+        detail = assert_problem(answer, 400, "invalid-request")
+        assert answer.json()["errors"][0]["name"] == name[:128]
+        assert f"Did you mean '{nearest}'?" in detail if nearest else "Did you mean" not in detail
+        assert ("There are: none." if path.startswith("me") else "limit") in detail
+        assert len(detail) < 600
+
+    def test_unknown_parameters_of_one_address_are_all_named(self, app: App) -> None:
+        errors = app.get("search", q="bag", offest="1", limt="2").json()["errors"]
+        assert [error["name"] for error in errors] == ["limt", "offest"]
+
+    @pytest.mark.parametrize("sort", ["price", "-price"])
+    def test_search_is_in_the_order_that_was_asked_for(self, app: App, sort: str) -> None:
+        answer = app.get("search", q="bag", sort=sort, limit=100).json()
+        prices = [Decimal(item["price"]) for item in answer["items"] if not item["is_near"]]
+        assert answer["sort"] == sort
+        assert len(set(prices)) > 2
+        assert prices == sorted(prices, reverse=sort == "-price")
+
+    @pytest.mark.parametrize(
+        ("sort", "nearest"),
+        [("prices", "price"), ("Popular", "popular"), ("new", ""), ("y" * 10_000, ""), ("🧵", "")],
+    )
+    def test_order_that_does_not_exist_is_a_400_that_names_the_nearest_and_all(
+        self, app: App, sort: str, nearest: str
+    ) -> None:
+        detail = assert_problem(app.get("search", q="bag", sort=sort), 400, "invalid-request")
+        assert detail.startswith("sort: There is no such value.")
+        assert (f"Did you mean '{nearest}'?" in detail) is bool(nearest)
+        assert detail.endswith("There are: relevance, price, -price, newest, popular, name.")
+
+    def test_facets_are_counted_where_they_are_asked_for_and_each_count_is_true(
+        self, app: App, demo_shop: DemoShop
+    ) -> None:
+        demo_shop.spread_over_categories()
+        assert app.get("search", q="bag").json()["facets"] == []
+        facets = app.get("search", q="bag", facets="category, price").json()["facets"]
+        assert [facet["name"] for facet in facets] == ["category", "price"]
+        for facet in facets:
+            for value in facet["values"]:
+                assert app.get("search", q="bag", **value["parameters"]).json()["n_found"] == value["n_items"] > 0
+
+    def test_several_values_of_one_filter_add_up(self, app: App, demo_shop: DemoShop) -> None:
+        demo_shop.spread_over_categories()
+        (facet,) = app.get("search", q="bag", facets="category").json()["facets"]
+        first, second = facet["values"][:2]
+        answer = app.get("search", q="bag", category=[first["text"], second["text"], ""], facets="category").json()
+        assert answer["n_found"] == first["n_items"] + second["n_items"]
+        applied = [value["text"] for value in answer["facets"][0]["values"] if value["is_applied"]]
+        assert applied == [first["text"], second["text"]]
+
+    @pytest.mark.parametrize(
+        ("facets", "detail"),
+        [
+            ("categories", "'categories': There is no such value. Did you mean 'category'? There are: all, category"),
+            ("brand,colour", "'colour': There is no such value. There are: all, category, brand, price, available."),
+            ("x" * 10_000, "There is no such value."),
+        ],
+    )
+    def test_facet_that_does_not_exist_is_a_400_that_names_the_nearest_and_all(
+        self, app: App, facets: str, detail: str
+    ) -> None:
+        assert detail in assert_problem(app.get("search", q="bag", facets=facets), 400, "invalid-request")
+
+    @pytest.mark.parametrize(
+        ("sent", "detail"),
+        [
+            ({"min_price": "50", "max_price": "10"}, "min_price: It is above max_price: 50 is more than 10."),
+            ({"brand": "x" * 10_000}, "brand: Ensure this field has no more than 255 characters."),
+            ({"category": ["x"] * 51}, "category: Ensure this field has no more than 50 elements."),
+            ({"max_price": "10 USD"}, "max_price: A valid number is required."),
+        ],
+    )
+    def test_filter_that_no_item_can_pass_is_a_400(self, app: App, sent: dict[str, Any], detail: str) -> None:
+        assert assert_problem(app.get("search", q="bag", **sent), 400, "invalid-request") == detail
+
+    def test_attribute_of_the_shops_items_is_a_parameter_and_a_facet(
+        self, app: App, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert_problem(app.get("search", q="bag", colour="red"), 400, "invalid-request")
+        for item in Item.objects.all():
+            item.attributes = {"colour": "red" if item.pk % 2 else "blue", "limit": "1"}
+            item.save(update_fields=["attributes", "updated_at"])
+        serving.reload()
+        monkeypatch.setattr(Products, "attributes", {"colour": "title", "limit": "title"})
+        answer = app.get("search", q="bag", facets="all").json()
+        (colours,) = [facet for facet in answer["facets"] if facet["name"] == "colour"]
+        assert {value["text"] for value in colours["values"]} == {"red", "blue"}
+        for value in colours["values"]:
+            assert app.get("search", q="bag", colour=value["text"]).json()["n_found"] == value["n_items"] > 0
+        detail = assert_problem(app.get("search", q="bag", facets="limit"), 400, "invalid-request")
+        assert detail.endswith("There are: all, category, brand, price, available, colour.")
+        assert_problem(app.get("search", q="bag", color="red"), 400, "invalid-request")
+
+    @pytest.mark.parametrize(("path", "name"), [("search", "available"), ("recommendations/home", "new_only")])
+    def test_switch_that_is_neither_on_nor_off_is_a_400_that_names_both(self, app: App, path: str, name: str) -> None:
+        assert assert_problem(app.get(path, **{name: "maybe"}), 400, "invalid-request") == f"{name}: Send 1 or 0."
 
     @pytest.mark.parametrize(
         "query",

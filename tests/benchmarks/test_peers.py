@@ -64,8 +64,8 @@ def test_order_at_random_is_the_same_for_the_same_seed() -> None:
 
 def test_batch_of_grades_ends_with_random_titles_at_the_lowest() -> None:
     graded = Graded(("lamp",) * 60, np.zeros(60, np.int32), np.ones(60, np.float32))
-    queries, places, grade = next(_batches(graded, np.arange(60), 4, 8, seed=0))
-    assert len(queries) == len(places) == 32
+    queries, rows, grade = next(_batches(graded, np.arange(60), 4, 8, seed=0))
+    assert len(queries) == len(rows) == 32
     assert grade.tolist() == [1.0] * 24 + [0.0] * 8
 
 

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from benchmarks.context_ablation import Told, trained
+from benchmarks.context_ablation import TrainedVariant, trained
 from benchmarks.simulator import (
     CART_SHARE,
     EXAMINATION,
@@ -45,11 +45,11 @@ def simulation() -> Simulation:
 
 
 @pytest.fixture(scope="module")
-def context(simulation: Simulation) -> Told:
+def context(simulation: Simulation) -> TrainedVariant:
     return fitted(simulation)
 
 
-def fitted(simulation: Simulation) -> Told:
+def fitted(simulation: Simulation) -> TrainedVariant:
     limit_threads(1)
     items, kinds = vectors(simulation.shop)
     settings = ContextSettings(n_epochs=6, width=48, new_weight=1.0, learning_rate=2e-3, dropout=0.1)
@@ -88,7 +88,7 @@ def test_probabilities_sum_to_one_and_follow_each_circumstance(simulation: Simul
         (FAVOURS["hour"]["morning"], circumstances(at=MORNING), circumstances(at=EVENING)),
         (FAVOURS["weekday"]["weekend"], circumstances(at=NOON + dt.timedelta(days=5)), circumstances()),
         (FAVOURS["region"]["DE"], circumstances(region="DE"), circumstances(region="FR")),
-        (9, circumstances(asked=9), circumstances(asked=10)),
+        (9, circumstances(query_kind=9), circumstances(query_kind=10)),
         (int(simulation.shop.kind[-1]), circumstances(current=len(simulation.shop.kind) - 1), circumstances(current=0)),
     ):
         assert chance_of(simulation, kind, more) > 2 * chance_of(simulation, kind, less)
@@ -132,7 +132,9 @@ LATER = NOON.timestamp() + 28 * behaviour.DAY
 """A Monday noon after the last visit."""
 
 
-def score_of(context: Told, simulation: Simulation, kind: int, *, query: int = -1, **changes: object) -> float:
+def score_of(
+    context: TrainedVariant, simulation: Simulation, kind: int, *, query: int = -1, **changes: object
+) -> float:
     """Mean logit of a kind against the others, over 60 shoppers who come by tablet from GB but for `changes`."""
     histories, kinds = Histories(simulation.interactions), vectors(simulation.shop)[1]
     scores_of_kind = []
@@ -157,12 +159,18 @@ def score_of(context: Told, simulation: Simulation, kind: int, *, query: int = -
     ],
 )
 def test_trained_model_finds_what_a_circumstance_favours(
-    context: Told, simulation: Simulation, kind: int, with_it: dict[str, object], without_it: dict[str, object]
+    context: TrainedVariant,
+    simulation: Simulation,
+    kind: int,
+    with_it: dict[str, object],
+    without_it: dict[str, object],
 ) -> None:
     assert score_of(context, simulation, kind, **with_it) > score_of(context, simulation, kind, **without_it) + 0.5
 
 
-def test_trained_model_finds_what_the_current_item_and_the_query_favour(context: Told, simulation: Simulation) -> None:
+def test_trained_model_finds_what_the_current_item_and_the_query_favour(
+    context: TrainedVariant, simulation: Simulation
+) -> None:
     for kind in (9, 10, 11):
         current = int(np.flatnonzero(simulation.shop.kind == kind)[0])
         beside = score_of(context, simulation, kind, slot=Slot.SIMILAR, current_item=current)

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from recommender import capture, checks, datasets, identity, tracking
-from recommender.capture import erasure, order_consent, privacy, visitors
+from recommender.capture import erasure, order_consent, privacy
 from recommender.jobs import work
 from recommender.models import Event, Item, Visitor
 from recommender.personas import segmentation
@@ -21,11 +21,6 @@ from shopreco.shop.models import Customer, Order, OrderLine, Product
 from tests.conftest import request_of
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _forget_visitors() -> None:
-    visitors.forget_visitors()
 
 
 @pytest.fixture

@@ -11,18 +11,13 @@ from django.test import Client
 from django.utils import timezone
 
 from recommender import capture, identity, tracking
-from recommender.capture import EventDraft, ImpressionDraft, erasure, privacy, visitors
+from recommender.capture import EventDraft, ImpressionDraft, erasure, privacy
 from recommender.exceptions import ConfigurationError
 from recommender.models import Event, Impression, UnpaidRow, Visitor
 from recommender.types import Entry, Ranking, Rung, Slot
 from shopreco.shop.models import Customer, Order, OrderLine, Product
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _forget_visitors() -> None:
-    visitors.forget_visitors()
 
 
 def seen(key: uuid.UUID, user_key: str | None = None, *, days: float = 0, item_id: str = "mug") -> None:

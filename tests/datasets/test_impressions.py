@@ -15,7 +15,7 @@ from recommender.datasets import impressions, reading
 from recommender.durations import LABEL_WINDOW_SECONDS
 from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES
-from recommender.features.head import NEWCOMERS, Heads
+from recommender.features.head import NEW_SHARE, NEWCOMERS, Heads
 from recommender.features.shop_state import build_state
 from recommender.ml.artifacts import Artifacts
 from recommender.ml.context import model as context
@@ -293,7 +293,7 @@ def test_a_run_learns_from_lists_and_judges_them_twice(artifacts):
     assert set(scores) == {"click", "buy", "buy_later"}
     assert all(set(by_window) == {"validation", "test"} for by_window in scores.values())
     assert "impressions" in artifacts.seconds
-    assert artifacts.thresholds.keys() == {"buy", NEWCOMERS}
+    assert artifacts.thresholds.keys() == {"buy", NEWCOMERS, NEW_SHARE}
 
 
 def test_a_bundle_serves_the_heads_that_were_trained(artifacts, tmp_path):
@@ -345,7 +345,7 @@ def test_no_list_knows_what_happened_after_it_was_shown():
         return shown.shown_items(shop, lists, chosen, most_lists=10**6, seed=0).rows
 
     np.testing.assert_array_equal(rows(EVENTS), rows(until(EVENTS, cut)))
-    states = shown._States(ShopHistory(Histories(EVENTS), ITEMS), lists.time)
+    states = shown.States(ShopHistory(Histories(EVENTS), ITEMS), lists.time)
     assert all(states.before(at).at <= at for at in lists.time.tolist())
 
 

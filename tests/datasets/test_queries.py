@@ -104,7 +104,7 @@ def test_past_queries_are_suggested_and_a_query_of_one_person_never():
 def test_suggestion_of_a_past_query_forgives_a_typing_error():
     search("lamp wall", "L3")
     queries.learn_queries()
-    assert "lamp wall" in [suggestion.text for suggestion in pipeline.suggest("lamb wa")]
+    assert "lamp wall" in [suggestion.text for suggestion in pipeline.suggest("lampp wa")]
 
 
 def test_past_query_that_finds_nothing_any_more_is_not_suggested():

@@ -19,7 +19,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from recommender.models import Item, ItemVector, Visitor
+from recommender.models import Item, ItemVector, Run, Visitor
 from shopreco.shop import demo, loading
 from shopreco.shop.departments import group, name_groups, regroup
 from shopreco.shop.models import Customer, Department, Order, OrderLine, Product
@@ -245,6 +245,19 @@ def test_step_that_is_done_is_skipped() -> None:
     demo.run_step(demo.Step("Second", lambda: False, lambda: done.append("second")), messages.append)
     assert done == ["second"]
     assert messages[0] == "- First: there already"
+
+
+@pytest.mark.django_db
+def test_longer_training_is_queued_once_behind_the_first() -> None:
+    messages: list[str] = []
+    demo.train_longer(messages.append)
+    assert not Run.objects.exists()
+    Run.objects.create(state=Run.State.SUCCEEDED)
+    demo.train_longer(messages.append)
+    demo.train_longer(messages.append)
+    waiting = Run.objects.get(state=Run.State.QUEUED)
+    assert waiting.settings["minutes"] == demo.LONGER_MINUTES
+    assert len(messages) == 1
 
 
 def test_orders_count_as_recorded_only_when_the_newest_line_is(small_shop: loading.LoadReport) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
@@ -195,6 +196,28 @@ def test_search_answers_every_query_and_never_with_an_empty_page(demo_shop: Any,
     response = browser.get("/search/", {"q": query})
     assert response.status_code == 200
     assert "data-item-id" in response.content.decode()
+
+
+def test_results_are_narrowed_and_ordered_by_links_and_a_form(demo_shop: Any, browser: Client) -> None:
+    demo_shop.spread_over_categories()
+    page = browser.get("/search/?q=set").content.decode()
+    links = [unescape(link) for link in re.findall(r'href="([^"]+)" rel="nofollow"', page)]
+    link = next(link for link in links if "Cards" in link)
+    narrowed = browser.get(f"/search/{link}&sort=price&page=1").content.decode()
+    assert 'aria-current="true"><span>Cards &amp; paper</span>' in narrowed
+    assert '<input type="hidden" name="category" value="Cards &amp; paper">' in narrowed
+    assert '<option value="price" selected>Price, low to high</option>' in narrowed
+    assert 'name="page"' not in narrowed
+    n_found = int(re.search(r"(\d+) found", narrowed)[1])  # type: ignore[index]
+    prices = [float(price) for price in re.findall(r'<p class="price">£([\d.]+)', narrowed)][:n_found]
+    assert len(prices) > 1
+    assert prices == sorted(prices)
+
+
+@pytest.mark.parametrize("address", ["sort=x", "category=x", "min_price=9&max_price=1", "facets=x", "available=x"])
+def test_no_address_breaks_the_results(demo_shop: Any, browser: Client, address: str) -> None:
+    page = browser.get(f"/search/?q=set&{address}").content.decode()
+    assert "data-item-id" in page
 
 
 @pytest.mark.parametrize("page", ["0", "-1", "x", "9999999999", "²", "1.5"])

@@ -11,6 +11,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.django_db(transaction=True)]
 
 TRAINING = {
     "minutes": 0.05, "encoder": "scratch", "least_pairs": 20, "least_examples": 20, "least_lists": 5,
+    "least_steps": 0,
 }  # fmt: skip
 
 
@@ -29,7 +30,8 @@ def test_worker_trains_what_was_asked_for_in_a_subprocess(live_demo_shop, live_w
     bundles.ensure_champion()
     run = runs.request_run(trigger="admin", settings=TRAINING)
     wait_for(lambda: ended(run), what=f"the end of the run, see {live_worker}", seconds=240)
-    assert (run.state, run.verdict) == (Run.State.SUCCEEDED, Run.Verdict.INSUFFICIENT), run.reason
+    assert run.state == Run.State.SUCCEEDED, run.reason
+    assert run.verdict in (Run.Verdict.REFUSED, Run.Verdict.PROVISIONAL), run.reason  # 48 cases: by expectation
     assert run.metrics["lists"]["all"]["ranker"]
     assert run.bundle is not None
     assert "process" in run.worker

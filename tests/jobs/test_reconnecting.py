@@ -24,7 +24,8 @@ from recommender.training.watch import Watch
 from tests.conftest import DemoShop, wait_for
 
 SETTINGS: dict[str, Any] = {
-    "minutes": 0.05, "encoder": "scratch", "seed": 1, "least_pairs": 20, "least_examples": 20, "least_lists": 5,
+    "minutes": 3, "encoder": "scratch", "fine_tuning": "frozen", "seed": 1, "least_pairs": 20, "least_examples": 20,
+    "least_lists": 5, "least_steps": 0, "least_cases": 1,
 }  # fmt: skip
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> %s"
 
@@ -91,6 +92,22 @@ class TestPersistently:
             away.setattr(connection, "connect", _refusing(10_000, connection.connect))
             with pytest.raises(OperationalError, match="refused"):
                 persistently(Item.objects.count, patience_seconds=0.5)
+
+    @pytest.mark.postgres
+    def test_cut_within_a_transaction_of_the_work_is_done_again_too(self, transactional_db: None) -> None:
+        calls: list[int] = []
+
+        def write() -> int:
+            with transaction.atomic():
+                n_items = Item.objects.count()
+                calls.append(n_items)
+                if len(calls) < 3:
+                    cut()
+                return Item.objects.count()
+
+        Item.objects.exists()
+        assert persistently(write) == 0
+        assert len(calls) == 3
 
     @pytest.mark.postgres
     def test_cut_connection_is_renewed_and_the_work_is_done_again(self, transactional_db: None) -> None:

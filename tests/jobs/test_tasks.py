@@ -320,9 +320,16 @@ def test_second_message_for_the_same_run_does_nothing(monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_command_trains_here_in_a_subprocess_and_prints_the_reason(live_demo_shop, settings, capsys):
+def test_command_trains_here_in_a_subprocess_and_prints_the_reason(live_demo_shop, settings, capsys, monkeypatch):
     """The whole way without a worker: command, lease, subprocess, figures, table."""
     settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "scratch", "TRAINING_MINUTES": 0.05}
+    request = runs.request_run
+
+    def of_few_steps(*, settings, **options):
+        """In three seconds a busy machine takes one step, which would end the run before its table."""
+        return request(settings={**settings, "least_steps": 0}, **options)
+
+    monkeypatch.setattr(runs, "request_run", of_few_steps)
     bundles.ensure_champion()  # the subprocess reads the settings of the project, not those of this test
     call_command("recommender_train", "--here")
     run = Run.objects.get()

@@ -1,10 +1,19 @@
 """How a run's minutes are shared out, and that what is cut short to keep them stays right."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from recommender.ml.budget import EXPORT_TEXTS, JUDGED_READING, LEAST_LEARNING, Budget, seconds_per_text
+from recommender.ml.budget import (
+    EXPORT_TEXTS,
+    JUDGED_READING,
+    LEAST_LEARNING,
+    STEP_COST,
+    Budget,
+    seconds_per_text,
+)
 from recommender.ml.encoder import model as encoders
 from recommender.ml.encoder.model import ScratchSize, build_scratch
 from recommender.ml.head.lists import Sample, ShopHistory, lists_at
@@ -39,12 +48,32 @@ def test_what_is_not_learning_is_set_aside_and_stages_without_evidence_leave_the
 def test_all_shares_together_are_what_is_left():
     interactions = DATA.recorded.interactions
     settings = TrainingSettings(minutes=5.0, least_pairs=10, least_examples=10)
-    told = TrainingData(interactions, DATA.items, 1.0, 1.0, 1.0)
-    budget = Budget.of(settings, told, interactions, 0.0)
+    unjudged = TrainingData(interactions, DATA.items, 1.0, 1.0, 1.0)
+    budget = Budget.of(settings, unjudged, interactions, 0.0)
     used = settings.tune_share + 2 * settings.context_share + settings.head_share
     assert budget.minutes * used == pytest.approx(5.0)
     frozen = TrainingSettings(minutes=5.0, least_pairs=10, least_examples=10, fine_tuning=FineTuning.FROZEN)
-    assert Budget.of(frozen, told, interactions, 0.0).minutes > budget.minutes
+    assert Budget.of(frozen, unjudged, interactions, 0.0).minutes > budget.minutes
+
+
+def test_fine_tuning_that_has_no_time_for_its_least_steps_leaves_its_share_to_the_others():
+    interactions = DATA.recorded.interactions
+    settings = TrainingSettings(minutes=5.0, least_pairs=10, least_examples=10, least_tuning_steps=100)
+    learned = TrainingData(interactions, DATA.items, 1.0, 1.0, 1.0)
+    steps_seconds = 100 * 2 * settings.tune.batch_pairs * STEP_COST  # of one second a text
+    slow, fast = (Budget.of(settings, learned, interactions, share * 60 / steps_seconds) for share in (5.0, 0.01))
+    assert fast.fine_tuning is FineTuning.FULL
+    assert fast.times_for_tuning == 0
+    assert slow.shared(settings).fine_tuning is FineTuning.FROZEN
+    assert slow.minutes * (2 * settings.context_share + settings.head_share) == pytest.approx(
+        5.0 - (EXPORT_TEXTS + len(DATA.items)) * slow.seconds_per_text / 60
+    )
+    adapter = Budget.of(replace(settings, fine_tuning=FineTuning.LORA), learned, interactions, slow.seconds_per_text)
+    assert adapter.fine_tuning is FineTuning.LORA
+    enough = Budget.of(
+        replace(settings, minutes=5.0 * slow.times_for_tuning), learned, interactions, slow.seconds_per_text
+    )
+    assert enough.fine_tuning is FineTuning.FULL
 
 
 def test_a_catalogue_too_large_for_its_minutes_is_described_in_part_and_still_learned():

@@ -63,9 +63,9 @@ def test_every_method_learns_and_resumes_on_the_gpu(method, tmp_path):
 
 def test_a_bundle_trained_on_the_gpu_answers_alike_on_the_processor(monkeypatch, tmp_path):
     monkeypatch.setattr(encoders, "_half_pays", lambda kind: False)
-    made = fit(DATA, SETTINGS)
-    write(made, tmp_path)
+    artifacts = fit(DATA, SETTINGS)
+    write(artifacts, tmp_path)
     ranker = Ranker.load(tmp_path)
-    np.testing.assert_allclose(ranker.encode(ITEMS.texts), made.text_vectors, atol=1e-3)
-    assert made.context is not None
-    assert {weight.device.type for weight in made.context.parameters()} == {"cpu"}
+    np.testing.assert_allclose(ranker.encode(ITEMS.texts), artifacts.text_vectors, atol=1e-3)
+    assert artifacts.context is not None
+    assert {weight.device.type for weight in artifacts.context.parameters()} == {"cpu"}

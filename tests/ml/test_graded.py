@@ -60,11 +60,11 @@ def encoder():
 
 def pair_accuracy(encoder, judged):
     """Share of pairs of one query that the encoder orders as their grades do."""
-    asked, shown = encoder.encode(judged.queries), encoder.encode(TEXTS)
-    score = (asked[judged.query] * shown[judged.item]).sum(axis=1)
+    query_vectors, item_vectors = encoder.encode(judged.queries), encoder.encode(TEXTS)
+    score = (query_vectors[judged.query] * item_vectors[judged.item]).sum(axis=1)
     right = total = 0
-    for place in np.unique(judged.query):
-        rows = np.flatnonzero(judged.query == place)
+    for query in np.unique(judged.query):
+        rows = np.flatnonzero(judged.query == query)
         better = judged.grade[rows][:, None] > judged.grade[rows][None, :]
         right += (score[rows][:, None] > score[rows][None, :])[better].sum()
         total += better.sum()
@@ -90,12 +90,12 @@ def test_kept_share_of_one_leaves_the_weights_as_they_were(encoder, judged):
 
 
 def test_same_seed_tunes_the_same(judged):
-    settings, found = GradedSettings(n_steps=4, learning_rate=1e-3, frozen_layers=0), []
+    settings, vectors = GradedSettings(n_steps=4, learning_rate=1e-3, frozen_layers=0), []
     for _ in range(2):
         encoder = build_scratch(TEXTS, size=ScratchSize(dimension=32, n_layers=1, n_heads=2, n_words=200))
         tune_on_grades(encoder, judged, TEXTS, Box(5.0, seed=3), settings=settings)
-        found.append(encoder.encode(TEXTS))
-    np.testing.assert_array_equal(found[0], found[1])
+        vectors.append(encoder.encode(TEXTS))
+    np.testing.assert_array_equal(vectors[0], vectors[1])
 
 
 def test_one_grade_and_no_answer_train_nothing(encoder):
@@ -112,22 +112,22 @@ def shelf():
 
 def test_tuning_in_two_remembers_an_encoder_that_had_not_seen_some_queries(judged):
     """What it was in between does not depend on the grades of the queries that it says it had not seen."""
-    settings, found = GradedSettings(n_steps=6, learning_rate=1e-3, frozen_layers=0), []
+    settings, tunings = GradedSettings(n_steps=6, learning_rate=1e-3, frozen_layers=0), []
     for turned in (False, True):
         encoder = build_scratch(TEXTS, size=ScratchSize(dimension=32, n_layers=1, n_heads=2, n_words=200))
         other = judged
         if turned:
-            hidden = found[0][1].unseen[judged.query]
+            hidden = tunings[0][1].unseen[judged.query]
             other = dataclasses.replace(judged, grade=np.where(hidden, 1 - judged.grade, judged.grade))
         ended, partly = tune_in_two(encoder, other, TEXTS, Box(5.0, seed=3), settings=settings)
         assert ended.n_steps == 6 + 3
-        found.append((encoder.encode(TEXTS), partly))
-    first, second = found[0][1], found[1][1]
+        tunings.append((encoder.encode(TEXTS), partly))
+    first, second = tunings[0][1], tunings[1][1]
     np.testing.assert_array_equal(first.unseen, second.unseen)
     assert 0 < first.unseen.sum() <= len(judged.queries) / 2
     for name, value in first.weights.items():
         assert value.equal(second.weights[name]), name
-    assert np.abs(found[0][0] - found[1][0]).max() > 1e-4  # the whole tuning has seen them
+    assert np.abs(tunings[0][0] - tunings[1][0]).max() > 1e-4  # the whole tuning has seen them
 
 
 def test_trees_grade_better_than_chance_and_are_served(encoder, judged, tmp_path):
@@ -156,14 +156,14 @@ def test_few_queries_grow_no_trees(encoder, judged, tmp_path):
 
 
 def test_formula_prefers_the_item_with_all_words():
-    made, rows = shelf(), np.arange(len(TEXTS), dtype=np.int32)
+    plain_shelf, rows = shelf(), np.arange(len(TEXTS), dtype=np.int32)
     vectors = np.eye(len(TEXTS), dtype=np.float32)
-    seen = dataclasses.replace(made, vectors=vectors)
+    seen = dataclasses.replace(plain_shelf, vectors=vectors)
     query = "blue lamp"
-    hits = made.lexical.search(query, 10)
-    found = match_features(query, rows, seen, hits=hits, vector=np.zeros(len(TEXTS), np.float32))
-    assert found.shape == (len(TEXTS), len(MATCH_FEATURES))
-    assert int(formula_grade(found).argmax()) == TEXTS.index(query)
+    hits = plain_shelf.lexical.search(query, 10)
+    rows_features = match_features(query, rows, seen, hits=hits, vector=np.zeros(len(TEXTS), np.float32))
+    assert rows_features.shape == (len(TEXTS), len(MATCH_FEATURES))
+    assert int(formula_grade(rows_features).argmax()) == TEXTS.index(query)
     assert sum(FALLBACK_GRADE.values()) == pytest.approx(1)
 
 
@@ -172,8 +172,8 @@ def test_judgements_are_read_with_their_mean_grade_and_known_items_only():
     Item.objects.create(item_id="a", title="cup", text="cup", text_hash="x")
     for item_id, grade, source in (("a", 1.0, "one"), ("a", 0.5, "two"), ("gone", 1.0, "one")):
         Judgement.objects.create(query="cup", item_id=item_id, grade=grade, source=source)
-    found = datasets.read_judgements(datasets.read_items())
-    assert (found.queries, found.grade.tolist(), found.item.tolist()) == (("cup",), [0.75], [0])
+    read = datasets.read_judgements(datasets.read_items())
+    assert (read.queries, read.grade.tolist(), read.item.tolist()) == (("cup",), [0.75], [0])
 
 
 @pytest.mark.django_db

@@ -76,14 +76,14 @@ def test_every_text_has_a_word_to_guess():
 
 def test_held_out_loss_falls_far_below_that_of_guessing_blindly():
     encoder, recorder = small(), Recorder()
-    made = mlm.adapt(encoder, TEXTS, Box(1e9, progress=recorder), SETTINGS)
+    adapted = mlm.adapt(encoder, TEXTS, Box(1e9, progress=recorder), SETTINGS)
     losses = recorder.losses
-    assert made.n_steps == len(losses) == LOOP.n_steps
-    assert made.loss_before == pytest.approx(np.log(len(encoder.tokenizer)), abs=0.5)
-    assert made.loss_after < made.loss_before - 1.5
+    assert adapted.n_steps == len(losses) == LOOP.n_steps
+    assert adapted.loss_before == pytest.approx(np.log(len(encoder.tokenizer)), abs=0.5)
+    assert adapted.loss_after < adapted.loss_before - 1.5
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 1.0
-    figures = made.figures()
-    assert figures["perplexity_after"] == pytest.approx(np.exp(made.loss_after))
+    figures = adapted.figures()
+    assert figures["perplexity_after"] == pytest.approx(np.exp(adapted.loss_after))
 
 
 def test_held_out_texts_are_never_trained_on(monkeypatch):
@@ -117,8 +117,8 @@ def test_head_of_a_checkpoint_is_used_where_it_has_one(tmp_path):
     torch.testing.assert_close(
         guesser.head.predictions.transform.dense.weight.cpu(), whole.cls.predictions.transform.dense.weight
     )
-    made = mlm.adapt(raw, TEXTS, Box(1e9), with_loop(n_steps=20))
-    assert made.loss_after < made.loss_before
+    adapted = mlm.adapt(raw, TEXTS, Box(1e9), with_loop(n_steps=20))
+    assert adapted.loss_after < adapted.loss_before
 
 
 def test_weight_decay_shrinks_the_matrices():
@@ -143,9 +143,9 @@ def test_dropout_is_used_while_training_and_off_afterwards():
 def test_early_stop_keeps_the_weights_of_least_held_out_loss():
     few = TEXTS[:60]  # learned by heart, so that held-out texts become strange
     settings = with_loop(n_steps=2_000, learning_rate=3e-2, check_steps=5, patience=2, weight_decay=0.0, dropout=0.0)
-    made = mlm.adapt(small(), few, Box(1e9), settings)
-    assert made.n_steps < 2_000
-    assert made.loss_after < made.loss_before
+    adapted = mlm.adapt(small(), few, Box(1e9), settings)
+    assert adapted.n_steps < 2_000
+    assert adapted.loss_after < adapted.loss_before
 
 
 @pytest.mark.parametrize("stopped_after", [1, 20, 33])
@@ -161,10 +161,10 @@ def test_resumed_adaptation_equals_an_uninterrupted_one(tmp_path, stopped_after)
 
 def test_finished_adaptation_is_taken_up_without_a_step(tmp_path):
     first = small()
-    made = mlm.adapt(first, TEXTS, Box(1e9, checkpoint_dir=tmp_path), SETTINGS)
+    adapted = mlm.adapt(first, TEXTS, Box(1e9, checkpoint_dir=tmp_path), SETTINGS)
     again, recorder = small(), Recorder()
     box = Box(1e9, progress=recorder, checkpoint_dir=tmp_path)
-    assert mlm.adapt(again, TEXTS, box, SETTINGS) == made
+    assert mlm.adapt(again, TEXTS, box, SETTINGS) == adapted
     assert not recorder.losses
     np.testing.assert_array_equal(again.encode(TEXTS), first.encode(TEXTS))
 
@@ -249,36 +249,36 @@ ENCODER_ONLY = dataclasses.replace(
 
 def test_adaptation_is_a_stage_of_a_run_with_losses_seconds_and_figures():
     progress = Noted()
-    made = fit(DATA, RUN, progress)
+    artifacts = fit(DATA, RUN, progress)
     assert progress.stages[:3] == ["encoder", "adaptation", "encoder"]
     assert {stage for stage, _ in progress.losses} >= {"adaptation", "encoder"}
-    assert "adaptation" in made.seconds
+    assert "adaptation" in artifacts.seconds
     names = {
         "encoder_masked_loss_before",
         "encoder_masked_loss_after",
         "encoder_perplexity_after",
         "search_mrr_unadapted",
     }
-    assert names <= set(made.metrics)
+    assert names <= set(artifacts.metrics)
 
 
 def test_adaptation_that_harms_search_is_taken_back():
     never = fit(DATA, dataclasses.replace(ENCODER_ONLY, adaptation=Adaptation.NEVER))
-    made = fit(
+    rejected = fit(
         DATA, dataclasses.replace(ENCODER_ONLY, adaptation_tolerance=-2.0)
     )  # whatever it finds, it is too little
-    assert made.metrics["encoder_adaptation_kept"] == 0
-    np.testing.assert_array_equal(made.text_vectors, never.text_vectors)
-    kept = fit(DATA, dataclasses.replace(ENCODER_ONLY, adaptation_tolerance=2.0))
-    assert kept.metrics["encoder_adaptation_kept"] == 1
-    assert np.abs(kept.text_vectors - never.text_vectors).max() > 1e-3
+    assert rejected.metrics["encoder_adaptation_kept"] == 0
+    np.testing.assert_array_equal(rejected.text_vectors, never.text_vectors)
+    accepted = fit(DATA, dataclasses.replace(ENCODER_ONLY, adaptation_tolerance=2.0))
+    assert accepted.metrics["encoder_adaptation_kept"] == 1
+    assert np.abs(accepted.text_vectors - never.text_vectors).max() > 1e-3
 
 
 def test_run_that_never_adapts_has_no_such_stage():
     progress = Noted()
-    made = fit(DATA, dataclasses.replace(RUN, adaptation=Adaptation.NEVER), progress)
+    artifacts = fit(DATA, dataclasses.replace(RUN, adaptation=Adaptation.NEVER), progress)
     assert "adaptation" not in progress.stages
-    assert "adaptation" not in made.seconds
+    assert "adaptation" not in artifacts.seconds
 
 
 @pytest.mark.parametrize("stage", ["adaptation", "encoder", "context", "head", "refresh"])

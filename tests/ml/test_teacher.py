@@ -50,7 +50,7 @@ def small(seed=0):
 def planted(words=("nice", "cheap", "small", "best")):
     """For "nice cup" the gold cup is just what was meant, the red one less, the grey one not at all."""
     queries = tuple(f"{word} {thing}" for thing in THINGS for word in words)
-    item = [len(GRADES) * (row // len(words)) + place for row in range(len(queries)) for place in range(len(GRADES))]
+    item = [len(GRADES) * (row // len(words)) + grade for row in range(len(queries)) for grade in range(len(GRADES))]
     return Judgements(
         queries,
         np.repeat(np.arange(len(queries)), len(GRADES)).astype(np.int32),
@@ -120,11 +120,11 @@ def test_encoder_takes_up_the_order_of_its_teacher():
         whole.queries, len(whole.queries), whole.query, whole.item, np.tile([0.0, 2.0, 4.0, 6.0], 48).astype(np.float32)
     )
     agreement = {}
-    for name, told in (("without", None), ("with", taught)):
+    for name, answers in (("without", None), ("with", taught)):
         encoder = small()
-        tune_on_grades(encoder, judged, TEXTS, FOREVER, settings=GRADED, taught=told)
-        asked = encoder.encode([taught.queries[row] for row in taught.query])
-        near = np.einsum("nd,nd->n", asked, encoder.encode(TEXTS)[taught.item])
+        tune_on_grades(encoder, judged, TEXTS, FOREVER, settings=GRADED, taught=answers)
+        query_vectors = encoder.encode([taught.queries[row] for row in taught.query])
+        near = np.einsum("nd,nd->n", query_vectors, encoder.encode(TEXTS)[taught.item])
         agreement[name] = pair_accuracy(taught.query, taught.score, near)
     assert agreement["with"] > max(0.75, agreement["without"] + 0.15), agreement
 
@@ -132,9 +132,9 @@ def test_encoder_takes_up_the_order_of_its_teacher():
 def test_tuning_on_grades_without_a_teacher_is_as_with_one_who_says_nothing():
     empty = Taught(LESSON.learned.queries, 48, np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
     vectors = []
-    for told in (None, empty):
+    for answers in (None, empty):
         encoder = small()
-        tune_on_grades(encoder, LESSON.learned, TEXTS, FOREVER, settings=GRADED, taught=told)
+        tune_on_grades(encoder, LESSON.learned, TEXTS, FOREVER, settings=GRADED, taught=answers)
         vectors.append(encoder.encode(TEXTS))
     np.testing.assert_array_equal(*vectors)
 
@@ -157,23 +157,23 @@ def test_teacher_is_asked_only_what_nobody_judged_and_also_of_synthetic_queries(
     taught = distillation.grade_unjudged(
         one, distillation.EncodedTexts(encoder, TEXTS, encoder.encode(TEXTS)), LESSON.learned, Box(9), settings=SETTINGS
     )
-    known = set(zip(LESSON.learned.query.tolist(), LESSON.learned.item.tolist(), strict=True))
-    asked = set(zip(taught.query.tolist(), taught.item.tolist(), strict=True))
-    assert len(asked) == len(taught)
-    assert not known & asked
+    judged = set(zip(LESSON.learned.query.tolist(), LESSON.learned.item.tolist(), strict=True))
+    graded = set(zip(taught.query.tolist(), taught.item.tolist(), strict=True))
+    assert len(graded) == len(taught)
+    assert not judged & graded
     assert not set(np.unique(LESSON.held_out.query)) & set(taught.query.tolist())
     assert (taught.query >= taught.n_judged).any()
     assert (taught.query < taught.n_judged).any()
-    kept = taught.of_queries(np.zeros(taught.n_judged, bool))
-    assert len(kept) == (taught.query >= taught.n_judged).sum()
+    synthetic = taught.of_queries(np.zeros(taught.n_judged, bool))
+    assert len(synthetic) == (taught.query >= taught.n_judged).sum()
 
 
 def test_student_that_became_worse_is_taken_back(monkeypatch):
     encoder = small()
     before = encoder.encode(TEXTS)
     ruinous = dataclasses.replace(GRADED, n_steps=20)
-    known = LESSON.learned
-    worst_first = dataclasses.replace(known, grade=1 - known.grade)
+    learned = LESSON.learned
+    worst_first = dataclasses.replace(learned, grade=1 - learned.grade)
     tuned = []
     monkeypatch.setattr(
         distillation,
@@ -217,8 +217,10 @@ def test_history_holds_nothing_of_the_order_that_it_is_to_foretell():
     rows = [(0, 0, 1.0, 0), (0, 1, 2.0, 1), (0, 2, 3.0, 2), (0, 3, 4.0, 3), (0, 4, 5.0, 4)]
     texts = behaviour.TEXTS
     pairs = pairs_from_histories(behaviour.interactions(rows), texts)
-    told = {pairs.queries[q]: texts[i] for q, i, g in zip(pairs.query, pairs.item, pairs.grade, strict=True) if g == 1}
-    assert told == {"; ".join(texts[max(n - 3, 0) : n]): texts[n] for n in range(1, 5)}
+    next_by_history = {
+        pairs.queries[q]: texts[i] for q, i, g in zip(pairs.query, pairs.item, pairs.grade, strict=True) if g == 1
+    }
+    assert next_by_history == {"; ".join(texts[max(n - 3, 0) : n]): texts[n] for n in range(1, 5)}
     assert not len(pairs_from_histories(behaviour.interactions(rows[:1]), texts))
 
 
@@ -259,21 +261,23 @@ RUN = TrainingSettings(
 def test_run_without_judgements_learns_from_histories_where_it_is_asked_to(data):
     quick = dataclasses.replace(SETTINGS, synthetic=0.0, items_per_query=3)
     graded = dataclasses.replace(GRADED, n_steps=8)
-    made = fit(data, dataclasses.replace(RUN, minutes=1e4, teaching=Teaching.ON, teacher=quick, graded=graded))
-    assert made.seconds["teacher"] > 0
-    assert made.metrics["teacher_accuracy"] > 0.6
-    assert made.metrics["teacher_student_accuracy_before"] > 0
-    assert not made.skipped
-    again = made.encoder.encode(made.items.texts, exact=False)
-    np.testing.assert_allclose(made.text_vectors, again, atol=1e-6 if made.encoder.device.type == "cpu" else 5e-3)
+    artifacts = fit(data, dataclasses.replace(RUN, minutes=1e4, teaching=Teaching.ON, teacher=quick, graded=graded))
+    assert artifacts.seconds["teacher"] > 0
+    assert artifacts.metrics["teacher_accuracy"] > 0.6
+    assert artifacts.metrics["teacher_student_accuracy_before"] > 0
+    assert not artifacts.skipped
+    again = artifacts.encoder.encode(artifacts.items.texts, exact=False)
+    np.testing.assert_allclose(
+        artifacts.text_vectors, again, atol=1e-6 if artifacts.encoder.device.type == "cpu" else 5e-3
+    )
 
 
 def test_short_run_trains_no_teacher_and_says_why(data):
-    made = fit(data, dataclasses.replace(RUN, minutes=0.02, teaching=Teaching.AUTO))
-    assert "teacher" not in made.seconds
-    assert made.skipped == {"teacher": "0 judgements, at least 20000 are needed."}
-    figures = figures_of_stages(made, fine_tuning="full")
-    assert as_json(figures.teacher) == {"skipped": made.skipped["teacher"]}
+    artifacts = fit(data, dataclasses.replace(RUN, minutes=0.02, teaching=Teaching.AUTO))
+    assert "teacher" not in artifacts.seconds
+    assert artifacts.skipped == {"teacher": "0 judgements, at least 20000 are needed."}
+    figures = figures_of_stages(artifacts, fine_tuning="full")
+    assert as_json(figures.teacher) == {"skipped": artifacts.skipped["teacher"]}
 
 
 def with_steps(n_steps):

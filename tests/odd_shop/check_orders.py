@@ -231,10 +231,10 @@ def test_refund_of_a_guest_is_of_the_browser_that_bought(good):
 def test_rows_keyed_by_two_columns_are_recorded_once_and_found_again():
     ticket = Ticket.objects.create(name="Box")
     Booking.objects.create(number="a,b", place=1, ticket=ticket)
-    Booking.objects.bulk_create([Booking(number="a,b", place=place, ticket=ticket) for place in (2, 3)])
+    Booking.objects.bulk_create([Booking(number="a,b", place=seat, ticket=ticket) for seat in (2, 3)])
     assert tracking.reconcile(chunk_size=2).n_recorded == 2
     ids = set(Event.objects.values_list("message_id", flat=True))
-    assert ids == {f"order:wares.booking:a%2Cb,{place}" for place in (1, 2, 3)}
+    assert ids == {f"order:wares.booking:a%2Cb,{seat}" for seat in (1, 2, 3)}
     assert tracking.nobodys_orders().n_rows == 3
 
 

@@ -214,7 +214,8 @@ def test_words_in_plural_and_singular_are_one_term() -> None:
 
 
 def test_japanese_title_is_cut_into_pairs() -> None:
-    assert {"青い", "い鳥"} <= set(terms("青い鳥 mug"))
+    assert {"青い", "い鳥"} <= set(terms("青い鳥 mug").values())
+    assert set(terms("あおい鳥")) == set(terms("アオイ鳥"))
     assert set(terms("كيف قَهْوَة")) == set(terms("کیف قهوه"))
     assert terms("Café noir")["cafe noir"] == "café noir"
 

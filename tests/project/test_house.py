@@ -24,6 +24,9 @@ FRAMEWORK_CLASSES = frozenset({"Meta", "Media", "Command"})
 
 VAGUE_NAMES = frozenset({"told", "asked", "made", "found", "known", "kept", "place"})
 
+SHOPS = ("_shop", "drafts")
+"""Folders of shops in `tests`, which are written as other people write them."""
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -117,6 +120,13 @@ def test_no_module_is_longer_than_four_hundred_lines() -> None:
 
 def test_every_variable_says_what_it_holds() -> None:
     assert not vague_variables()
+
+
+def test_variables_of_benchmarks_and_tests_say_what_they_hold() -> None:
+    of_tests = [
+        variable for variable in vague_variables(ROOT / "tests") if not variable.partition("/")[0].endswith(SHOPS)
+    ]
+    assert not vague_variables(ROOT / "benchmarks") + of_tests
 
 
 @pytest.fixture

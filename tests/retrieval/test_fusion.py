@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recommender.retrieval.base import Candidates
-from recommender.retrieval.fusion import fuse_ranks
+from recommender.retrieval.fusion import fuse_ranks, turns
 
 
 def listed(rows, scores=None):
@@ -58,3 +58,26 @@ def test_order_of_the_lists_does_not_matter(lists, data):
     first, second = (fuse_ranks([listed(rows) for rows in some], limit=99) for some in (lists, shuffled))
     assert set(first.rows.tolist()) == {row for rows in lists for row in rows}
     np.testing.assert_allclose(first.scores, second.scores, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0.5, "ababababab"), (0.6, "aababaabab"), (0.7, "aaabaabaab"), (0.8, "aaaabaaaab"), (1.0, "aaaaaaaaaa")],
+)
+def test_lists_take_turns_by_their_share(share, expected):
+    order = turns(10, 10, share=share)[:10]
+    assert "".join("a" if index < 10 else "b" for index in order) == expected
+
+
+@given(n_first=st.integers(0, 40), n_second=st.integers(0, 40), percent=st.integers(1, 100))
+def test_first_list_has_its_share_however_far_one_looks(n_first, n_second, percent):
+    order = turns(n_first, n_second, share=percent / 100)
+    assert sorted(order.tolist()) == list(range(n_first + n_second))
+    is_first = order < n_first
+    assert (np.diff(order[is_first]) > 0).all()
+    assert (np.diff(order[~is_first]) > 0).all()
+    count = np.cumsum(is_first)
+    least = -(-percent * np.arange(1, len(order) + 1) // 100)  # the share rounded up, in whole numbers
+    both_last = (count < n_first) & (np.cumsum(~is_first) < n_second)
+    assert (count[count < n_first] >= least[count < n_first]).all()
+    assert (count[both_last] == least[both_last]).all()

@@ -292,3 +292,16 @@ def test_suggestions_leave_out_words_that_are_gone():
 def test_any_prefix_is_harmless(prefix):
     assert isinstance(INDEX.suggest(prefix, 5), list)
     assert INDEX.suggest(prefix, 0) == []
+
+
+def test_sign_of_feet_finds_inches_too_and_feet_lead():
+    index = LexicalIndex.build(
+        ["Storm door 32 in.", "Storm door 32 ft.", "Storm door 36 in.", "Chain 6 cm", "Chain 6 in."]
+    )
+    assert index.search("32' storm door", 5).rows.tolist()[:2] == [1, 0]
+    assert index.search("32' storm door", 5).whole.tolist() == [0, 1]
+    assert index.search("36’ storm door", 5).whole.tolist() == [2]
+    assert index.search("6 cm chain 2'", 5).matched.max() == 0  # the sign stands behind another number
+    assert (
+        index.search("32 ft storm door", 5).matched.tolist()[0] > 0.9 > index.search("32 ft storm door", 5).matched[1]
+    )

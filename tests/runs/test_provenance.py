@@ -22,8 +22,10 @@ from recommender.ml.reuse import Reusing
 from recommender.ml.train import fit
 from recommender.models import Event, Item, Run
 from recommender.runs import provenance
-from recommender.training import fitting, stages
+from recommender.training import fitting
 from recommender.training import run as carry
+from recommender.training.judging import judge
+from recommender.training.judging.gate import Decision
 from tests import behaviour
 
 END, TEST_END = 75 * behaviour.DAY, 90 * behaviour.DAY
@@ -39,7 +41,16 @@ SMALL = TrainingSettings(
     context=context.ContextSettings(width=32, n_epochs=3, n_negatives=32),
     head=head.HeadSettings(n_epochs=2, batch_lists=16),
 )
-LIVE = {"minutes": 0.05, "encoder": "scratch", "seed": 1, "least_pairs": 20, "least_examples": 20, "least_lists": 5}
+LIVE = {
+    "minutes": 0.05,
+    "encoder": "scratch",
+    "seed": 1,
+    "least_pairs": 20,
+    "least_examples": 20,
+    "least_lists": 5,
+    "least_steps": 0,
+    "least_cases": 1,
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -101,8 +112,11 @@ def test_stage_says_what_ended_it(trained):
     assert trained.ended_by["encoder"] == STEPS
     assert trained.ended_by["head"] == STEPS
     assert trained.ended_by["context"] in (STEPS, PATIENCE)
-    hurried = fit(DATA, dataclasses.replace(SMALL, minutes=1e-6))
+    hurried = fit(DATA, dataclasses.replace(SMALL, minutes=1e-6, least_tuning_steps=0))
     assert hurried.ended_by["encoder"] == CLOCK
+    untuned = fit(DATA, dataclasses.replace(SMALL, minutes=1e-6))
+    assert "encoder" not in untuned.ended_by
+    assert untuned.base_encoder == fingerprint(untuned.encoder)
     thin = fit(DATA, dataclasses.replace(SMALL, least_pairs=10_000, least_lists=10_000))
     assert (thin.ended_by["encoder"], thin.ended_by["head"]) == (EVIDENCE, EVIDENCE)
 
@@ -191,7 +205,7 @@ def test_run_writes_down_how_it_was_made(live_demo_shop):
     assert len(entries["encoder"]["hash"]) == 32
     assert entries["hardware"]["processor"]
     assert entries["hardware"]["n_threads"] == 1
-    assert {"encoder", "context", "head", "evaluation"} <= set(entries["ended_by"])
+    assert {"context", "head"} <= set(entries["ended_by"])
     assert entries["bundle"] == run.bundle.name
 
 
@@ -213,8 +227,8 @@ def test_repeated_run_has_the_settings_seed_and_data_of_the_first_and_says_what_
         run.refresh_from_db()
 
     monkeypatch.setattr(command, "follow", follow)
-    promoting = lambda measured, least_cases: stages.Decision(Run.Verdict.PROMOTED, "Promoted: planted.", "ranker")  # noqa: E731
-    monkeypatch.setattr(stages, "decide", promoting)
+    promoting = lambda measured, least_cases: Decision(Run.Verdict.PROMOTED, "ranker", "Planted.")  # noqa: E731
+    monkeypatch.setattr(judge, "decide", promoting)
     champion = bundles.champion()
     call_command("recommender_reproduce", str(first.pk))
     again = Run.objects.exclude(pk=first.pk).get()
@@ -222,7 +236,7 @@ def test_repeated_run_has_the_settings_seed_and_data_of_the_first_and_says_what_
     assert again.settings["seed"] == 1
     assert again.report["data_hash"] == first.report["data_hash"]
     assert again.bundle == first.bundle
-    assert again.reason.startswith(f"Not promoted, because it repeats run {first.pk}.")
+    assert again.reason.startswith(f"The previous model keeps serving, because this run repeats run {first.pk}.")
     assert bundles.champion() == champion
     output = capsys.readouterr().out
     assert "the same: data, code, versions" in output

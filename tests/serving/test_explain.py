@@ -1,44 +1,47 @@
-"""The anchor that a reason names: the strongest neighbour, of equals the one met last."""
+"""The links that a reason speaks of, and which single item of the past decides a position."""
+
+import dataclasses
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recommender.serving.explain import Anchors, _strongest_neighbours
+from recommender.retrieval.floors import Floors
+from recommender.serving.causes import Links, similarity
 from tests import behaviour
+from tests.test_pipeline import shop_of_families
 
 N_ITEMS = 6
-ROW = st.lists(st.integers(0, 4), min_size=N_ITEMS, max_size=N_ITEMS)
 
 
-def anchors(*rows):
-    return Anchors(np.array(rows, np.int32), np.ones(len(rows), np.float32))
-
-
-def test_of_equally_strong_neighbours_the_newest_anchor_is_named():
-    neighbours = behaviour.neighbours([[(2, 0.5)], [(2, 0.5)], []])
-    links = _strongest_neighbours(np.array([2], np.int32), anchors(1, 0), neighbours)
-    assert (links.strength.tolist(), links.anchor.tolist()) == ([0.5], [1])
+def rows(*numbers):
+    return np.array(numbers, np.int32)
 
 
 def test_item_is_no_neighbour_of_itself_and_nobody_has_none():
     neighbours = behaviour.neighbours([[(0, 0.9), (1, 0.25)], []])
-    links = _strongest_neighbours(np.array([1, 0], np.int32), anchors(0), neighbours)
-    assert (links.strength.tolist(), links.anchor.tolist()) == ([0.25, 0.0], [0, -1])
-    assert _strongest_neighbours(np.array([1], np.int32), anchors(), neighbours).anchor.tolist() == [-1]
+    assert similarity(neighbours, rows(1, 0), rows(0)).tolist() == [[0.25], [0.0]]
+    assert similarity(neighbours, rows(1), rows()).shape == (1, 0)
+    assert similarity(neighbours, rows(), rows(0)).shape == (0, 1)
 
 
 @given(
     scores=st.lists(
         st.lists(st.integers(0, 4), min_size=N_ITEMS, max_size=N_ITEMS), min_size=N_ITEMS, max_size=N_ITEMS
     ),
-    rows=st.permutations(range(N_ITEMS)),
-    anchor_rows=st.permutations(range(N_ITEMS)),
+    entries=st.permutations(range(N_ITEMS)),
+    past=st.permutations(range(N_ITEMS)),
 )
-def test_strongest_neighbour_is_the_largest_of_all_pairs(scores, rows, anchor_rows):
+def test_similarity_is_that_of_each_pair(scores, entries, past):
     lists = [[(item, score / 4) for item, score in enumerate(row) if score] for row in scores]
-    links = _strongest_neighbours(np.array(rows, np.int32), anchors(*anchor_rows), behaviour.neighbours(lists))
-    for index, row in enumerate(rows):
-        pairs = [(scores[anchor][row] / 4, anchor) for anchor in anchor_rows if anchor != row and scores[anchor][row]]
-        expected = max(pairs, key=lambda pair: pair[0], default=(0, -1))
-        assert (links.strength[index], links.anchor[index]) == expected
+    computed = similarity(behaviour.neighbours(lists), rows(*entries), rows(*past))
+    for index, entry in enumerate(entries):
+        for which, item in enumerate(past):
+            assert computed[index, which] == (scores[item][entry] / 4 if item != entry else 0)
+
+
+def test_only_texts_above_the_floor_are_alike_and_none_is_like_itself():
+    shelf = dataclasses.replace(shop_of_families().shelf, floors=Floors(alike=0.6))
+    cosine = shelf.vectors[[1, 6, 0]] @ shelf.vectors[0]
+    assert cosine[0] > 0.6 > cosine[1]
+    assert Links.between(rows(1, 6, 0), rows(0), shelf).alike[:, 0].tolist() == [cosine[0], 0, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import logging
 import os
@@ -24,11 +25,12 @@ from django.test.utils import CaptureQueriesContext
 from recommender import bundles, pipeline, serving
 from recommender.bundles.manifest import MANIFEST
 from recommender.catalog import sync
-from recommender.exceptions import BundleUnreachable
-from recommender.models import Bundle, Item
+from recommender.exceptions import BundleUnreachable, ConfigurationError
+from recommender.models import Bundle, Item, ItemStatistics
 from recommender.serving import memory, shelf, sql_lists
 from recommender.types import Ranking, Rung
 from shopreco.shop.models import Product
+from shopreco.shop.recommendations import Products
 from tests.conftest import ROOT, DemoShop, wait_for
 
 START, WARM_UP = memory._start, serving.warm_up
@@ -184,6 +186,67 @@ class TestWordsFromSql:
         assert ids(pipeline.search("bag", filters={"brand": "none such"})) == []
         second = pipeline.search("bag", limit=1, offset=1)
         assert (ids(second), second.entries[0].position, second.n_found) == (["B"], 2, 2)
+
+    @pytest.mark.parametrize("query", ["85123A", "85123a", "85-123-A", "SKU: 85123A", " 85123A "])
+    def test_item_is_found_by_its_id_and_alone(self, query: str) -> None:
+        Product.objects.create(stock_code="85123A", title="hanging heart", price=1, stock=1)
+        Product.objects.create(stock_code="X", title="set of 85123A hearts", price=1, stock=1)
+        sync.sync()
+        assert ids(pipeline.search(query)) == ["85123A"]
+        assert ids(pipeline.search(query, filters={"max_price": "0.5"})) == []
+
+    def test_gtin_is_found_without_its_leading_zeros(self) -> None:
+        Product.objects.create(stock_code="0012345678905", title="hanging heart", price=1, stock=1)
+        sync.sync()
+        for query in ("0012345678905", "12345678905", "012345678905", "00 12345 67890 5"):
+            assert ids(pipeline.search(query)) == ["0012345678905"]
+
+    def test_several_values_of_a_filter_and_attributes_of_the_shop_are_heeded(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Item.objects.filter(item_id="A").update(attributes={"colour": "red", "it's": "x"}, brand="Lux")
+        Item.objects.filter(item_id="B").update(attributes={"colour": "blue"}, brand="Sol")
+        monkeypatch.setattr(Products, "attributes", {"colour": "title", "it's": "title"})
+        for filters, expected in (
+            ({"colour": "blue"}, ["B"]),
+            ({"colour": ("red", "blue")}, ["A", "B"]),
+            ({"colour": ("red", "blue"), "brand": ["Sol", "Rex"]}, ["B"]),
+            ({"it's": "x"}, ["A"]),
+            ({"colour": "red' OR '1'='1"}, []),
+        ):
+            ranking = pipeline.search("bag", filters=filters, facets="all")
+            assert (ids(ranking), ranking.facets) == (expected, ())
+        with pytest.raises(ConfigurationError, match="Did you mean 'colour'"):
+            pipeline.search("bag", filters={"color": "red"})
+
+    @pytest.mark.parametrize(
+        ("sort", "expected"),
+        [
+            ("relevance", ["F", "E", "A", "G", "B"]),
+            ("popular", ["F", "E", "A", "G", "B"]),
+            ("price", ["F", "A", "E", "G", "B"]),
+            ("-price", ["E", "A", "F", "G", "B"]),
+            ("newest", ["G", "F", "E", "A", "B"]),
+            ("name", ["G", "E", "F", "A", "B"]),
+        ],
+    )
+    @pytest.mark.parametrize("span", [1, 10_000])
+    def test_order_is_the_one_that_was_asked_for_and_what_is_sold_out_stays_last(
+        self, sort: str, expected: list[str], span: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rows = (("E", "green bag", 9, 20), ("F", "late bag", 1, 25), ("G", "A bag", None, 30))
+        for code, title, price, day in rows:
+            seen = dt.date(2999, 1, day)
+            Product.objects.create(stock_code=code, title=title, price=price or 0, stock=1, first_seen=seen)
+        sync.sync()
+        Item.objects.filter(item_id="G").update(price=None)
+        for item_id, n_sold in (("F", 9), ("E", 5), ("A", 2), ("G", 1)):
+            item = Item.objects.get(item_id=item_id)
+            ItemStatistics.objects.update_or_create(item=item, defaults={"n_30": n_sold})
+        monkeypatch.setattr(sql_lists, "SPAN", span)
+        monkeypatch.setattr(sql_lists, "LONGEST_SECONDS", 60.0)
+        ranking = pipeline.search("bag", sort=sort)
+        assert (ids(ranking), ranking.sort, ranking.rung) == (expected, sort, Rung.WORDS)
 
     def test_large_catalogue_is_looked_through_from_its_newest_items_within_a_time(
         self, monkeypatch: pytest.MonkeyPatch

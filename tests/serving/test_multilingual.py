@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recommender import pipeline, serving
-from recommender.catalog import sync
+from recommender.catalog import Constant, catalogs, sync
 from recommender.models import Synonym
 from recommender.types import Relaxation
 from shopreco.shop.models import Department, Product
@@ -66,7 +66,10 @@ def test_accents_typed_as_letters_and_marks_are_the_same():
     assert titles_of("the\u0301ie\u0300re")[0] == "FR1"
 
 
-def test_price_in_full_width_digits_narrows():
+def test_price_in_full_width_digits_narrows(monkeypatch):
+    monkeypatch.setattr(catalogs()[0], "currency", Constant("JPY"))
+    sync.sync()
+    serving.reload()
     ranking = pipeline.search("マグカップ ４円以下")
     assert ranking.intent.max_price == 4
     assert ranking.relaxed == Relaxation.FILTERS

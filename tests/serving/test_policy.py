@@ -11,34 +11,6 @@ def floats(*values):
     return np.array(values, np.float32)
 
 
-def test_score_reorders_only_inside_the_relevance_band():
-    relevance, scores = floats(1.0, 0.95, 0.9, 0.5, 0.4), floats(0.1, 0.2, 0.3, 0.9, 0.99)
-    assert policy.relevance_band(scores, relevance, margin=0.1).tolist() == [2, 1, 0, 3, 4]
-    assert policy.relevance_band(scores, relevance, margin=0).tolist() == [0, 1, 2, 3, 4]
-    assert policy.relevance_band(scores, relevance, margin=np.inf).tolist() == [4, 3, 2, 1, 0]
-
-
-def test_margin_of_the_band_includes_its_edge():
-    assert policy.relevance_band(floats(0, 1), floats(1, 0.5), margin=0.5).tolist() == [1, 0]
-
-
-def test_ties_in_the_band_keep_the_order_that_came_in():
-    assert policy.relevance_band(floats(1, 1, 1), floats(2, 2, 2), margin=1).tolist() == [0, 1, 2]
-
-
-@given(
-    pairs=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=20),
-    margin=st.floats(0, 10, allow_nan=False),
-)
-def test_nothing_behind_the_band_passes_what_is_in_it(pairs, margin):
-    scores, relevance = (floats(*[pair[i] for pair in pairs]) for i in (0, 1))
-    order = policy.relevance_band(scores, relevance, margin=margin)
-    assert sorted(order.tolist()) == list(range(len(pairs)))
-    inside = relevance[order] >= relevance.max(initial=0) - np.float32(margin)
-    assert (np.diff(inside.astype(int)) <= 0).all()
-    assert (np.diff(relevance[order][~inside]) <= 0).all()
-
-
 def test_diversity_takes_another_kind_before_the_twin():
     vectors = circle(0, 1, 90)
     scores = floats(1.0, 0.9, 0.5)
@@ -71,9 +43,7 @@ def test_what_is_out_of_stock_goes_last_in_its_order():
 
 
 def test_no_candidate_is_no_place():
-    none = floats()
-    assert policy.relevance_band(none, none, margin=1).tolist() == []
-    assert policy.diversify(none, None, limit=3, weight=0.5).tolist() == []
+    assert policy.diversify(floats(), None, limit=3, weight=0.5).tolist() == []
 
 
 def test_one_is_moved_up_and_the_others_keep_their_order():
@@ -82,14 +52,6 @@ def test_one_is_moved_up_and_the_others_keep_their_order():
     assert policy.not_below(3, 5, last=2).tolist() == [0, 1, 3, 2, 4]
     assert policy.not_below(2, 4, last=2).tolist() == [0, 1, 2, 3]
     assert policy.not_below(3, 4, last=0).tolist() == [3, 0, 1, 2]
-
-
-def test_band_holds_what_is_within_the_margin_of_the_best():
-    assert policy.in_band(floats(0.5, 1, 0.75, 0.25), margin=0.5).tolist() == [True, True, True, False]
-
-
-def test_order_of_no_candidate_is_of_the_type_of_an_index():
-    assert policy.relevance_band(floats(), floats(), margin=1).dtype == np.int64
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(-1, []), (0, []), (1, [0]), (2, [0, 2]), (3, [0, 2, 1])])
@@ -113,3 +75,74 @@ def test_many_equal_candidates_keep_their_order():
     equal, is_available = np.ones(100, np.float32), np.arange(100) % 2 == 1
     assert policy.diversify(equal, None, limit=99, weight=0.5).tolist() == list(range(99))
     assert policy.available_first(is_available).tolist() == [*range(1, 100, 2), *range(0, 100, 2)]
+
+
+def codes(text):
+    """One letter a candidate, "-" for none."""
+    return np.array([-1 if letter == "-" else ord(letter) for letter in text], np.int32)
+
+
+ALL = np.ones(6, bool)
+
+
+@pytest.mark.parametrize(
+    ("brands", "n_places", "expected"),
+    [
+        ("aaabbc", 4, [0, 1, 3, 4, 2, 5]),  # two of each, then the rest as it was
+        ("aaabbc", 6, [0, 1, 3, 4, 5, 2]),
+        ("aaaaab", 4, [0, 1, 5, 2, 3, 4]),  # too few others: the best beyond the limit fill the list
+        ("------", 4, [0, 1, 2, 3, 4, 5]),
+        ("a-a-a-", 5, [0, 1, 2, 3, 5, 4]),
+    ],
+)
+def test_at_most_two_of_a_brand_are_among_the_first(brands, n_places, expected):
+    assert policy.at_most([(codes(brands), 2)], ALL, n_places=n_places).tolist() == expected
+
+
+def test_each_of_several_limits_is_kept():
+    order = policy.at_most([(codes("aabbcc"), 2), (codes("xxxyyz"), 1)], ALL, n_places=3)
+    assert order[:3].tolist() == [0, 3, 5]
+
+
+def test_what_is_out_of_stock_stays_behind_what_is_beyond_a_limit():
+    available = np.array([True, False, True, True, False, True])
+    assert policy.at_most([(codes("aaaaab"), 1)], available, n_places=6).tolist() == [0, 5, 2, 3, 1, 4]
+
+
+@given(
+    letters=st.lists(st.sampled_from("abc-"), max_size=25),
+    most=st.integers(1, 4),
+    n_places=st.integers(1, 25),
+    data=st.data(),
+)
+def test_no_limit_is_passed_where_others_can_fill_the_list(letters, most, n_places, data):
+    available = np.array(data.draw(st.lists(st.booleans(), min_size=len(letters), max_size=len(letters))), bool)
+    order = policy.at_most([(codes("".join(letters)), most)], available, n_places=n_places).tolist()
+    assert sorted(order) == list(range(len(letters)))
+    in_stock = [letters[index] for index in np.flatnonzero(available).tolist()]
+    n_within = sum(min(in_stock.count(letter), most) for letter in "abc") + in_stock.count("-")
+    first = [letters[index] for index in order[: min(n_places, n_within)]]
+    assert all(first.count(letter) <= most for letter in "abc")
+    assert (np.diff(available[order].astype(int)) <= 0).all()
+
+
+@pytest.mark.parametrize("limit", [100, 7])
+def test_equal_scores_keep_their_order_in_a_long_list(limit):
+    """A sort that is not stable mixes equal values only in lists of more than sixteen."""
+    in_order = list(range(limit))
+    equal = np.ones(100, np.float32)
+    assert policy.diversify(equal, None, limit=limit, weight=0.5).tolist() == in_order
+    assert policy.available_first(np.arange(100) < 60).tolist() == list(range(100))
+    assert policy.available_first(np.arange(100) % 2 == 1).tolist() == [*range(1, 100, 2), *range(0, 100, 2)]
+
+
+def test_limit_holds_for_the_first_value_of_a_column_too():
+    column = np.array([0, 0, 0, -1, -1, -1, 1])
+    assert policy.at_most([(column, 1)], np.ones(7, bool), n_places=5).tolist() == [0, 3, 4, 5, 6, 1, 2]
+
+
+def test_first_claim_leads_then_the_second_and_ties_stay():
+    first = np.array([False, True, False, True, False])
+    second = np.array([False, False, True, True, False])
+    assert policy.leading(first, second).tolist() == [3, 1, 2, 0, 4]
+    assert policy.leading(second).tolist() == [2, 3, 0, 1, 4]

@@ -106,7 +106,7 @@ def test_query_near_in_meaning_is_said_to_be_no_more():
     vectors = np.eye(6, dtype=np.float32)
 
     class Near:
-        head, knows_matches = None, False
+        head, knows_matches, arms = None, False, {}
 
         def encode_query(self, query):
             return vectors[2]
@@ -151,6 +151,35 @@ def test_price_filter_of_the_page_outranks_the_words():
 def test_price_that_nothing_has_is_given_up():
     ranking = search("mug under 1")
     assert (ranking.relaxed, len(ids(ranking))) == (Relaxation.FILTERS, 3)
+
+
+def in_currency(query, *codes):
+    shop = served()
+    shelf = dataclasses.replace(shop.shelf, currency=codes * (len(TITLES) // len(codes)))
+    return pipeline.rank(Request(Slot.SEARCH, Context(NOW), query=query), served=Served(shelf))
+
+
+@pytest.mark.parametrize("query", ["mug under £5", "mug under 5", "mug 5 gbp or less"])
+def test_price_in_the_currency_of_the_shop_or_in_none_is_a_bound(query):
+    ranking = in_currency(query, "GBP")
+    assert (ids(ranking), ranking.intent.max_price, ranking.notice) == (["i2"], 5, "")
+
+
+def test_price_in_another_currency_is_no_bound_and_it_is_said():
+    ranking = in_currency("mug under 5 €", "GBP")
+    assert (set(ids(ranking)), ranking.intent.max_price) == ({"i2", "i3", "i4"}, None)
+    assert ranking.offered_filters == ()
+    assert ranking.notice == "Prices here are in another currency than “under 5 €”, which was not applied."
+
+
+def test_sign_of_several_currencies_is_that_of_the_shop():
+    assert ids(in_currency("mug under $5", "CAD")) == ["i2"]
+    assert ids(in_currency("mug under 5 kr", "DKK")) == ["i2"]
+
+
+def test_price_narrows_to_the_items_in_its_currency():
+    assert ids(in_currency("mug under 7 €", "GBP", "EUR")) == ["i3"]
+    assert set(ids(in_currency("mug under 7", "GBP", "EUR"))) == {"i2", "i3"}
 
 
 def test_brand_and_category_are_offered_and_not_applied():

@@ -145,13 +145,14 @@ def test_english_query_counts_what_has_its_words_or_means_it(english):
         f"red {kind} mug" for kind in ("ceramic", "wooden", "glass", "metal")
     }
     listed = titles_of(search("red mug", english, limit=100), ENGLISH)
-    assert len(listed) == ranking.n_found
+    assert len(listed) == ranking.n_found + ranking.n_near == ranking.n_listed
+    assert ranking.n_found == 4
     assert all("red" in title or "mug" in title for title in listed)
 
 
 def test_english_query_without_a_word_in_common_finds_the_nearest(english):
     ranking = search("purse", english, limit=12)
-    assert (ranking.relaxed, ranking.n_found) == (Relaxation.MEANING, len(ranking))
+    assert (ranking.relaxed, ranking.n_found, ranking.n_near) == (Relaxation.MEANING, 0, len(ranking))
     assert "leather wallet" in titles_of(ranking, ENGLISH)
     assert set(titles_of(ranking, ENGLISH)) <= set(BAGS["en"])
     assert all("clock" in title for title in titles_of(search("timepiece", english, limit=12), ENGLISH))
@@ -193,7 +194,7 @@ def test_what_cannot_be_bought_comes_behind_in_a_search():
     titles = ["red mug", "red mug small", "red mug with a spoon", "blue mug"]
     ranking = search("red mug", Served(shelf_of(titles, available=[False, True, True, True])))
     assert [entry.item_id for entry in ranking][-1] == "i0"
-    assert len(ranking) == ranking.n_found
+    assert (len(ranking), ranking.n_found) == (ranking.n_listed, 3)
 
 
 @pytest.mark.parametrize("ask", [lambda: pipeline.search("mug"), lambda: pipeline.recommend("trending")])
@@ -243,7 +244,7 @@ def test_price_that_nothing_has_lists_all_and_says_so():
 class Wayward:
     """A ranker that thinks least of what has the words."""
 
-    head, knows_matches = None, False
+    head, knows_matches, arms = None, False, None
 
     def __init__(self, vectors):
         self.vectors = vectors
@@ -260,8 +261,10 @@ def test_only_item_with_all_words_is_among_the_first_three():
     vectors = np.ones((len(titles), 4), np.float32) / 2
     served = Served(shelf_of(titles, vectors=vectors), Wayward(vectors), "b")
     order = titles_of(search("whistling copper kettle", served), titles)
-    assert order.index("copper whistling kettle") == 2
-    assert titles_of(search("whistling copper kettl", served), titles).index("copper whistling kettle") == 2
+    assert order.index("copper whistling kettle") == 0
+    assert titles_of(search("whistling copper kettl", served), titles).index("copper whistling kettle") == 0
+    among = search("whistling copper kettle", served, among=tuple(f"i{row}" for row in range(len(titles))))
+    assert titles_of(among, titles).index("copper whistling kettle") == 0
     plain = Served(dataclasses.replace(served.shelf, vectors=None))
     assert titles_of(search("whistling copper kettle", plain), titles)[0] == "copper whistling kettle"
 
@@ -274,3 +277,25 @@ def test_every_item_with_all_words_is_counted_and_can_be_reached():
     assert len(last) == 50
     pages = [search("mug", served, offset=offset, limit=100) for offset in range(0, 500, 100)]
     assert len({entry.item_id for page in pages for entry in page}) == 450
+
+
+def test_word_that_the_encoder_knows_is_not_corrected(ranker):
+    titles = [
+        "kids rain mac",
+        "home key holder",
+        "home sign",
+        "garden path",
+        "wooden lamp",
+        "candle rose",
+        "candle gold",
+    ]
+    shelf = shelf_of(titles, vectors=ranker.encode(titles))
+    paired = Served.paired(shelf, ranker, "b")
+    assert [search(query, paired).corrected_query for query in ("hose", "lamb", "candel")] == ["", "", "candle"]
+    assert [search(query, Served(shelf)).corrected_query for query in ("hose", "lamb")] == ["home", "lamp"]
+    assert [ranker.is_word(word) for word in ("train", "hose", "candel", "", "lamp shade")] == [
+        True,
+        True,
+        *[False] * 3,
+    ]
+    assert Served.paired(paired.shelf, ranker, "b").shelf is paired.shelf

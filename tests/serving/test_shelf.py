@@ -47,7 +47,7 @@ def add_statistics(item_id, n_7=0.0, *, at=NOW, basket=(), visitor=(), last=None
 @pytest.fixture
 def stock(db):
     """Four items, one hidden, one without vector, with neighbours that also name an item nobody knows."""
-    add_item("p1", "Red teapot", brand="Acme")
+    add_item("p1", "Red teapot", brand="Acme", attributes={"colour": "red"})
     add_item("p2", "Blue teapot", price=None, category="")
     add_item("p3", "Lamp", is_available=False)
     add_item("p4", "Old lamp", is_active=False)
@@ -103,6 +103,7 @@ def test_load_reads_every_column_in_five_queries(stock, django_assert_num_querie
     assert shelf.items.texts[0] == "Red teapot . homeware"
     assert (shelf.brands[0], shelf.labels[0], shelf.object_ids[0]) == ("Acme", "shop.Product", "1")
     assert (shelf.urls[0], shelf.images[0], shelf.currency[0]) == ("/item/p1/", "", "GBP")
+    assert shelf.attributes == ({"colour": "red"}, {}, {}, {})
     assert shelf.items.price[0] == 2.5
     assert np.isnan(shelf.items.price[1])
     assert shelf.items.category_names == ("homeware",)
@@ -257,6 +258,16 @@ def test_phrases_follow_once_many_titles_are_new(stock):
     for n in range(5, 8):
         add_item(f"p{n}", f"Copper kettle {n}", updated_at=later)
     assert "copper kettle" in refresh_shelf(shelf, at=later).lexical.suggest("cop", 5)
+
+
+@pytest.mark.parametrize("query", ["4006381333931", "04006381333931", "4 006381 333931", "EAN 4006381333931"])
+def test_gtin_that_stands_only_in_an_attribute_is_found_alone(stock, query):
+    add_item("p5", "Pencil", attributes={"ean": "4006381333931", "size": "12 cm", "lot": "4006381333932"})
+    add_item("p6", "Pencil 4006381", attributes={})
+    found_by_query = loaded().lexical.search(query, 9)
+    assert found_by_query.is_code
+    assert hits(loaded(), query) == ["p5"]
+    assert loaded().items.texts[loaded().index["p5"]] == "Pencil . homeware 4006381333931"
 
 
 def test_shelf_built_in_memory_is_never_refreshed(stock, django_assert_num_queries):

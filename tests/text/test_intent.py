@@ -197,6 +197,35 @@ def test_material_that_is_the_thing_is_the_thing():
         ("books from 1984", None, None, "books from 1984"),
         ("books from 1984 to 1990", None, None, "books from 1984 to 1990"),
         ("books from £5 to £10", 5, 10, "books"),
+        ("mug $20 or less", None, 20, "mug"),
+        ("mug 20 $ and up", 20, None, "mug"),
+        ("mug max. 20 eur", None, 20, "mug"),
+        ("mug 20 € max", None, 20, "mug"),
+        ("tisch unter 1.000 €", None, 1000, "tisch"),
+        ("tisch 1.000 € oder weniger", None, 1000, "tisch"),
+        ("tisch ab 50 €", 50, None, "tisch"),
+        ("tasse moins de 20 €", None, 20, "tasse"),
+        ("tasse 20 € ou moins", None, 20, "tasse"),
+        ("taza 20 € o menos", None, 20, "taza"),
+        ("kop vanaf 5 euro", 5, None, "kop"),
+        ("kop tot 5,50 euro", None, 5.5, "kop"),
+        ("mugg under 200 kr", None, 200, "mugg"),
+        ("mugg 200 kr eller mindre", None, 200, "mugg"),
+        ("kubek do 50 zł", None, 50, "kubek"),
+        ("kubek poniżej 50 zl", None, 50, "kubek"),
+        ("uhr unter CHF 1'000", None, 1000, "uhr"),
+        ("uhr 1\u2019000 Fr. oder weniger", None, 1000, "uhr"),
+        ("saree under ₹1,00,000", None, 100_000, "saree"),
+        ("saree below rs. 500", None, 500, "saree"),
+        ("saree ₹500 से कम", None, 500, "saree"),
+        ("saree between ₹500 and ₹1,500", 500, 1500, "saree"),
+        ("lamp 10-20 €", 10, 20, "lamp"),
+        ("lamp €10 - €20", 10, 20, "lamp"),
+        ("lamp between 10 and 20", 10, 20, "lamp"),
+        ("lamp 10 à 20 €", 10, 20, "lamp"),
+        ("table under 1 000 €", None, 1000, "table"),
+        ("set of 4 or more", None, None, "set of 4 or more"),
+        ("things to do 50", None, None, "things to do 50"),
         ("lego 3-5", None, None, "lego 3-5"),
         ("between 5 and 10 years", None, None, "between 5 and 10 years"),
         ("tour de france 2-3", None, None, "tour de france 2-3"),
@@ -207,6 +236,21 @@ def test_material_that_is_the_thing_is_the_thing():
 def test_price_is_read_and_taken_off_the_query(query, low, high, rest):
     price = price_in(query)
     assert (price.low, price.high, price.rest) == (low, high, rest)
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("mug under £5", "GBP"), ("mug under 5 usd", "USD"), ("mug under $5", "CAD"), ("mugg under 5 kr", "NOK"),
+        ("kubek do 5 zł", "PLN"), ("saree under ₹5", "INR"), ("uhr unter CHF 5", "CHF"), ("杯 5元以下", "CNY"),
+    ],
+)  # fmt: skip
+def test_price_knows_which_currencies_it_may_be_in(query, code):
+    assert code in price_in(query).currencies
+
+
+def test_price_without_a_currency_may_be_in_any():
+    assert price_in("mug under 5").currencies == frozenset()
 
 
 def test_cheap_names_no_figure():
@@ -224,11 +268,17 @@ def test_words_of_a_title_are_no_price():
     ("one", "other"),
     [
         ("12 in. pipe", "1-foot pipe"), ("1/2 in", "0.5 inch"), ("1-1/2 in", "1.5-inch"), ("120mm", "12 cm"),
-        ("1,5 l", "1500ml"), ("１２ｃｍ", "12cm"), ("2kg", "2000 g"),
+        ("1,5 l", "1500ml"), ("１２ｃｍ", "12cm"), ("2kg", "2000 g"), ("½ inch", '1/2"'), ("1½ in", "1.5 inches"),
+        ("1 000 ml", "1,000ml"), ("1'000 g", "1 kg"), ("1.500 g", "1500g 1.5 g"), ("30×40 cm", "300 x 400 mm"),
     ],
 )  # fmt: skip
 def test_measures_are_the_same_in_any_spelling(one, other):
     assert measures_of(one).measures == measures_of(other).measures != frozenset()
+
+
+@pytest.mark.parametrize("text", ["2 in 1 shampoo", "007 in", "1/0 in", "ip68", "set of 6"])
+def test_number_without_a_unit_is_no_measure(text):
+    assert measures_of(text).measures == frozenset()
 
 
 def test_number_over_nothing_is_no_number():

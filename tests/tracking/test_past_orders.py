@@ -18,7 +18,7 @@ from recommender.models import Event, Item
 from recommender.serving.shelf import load_shelf, refresh_shelf
 from recommender.training.judging import evaluation
 from recommender.training.judging.bench import tuned_blend
-from recommender.training.judging.windows import _earlier
+from recommender.training.judging.windows import earlier
 from recommender.training.refusals import too_few_cases
 from recommender.training.split import Split, split_in_time
 from shopreco.shop.models import Order, Product
@@ -58,7 +58,7 @@ def test_date_of_an_import_counts_no_more_than_the_first_sale(demo_shop: Any) ->
 def test_earlier_windows_and_the_blend_judge_the_same_items_without_dates(demo_shop: Any) -> None:
     forget_dates()
     split = split_of_today()
-    windows = _earlier(split)
+    windows = earlier(split)
     assert windows
     assert all(window.items.active.any() for window in windows)
     assert tuned_blend(split) is not None

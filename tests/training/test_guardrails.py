@@ -1,17 +1,20 @@
 """Guardrails on lists and shops with a known answer: what each measures, and that it can break."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from recommender.features.shop_state import build_state
 from recommender.runs.comparisons import CHAMPION, RANKER
+from recommender.runs.figures import Gain, SearchFigures, SearchQuality
 from recommender.serving import Served
 from recommender.serving.shelf import build_shelf
 from recommender.training.judging import attack, evaluation, guardrails, slices
 from recommender.training.judging.evaluation import PipelineLists, Results
 from recommender.training.judging.guardrails import Comparison
+from recommender.training.judging.search_guard import search_figures
 from recommender.training.split import split_in_time
 from recommender.types import Slot
 from tests import planted
@@ -64,6 +67,43 @@ def test_calibration_error_is_the_distance_of_probability_and_frequency():
     lists, truths = [[1, 2]] * 50, [frozenset({1})] * 50
     table = guardrails._calibrated(comparison(lists, lists, truths, scores=[(0.9, 0.1)] * 50), RANKER, *piped(0.9, 0.1))
     assert guardrails._error(table) == pytest.approx(0.1)
+
+
+def test_calibration_far_from_perfect_is_held_where_the_champion_was_further_off():
+    """Every probability is off by .1, twice the tolerance, and the champion's by .4."""
+    lists, truths = [[1, 2]] * 50, [frozenset({1})] * 50
+
+    def judged(ours, theirs):
+        compared = comparison(lists, lists, truths)
+        compared.ranker.served = SimpleNamespace(ranker=SimpleNamespace(head=True))
+        compared.ranker.scores["all"] = [list(ours)] * 50
+        compared.champion.scores["all"] = [list(theirs)] * 50
+        return guardrails._calibration(compared, seed=0)
+
+    better = judged((0.9, 0.1), (0.6, 0.4))
+    assert (better.value, better.baseline, better.bound) == pytest.approx((0.1, 0.4, -0.3))
+    assert (better.tolerance, better.verdict) == (0.05, "held")
+    assert judged((0.6, 0.4), (0.9, 0.1)).verdict == "broken"
+
+
+@pytest.mark.parametrize(("champion", "baseline"), [(None, 0.8), (SearchQuality(0.7, 0.9), 0.7)])
+def test_search_for_known_items_is_compared_with_what_serves(champion, baseline):
+    search = SearchFigures(
+        n_queries=600, tuned=SearchQuality(0.75, 0.9), untuned=SearchQuality(0.8, 0.9), champion=champion,
+        interval=Gain(-0.01, 0.0, 0.01), encoder_of_bundle="tuned",
+    )  # fmt: skip
+    rail = guardrails._known_items(search)
+    assert (rail.value, rail.baseline, rail.bound, rail.verdict) == (0.75, baseline, 0.01, "held")
+
+
+def test_search_guard_measures_the_gain_over_what_serves_where_that_is_trained():
+    worse = Served(build_shelf(dataclasses.replace(SPLIT.items, texts=("x",) * len(SPLIT.items)), state=STATE))
+    alone = search_figures({"tuned": SERVED, "untuned": SERVED}, SPLIT.items, at=SPLIT.test_start, seed=0)
+    assert alone.interval.mean == 0
+    beside = {"tuned": SERVED, "untuned": SERVED, "champion": worse}
+    figures = search_figures(beside, SPLIT.items, at=SPLIT.test_start, seed=0)
+    assert figures.interval.mean == pytest.approx(figures.tuned.mrr - figures.champion.mrr)
+    assert figures.champion.mrr < figures.tuned.mrr
 
 
 def piped(*scores):

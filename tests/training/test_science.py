@@ -191,7 +191,7 @@ def test_equal_rankers_pass_the_whole_gate_at_most_twice_in_forty():
 
         rankers = {RANKER: noisy, CHAMPION: noisy, "random": baselines.random_order(seed)}
         makers = {name: evaluation.scored(score, STATE, ITEMS) for name, score in rankers.items()}
-        results = evaluation.compare(makers, CASES, seconds=60, least_cases=1)
+        results = evaluation.compare(makers, CASES)
         gains = evaluation.gains(results, seed=seed)
         n_cases = {scope: len(results.truths[scope]) for scope in SCOPES}
         n_promoted += decide(Measurements(n_cases, gains), least_cases=100).verdict == Run.Verdict.PROMOTED
@@ -221,16 +221,17 @@ def test_who_comes_later_has_no_history_yet():
 
 
 def test_earlier_windows_judge_by_what_was_known_then():
-    rolling = windows.rolling(SPLIT, seconds=60, seed=0)
+    rolling = windows.rolling(SPLIT, seed=0)
     assert rolling.n_windows >= 2
     habit, popular = (rolling.lists["all"][name] for name in ("own_frequency", "popularity"))
     assert len(habit.windows) == rolling.n_windows
     assert habit.mean > popular.mean > 0
     assert habit.deviation == pytest.approx(np.std(habit.windows, ddof=1))
-    for window in windows._earlier(SPLIT):
+    for window in windows.earlier(SPLIT):
         assert window.past.time.max() < window.test_start
         assert window.whole.time.max() < window.test_end <= SPLIT.test_start
 
 
-def test_time_box_leaves_earlier_windows_out():
-    assert windows.rolling(SPLIT, seconds=-1, seed=0) == Rolling(0, windows.NOTE, {"all": {}, "new": {}})
+def test_short_past_has_no_earlier_window():
+    longer = dataclasses.replace(SPLIT, test_end=SPLIT.test_start + (SPLIT.test_start - SPLIT.past.time[0]) / 2 + 1)
+    assert windows.rolling(longer, seed=0) == Rolling(0, windows.NOTE, {"all": {}, "new": {}})

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import itertools
 import threading
 
 import numpy as np
@@ -15,13 +16,15 @@ from recommender.models import Bundle, Event, Item, ItemStatistics, Run, Visitor
 from recommender.runs import supervision
 from recommender.runs.comparisons import GUARDRAILS
 from recommender.training import fitting, run, stages
-from recommender.training.judging import evaluation
+from recommender.training.judging import evaluation, judge
+from recommender.training.judging.gate import Decision, Review
 from recommender.training.split import split_in_time
 from recommender.training.watch import SHARES, Watch
 from recommender.types import Rung
 
 SETTINGS = {
     "minutes": 0.05, "encoder": "scratch", "seed": 1, "least_pairs": 20, "least_examples": 20, "least_lists": 5,
+    "least_steps": 0, "least_tuning_steps": 0, "least_cases": 1,
 }  # fmt: skip
 
 
@@ -70,9 +73,11 @@ def buy(item_id, *, days_ago, visitor=None, order=""):
 @pytest.mark.django_db(transaction=True)
 def test_run_on_real_orders_ends_with_figures_a_bundle_and_a_reason(live_demo_shop):
     ended = trained(least_texts=20, fine_tuning="lora")
-    assert (ended.state, ended.verdict) == (Run.State.SUCCEEDED, Run.Verdict.INSUFFICIENT), ended.reason
+    assert (ended.state, ended.verdict) == (Run.State.SUCCEEDED, Run.Verdict.REFUSED), ended.reason
     assert ended.metrics["encoder"]["fine_tuning"] == "lora"
-    assert ended.reason.startswith("Insufficient data:")
+    assert ended.reason.startswith(
+        "The previous model keeps serving, because the new model is surely better on neither"
+    )
     names = {
         "random", "popularity", "own_frequency", "item_knn", "tifu_knn", "ease", "blend", "lexical", "untuned_encoder",
         "linear_baseline", "champion", "ranker",
@@ -102,8 +107,8 @@ def test_run_on_real_orders_ends_with_figures_a_bundle_and_a_reason(live_demo_sh
 @pytest.mark.django_db(transaction=True)
 def test_promoted_bundle_serves_the_next_list(live_demo_shop, monkeypatch):
     before = trained().metrics
-    promoting = lambda measured, least_cases: stages.Decision(Run.Verdict.PROMOTED, "Promoted: planted.", "ranker")  # noqa: E731
-    monkeypatch.setattr(stages, "decide", promoting)
+    promoting = lambda measured, least_cases: Decision(Run.Verdict.PROMOTED, "ranker", "Planted.")  # noqa: E731
+    monkeypatch.setattr(judge, "decide", promoting)
     ended = trained(seed=2)
     assert ended.verdict == Run.Verdict.PROMOTED
     assert bundles.champion() == ended.bundle
@@ -111,6 +116,44 @@ def test_promoted_bundle_serves_the_next_list(live_demo_shop, monkeypatch):
     assert serving.reload().rung == Rung.CHAMPION
     assert before["champion"] == "champion"
     assert ItemStatistics.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_few_cases_are_pooled_with_earlier_windows_and_judged_by_expectation(live_demo_shop, monkeypatch):
+    windows = []
+
+    def trained_before(split, settings, folder, watch, *, share):
+        """To train anew takes minutes: what the run itself trained stands in."""
+        windows.append(split)
+        return fitting.fitted(split, settings, folder.parent, watch)
+
+    monkeypatch.setattr(judge, "fitted", trained_before)
+    ended = trained(least_cases=500)
+    assert all(split.past.time.max() < split.test_start for split in windows)
+    starts = [split.test_start for split in windows]
+    assert starts == sorted(starts, reverse=True)
+    n_windows, n_cases = ended.metrics["n_windows"], ended.metrics["n_cases"]["all"]
+    assert n_windows == 1 + len(windows) > 1
+    assert n_cases > len(evaluation.cases(split_in_time(datasets.read_dataset()), most=1_000, seed=1))
+    spread = ended.metrics["rolling"]["lists"]["all"]["ranker"]
+    assert len(spread["windows"]) == ended.metrics["rolling"]["n_windows"] == n_windows - 1
+    gains = [ended.metrics["intervals"][scope]["champion"][1] for scope in ("all", "new")]
+    is_expected = sum(gains) > 0
+    assert ended.verdict == (Run.Verdict.PROVISIONAL if is_expected else Run.Verdict.REFUSED), ended.reason
+    assert (bundles.champion() == ended.bundle) == bundles.champion().is_provisional == is_expected
+
+
+@pytest.mark.django_db(transaction=True)
+def test_stage_that_was_cut_off_before_it_learned_ends_the_run_before_the_gate(live_demo_shop, monkeypatch):
+    monkeypatch.setattr(judge, "decide", lambda *_, **__: pytest.fail("the gate judges what has not learned"))
+    monkeypatch.setattr(stages, "review", lambda *_, **__: Review(Review.Result.TAKEN_BACK, "It was taken back."))
+    ended = trained(least_steps=20)
+    assert (ended.state, ended.verdict) == (Run.State.SUCCEEDED, Run.Verdict.TOO_SHORT), ended.reason
+    assert ended.reason.startswith("The previous model keeps serving, because there was not enough time: the stage")
+    assert "recommender_train --minutes" in ended.reason
+    assert ended.reason.endswith(" It was taken back.")
+    assert not Bundle.objects.filter(is_trained=True).exists()
+    assert "clock" in ended.provenance["ended_by"].values()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -208,7 +251,7 @@ def test_interrupted_run_is_queued_again_and_resumes_from_its_files(live_demo_sh
 
 @pytest.mark.django_db(transaction=True)
 def test_tuning_that_harms_search_trains_the_rest_untuned(live_demo_shop, monkeypatch):
-    monkeypatch.setattr(stages, "SEARCH_TOLERANCE", -2.0)  # whatever the gain, it is too little
+    monkeypatch.setattr(judge, "SEARCH_TOLERANCE", -2.0)  # whatever the gain, it is too little
     fit, least_pairs = fitting.fit, []
 
     def noted(data, settings, watch):
@@ -331,7 +374,7 @@ def test_new_items_list_holds_nothing_known_and_perfect_lists_score_one(demo_sho
         return state.counts[:, 3]
 
     rankers = {"ranker": perfect, "popularity": evaluation.scored(popular, state, split.items)}
-    results = evaluation.compare(rankers, some, seconds=60, least_cases=1)
+    results = evaluation.compare(rankers, some)
     figures = evaluation.figures(results, state, split.items, seed=0)
     for scope in ("all", "new"):
         assert figures.lists[scope]["ranker"].ndcg == pytest.approx(1)
@@ -342,11 +385,13 @@ def test_new_items_list_holds_nothing_known_and_perfect_lists_score_one(demo_sho
     assert all(not own_items & set(listed) for own_items, listed in zip(own, lists, strict=True))
 
 
-def test_time_box_ends_the_comparison_but_not_before_enough_cases(demo_shop):
+def test_number_of_cases_does_not_depend_on_the_clock(demo_shop, monkeypatch):
     split = split_in_time(datasets.read_dataset())
     some = evaluation.cases(split, most=15, seed=0)
-    results = evaluation.compare({"ranker": lambda case, scope: []}, some, seconds=-1, least_cases=7)
-    assert len(results.truths["all"]) == 7
+    clock = itertools.count(step=3_600)
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    results = evaluation.compare({"ranker": lambda case, scope: []}, some)
+    assert len(results.truths["all"]) == 15
 
 
 def test_history_without_events_before_the_test_is_insufficient(db):

@@ -45,8 +45,9 @@ class Command(BaseCommand):
         self.stdout.write(_("Run %(run)d is %(state)s.") % {"run": run.pk, "state": run.get_state_display()})
 
     def _show(self, run: Run) -> None:
+        if run.state == Run.State.SUCCEEDED:
+            is_promoted = run.verdict in (Run.Verdict.PROMOTED, Run.Verdict.PROVISIONAL)
+            self.stdout.write((self.style.SUCCESS if is_promoted else self.style.WARNING)(run.reason))
         for line in table(run):
             self.stdout.write(line)
         refuse_unless_succeeded(run)
-        verdict = self.style.SUCCESS if run.verdict == Run.Verdict.PROMOTED else self.style.WARNING
-        self.stdout.write(verdict(run.reason))

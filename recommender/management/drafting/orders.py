@@ -34,7 +34,6 @@ class Sale:
 
     @property
     def order_model(self) -> Model:
-        """The model of the order."""
         return self.model._meta.get_field(self.order).related_model if self.order else self.model  # type: ignore[return-value]
 
     @property

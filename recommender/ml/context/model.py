@@ -99,7 +99,7 @@ class ContextTransformer(nn.Module):
         current: the vector of the item that is looked at, or of the query; zeros for neither.
         """
         total = (vectors * weights.unsqueeze(-1)).sum(dim=1)
-        # An empty history stays 0. A clamp, for the exporter drops the addition of so small a number (onnxscript 0.7).
+        # An empty history stays 0.
         mean = total / total.norm(dim=1, keepdim=True).clamp(min=1e-6)
         age = torch.stack([gaps / 8, (-gaps).exp(), (gaps < 1).float()], dim=-1)
         events = self.inward(vectors) + self.kind(types) + self.gap(age)
@@ -175,11 +175,11 @@ def event_vectors(
 
 def export_context(model: ContextTransformer, path: Path) -> None:
     """Write U as ONNX with the inputs `INPUTS` and the output "context". Raises RunError where the file differs."""
-    batch, events = torch.export.Dim("batch", min=1), torch.export.Dim("events", min=1, max=LENGTH)
+    of_events = dict.fromkeys(INPUTS[:4], ("batch", "events"))
     dimension, generator = model.outward.out_features, torch.Generator().manual_seed(0)
     export_torch(
         model, path, _random_history(3, dimension, generator), inputs=INPUTS, output="context",
-        dynamic_shapes=({0: batch, 1: events},) * 4 + ({0: batch},) * 2,
+        axes=of_events | dict.fromkeys(INPUTS[4:], ("batch",)),
         checks=[_random_history(n_events, dimension, generator) for n_events in (0, 1, LENGTH)],
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Small adapters beside a frozen BERT (library peft): put on, trained instead of the weights, merged, kept as files."""
+"""Fine-tunes a frozen BERT by a small adapter (library peft): adds it, trains it, merges it and saves it as files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ DEFAULT = "default"
 """The name that peft gives to the only adapter of a model."""
 
 CLOCK = 1_000
-"""Ticks of AdaLoRA's schedule: it follows the share of the time box, not steps whose number nobody knows."""
+"""Length of AdaLoRA's schedule in ticks. It follows the share of the time box that is used up, because the number of
+steps that fit into the time box is not known beforehand."""
 
 LINEAR = r"attention\.self\.(query|key|value)|(attention\.output|intermediate|output)\.dense"
 SCALED_INPUT = r"output\.dense"
@@ -41,10 +42,12 @@ SCALED = rf"attention\.self\.(key|value)|{SCALED_INPUT}"
 
 @dataclass(frozen=True, slots=True)
 class AdapterSettings:
-    """Sizes and rates. Rates are by method: an adapter starts at nothing and has to move further than a weight.
+    """Sizes and learning rates. Each method has its own rate, higher than that of full fine-tuning, because an adapter
+    starts without any effect and has further to go than a pre-trained weight.
 
-    rank: of LoRA's and, on average, of AdaLoRA's matrices in the end; first_rank: of AdaLoRA's at the start.
-    n_virtual: keys and values that prefix tuning puts before each text.
+    rank: rank of LoRA's matrices, and mean rank of AdaLoRA's at the end; first_rank: rank of AdaLoRA's at the start.
+    n_virtual: number of virtual tokens that prefix tuning puts before each text. orthogonality: weight of AdaLoRA's
+    regulariser.
     """
 
     rank: int = 8
@@ -61,14 +64,15 @@ class AdapterSettings:
 
 @dataclass(frozen=True, slots=True)
 class AdapterWeights:
-    """The artefact: `record` says what the adapter is and on which weights it stands; tensors as peft names them."""
+    """A trained adapter. `record`: its method, its settings and the digest of the weights that it was trained on;
+    `tensors`: its weights, under the names that peft gives them."""
 
     record: dict[str, Any]
     tensors: dict[str, Tensor]
 
     @property
     def n_bytes(self) -> int:
-        """The size of its two files."""
+        """Total size of its two files."""
         return len(save(self.tensors)) + len(self._json())
 
     def write(self, folder: Path) -> None:
@@ -81,7 +85,7 @@ class AdapterWeights:
 
     @classmethod
     def read(cls, folder: Path) -> AdapterWeights:
-        """Raises BundleError for another format or a file that is missing."""
+        """Read the two files of a folder. Raises BundleError if one is missing or has another format."""
         try:
             record = json.loads((folder / RECORD_FILE).read_text())
             tensors = load_file(folder / WEIGHTS_FILE)
@@ -95,7 +99,7 @@ class AdapterWeights:
 
 
 def method_named(name: str) -> FineTuning:
-    """Raises RunError that names the known ones."""
+    """The method of this name. Raises RunError, with the names that exist, for any other."""
     try:
         return FineTuning(name)
     except ValueError as error:
@@ -103,7 +107,8 @@ def method_named(name: str) -> FineTuning:
 
 
 def settings_for(method: FineTuning, tune: TuneSettings, settings: AdapterSettings) -> TuneSettings:
-    """The settings of tuning with the method's own rate; IA3's factors start at 1 and must not decay to 0."""
+    """The settings with the learning rate of the method. IA3 gets no weight decay: its factors start at 1, and decay
+    would pull them to 0."""
     if method in (FineTuning.FULL, FineTuning.FROZEN):
         return tune
     rate = getattr(settings, f"{method}_rate")
@@ -113,7 +118,8 @@ def settings_for(method: FineTuning, tune: TuneSettings, settings: AdapterSettin
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What tuning made: the adapter as itself, where there was one, how much learned, and what ended it."""
+    """The result of fine-tuning: the number of steps and of trained parameters, the adapter if the method has one, and
+    the reason why it ended (a word of `pace`)."""
 
     n_steps: int
     n_trained_parameters: int
@@ -121,7 +127,7 @@ class Tuned:
     ended_by: str = STEPS
 
     def figures(self) -> dict[str, float]:
-        """The numbers of a run."""
+        """The figures that a run reports."""
         figures = {"fine_tuning_steps": float(self.n_steps), "n_trained_parameters": float(self.n_trained_parameters)}
         return figures | ({"adapter_bytes": float(self.adapter.n_bytes)} if self.adapter else {})
 
@@ -136,7 +142,7 @@ def tune(
     adapter_settings: AdapterSettings | None = None,
     base_vectors: FloatArray | None = None,
 ) -> Tuned:
-    """Tune the encoder in place by one method; its BERT is left merged, as far as that can be."""
+    """Fine-tune the encoder in place by one method. An adapter is merged into its BERT afterwards, except a prefix."""
     if method == FineTuning.FROZEN:
         return Tuned(0, 0)
     if method == FineTuning.FULL:
@@ -152,7 +158,7 @@ def tune(
 
 
 class Adapter(Schedule):
-    """An adapter that is on an encoder, as contrastive tuning steers it."""
+    """An adapter on an encoder; contrastive fine-tuning calls it after each step."""
 
     def __init__(
         self,
@@ -163,7 +169,10 @@ class Adapter(Schedule):
         settings: AdapterSettings | None = None,
         seed: int = 0,
     ) -> None:
-        """Put a fresh adapter on; only its parameters learn. Raises RunError for a method that is none."""
+        """Add an untrained adapter to the encoder and freeze all other weights.
+
+        Raises RunError for a method without an adapter, and for an encoder that is no BERT.
+        """
         if method in (FineTuning.FULL, FineTuning.FROZEN):
             raise RunError(f"Fine-tuning {method} has no adapter. Choose one of lora, adalora, prefix, ia3.")
         self.encoder, self.method = encoder, method
@@ -186,19 +195,11 @@ class Adapter(Schedule):
 
     @property
     def is_settled(self) -> bool:
-        """Whether the budget of ranks is spent: weights before that are not those that stay."""
+        """Whether AdaLoRA has finished removing ranks. Weights from before that moment are not the final ones."""
         return self.method != FineTuning.ADALORA or self._tick >= CLOCK - self._final
 
-    @property
-    def n_ranks(self) -> int:
-        """How many singular values AdaLoRA has left."""
-        pattern = self.peft.active_peft_config.rank_pattern
-        if pattern:
-            return sum(sum(is_kept) for is_kept in pattern.values())
-        return sum(int(value.numel()) for name, value in self._lora("lora_E"))
-
     def after_step(self, progress: float) -> None:
-        """Let AdaLoRA take ranks away (Zhang et al. 2023, algorithm 1); the tick that ends it is never jumped over."""
+        """Let AdaLoRA remove ranks (Zhang et al. 2023, algorithm 1). Even a slow step does not skip its last tick."""
         if self.method != FineTuning.ADALORA:
             return
         tick, last = min(int(progress * CLOCK), CLOCK), CLOCK - self._final
@@ -211,7 +212,7 @@ class Adapter(Schedule):
         self._tick = tick
 
     def penalty(self) -> Tensor | None:
-        """AdaLoRA's regulariser: A and B are to be orthogonal (Zhang et al. 2023, equation 4)."""
+        """AdaLoRA's regulariser, which keeps A and B orthogonal (Zhang et al. 2023, equation 4)."""
         if self.method != FineTuning.ADALORA:
             return None
         gaps = []
@@ -222,7 +223,7 @@ class Adapter(Schedule):
         return self.settings.orthogonality * torch.stack(gaps).mean()
 
     def state(self) -> dict[str, Tensor]:
-        """AdaLoRA's tick, running averages and pattern of ranks."""
+        """AdaLoRA's tick, its running averages and which ranks are left, for a checkpoint."""
         if self.method != FineTuning.ADALORA:
             return {}
         allocator, pattern = self._allocator, self.peft.active_peft_config.rank_pattern or {}
@@ -232,7 +233,7 @@ class Adapter(Schedule):
         return state | {f"pattern/{key}": torch.tensor(is_kept) for key, is_kept in pattern.items()}
 
     def load_state(self, state: checkpoint.Tensors) -> None:
-        """Put back what `state` returned."""
+        """Restore what `state` returned."""
         for key, value in state.items():
             group, _, rest = key.partition("/")
             if group == "tick":
@@ -244,9 +245,9 @@ class Adapter(Schedule):
                 getattr(self._allocator, group)[rest] = value.to(self.encoder.device)
 
     def weights(self) -> AdapterWeights:
-        """The artefact of what was learned; of AdaLoRA the ranks that are left."""
+        """The trained adapter; for AdaLoRA only the ranks that are left."""
         with warnings.catch_warnings():
-            # A matrix that AdaLoRA has left no rank is empty; peft 0.21 takes that for a shard that was not gathered.
+            # AdaLoRA may remove all ranks of a matrix; peft 0.21 then warns of an empty shard.
             warnings.filterwarnings("ignore", message="(?s).*LoRA tensor.*invalid shape")
             tensors = peft.get_peft_model_state_dict(self.peft)
         record: dict[str, Any] = {
@@ -262,7 +263,7 @@ class Adapter(Schedule):
         return AdapterWeights(record, {name: value.detach().cpu().contiguous() for name, value in tensors.items()})
 
     def merge(self) -> None:
-        """Add what was learned to the weights, so that serving pays nothing; a prefix stays before them."""
+        """Merge the adapter into the weights, so that serving is no slower. A prefix cannot be merged and stays."""
         if self.method == FineTuning.PREFIX:
             self.peft.requires_grad_(False)
             return
@@ -285,9 +286,10 @@ class Adapter(Schedule):
 
 
 class Prefixed(nn.Module):
-    """A BERT under prefix tuning whose texts keep their positions.
+    """A BERT with prefix tuning whose texts keep their own positions.
 
-    peft counts positions from behind the prefix; a BERT has learned them from 0, and has no more than it has.
+    peft counts the positions of a text from the end of the prefix. But a BERT has learned positions from 0, and has no
+    embeddings beyond the longest text.
     """
 
     def __init__(self, inner: nn.Module) -> None:
@@ -296,20 +298,20 @@ class Prefixed(nn.Module):
 
     @property
     def config(self) -> Any:
-        """That of the BERT."""
+        """The configuration of the BERT."""
         return self.inner.get_base_model().config
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
-        """As the BERT's."""
-        places = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
+        """The same as the forward pass of the BERT."""
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
         n_virtual = self.inner.active_peft_config.num_virtual_tokens
-        return self.inner(input_ids=input_ids, attention_mask=attention_mask, position_ids=places - n_virtual)
+        return self.inner(input_ids=input_ids, attention_mask=attention_mask, position_ids=positions - n_virtual)
 
 
 def put_on(encoder: Encoder, weights: AdapterWeights) -> None:
-    """Put a trained adapter on the weights that it was trained on, and merge it where that can be.
+    """Add a trained adapter to the encoder that it was trained on, and merge it, except a prefix.
 
-    Raises BundleError where the encoder is another one.
+    Raises BundleError for another encoder.
     """
     record = weights.record
     digest = _digest(encoder.model.bert)
@@ -327,15 +329,15 @@ def put_on(encoder: Encoder, weights: AdapterWeights) -> None:
     if record.get("rank_pattern"):
         adapter.peft.active_peft_config.rank_pattern = record["rank_pattern"]
     loaded = peft.set_peft_model_state_dict(adapter.peft, dict(weights.tensors))
-    strangers = set(loaded.unexpected_keys) - {"prompt_embeddings"}  # which peft has loaded by another way
-    if strangers:
-        raise BundleError(f"The adapter has a tensor {min(strangers)!r} that its method does not know.")
+    unexpected = set(loaded.unexpected_keys) - {"prompt_embeddings"}  # peft lists them here, but has loaded them
+    if unexpected:
+        raise BundleError(f"The adapter has a tensor {min(unexpected)!r} that its method does not know.")
     adapter.merge()
 
 
 def _put(bert: nn.Module, config: peft.PeftConfig) -> Any:
     with warnings.catch_warnings():
-        # peft 0.21 asks transformers for `is_gradient_checkpointing`, which version 6 will no longer have.
+        # peft 0.21 reads `is_gradient_checkpointing`, which transformers removes in version 6.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         return peft.get_peft_model(bert, config)
 
@@ -360,7 +362,7 @@ def _config(method: FineTuning, settings: AdapterSettings, layers: range) -> pef
 
 
 def _within(layers: range, names: str) -> str:
-    """A pattern of these modules in these layers: below the first one nothing has to be back-propagated."""
+    """A pattern that matches these modules in these layers. Nothing is back-propagated below the first of them."""
     numbers = "|".join(re.escape(str(layer)) for layer in layers)
     return rf".*\.layer\.({numbers})\.({names})"
 
@@ -368,7 +370,7 @@ def _within(layers: range, names: str) -> str:
 def _digest(bert: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(bert.state_dict().items()):
-        if "pooler" not in name:  # never read, and drawn at random where a checkpoint has none
+        if "pooler" not in name:  # not used, and random if the checkpoint has none
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -1,4 +1,5 @@
-"""Fine-tunes the encoder on pairs: what belongs together comes near, what else is in the batch goes away."""
+"""Fine-tunes the encoder on pairs of texts by contrastive learning: the two texts of a pair move together, and away
+from the other texts of the batch."""
 
 from __future__ import annotations
 
@@ -21,23 +22,26 @@ from recommender.types import FloatArray
 
 NAME = "encoder"
 DRAWS = 7
-"""Pairs drawn for each item of the catalogue: 400 steps of 64 where there are 3,700 items. With twelve times as many,
-more of what was bought together was among the 20 nearest there (.203, .168), and less that was new in the first ten."""
+"""Pairs drawn for each item of the catalogue: 400 steps of 64 pairs in a shop of 3,700 items. With twelve times as
+many, more of the items bought together were among the 20 nearest (.203 instead of .168), but fewer new items were in
+the first ten."""
 
 GPU_PAIRS = 256
-"""Most pairs of a step on a GPU: four times as many as 64 in a third more time (one H200)."""
+"""Largest batch on a GPU, in pairs: a step takes a third longer than with 64 pairs (measured on an H200)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TuneSettings:
-    """How the encoder is tuned. `keep` weighs the pull back to the base vectors.
+    """How the encoder is fine-tuned.
 
-    share_items: of a batch that are items bought together. Lists know these from co-purchase; at half, new items in the
-    first ten fell in one month of a gift shop (.1041 to .0985 NDCG@10) and known items were found no better.
-    n_steps, batch_pairs: at least; `of` has them grow with the catalogue, and where a GPU computes.
-    hard_negatives: items near each left one that are pushed away beside those of the batch, 0 for none.
-    n_chunks: parts of a batch that lie in memory at a time; negatives still come from the whole batch. held_out: share
-    of the pairs that is only looked at, to stop early; with fewer than `least_held_out` there is no early stop.
+    n_steps, batch_pairs: lower limits; `of` raises them for a large catalogue, and batch_pairs also for a GPU.
+    n_chunks: number of parts that a batch is computed in, to save memory; negatives still come from the whole batch.
+    share_items: share of a batch that are pairs of items bought together, the rest being pairs of a search and an item.
+    At .5, NDCG@10 of new items fell from .1041 to .0985 in one month of a gift shop, and that of other items did not
+    rise: lists have these pairs from co-purchase anyway.
+    hard_negatives: number of similar items that each left text is pushed away from besides those of the batch.
+    keep: weight of the term that keeps titles close to the vectors they had before.
+    held_out: share of the pairs that is held out for early stopping, which needs at least `least_held_out` pairs.
     """
 
     n_steps: int = 400
@@ -60,21 +64,22 @@ class TuneSettings:
     patience: int = 3
 
     def of(self, n_items: int, device: torch.device) -> TuneSettings:
-        """Return what draws `DRAWS` pairs for each item, where the time allows; on a GPU in larger steps."""
+        """The settings for a catalogue of this size: enough steps for `DRAWS` pairs per item, with larger batches on a
+        GPU."""
         drawn, size = DRAWS * n_items, self.batch_pairs
         if device.type == "cuda":
             size = max(size, min(GPU_PAIRS, drawn // self.n_steps))
         return replace(self, batch_pairs=size, n_steps=max(self.n_steps, drawn // size))
 
     def loop(self) -> LoopSettings:
-        """What the loop is told."""
+        """The part of the settings that the training loop needs."""
         names = LoopSettings.__slots__
         return LoopSettings(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """texts: n left ones, then n right ones; drawn: what they came from."""
+    """A batch of n pairs. texts: the n left texts, then the n right ones; drawn: the pairs they belong to."""
 
     texts: list[str]
     drawn: Drawn
@@ -90,12 +95,12 @@ def fine_tune(
     schedule: Schedule | None = None,
     n_processes: int | None = None,
 ) -> Ended:
-    """Tune in place with symmetric InfoNCE (van den Oord et al. 2018, equation 4).
+    """Fine-tune the encoder in place with symmetric InfoNCE (van den Oord et al. 2018, equation 4).
 
-    Stops after `n_steps`, `box.minutes` or `patience` checks without a gain on held-out pairs. base_vectors (n_items,
-    d): vectors of the untuned encoder, to which titles are pulled back so that search keeps what it knew. With
-    `schedule` the parameters that learn are those of an adapter. n_processes: how many share each step, by default
-    one per GPU; an adapter is tuned by one.
+    Stops after `n_steps`, after `box.minutes`, or after `patience` checks without a lower held-out loss.
+    base_vectors (n_items, d) float32: vectors of the titles before fine-tuning; the loss keeps titles close to them, so
+    that search does not forget. schedule: the adapter to train in place of the weights. n_processes: how many processes
+    share each step, by default one per GPU; an adapter is trained by one.
     """
     settings = settings or TuneSettings()
     if schedule is None:
@@ -113,7 +118,7 @@ def fine_tune(
 
 @dataclass(frozen=True, slots=True)
 class _PairTuning:
-    """The steps of one tuning: in the calling process, or in each of several that share every step."""
+    """One fine-tuning on pairs, in the calling process or in several processes that share each step."""
 
     encoder: Encoder
     learned: Pairs
@@ -122,7 +127,7 @@ class _PairTuning:
     base: FloatArray | None
 
     def train(self, box: Box, *, schedule: Schedule | None = None, accelerator: Accelerator | None = None) -> Ended:
-        """Train the encoder in place; with an accelerator each process draws its own batches and dropout."""
+        """Train the encoder in place. With an accelerator, each process draws its own batches and its own dropout."""
         encoder, rank = self.encoder, 0
         if accelerator is not None:
             encoder = replace(encoder, model=accelerator.prepare_model(encoder.model))
@@ -144,25 +149,26 @@ class _PairTuning:
         )
 
     def train_with_others(self, box: Box, accelerator: Accelerator) -> tuple[nn.Module, Ended]:
-        """Train in one of several processes."""
+        """Train as one of several processes."""
         self.encoder.model.to(accelerator.device)
         return self.encoder.model, self.train(box, accelerator=accelerator)
 
     def step(self, encoder: Encoder, generator: np.random.Generator) -> float:
-        """Draw a batch, back-propagate its loss and return it."""
+        """Draw a batch, back-propagate its loss and return the loss."""
         batch = _drawn(self.learned, self.settings, generator)
         objective = partial(_objective, settings=self.settings, base=self.base, pairs=self.learned, batch=batch)
         return _back_propagate(encoder, batch, objective, self.settings.n_chunks)
 
     def portable(self) -> _PairTuning:
-        """The same with a copy of the model in the processor's memory, as another process can read it."""
+        """The same with a copy of the model on the CPU, which can be sent to another process."""
         return replace(
             self, encoder=replace(self.encoder, model=copy.deepcopy(self.encoder.model).cpu(), token_ids_of={})
         )
 
 
 def hold_out(pairs: Pairs, share: float, *, seed: int) -> tuple[Pairs, Pairs]:
-    """Split at random, both directions of a pair to one side: (learned, held out). Titles stay known to both."""
+    """Split pairs at random into (learned, held out). Both directions of a pair go to one side; both sides keep all
+    titles."""
     generator = np.random.default_rng((seed, 1))
     low, high = np.minimum(pairs.anchor, pairs.other), np.maximum(pairs.anchor, pairs.other)
     keys, pair_of_row = np.unique(low.astype(np.int64) * len(pairs.titles) + high, return_inverse=True)
@@ -178,14 +184,14 @@ def hold_out(pairs: Pairs, share: float, *, seed: int) -> tuple[Pairs, Pairs]:
 
 
 def freeze(bert: Any, n_layers: int) -> None:
-    """Freeze embeddings and lower layers of a pre-trained BERT: half the time on a CPU."""
+    """Freeze the embeddings and the lowest layers of a pre-trained BERT, which halves the training time on a CPU."""
     layers = getattr(getattr(bert, "encoder", None), "layer", [])
     if n_layers and len(layers) > n_layers:
         bert.embeddings.requires_grad_(False)
         for layer in layers[:n_layers]:
             layer.requires_grad_(False)
     if getattr(bert, "pooler", None) is not None:
-        bert.pooler.requires_grad_(False)  # the mean is pooled instead: it never gets a gradient
+        bert.pooler.requires_grad_(False)  # unused, because the tokens are averaged: it gets no gradient
 
 
 def _drawn(pairs: Pairs, settings: TuneSettings, generator: np.random.Generator) -> Batch:
@@ -199,10 +205,11 @@ def _vectors(encoder: Encoder, texts: list[str]) -> Tensor:
 
 
 def _back_propagate(encoder: Encoder, batch: Batch, objective: Callable[[Tensor], Tensor], n_chunks: int) -> float:
-    """Back-propagate the loss of a batch, in chunks that give the gradient of the whole (Gao et al. 2021, section 3).
+    """Back-propagate the loss of a batch and return it; in chunks if there are several (Gao et al. 2021, section 3).
 
-    Adding up the gradients of small batches would take their negatives away; so the vectors are computed first
-    without a graph, then chunk by chunk with one, under the same dropout.
+    Adding up the gradients of smaller batches would lose most negatives. Instead all vectors are computed without a
+    graph, the loss gives the gradient of each vector, and then each chunk is computed again with a graph, and with the
+    same dropout, to back-propagate the gradients of its vectors.
     """
     if n_chunks <= 1:
         loss = objective(_vectors(encoder, batch.texts))
@@ -238,7 +245,7 @@ def _penalise(schedule: Schedule) -> float:
 def _checker(
     encoder: Encoder, held_out: Pairs, settings: TuneSettings, objective: Callable[..., Tensor], *, seed: int
 ) -> Callable[[], float]:
-    """Return what tells the loss on fixed batches of held-out pairs."""
+    """Return a function that computes the loss on held-out pairs, always on the same batches."""
     n_batches = max(round(min(settings.n_checked, len(held_out)) / settings.batch_pairs), 1)
     batches = [_drawn(held_out, settings, np.random.default_rng((seed, i, 2))) for i in range(n_batches)]
 
@@ -252,7 +259,7 @@ def _checker(
 def _objective(
     vectors: Tensor, *, pairs: Pairs, batch: Batch, settings: TuneSettings, base: FloatArray | None
 ) -> Tensor:
-    """vectors (2 n, d): left, then right."""
+    """The loss of a batch; vectors (2 n, d): the n left texts, then the n right ones."""
     drawn = batch.drawn
     ours, theirs = vectors.split(len(drawn.left))
     logits = ours @ theirs.T / settings.temperature
@@ -271,7 +278,8 @@ def _objective(
 
 
 def _against_mined(ours: Tensor, pairs: Pairs, drawn: Drawn, base: FloatArray, settings: TuneSettings) -> Tensor:
-    """Return (n, k) logits of the mined negatives, by their vectors before tuning: encoding would double a step."""
+    """The logits (n, k) of the hard negatives. Their vectors are those from before fine-tuning: to encode them would
+    double the time of a step."""
     rows, used = hard_negatives(pairs, drawn, base, settings.hard_negatives)
     mined = torch.from_numpy(base[rows]).to(ours.device)
     logits = (ours.unsqueeze(1) * mined).sum(dim=2) / settings.temperature

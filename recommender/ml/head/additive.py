@@ -177,13 +177,29 @@ class Additive(torch.nn.Module):
         self.linear = torch.nn.Parameter(torch.zeros_like(self.mean))
         self.bends = torch.nn.Parameter(torch.zeros_like(self.knots))
         self.bias = torch.nn.Parameter(torch.tensor(head.bias))
+        self._memory = torch.empty(0)
 
     def forward(self, rows: Tensor) -> Tensor:
-        value = ((rows - self.mean) / self.scale).clamp(-8, 8)
-        total: Tensor = value @ (self.linear * self.used) + self.bias
-        for knots, bends in zip(self.knots.T, self.bends.T, strict=True):
-            total = total + (value - knots).relu() @ (bends * self.used)
-        return total
+        basis = self._basis(rows)
+        bends = (self.bends * self.used[:, None]).T
+        weights = torch.cat(((self.linear * self.used)[None, :], bends)).reshape(-1)
+        return basis @ weights + self.bias
+
+    @torch.no_grad()
+    def _basis(self, rows: Tensor) -> Tensor:
+        """Return (..., (1 + k) f): the standardised rows, then their hinges knot by knot.
+
+        It is written into the memory of the last call: new memory for each batch takes longer than the sums.
+        """
+        n_features, n_parts = len(self.mean), 1 + self.knots.shape[1]
+        wanted = rows.shape[:-1].numel() * n_parts * n_features
+        if self._memory.numel() < wanted:
+            self._memory = torch.empty(wanted)
+        basis = self._memory[:wanted].view(*rows.shape[:-1], n_parts, n_features)
+        value = basis[..., 0, :]
+        torch.sub(rows, self.mean, out=value).div_(self.scale).clamp_(-8, 8)
+        torch.sub(value.unsqueeze(-2), self.knots.T, out=basis[..., 1:, :]).relu_()
+        return basis.flatten(-2)
 
     def head(self, blank: Head) -> Head:
         """Return `blank` with the learned weights."""

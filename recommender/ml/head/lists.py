@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recommender.features import FEATURE_NAMES, RequestVectors, features
+from recommender.features.cycles import repeat_cycles
+from recommender.features.orders import purchases
 from recommender.features.shop_state import ShopState, build_state
 from recommender.features.weights import positive_events
 from recommender.ml.histories import Histories
@@ -30,13 +32,19 @@ class Lists:
 
     rows (n_lists, n_candidates, n_features) float32; labels (n_lists, n_candidates) float32; mask (n_lists,
     n_candidates) bool: False where a list is shorter; is_new (n_lists, n_candidates) bool: new to a visitor who has a
-    history, as in the evaluation (no look, cart or purchase of the item yet).
+    history, as in the evaluation (no look, cart or purchase of the item yet); is_due (n_lists, n_candidates) bool: due
+    again by the visitor's own repeat cycle, by default nothing.
     """
 
     rows: FloatArray
     labels: FloatArray
     mask: npt.NDArray[np.bool_]
     is_new: npt.NDArray[np.bool_]
+    is_due: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, 0), bool))
+
+    def __post_init__(self) -> None:
+        if self.is_due.shape != self.labels.shape:
+            object.__setattr__(self, "is_due", np.zeros(self.labels.shape, bool))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,7 +60,7 @@ class Lists:
 
 def joined(parts: Sequence[Lists]) -> Lists:
     """Put lists of several moments under each other."""
-    columns = ("rows", "labels", "mask", "is_new")
+    columns = ("rows", "labels", "mask", "is_new", "is_due")
     return Lists(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
 
 
@@ -113,7 +121,7 @@ def lists_at(shop: ShopHistory, at: float, *, until: float, sample: Sample, prog
     visitors = _drawn_visitors(histories, at, until, sample)
     rows = np.zeros((len(visitors), N_CANDIDATES, len(FEATURE_NAMES)), np.float32)
     labels = np.zeros(rows.shape[:2], np.float32)
-    mask, is_new = np.zeros(labels.shape, bool), np.zeros(labels.shape, bool)
+    mask, is_new, is_due = np.zeros((3, *labels.shape), bool)
     n_lists = 0
     for visitor in visitors.tolist():
         if progress.should_stop() or (n_lists >= sample.least and time.monotonic() - started > sample.seconds):
@@ -127,8 +135,10 @@ def lists_at(shop: ShopHistory, at: float, *, until: float, sample: Sample, prog
         mask[n_lists, :n] = True
         own = profile.item[positive_events(profile)]
         is_new[n_lists, :n] = len(own) > 0 and ~np.isin(chosen, own)
+        cycles = repeat_cycles(purchases(profile))
+        is_due[n_lists, :n] = np.isin(chosen, cycles.item[cycles.is_due])
         n_lists += 1
-    return Lists(rows[:n_lists], labels[:n_lists], mask[:n_lists], is_new[:n_lists])
+    return Lists(rows[:n_lists], labels[:n_lists], mask[:n_lists], is_new[:n_lists], is_due[:n_lists])
 
 
 def _drawn_visitors(histories: Histories, at: float, until: float, sample: Sample) -> IntArray:

@@ -80,7 +80,7 @@ def shown_items(
     """
     drawn = np.random.default_rng(seed).permutation(lists)[:most_lists]
     drawn = drawn[np.argsort(impressions.time[drawn], kind="stable")]
-    states = _States(shop, impressions.time[drawn])
+    states = States(shop, impressions.time[drawn])
     entries: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
     rows = [np.empty((0, len(FEATURE_NAMES)), np.float32)]
     for index in drawn.tolist():
@@ -117,7 +117,7 @@ def _profile(impressions: Impressions, index: int, shop: ShopHistory) -> Profile
     return replace(profile, query=query, current_item=int(impressions.current[index]))
 
 
-class _States:
+class States:
     """The statistics of the shop at `N_STATES` of some times (n,), ascending; each is computed when first read."""
 
     def __init__(self, shop: ShopHistory, times: npt.NDArray[np.float64]) -> None:

@@ -125,8 +125,6 @@ def tifu_knn(basis: Basis, *, settings: TifuSettings | None = None) -> baselines
 
 @dataclass(frozen=True, slots=True)
 class BlendWeights:
-    """The weight of each part of the blend."""
-
     own: float
     knn: float
     popular: float

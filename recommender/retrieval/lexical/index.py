@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from recommender.retrieval.base import Candidates, Mask
-from recommender.retrieval.lexical.lexicon import Lexicon
+from recommender.retrieval.lexical.lexicon import CODE_SIGN, Lexicon
 from recommender.retrieval.lexical.phrases import Phrases
+from recommender.retrieval.lexical.reading import TITLE_WEIGHT, Texts, read
+from recommender.retrieval.lexical.spelling import IsWord, Speller
 from recommender.retrieval.lexical.synonyms import Synonyms
-from recommender.retrieval.lexical.terms import EXACT, Parser, Term, Terms, Variant, spelled
-from recommender.text.words import Word, stem, words
+from recommender.retrieval.lexical.terms import EXACT, LOOSE, Parser, Term, Terms, Variant, spelled
+from recommender.text.codes import queried_codes
+from recommender.text.inflections import languages_of
+from recommender.text.letters import fold, is_unspaced
+from recommender.text.query import MAX_QUERY_LENGTH
+from recommender.text.stems import stem
+from recommender.text.vocabulary import GENERAL_WORDS
+from recommender.text.words import Word, words
 from recommender.types import FloatArray, IntArray
 
 K1 = 1.2
@@ -24,11 +32,19 @@ B = 0.4
 b in 0.5-0.8 for documents. Titles differ in length because they say more, so b is lower. On known-item queries made of
 the demo's titles, .4 to .9 and k1 from .6 to 2 give the same MRR; b = 0 loses .04."""
 
-TITLE_WEIGHT = 2.0
-"""A word of the title counts as two of the text: BM25F, Robertson, Zaragoza and Taylor 2004, "Simple BM25 extension to
-multiple weighted fields"."""
+UNSURE_NAME = 0.5
+"""How surely a word names the goods if nothing is known of it."""
+
+LAST_NAMES = 0.6
+"""The same of the last word of a query without spaces: Chinese and Japanese put the head of a noun phrase last."""
+
+NAME_WORTH = 1.5
+"""Words that make up for the one that names the goods: "blue desk lamp" is for lamps rather than for blue desks."""
 
 MAX_CACHED = 256
+
+CODE_SCORE = 2.0
+"""Score of an item whose code is the whole query: the largest there is."""
 
 Lookup = Callable[[int], tuple[npt.NDArray[np.integer], FloatArray]]
 """Word id to (positions (m,) ascending, saturated counts (m,) in (0, 1))."""
@@ -39,20 +55,28 @@ class LexicalHits:
     """What a query found, best first. Scores in (0, 2]; from 1 on, every word of the query is in the item.
 
     rows (n,) int32, scores (n,) float32; matched (n,) float32: weight of the weakest match of a word, 0 where a word is
-    missing; corrected_query: what was searched instead, "" where taken as written; n_whole: items with all words, also
-    those beyond the limit.
+    missing; whole (n_whole,) int32: every row with all words, ascending, also beyond the limit, but none that has them
+    only loosely (`terms.LOOSE`) beside others; corrected_query: what was searched instead, "" where taken as written;
+    is_code: the whole query is the code of these items.
     """
 
     rows: IntArray
     scores: FloatArray
     matched: FloatArray
+    whole: IntArray
     corrected_query: str = ""
-    n_whole: int = 0
+    is_code: bool = False
+
+    @property
+    def n_whole(self) -> int:
+        """Items with all words."""
+        return len(self.whole)
 
     @classmethod
     def none(cls) -> LexicalHits:
         """Return no hit."""
-        return cls(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32))
+        none, no_rows = np.empty(0, np.float32), np.empty(0, np.int32)
+        return cls(no_rows, none, none, no_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +96,30 @@ class LexicalIndex:
     _parsed: dict[str, Terms] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def build(cls, texts: Sequence[str], titles: Sequence[str] | None = None) -> LexicalIndex:
-        """Index texts (n,) and, weighted, their titles (n,); without titles a text is its own."""
+    def build(
+        cls, texts: Sequence[str], titles: Sequence[str] | None = None, codes: Sequence[str] | None = None
+    ) -> LexicalIndex:
+        """Index texts (n,), weighted their titles (n,), and the shop's codes (n,); without titles a text is its own."""
         ids: dict[str, int] = {}
         spellings: list[str] = []
-        occurrences = _read(range(len(texts)), texts, titles, ids, spellings)
+        occurrences = read(Texts(range(len(texts)), texts, titles or texts, codes), ids, spellings)
         postings = occurrences.postings(len(ids), len(texts))
         lexicon = Lexicon.of(ids, spellings)
-        length = np.asarray(postings.sum(axis=0), np.float32)
+        length = occurrences.lengths(len(texts))
         parser = Parser(lexicon, _frequency(postings))
+        parser = replace(parser, languages=languages_of(parser.n_items, len(texts)))
         return cls(parser, postings, _norm(length), length, Phrases.of(occurrences.titles, lexicon))
 
-    def updated(self, rows: IntArray, texts: Sequence[str], titles: Sequence[str] | None = None) -> LexicalIndex:
-        """Return an index with `rows` (m,) replaced or added; rows beyond the end extend it. Phrases stay as built.
+    def updated(
+        self,
+        rows: IntArray,
+        texts: Sequence[str],
+        titles: Sequence[str] | None = None,
+        codes: Sequence[str] | None = None,
+    ) -> LexicalIndex:
+        """Return an index with `rows` (m,) replaced or added; rows beyond the end extend it.
+
+        Phrases and languages stay as built.
 
         The cost is a copy of the arrays, about 20 ms for 100,000 titles, however few rows change.
         """
@@ -92,13 +127,14 @@ class LexicalIndex:
             return self
         n_rows = max(len(self.length), int(np.max(rows)) + 1)
         ids, spellings = dict(self.lexicon.ids), list(self.lexicon.spellings)
-        occurrences = _read(rows.tolist(), texts, titles, ids, spellings)
+        occurrences = read(Texts(rows.tolist(), texts, titles or texts, codes), ids, spellings)
         others = self.postings.copy()
         others.data[np.isin(others.indices, rows)] = 0
         others.eliminate_zeros()
         others.resize((len(ids), n_rows))
         postings = others + occurrences.postings(len(ids), n_rows)
-        length = np.asarray(postings.sum(axis=0), np.float32)
+        length = np.append(self.length, np.zeros(n_rows - len(self.length), np.float32))
+        length[rows] = occurrences.lengths(n_rows)[rows]
         lexicon = self.lexicon if len(ids) == len(self.lexicon.ids) else Lexicon.of(ids, spellings)
         return replace(
             self,
@@ -125,18 +161,31 @@ class LexicalIndex:
 
     def search(self, query: str, limit: int, *, allowed: Mask | None = None) -> LexicalHits:
         """Find items with any of the words; those with all of them lead. allowed (n_rows,) bool."""
+        coded = self._coded(query)
+        coded = coded if allowed is None else coded[allowed[coded]]
+        if len(coded):
+            best = Candidates.best(coded, np.full(len(coded), CODE_SCORE, np.float32), limit)
+            return LexicalHits(best.rows, best.scores, np.ones_like(best.scores), coded, is_code=True)
         parsed = self.parsed(query)
         scores, matched = self._evaluate(parsed.terms, len(self), self._lookup)
         usable = scores > 0 if allowed is None else (scores > 0) & allowed
         rows = np.flatnonzero(usable)
         best = Candidates.best(rows, scores[rows], limit)
         corrected = parsed.corrected_query if len(rows) else ""
-        n_whole = int(np.count_nonzero(matched[rows]))
-        return LexicalHits(best.rows, best.scores, matched[best.rows], corrected, n_whole)
+        loosest = LOOSE if (matched[rows] > LOOSE).any() else 0.0
+        whole = rows[matched[rows] > loosest].astype(np.int32)
+        return LexicalHits(best.rows, best.scores, matched[best.rows], whole, corrected)
 
     def score(self, query: str, rows: IntArray) -> FloatArray:
         """Return (n,) float32: the score that `search` gives each of `rows` (n,), 0 where no word matches."""
-        return self._evaluate(self.parsed(query).terms, len(rows), self._lookup_among(rows))[0]
+        scores = self._evaluate(self.parsed(query).terms, len(rows), self._lookup_among(rows))[0]
+        return np.where(np.isin(rows, self._coded(query)), np.float32(CODE_SCORE), scores)
+
+    def _coded(self, query: str) -> IntArray:
+        """Return the rows (n,) that have a code, where the whole query is one."""
+        word_ids = [self.lexicon.ids.get(f"{CODE_SIGN}{code}", -1) for code in queried_codes(query[:MAX_QUERY_LENGTH])]
+        rows = [self.rows_of(word_id) for word_id in word_ids if word_id >= 0]
+        return np.unique(np.concatenate(rows)).astype(np.int32) if rows else np.empty(0, np.int32)
 
     def suggest(self, prefix: str, limit: int) -> list[str]:
         """Return likely continuations of what is being typed, each of which finds an item."""
@@ -151,7 +200,7 @@ class LexicalIndex:
         if query not in self._parsed:
             if len(self._parsed) >= MAX_CACHED:
                 self._parsed.clear()
-            self._parsed[query] = self.parser.parse(query)
+            self._parsed[query] = self.parser.parse(query, self._speller())
         return self._parsed[query]
 
     def holds(self, text: str, rows: IntArray) -> Mask:
@@ -162,10 +211,12 @@ class LexicalIndex:
                 holds &= _best_variant(term, len(rows), lookup)[1] > 0
         return holds
 
-    def relaxed(self, query: str, rows: IntArray) -> str:
-        """Return the words of a query that the best of `rows` (n,) has: most words, of equally many the rarest.
+    def relaxed(self, query: str, rows: IntArray, naming: Mapping[str, float] = MappingProxyType({})) -> str:
+        """Return the words of a query that the best of `rows` (n,) has.
 
-        Linking words stay between words that stay; "" where no row has any other word.
+        naming: how surely each word, by stem, names the goods. Best is a row with most words, a name counting for more
+        than two, of equally many the surest name, then the rarest words. Linking words stay between words that stay; ""
+        where no row has more than general words such as "the" or "set".
         """
         parsed = self.parsed(query)
         lookup = self._lookup_among(rows)
@@ -179,18 +230,35 @@ class LexicalIndex:
         if not has or not len(rows):
             return ""
         matches = np.array(list(has.values()))
-        share = matches.T @ np.array(list(weight.values())) / (1 + sum(weight.values()))
-        best = matches[:, int(np.argmax(matches.sum(axis=0) + share))]
+        stems = {position: stem(fold(parsed.words[position])) for position in has}
+        last = max((position for position, word in stems.items() if is_unspaced(word)), default=-1)
+        unknown = {position: LAST_NAMES if position == last else UNSURE_NAME for position in stems}
+        names = np.array([naming.get(word, unknown[position]) for position, word in stems.items()])
+        surest = np.round((matches * names[:, None]).max(axis=0), 1)
+        rarity = matches.T @ np.array(list(weight.values()))
+        n_worth = matches.sum(axis=0) + NAME_WORTH * (surest >= UNSURE_NAME)
+        best = matches[:, np.lexsort([rarity, surest, n_worth])[-1]]
         remaining = {position for position, is_match in zip(has, best.tolist(), strict=True) if is_match}
+        if all(stems[position] in GENERAL_WORDS for position in remaining):
+            return ""
         return _without(parsed, has.keys() - remaining, remaining)
 
     def with_synonyms(self, synonyms: Synonyms, correct_words: frozenset[str]) -> LexicalIndex:
         """Return the same index with other synonyms, and other words that are not corrected."""
         return replace(self, parser=replace(self.parser, synonyms=synonyms, correct_words=correct_words), _parsed={})
 
+    def with_vocabulary(self, is_word: IsWord) -> LexicalIndex:
+        """Return an index with words that are spelt right although no item has them; itself if it has them already."""
+        if is_word == self.parser.is_word:
+            return self
+        return replace(self, parser=replace(self.parser, is_word=is_word), _parsed={})
+
     def rows_of(self, word_id: int) -> IntArray:
         """Return the rows (n,) that have a word, ascending."""
         return self._postings_of(word_id)[0]
+
+    def _speller(self) -> Speller:
+        return Speller(self.lexicon, self.frequency, len(self), self.rows_of, self.parser.is_word)
 
     def _required(self, word: Word) -> list[Term]:
         """Return what must all be in an item that has a word."""
@@ -248,46 +316,6 @@ class LexicalIndex:
         n_items = sum(int(min(self.frequency[list(variant.words)])) for variant in strongest)
         n_items = min(n_items, len(self))
         return float(np.log1p((len(self) - n_items + 0.5) / (n_items + 0.5)))
-
-
-@dataclass(slots=True)
-class _Occurrences:
-    """Occurrences (m,) of words in rows, and the whole words of each title in order, each title ended by -1."""
-
-    word: IntArray
-    row: IntArray
-    weight: FloatArray
-    titles: IntArray
-
-    def postings(self, n_words: int, n_rows: int) -> csr_array:
-        """Add them up: (n_words, n_rows)."""
-        return csr_array((self.weight, (self.word, self.row)), shape=(n_words, n_rows), dtype=np.float32)
-
-
-def _read(
-    rows: Sequence[int], texts: Sequence[str], titles: Sequence[str] | None, ids: dict[str, int], spellings: list[str]
-) -> _Occurrences:
-    """Read texts into word ids; new words are added to `ids` and `spellings`."""
-    word_ids, word_rows, weights, title_ids = array("i"), array("i"), array("f"), array("i")
-    for row, text, title in zip(rows, texts, titles or texts, strict=True):
-        n_before = len(word_ids)
-        for part_of_text, weight in ((title, TITLE_WEIGHT), (text.removeprefix(title), 1.0)):
-            for word in words(part_of_text):
-                for part in word.indexed():
-                    word_ids.append(ids.setdefault(part, len(spellings)))
-                    if word_ids[-1] == len(spellings):
-                        spellings.append(word.written if part == word.whole else part)
-                    weights.append(weight)
-                if weight == TITLE_WEIGHT:
-                    title_ids.append(ids[word.whole] if word.whole else -1)
-        title_ids.append(-1)
-        word_rows.extend([row] * (len(word_ids) - n_before))
-    return _Occurrences(
-        np.array(word_ids, np.int32),
-        np.array(word_rows, np.int32),
-        np.array(weights, np.float32),
-        np.array(title_ids, np.int32),
-    )
 
 
 def _frequency(postings: csr_array) -> IntArray:

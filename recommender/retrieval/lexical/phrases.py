@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recommender.retrieval.lexical.lexicon import LAST, Lexicon
-from recommender.text.words import LINKING_WORDS, stem, words
+from recommender.text.stems import stem
+from recommender.text.words import LINKING_WORDS, words
 from recommender.types import IntArray
 
 LONGEST = 4
@@ -34,6 +35,7 @@ class Index(Protocol):
     def frequency(self) -> IntArray: ...
 
     def rows_of(self, word_id: int) -> IntArray: ...
+    def corrected(self, prefix: str) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +61,15 @@ class Phrases:
 
     def suggest(self, prefix: str, limit: int, index: Index) -> list[str]:
         """Return up to `limit` queries that go on from `prefix`, most frequent first, each of which finds an item."""
-        typed = [word.whole or word.written for word in words(prefix)]
+        typed = [word.folded for word in words(prefix)]
         if not typed or limit <= 0:
             return []
         is_unfinished = not prefix[-1].isspace()
         completions = self._completions(typed, is_unfinished, limit, index)
-        if completions:
-            return completions
-        corrected = _corrected(typed, is_unfinished, index)
-        return self._completions(corrected, is_unfinished, limit, index, is_new=corrected != typed)
+        corrected = [word.whole or word.written for word in words(index.corrected(prefix))]
+        if corrected != typed and len(completions) < limit:
+            completions += self._completions(corrected, is_unfinished, limit, index, is_new=True)
+        return list(dict.fromkeys(completions))[:limit]
 
     def _completions(
         self, typed: Sequence[str], is_unfinished: bool, limit: int, index: Index, *, is_new: bool = False
@@ -143,14 +145,3 @@ def _occur_together(wanted: Sequence[str], index: Index) -> bool:
         return False
     rows = [index.rows_of(word_id) for word_id in sorted(word_ids, key=lambda i: int(index.frequency[i]))]
     return bool(len(reduce(lambda first, second: np.intersect1d(first, second, assume_unique=True), rows)))
-
-
-def _corrected(typed: Sequence[str], is_unfinished: bool, index: Index) -> list[str]:
-    """Return the words with unknown ones replaced by the nearest spelling."""
-    corrected = []
-    for position, word in enumerate(typed):
-        is_known = index.lexicon.ids.get(word, -1) >= 0
-        unfinished = is_unfinished and position == len(typed) - 1
-        nearest = [] if is_known else index.lexicon.nearest(word, index.frequency, is_unfinished=unfinished)
-        corrected.append(index.lexicon.words[nearest[0][0]] if nearest else word)
-    return corrected

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from recommender.retrieval.lexical.lexicon import Lexicon
-from recommender.text.words import Word, pairs, stem, words
+from recommender.text.stems import stem
+from recommender.text.words import Word, pairs, words
 from recommender.types import IntArray
 
 SYNONYM = 0.8
@@ -55,4 +56,4 @@ def _parts(word: Word, lexicon: Lexicon) -> tuple[str, ...]:
 
 
 def _stem(word: Word) -> str:
-    return stem(word.whole or word.written)
+    return stem(word.folded)

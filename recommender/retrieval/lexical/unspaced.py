@@ -40,30 +40,32 @@ class Cut:
     borders: tuple[str, ...] = ()
 
 
-def cut(characters: Sequence[str], count: Count) -> Cut:
+def cut(written: Sequence[str], folded: Sequence[str], count: Count) -> Cut:
     """Cut a run into pairs that items have and single characters, so that most are in a pair, of equals a frequent one.
 
-    Linking characters are left out unless a title has them in a pair, and characters that no pair holds are one word.
+    The characters (n,) are counted as they are folded. Linking characters are left out unless a title has them in a
+    pair, and characters that no pair holds are one word.
     """
     pieces: list[Piece] = []
     borders: list[str] = []
-    for segment in _segments(characters, count):
+    for positions in _segments(written, folded, count):
+        segment = [folded[position] for position in positions]
         starts = _cuts(segment, count)
-        pieces += _pieces(segment, starts)
+        pieces += _pieces([written[position] for position in positions], segment, starts)
         borders += [segment[start - 1] + segment[start] for start in starts[1:]]
     return Cut(tuple(pieces), tuple(dict.fromkeys(filter(count, borders))))
 
 
-def _segments(characters: Sequence[str], count: Count) -> list[list[str]]:
-    """Split at linking characters that stand in no pair of a title; a run of nothing else stays."""
-    segments: list[list[str]] = [[]]
-    for position, character in enumerate(characters):
-        around = ["".join(characters[at : at + 2]) for at in (position - 1, position) if 0 <= at < len(characters) - 1]
+def _segments(written: Sequence[str], folded: Sequence[str], count: Count) -> list[list[int]]:
+    """Split at linking characters that stand in no pair of a title; a run of nothing else stays. Gives positions."""
+    segments: list[list[int]] = [[]]
+    for position, character in enumerate(written):
+        around = ["".join(folded[at : at + 2]) for at in (position - 1, position) if 0 <= at < len(folded) - 1]
         if character in LINKING and around and not all(map(count, around)):
             segments.append([])
         else:
-            segments[-1].append(character)
-    return [segment for segment in segments if segment] or [list(characters)]
+            segments[-1].append(position)
+    return [segment for segment in segments if segment] or [list(range(len(written)))]
 
 
 def _cuts(segment: Sequence[str], count: Count) -> list[int]:
@@ -82,28 +84,28 @@ def _cuts(segment: Sequence[str], count: Count) -> list[int]:
     return starts
 
 
-def _pieces(segment: Sequence[str], starts: Sequence[int]) -> Iterator[Piece]:
+def _pieces(written: Sequence[str], segment: Sequence[str], starts: Sequence[int]) -> Iterator[Piece]:
     ends = [*starts[1:], len(segment)]
     alone: list[str] = []
     for start, end in zip(starts, ends, strict=True):
         if end - start == 2:
-            yield from _unpaired(alone, segment, start)
+            yield from _unpaired(alone, written, segment, start)
             alone = []
-            text = "".join(segment[start:end])
-            yield Piece(text, (text,), tuple(_broken(segment, start)))
+            pair = "".join(segment[start:end])
+            yield Piece("".join(written[start:end]), (pair,), tuple(_broken(segment, start)))
         else:
             alone.append(segment[start])
-    yield from _unpaired(alone, segment, len(segment))
+    yield from _unpaired(alone, written, segment, len(segment))
 
 
-def _unpaired(alone: Sequence[str], segment: Sequence[str], end: int) -> Iterator[Piece]:
+def _unpaired(alone: Sequence[str], written: Sequence[str], segment: Sequence[str], end: int) -> Iterator[Piece]:
     """Give what is in no pair: one ideograph is a word, a letter belongs to the pair beside it, several are unknown."""
     if not alone:
         return
-    text = "".join(alone)
     start = end - len(alone)
-    if len(alone) > 1 or len(segment) == 1 or _IS_WORD.match(text):
-        yield Piece(text, (text,))
+    text, character = "".join(written[start:end]), "".join(alone)
+    if len(alone) > 1 or len(segment) == 1 or _IS_WORD.match(character):
+        yield Piece(text, (character,))
     else:
         first = start - 1 if start else start
         pair = "".join(segment[first : first + 2])

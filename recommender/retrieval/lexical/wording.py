@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recommender.retrieval.base import Mask
-from recommender.text.words import LINKING_WORDS, stem, tokens
+from recommender.text.stems import stem
+from recommender.text.words import LINKING_WORDS, tokens
 from recommender.types import FloatArray, IntArray
 
 MAX_WORDS = 28

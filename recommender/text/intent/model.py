@@ -10,12 +10,14 @@ from itertools import pairwise
 import numpy as np
 
 from recommender.text.intent.categories import Categorizer, fit_categorizer
+from recommender.text.intent.exclusions import wanted_in
 from recommender.text.intent.prices import Price, price_in
 from recommender.text.intent.tagger import N_DRAWN, Example, Tagger, drawn_examples, fit_tagger
 from recommender.text.intent.titles import (
     ATTRIBUTE,
     BRAND,
     CATEGORY,
+    PRODUCT,
     ROLES,
     UNIT_STEMS,
     Counts,
@@ -26,8 +28,9 @@ from recommender.text.intent.titles import (
     split,
     varied_words,
 )
+from recommender.text.letters import fold
 from recommender.text.past_queries import PastQuery
-from recommender.text.words import LINKING_WORDS, fold
+from recommender.text.words import LINKING_WORDS
 from recommender.types import IntArray, Intent, IntentWord, Role
 
 MAX_TITLES = 20_000
@@ -64,12 +67,22 @@ class IntentModel:
     _cache: dict[str, Intent] = field(default_factory=dict, repr=False, compare=False)
 
     def understand(self, query: str) -> Intent:
-        """Return the role of each word, the likely categories and the price bounds; the last few queries are cached."""
+        """Return the role of each word, categories, price bounds and exclusions; the last few queries are cached."""
         if query not in self._cache:
             if len(self._cache) >= MAX_CACHED:
                 self._cache.clear()
             self._cache[query] = self._understand(query)
         return self._cache[query]
+
+    def naming(self, text: str) -> dict[str, float]:
+        """Return for each word, by stem, how surely it names the goods, as "lamp" does in "desk lamp".
+
+        How likely that is in this query, times the share of the titles with the word in which it does.
+        """
+        keys = [token.key for token in self.read(text)]
+        odds = self.tagger.probabilities(keys)[:, [PRODUCT, CATEGORY]].sum(axis=1) if keys else np.empty(0)
+        shares = [_naming_share(self.tagger.counts.word.get(key, [])) for key in keys]
+        return {key: odd * share for key, odd, share in zip(keys, odds.tolist(), shares, strict=True)}
 
     def read(self, text: str) -> list[Token]:
         """Split a query as the titles were split."""
@@ -79,20 +92,28 @@ class IntentModel:
         price = price_in(query)
         if price.text and not price.has_currency and self._is_name(price):
             price = Price(rest=" ".join(query.split()))
-        tokens = self.read(price.rest)
+        wanted = wanted_in(price.rest, self._is_phrase)
+        tokens = self.read(wanted.rest)
         keys = [token.key for token in tokens]
         probability = self.categorizer.probabilities(keys) if keys else np.empty(0, np.float32)
         best = np.argsort(-probability, kind="stable")[:N_CATEGORIES]
         likely = [(int(code), float(probability[code])) for code in best if probability[code] >= LEAST_PROBABLE]
         price_words = (IntentWord(price.text, Role.PRICE),) if price.text else ()
         return Intent(
-            text=price.rest,
+            text=wanted.rest,
             words=(*self._words(tokens, keys), *price_words),
             categories=tuple((self.category_names[code], share) for code, share in likely),
             min_price=price.low,
             max_price=price.high,
             is_cheap=price.is_vague,
+            excluded=wanted.excluded,
+            unpriced=price.rest,
+            currencies=price.currencies,
         )
+
+    def _is_phrase(self, first: str, second: str) -> bool:
+        """Whether a title has two words, by stem, side by side."""
+        return (first, second) in self.tagger.counts.second
 
     def _is_name(self, price: Price) -> bool:
         """Whether titles of this shop hold the words of a price, as "Under 5" of a party game does."""
@@ -126,6 +147,11 @@ class IntentModel:
             understood.append(IntentWord(text, ROLES[role], float(odds[start:end, role].mean()), value))
             start = end
         return tuple(understood)
+
+
+def _naming_share(counts: Sequence[int]) -> float:
+    """Return the share of the titles with a word in which it names the goods; half for a word that none has."""
+    return (counts[PRODUCT] + counts[CATEGORY]) / sum(counts) if sum(counts) else 0.5
 
 
 def fit(source: LabelledTitles, queries: Sequence[PastQuery] = (), *, seed: int = 0) -> IntentModel:

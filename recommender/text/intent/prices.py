@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from recommender.text.words import ascii_digits
+from recommender.text import letters
+from recommender.text.intent.currencies import AFTER, BEFORE, currencies_of
 
-_NUMBER = r"\d{1,3}(?:[ ,.'\u2019]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d+(?:[.,]\d{1,2})?(?!\d)"
-_SIGN = r"[£$€¥₩₹₺₪฿﷼]"
-_BEFORE = rf"(?:{_SIGN}|(?:gbp|usd|eur|chf|rmb|rs\.?)(?=[\s\d]))"
-_SPELLED = (
-    r"pounds?|dollars?|euros?|quid|gbp|usd|eur|chf|bucks|yen|yuan|rmb|franken|francs?|pesos?|reais|rupees?|kr|zł|lei|tl|"
-    r"تومان|تومن|ر[یي]ال|دلار|یورو|درهم|دينار|جنيه"
+_NUMBER = (
+    r"\d{1,3}(?:[ ,.'\u2019]\d{3})+(?:[.,]\d{1,2})?(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d+(?:[.,]\d{1,2})?(?!\d)"
 )
-_AFTER = rf"(?:{_SIGN}|(?:{_SPELLED})(?!\w)|元|块钱?|塊|人民币|円|엔|원|บาท)"
 _SCALES = {"هزار": 1e3, "میلیون": 1e6, "ميليون": 1e6, "万": 1e4, "萬": 1e4, "만": 1e4, "千": 1e3, "천": 1e3}
 
 _BELOW = (
-    r"under|below|less than|cheaper than|up to|at most|no more than|not more than|<=?|"
-    r"unter|weniger als|günstiger als|höchstens|bis zu|moins de|jusqu['\u2019]à|menos de|hasta|meno di|fino a|até|"
-    r"onder|زیر|زير|کمتر از|كمتر از|حداکثر|حداكثر|أقل من|اقل من"
+    r"under|below|less than|cheaper than|up to|at most|no more than|not more than|not over|<=?|≤|"
+    r"unter|weniger als|günstiger als|billiger als|höchstens|hoechstens|nicht über|bis zu|"
+    r"moins de|moins cher que|jusqu['\u2019]à|jusqu['\u2019]a|pas plus de|menos de|no más de|hasta|"
+    r"meno di|fino a|sotto i|até|abaixo de|onder|minder dan|goedkoper dan|mindre än|mindre end|mindre enn|"
+    r"poniżej|زیر|زير|کمتر از|كمتر از|حداکثر|حداكثر|أقل من|اقل من"
 )
 _ABOVE = (
-    r"over|above|more than|at least|>=?|über|mehr als|mindestens|plus de|au moins|más de|al menos|più di|mais de|"
+    r"over|above|more than|at least|>=?|≥|über|ueber|mehr als|mindestens|plus de|au moins|más de|al menos|"
+    r"più di|mais de|acima de|boven|meer dan|minstens|över|minst|powyżej|"
     r"بالای|بالاي|بیشتر از|بيشتر از|حداقل|أكثر من|اكثر من"
 )
-_BELOW_WITH_CURRENCY = r"max\.?|maximum|within|bis|maximal|تا|tot"
-_ABOVE_WITH_CURRENCY = r"from|min\.?|minimum|ab|minimal|à partir de|a partir de|desde|از|من"
+_BELOW_WITH_CURRENCY = r"max\.?|maximum|within|bis|maximal|maximaal|hoogstens|upp till|opp til|op til|do|تا|tot"
+_ABOVE_WITH_CURRENCY = (
+    r"from|starting at|min\.?|minimum|ab|minimal|à partir de|a partir de|dès|desde|vanaf|från|fra|od|از|من"
+)
 """Words that also stand before sizes, years and models ("pro max 256", "from 1984"): a price only with a currency."""
+
+_OR_LESS = (
+    r"(?:or|and) (?:less|under|below|cheaper)|max(?:imum|imal)?\.?|(?:oder|und) (?:weniger|billiger|darunter)|"
+    r"ou moins|o menos|o meno|ou menos|of minder|eller mindre|lub mniej|से कम|alt\u0131|alt\u0131nda"
+)
+_OR_MORE = (
+    r"(?:or|and) (?:more|up|over|above)|\+|oder mehr|und mehr|ou plus|o más|o mas|o più|ou mais|of meer|eller mer|"
+    r"lub więcej|से अधिक|üstü|üzeri"
+)
+"""What follows a price that is a bound; a number without a currency is none: "set of 4 or more"."""
 
 _AROUND = r"between|zwischen|entre|tra|tussen|بین|بين"
 _FROM = r"from|von|de|da|desde|از|من"
@@ -50,7 +60,7 @@ class Price:
     """The price bounds of a query, None where it sets none.
 
     text: the price words; rest: the query without them; is_vague: "cheap" and the like; has_currency: the words name a
-    currency, so they can only be a price.
+    currency, so they can only be a price; currencies: the codes (ISO 4217) that the name may stand for.
     """
 
     low: float | None = None
@@ -59,6 +69,7 @@ class Price:
     text: str = ""
     rest: str = ""
     has_currency: bool = False
+    currencies: frozenset[str] = frozenset()
 
 
 class _Phrase(NamedTuple):
@@ -72,13 +83,15 @@ class _Phrase(NamedTuple):
 def _money(name: str) -> str:
     scale = "|".join(_SCALES)
     return (
-        rf"(?P<before{name}>{_BEFORE})?\s*(?P<number{name}>{_NUMBER})"
-        rf"(?:\s*(?P<scale{name}>{scale}))?(?:\s*(?P<after{name}>{_AFTER}))?"
+        rf"(?P<before{name}>{BEFORE})?\s*(?P<number{name}>{_NUMBER})"
+        rf"(?:\s*(?P<scale{name}>{scale}))?(?:\s*(?P<after{name}>{AFTER}))?"
     )
 
 
 _ONE, _OTHER = _money("1"), _money("2")
 _PHRASES = (
+    _Phrase(re.compile(rf"(?<![0-9a-z.,]){_ONE}\s*(?:{_OR_LESS})(?!\w)"), "max", is_sure=False),
+    _Phrase(re.compile(rf"(?<![0-9a-z.,]){_ONE}\s*(?:{_OR_MORE})(?!\w)"), "min", is_sure=False),
     _Phrase(re.compile(rf"(?<!\w)(?:{_AROUND})\s+{_ONE}\s*(?:{_TO})\s*{_OTHER}"), "range"),
     _Phrase(
         re.compile(rf"(?:(?<!\w)(?:{_FROM})\s+)?(?<![0-9a-z.,]){_ONE}\s*(?:{_TO})\s*{_OTHER}"), "range", is_sure=False
@@ -97,8 +110,8 @@ _PHRASES = (
 
 def price_in(query: str) -> Price:
     """Read the price words of a query; the first phrase that sets a bound counts; "cheap" sets none."""
-    plain = " ".join(unicodedata.normalize("NFKC", query).split())
-    folded = ascii_digits(plain).lower()
+    plain = " ".join(letters.plain(query).split())
+    folded = letters.ascii_digits(plain).lower()
     if len(folded) != len(plain):
         return Price(rest=plain)
     for phrase in _PHRASES:
@@ -123,6 +136,11 @@ def _has_currency(match: re.Match[str]) -> bool:
     return any(value for name, value in match.groupdict().items() if name.startswith(("before", "after")))
 
 
+def _currencies(match: re.Match[str]) -> frozenset[str]:
+    names = (name for group, name in match.groupdict().items() if name and group.startswith(("before", "after")))
+    return frozenset().union(*map(currencies_of, names))
+
+
 def _read(match: re.Match[str], sets: str, plain: str) -> Price:
     groups = match.groupdict()
     scale = _SCALES.get(groups.get("scale2") or groups["scale1"] or "", 1.0)  # "50 to 100 thousand" scales both
@@ -133,6 +151,7 @@ def _read(match: re.Match[str], sets: str, plain: str) -> Price:
         text=match[0].strip(),
         rest=_without(plain, match),
         has_currency=_has_currency(match),
+        currencies=_currencies(match),
     )
 
 

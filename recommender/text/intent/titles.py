@@ -7,9 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
-from recommender.text.words import LINKING_WORDS, UNITS, fold, stem, words
+from recommender.text.letters import fold
+from recommender.text.stems import stem
+from recommender.text.words import LINKING_WORDS, UNITS, Word, words
 from recommender.types import Role
 
 ROLES = (Role.BRAND, Role.CATEGORY, Role.ATTRIBUTE, Role.PRODUCT, Role.OTHER)
@@ -84,7 +86,7 @@ class Names:
             keys = tuple(token.key for token in split(name))
             if keys:
                 codes.setdefault(keys, code)
-        runs = {word.written for name in names for word in words(name) if word.is_unspaced}
+        runs = {word.run for name in names for word in words(name) if word.is_unspaced}
         longest = max(map(len, codes), default=1)
         return cls(codes, longest, tuple(sorted(runs, key=lambda run: (-len(run), run))))
 
@@ -128,7 +130,7 @@ def split(text: str, runs: Sequence[str] = ()) -> list[Token]:
     tokens: list[Token] = []
     for word in words(text):
         if word.is_unspaced:
-            tokens += [Token(part, part) for part in _cut(word.written, runs)]
+            tokens += _tokens_of_run(word, runs)
         else:
             tokens.append(_token(word.written, word.whole))
     return tokens
@@ -214,6 +216,15 @@ def varied_words(titles: Iterable[Sequence[str]]) -> Counter[str]:
 @lru_cache(maxsize=65_536)
 def _token(written: str, whole: str) -> Token:
     return Token(written, stem(whole or written))
+
+
+def _tokens_of_run(word: Word, names: Sequence[str]) -> list[Token]:
+    """Cut a run of characters; each part is looked up folded."""
+    parts = _cut(word.run, names)
+    if len(word.written) != len(word.run):
+        return [Token(part, part) for part in parts]
+    starts = accumulate(map(len, parts), initial=0)
+    return [Token(word.written[start : start + len(part)], part) for start, part in zip(starts, parts, strict=False)]
 
 
 def _cut(run: str, names: Sequence[str]) -> list[str]:

@@ -44,7 +44,7 @@ class Bench:
             vectors=ranker.item_vectors(text_vectors, self.split.items.ids),
             encoder_hash=ranker.encoder_hash,
         )
-        return Served(shelf.calibrated(ranker.encode), ranker, ranker.name)
+        return Served.paired(shelf, ranker, ranker.name)
 
     def of_bundle(self, bundle: Bundle, *, ranker: Ranker | None = None) -> Served:
         """A stored bundle with the vectors that it serves from; items without a vector are encoded here.

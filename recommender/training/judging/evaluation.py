@@ -22,7 +22,7 @@ from recommender.runs.comparisons import RANKER, SCOPES
 from recommender.runs.figures import Figures, Gain, ListQuality
 from recommender.serving import Served
 from recommender.tables import Interactions, ItemTable, Profile
-from recommender.training.judging.gate import best_competitor
+from recommender.training.judging.gate import LEVEL, best_competitor
 from recommender.training.split import Split
 from recommender.types import EVENT_CODES, HISTORY_LIMIT, Context, EventType, IntArray, PastEvent, Request, Slot
 
@@ -126,16 +126,11 @@ def compare(
     rankers: Mapping[str, ListMaker],
     test_cases: Sequence[Case],
     *,
-    seconds: float,
-    least_cases: int,
     on_case: Callable[[int, int], None] = lambda done, total: None,
 ) -> Results:
-    """Let every ranker answer every case; after `seconds` no new case begins, but `least_cases` are always answered."""
+    """Let every ranker answer every case."""
     results = Results({scope: [] for scope in SCOPES}, {scope: {name: [] for name in rankers} for scope in SCOPES})
-    started = time.monotonic()
     for done, case in enumerate(test_cases):
-        if time.monotonic() - started > seconds and done >= least_cases:
-            break
         for scope in SCOPES:
             if wanted := case.wanted(scope):
                 results.truths[scope].append(wanted)
@@ -143,6 +138,27 @@ def compare(
                     results.lists[scope][name].append(make(case, scope))
         on_case(done + 1, len(test_cases))
     return results
+
+
+def names_in_all(windows: Sequence[Results], scope: str) -> list[str]:
+    """The rankers that answered in every window: one that needs a head is missing where none was fitted."""
+    first, *others = windows
+    return [name for name in first.lists[scope] if all(name in window.lists[scope] for window in others)]
+
+
+def pooled(windows: Sequence[Results]) -> Results:
+    """The cases of several windows as one, for the rankers that answered in all of them."""
+    scopes = windows[0].truths
+    return Results(
+        {scope: [truth for window in windows for truth in window.truths[scope]] for scope in scopes},
+        {
+            scope: {
+                name: [ranked for window in windows for ranked in window.lists[scope][name]]
+                for name in names_in_all(windows, scope)
+            }
+            for scope in scopes
+        },
+    )
 
 
 def figures(results: Results, state: ShopState, items: ItemTable, *, seed: int) -> Figures:
@@ -155,6 +171,7 @@ def figures(results: Results, state: ShopState, items: ItemTable, *, seed: int) 
     return Figures(
         lists=lists,
         intervals=gains(results, seed=seed),
+        level=LEVEL,
         n_cases={scope: len(results.truths[scope]) for scope in SCOPES},
         best_competitor={
             scope: best_competitor({name: quality.ndcg for name, quality in lists[scope].items()}) for scope in SCOPES
@@ -163,10 +180,10 @@ def figures(results: Results, state: ShopState, items: ItemTable, *, seed: int) 
 
 
 def gains(results: Results, *, seed: int) -> dict[str, dict[str, Gain]]:
-    """By scope and competitor, the gain of this ranker in NDCG@10."""
+    """By scope and competitor, the gain of this ranker in NDCG@10 with the interval that decides."""
     return {
         scope: {
-            name: paired_gain(results.ndcg(scope, RANKER), results.ndcg(scope, name), seed=seed)
+            name: paired_gain(results.ndcg(scope, RANKER), results.ndcg(scope, name), seed=seed, level=LEVEL)
             for name in results.lists[scope]
             if name != RANKER
         }
@@ -174,9 +191,16 @@ def gains(results: Results, *, seed: int) -> dict[str, dict[str, Gain]]:
     }
 
 
-def paired_gain(ours: Sequence[float], theirs: Sequence[float], *, seed: int, n_resamples: int = N_RESAMPLES) -> Gain:
-    """Mean difference of the same cases with its 95 % interval, by paired bootstrap."""
-    interval = metrics.paired_bootstrap(ours, theirs, seed=seed, n_resamples=n_resamples)
+def paired_gain(
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    *,
+    seed: int,
+    n_resamples: int = N_RESAMPLES,
+    level: float = metrics.LEVEL,
+) -> Gain:
+    """Mean difference of the same cases with its interval, by paired bootstrap."""
+    interval = metrics.paired_bootstrap(ours, theirs, seed=seed, n_resamples=n_resamples, level=level)
     return Gain(interval.lower, interval.mean, interval.upper)
 
 

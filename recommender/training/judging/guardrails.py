@@ -29,6 +29,8 @@ from recommender.training.judging.evaluation import (
 LEAST_SLICE = 100
 """Below this many cases the interval of a slice is wider than its tolerance, whatever was measured."""
 
+OF_LISTS = ("calibration", "coverage", "popularity_share", "attack", "latency_p50", "latency_p99")
+
 N_RESAMPLES = 500
 N_RESAMPLES_OF_SETS = 200
 
@@ -47,15 +49,23 @@ def guardrails(
     bench: Bench, fitted: FittedBundle, comparison: Comparison, search: SearchFigures, *, seed: int
 ) -> tuple[Guardrail, ...]:
     """Measure all of them; about six seconds in the demo."""
+    n = len(comparison.cases)
     return (
         _known_items(search),
         *_slices(bench, comparison, seed=seed),
+        *(_of_lists(bench, comparison, seed=seed) if n >= LEAST_SLICE else (_unmeasured(name, n) for name in OF_LISTS)),
+        *_parity(bench, fitted, comparison, seed=seed),
+    )
+
+
+def _of_lists(bench: Bench, comparison: Comparison, *, seed: int) -> tuple[Guardrail, ...]:
+    """Those that look at the lists of all cases, in the order of `OF_LISTS`."""
+    return (
         _calibration(comparison, seed=seed),
         _coverage(comparison, int(bench.split.items.active.sum()), seed=seed),
         _popularity(comparison, bestsellers(bench.state, bench.split.items), seed=seed),
         _attack(bench, comparison, seed=seed),
         *_latency(comparison, seed=seed),
-        *_parity(bench, fitted, comparison, seed=seed),
     )
 
 
@@ -63,12 +73,17 @@ def compared(name: str, paired: slices.Paired, *, seed: int) -> Guardrail:
     """A mean over cases: the harm is by how much it is worse than the champion's on the same cases."""
     n = len(paired.ours)
     if n < LEAST_SLICE:
-        note = gettext("%(n)s cases, %(least)s are needed to tell harm from chance")
-        return Guardrail(name, n=n, note=note % {"n": f"{n:,}", "least": LEAST_SLICE})
+        return _unmeasured(name, n)
     is_higher_better = GUARDRAILS[name].is_higher_better
     better, worse = (paired.theirs, paired.ours) if is_higher_better else (paired.ours, paired.theirs)
     harm = paired_gain(better, worse, seed=seed, n_resamples=N_RESAMPLES)
     return _rail(name, mean(paired.ours), mean(paired.theirs), harm.high, n)
+
+
+def _unmeasured(name: str, n: int) -> Guardrail:
+    """A guardrail whose bound would be chance: it breaks nothing and says why."""
+    note = gettext("%(n)s cases, %(least)s are needed to tell harm from chance")
+    return Guardrail(name, n=n, note=note % {"n": f"{n:,}", "least": LEAST_SLICE})
 
 
 def _rail(name: str, value: float, baseline: float, bound: float, n: int) -> Guardrail:
@@ -81,7 +96,8 @@ def _known_items(search: SearchFigures) -> Guardrail:
         return Guardrail(name, note=gettext("search was not evaluated"))
     is_kept = search.encoder_of_bundle == "tuned"
     value = tuned.mrr if is_kept else search.mrr_of_bundle
-    return _rail(name, value, untuned.mrr, -search.interval.low, search.n_queries)
+    baseline = (search.champion or untuned).mrr
+    return _rail(name, value, baseline, -search.interval.low, search.n_queries)
 
 
 def _slices(bench: Bench, comparison: Comparison, *, seed: int) -> list[Guardrail]:
@@ -100,13 +116,17 @@ def _slices(bench: Bench, comparison: Comparison, *, seed: int) -> list[Guardrai
 
 
 def _calibration(comparison: Comparison, *, seed: int) -> Guardrail:
-    """Expected calibration error of the probabilities of all places shown, against what was bought."""
+    """Expected calibration error of the probabilities of all places shown, against what was bought.
+
+    The harm is by how much it is larger than the champion's, on the same resampled cases.
+    """
     if comparison.ranker.served.ranker is None or comparison.ranker.served.ranker.head is None:
         return Guardrail("calibration", note=gettext("this run has no head, so there are no probabilities"))
     ours, theirs = (_calibrated(comparison, name, lists) for name, lists in _both(comparison))
     generator, n = np.random.default_rng(seed), len(ours)
-    errors = [_error(ours[generator.integers(0, n, n)]) for _ in range(N_RESAMPLES_OF_SETS)]
-    return _rail("calibration", _error(ours), _error(theirs), float(np.quantile(errors, 0.975)), n)
+    samples = [generator.integers(0, n, n) for _ in range(N_RESAMPLES_OF_SETS)]
+    harms = [_error(ours[rows]) - _error(theirs[rows]) for rows in samples]
+    return _rail("calibration", _error(ours), _error(theirs), float(np.quantile(harms, 0.975)), n)
 
 
 def _calibrated(comparison: Comparison, name: str, lists_made: PipelineLists) -> npt.NDArray[np.float64]:

@@ -23,7 +23,8 @@ N_LISTED = 10
 def search_figures(searchers: Mapping[str, Served], items: ItemTable, *, at: float, seed: int) -> SearchFigures:
     """MRR and recall at 10 of the item whose title each query was made from, by the search that a page would use.
 
-    searchers: "tuned", "untuned" and perhaps "lexical" -> what they search in, rows as in `items`.
+    searchers: "tuned", "untuned", perhaps "lexical", and "champion" where what serves now is trained -> what they
+    search in, rows as in `items`.
     """
     queries, truths = _queries(items, seed=seed)
     context = Context(dt.datetime.fromtimestamp(at, dt.UTC))
@@ -39,7 +40,8 @@ def search_figures(searchers: Mapping[str, Served], items: ItemTable, *, at: flo
         tuned=quality["tuned"],
         untuned=quality["untuned"],
         lexical=quality.get("lexical"),
-        interval=paired_gain(ranks["tuned"], ranks["untuned"], seed=seed),
+        champion=quality.get("champion"),
+        interval=paired_gain(ranks["tuned"], ranks.get("champion", ranks["untuned"]), seed=seed),
     )
 
 

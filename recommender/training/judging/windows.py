@@ -7,7 +7,7 @@ months of these windows, and training it anew for each would take the time of fo
 from __future__ import annotations
 
 import dataclasses
-import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,32 +19,41 @@ from recommender.runs.figures import Rolling, Spread
 from recommender.training.judging import evaluation
 from recommender.training.split import Split
 
-MOST_WINDOWS = 4
+MOST_WINDOWS = 3
 MOST_CASES = 300
+"""A window of the demo takes about three seconds."""
+
 LEAST_CASES = 50
+ANEW = "For each earlier window the model was trained anew, on what came before it."
 NOTE = "The trained model is not evaluated on earlier windows: it has learned from them."
 
 
-def rolling(split: Split, *, seconds: float, seed: int) -> Rolling:
-    """NDCG@10 of each competitor in up to four windows before the test, the newest first.
+def rolling(split: Split, *, seed: int) -> Rolling:
+    """NDCG@10 of each competitor in up to three windows before the test, the newest first.
 
-    After `seconds`, or where the past is too short or has too few cases, no further window begins.
+    Where the past is too short or has too few cases, no further window begins.
     """
-    started, windows = time.monotonic(), []
-    for window in _earlier(split):
-        if time.monotonic() - started > seconds:
-            break
+    windows = []
+    for window in earlier(split):
         test_cases = evaluation.cases(window, most=MOST_CASES, seed=seed)
         if len(test_cases) < LEAST_CASES:
             break
-        windows.append(_ndcg(window, test_cases))
-    names = windows[0]["all"] if windows else {}
-    lists = {scope: {name: _spread([window[scope][name] for window in windows]) for name in names} for scope in SCOPES}
-    return Rolling(len(windows), NOTE, lists)
+        windows.append(_results(window, test_cases))
+    return spread(windows, note=NOTE)
 
 
-def _earlier(split: Split) -> list[Split]:
-    """Splits one to four windows earlier, each preceded by at least as much past as its own length."""
+def spread(windows: Sequence[evaluation.Results], *, note: str = ANEW) -> Rolling:
+    """NDCG@10 of every ranker that answered in all windows, the newest first, with mean and deviation."""
+    names = evaluation.names_in_all(windows, "all") if windows else []
+    lists = {
+        scope: {name: _spread([evaluation.mean(window.ndcg(scope, name)) for window in windows]) for name in names}
+        for scope in SCOPES
+    }
+    return Rolling(len(windows), note, lists)
+
+
+def earlier(split: Split) -> list[Split]:
+    """Splits one to three windows earlier, each preceded by at least as much past as its own length."""
     length, first = split.test_end - split.test_start, float(split.past.time[0]) if len(split.past) else np.inf
     windows = []
     for n in range(1, MOST_WINDOWS + 1):
@@ -65,7 +74,7 @@ def _earlier(split: Split) -> list[Split]:
     return windows
 
 
-def _ndcg(window: Split, test_cases: list[evaluation.Case]) -> dict[str, dict[str, float]]:
+def _results(window: Split, test_cases: list[evaluation.Case]) -> evaluation.Results:
     state = build_state(window.past, window.items, at=window.test_start)
     basis = competitors.Basis(window.past, window.items, state)
     scorers: dict[str, baselines.Scorer] = {
@@ -77,8 +86,7 @@ def _ndcg(window: Split, test_cases: list[evaluation.Case]) -> dict[str, dict[st
     if (ease := competitors.ease(basis)) is not None:
         scorers["ease"] = ease
     makers = {name: evaluation.scored(score, state, window.items) for name, score in scorers.items()}
-    results = evaluation.compare(makers, test_cases, seconds=np.inf, least_cases=len(test_cases))
-    return {scope: {name: evaluation.mean(results.ndcg(scope, name)) for name in makers} for scope in SCOPES}
+    return evaluation.compare(makers, test_cases)
 
 
 def _spread(values: list[float]) -> Spread:

@@ -53,8 +53,11 @@ def search(request: HttpRequest) -> HttpResponse:
     """Search; the recommender's tag in the template finds the page's results."""
     query = normal_query(request.GET.get("q", ""))
     number = _page_number(request)
-    context = {"query": query, "number": number, "page_size": PAGE_SIZE, "n_until_here": number * PAGE_SIZE}
-    return render(request, "shop/search.html", context)
+    parameters = [
+        (name, value) for name, values in request.GET.lists() if name not in ("sort", "page") for value in values
+    ]
+    pages = {"number": number, "page_size": PAGE_SIZE, "n_until_here": number * PAGE_SIZE}
+    return render(request, "shop/search.html", {"query": query, "parameters": parameters, **pages})
 
 
 def _page_number(request: HttpRequest) -> int:

@@ -37,6 +37,8 @@ class Command(BaseCommand):
             return
         web = demo.serve(children, self.stdout.write, port=options["port"])
         self._welcome(options["port"], time.monotonic() - started)
+        if not options["no_train"]:
+            demo.train_longer(self.stdout.write)
         demo.watch(children, web, self.stdout.write)
 
     def _welcome(self, port: int, seconds: float) -> None:

@@ -1,0 +1,55 @@
+"""Answers a request as well as this process can: ranked in memory, with what the shop still offers, or from SQL."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from recommender.serving import sql_lists
+from recommender.serving.live_entries import LiveReads, hidden_items, lacks_items, with_live
+from recommender.serving.memory import Served, current
+from recommender.serving.ranking import rank
+from recommender.types import Ranking, Request, Slot
+
+logger = logging.getLogger(__name__)
+
+N_SPARE = (4, 36, 150)
+"""Items ranked beyond the limit, to replace those that the shop hides or has sold out at this moment; where they do not
+suffice, the list is ranked again without what is hidden, and with more of them."""
+
+
+def answer(request: Request, page: LiveReads) -> Ranking:
+    """The list for a request, with live prices; it remembers on the page what it read of them.
+
+    One query per catalogue model for the prices, and two more where many items were hidden since.
+    """
+    served = current()
+    if not served.is_loaded:
+        return sql_lists.answer(request)
+    if not served.shelf.index:
+        return sql_lists.shop_order(request)
+    return _listed(request, served, page)
+
+
+def _listed(request: Request, served: Served, page: LiveReads) -> Ranking:
+    """Rank more than the limit and fill the list with what the shop still offers. A search has only its own page."""
+    for n_spare in N_SPARE:
+        hidden = frozenset() if request.slot == Slot.SEARCH else hidden_items(page)
+        wider = replace(request, limit=request.limit + n_spare, exclude_item_ids=request.exclude_item_ids | hidden)
+        ranking = _ranked(wider, served)
+        listed = with_live(ranking, served.shelf, page=page, limit=request.limit)
+        if request.slot == Slot.SEARCH or not lacks_items(ranking, served.shelf, page=page, limit=request.limit):
+            break
+    return listed
+
+
+def _ranked(request: Request, served: Served) -> Ranking:
+    """Rank; what other lists of the page show is repeated only where nothing else is left."""
+    try:
+        ranking = rank(request, served=served)
+        if not ranking.entries and request.shown_item_ids:
+            ranking = rank(replace(request, shown_item_ids=frozenset()), served=served)
+    except Exception:  # the edge of the model: whatever breaks in it, the lower rungs still serve
+        logger.exception("bundle %s failed on slot %s; lower rungs serve", served.bundle or "-", request.slot)
+        ranking = rank(request, served=Served(served.shelf))
+    return ranking
