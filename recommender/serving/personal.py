@@ -18,7 +18,7 @@ from recommender.serving.nobody import log_odds
 from recommender.serving.policy import Order
 from recommender.serving.question import Question
 from recommender.serving.session import session_looks
-from recommender.types import FloatArray, IntArray, Rung
+from recommender.types import FloatArray, IntArray
 
 SALES_WEIGHT = 0.04
 """Grades per unit of the log of sales. Chosen on half of the demo's customers (`benchmarks.personal_tuning`, bundle 0,
@@ -141,12 +141,18 @@ def _liking(question: Question, rows: IntArray) -> FloatArray | None:
         return None
     looks = session_looks(question, N_SESSION_ITEMS)
     session = SESSION_LIKING * _words_alike(question, rows, looks, np.ones(len(looks), np.float32))
-    trained = _trained_liking(question, rows) if question.served.rung is Rung.CHAMPION else None
+    trained = _trained_liking(question, rows)
     return _centred(session + (_plain_liking(question, rows) if trained is None else trained))
 
 
 def _trained_liking(question: Question, rows: IntArray) -> FloatArray | None:
-    """Return (n,): the difference that the shopper's past makes to the log-odds of the head; None without vectors."""
+    """Return (n,): the difference that the shopper's past makes to the log-odds of the head.
+
+    None without vectors, and without a head: a bundle may have arms for its lists alone.
+    """
+    ranker = question.served.ranker
+    if ranker is None or ranker.head is None:
+        return None
     own, usual = log_odds(question, rows), question.served.nobody.log_odds(question, rows)
     return None if own is None or usual is None else own - usual
 
