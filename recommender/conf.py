@@ -42,6 +42,8 @@ DEFAULTS: dict[str, Any] = {
     "ORDER_CONSENT": "required",
     "COOKIE_NAME": "recommender_visitor",
     "COOKIE_AGE_DAYS": 365,
+    # How long an app that is not used stays signed in; each refresh begins anew.
+    "TOKEN_DAYS": 180,
     "RETENTION_DAYS": 730,
     # A process looks for changed items, statistics and bundles at most this often.
     "REFRESH_SECONDS": 5.0,

@@ -17,6 +17,10 @@ class InvalidEvent(RecommenderError):
         self.field = field
 
 
+class TokenEnded(RecommenderError):
+    """A token that has expired, was revoked, or was never given out; the message says what to do instead."""
+
+
 class BundleError(RecommenderError):
     """A bundle whose files are missing, changed or of an unknown format."""
 

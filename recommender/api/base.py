@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from django.http import HttpRequest
 from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.http import http_date
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
-from rest_framework.permissions import AllowAny
+from rest_framework.permissions import BasePermission
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -21,17 +23,21 @@ from rest_framework.views import APIView
 
 from recommender import capture, conf
 from recommender.api import problems
-from recommender.api.authentication import BrowserCookies, VisitorToken
+from recommender.api.authentication import BrowserCookies, IssuedForThis, VisitorToken
 from recommender.api.bodies import has_length
 from recommender.api.guard import GuardedJSONParser
 from recommender.api.parameters import Parameters
 from recommender.api.problems import Problem
 from recommender.api.serializers import RankingSerializer
+from recommender.identity import tokens
+from recommender.models import Scope
 from recommender.types import Ranking
 
 logger = logging.getLogger(__name__)
 
 WITH_BODY = ("POST", "PUT", "PATCH")
+UNLIMITED_TOKENS_SINCE = dt.datetime(2026, 11, 28, tzinfo=dt.UTC)
+"""Since when tokens without an expiry are no longer given out."""
 
 
 class PlainJSONRenderer(JSONRenderer):
@@ -58,13 +64,16 @@ class ApiView(APIView):
     """An endpoint: JSON in and out, problems as RFC 9457, answers that no shared cache keeps."""
 
     authentication_classes: Sequence[type[BaseAuthentication]] = (VisitorToken, BrowserCookies)
-    permission_classes = (AllowAny,)
+    permission_classes: Sequence[type[BasePermission]] = (IssuedForThis,)
     throttle_classes = ()
     parser_classes = (GuardedJSONParser,)
     renderer_classes = (PlainJSONRenderer,)
     content_negotiation_class = OnlyJSON
     metadata_class = None
     versioning_class = None
+    scope = Scope.PROFILE.value
+    """What a token must have been issued for; empty where every token, also a revoked one, is let through."""
+
     parameters: type[Parameters] = Parameters
     """What a GET takes behind the `?`: an endpoint without a declaration of its own takes nothing."""
 
@@ -88,11 +97,20 @@ class ApiView(APIView):
             self.values = checked(self.parameters, request.query_params)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Mark the answer as one person's."""
+        """Mark the answer as one person's, and warn of a token of the first kind."""
         response = super().finalize_response(request, response, *args, **kwargs)
+        shopper = vars(request._request).get("recommender_shopper")
+        if shopper is not None and shopper.token_claims is not None and shopper.token_claims.is_unlimited:
+            deprecate(response, since=UNLIMITED_TOKENS_SINCE, until=tokens.UNLIMITED_UNTIL)
         patch_cache_control(response, private=True, no_store=True)
         patch_vary_headers(response, ("Authorization", "Cookie"))
         return response
+
+
+def deprecate(response: Response, *, since: dt.datetime, until: dt.datetime) -> None:
+    """Say that what was used is deprecated and will end. Sources: RFC 9745, section 2; RFC 8594, section 3."""
+    response.headers["Deprecation"] = f"@{int(since.timestamp())}"
+    response.headers["Sunset"] = http_date(until.timestamp())
 
 
 def checked(shape: type[Serializer[Any]], sent: Any) -> dict[str, Any]:

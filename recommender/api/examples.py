@@ -11,11 +11,36 @@ from recommender.api import problems
 VISITOR_ID = "3f8a2c1e-7b64-4d0f-9a51-2c6e8b7d4f10"
 RANKING_ID = "9d1b6a52-0c3e-4f7a-8e21-5b4c3d2e1f00"
 
-VISITOR: dict[str, Any] = {
-    "visitor_id": VISITOR_ID,
-    "token": "3f8a2c1e7b644d0f9a512c6e8b7d4f10:b3J7Tq0bXb5m4mC0k2mM0s1pWkzv3rj1cV0t9S8aYxE",
-    "consent": True,
+INSTALLATION_ID = "6b0c9f3a-52d1-4c7e-8f0a-1d2e3c4b5a69"
+SIGNED_CLAIMS = "3f8a2c1e7b644d0f9a512c6e8b7d4f10.6b0c9f3a52d14c7e8f0a1d2e3c4b5a69.1772361000.events+lists+profile"
+
+TOKEN_PAIR: dict[str, Any] = {
+    "token": f"{SIGNED_CLAIMS}:b3J7Tq0bXb5m4mC0k2mM0s1pWkzv3rj1cV0t9S8aYxE",
+    "expires_at": "2026-03-01T10:30:00Z",
+    "refresh_token": "6b0c9f3a52d14c7e8f0a1d2e3c4b5a69.1:b3J7Tq0bXb5m4mC0k2mM0s1pWkzv3rj1cV0t9S8aYxE",
+    "refresh_expires_at": "2026-08-28T09:30:00Z",
+    "token_id": INSTALLATION_ID,
+    "scopes": ["events", "lists", "profile"],
 }
+
+VISITOR: dict[str, Any] = {**TOKEN_PAIR, "visitor_id": VISITOR_ID, "consent": True}
+
+TOKENS: dict[str, Any] = {
+    "tokens": [
+        {
+            "token_id": INSTALLATION_ID,
+            "name": "Pixel 8",
+            "scopes": ["events", "lists", "profile"],
+            "is_signed_in": True,
+            "is_current": True,
+            "created_at": "2026-03-01T09:30:00Z",
+            "refreshed_at": "2026-03-01T09:30:00Z",
+            "expires_at": "2026-08-28T09:30:00Z",
+        }
+    ]
+}
+
+LINK: dict[str, Any] = {"visitor_id": VISITOR_ID, "user": "42", "linked_at": "2026-03-01T09:30:00Z"}
 
 EVENTS: dict[str, Any] = {
     "events": [
@@ -130,6 +155,12 @@ DETAILS = {
     "bad-request": "The request is malformed.",
     "not-identified": "Sign in, or allow the visitor's cookie first. Ask for a token with POST visitors.",
     "invalid-token": "This shop did not sign the token. Ask for a token with POST visitors.",
+    "expired-token": "Get the next one: POST tokens/refresh with your refresh_token.",
+    "out-of-scope": "This needs a token for 'profile'; yours was issued for: events.",
+    "not-signed-in": "The app's visitor belongs to a user: sign them in with POST me/link.",
+    "unknown-token": "GET me/tokens lists the ids of those that count.",
+    "not-linked": "There is no link that POST me/link has made.",
+    "linked-to-another": "Sign this app out with DELETE me/tokens/current, and begin a new visitor with POST visitors.",
     "forbidden": "CSRF Failed: CSRF token missing.",
     "unknown-item": "The parameter item_id names no item of this catalogue. Take ids from search or from a list.",
     "unknown-slot": "Did you mean 'home'? There are: home, similar, bought_together, cart.",

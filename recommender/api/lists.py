@@ -15,7 +15,7 @@ from recommender.api.parameters import RecommendationParameters, SearchParameter
 from recommender.api.problems import Problem
 from recommender.api.serializers import RECOMMENDATION_SLOTS, SuggestionsSerializer
 from recommender.identity import shopper_of
-from recommender.models import Item
+from recommender.models import Item, Scope
 from recommender.serving.filters import filter_names
 from recommender.types import Slot
 
@@ -25,6 +25,7 @@ BESIDE_AN_ITEM = (Slot.SIMILAR, Slot.BOUGHT_TOGETHER)
 class SearchView(ApiView):
     """Items for a query."""
 
+    scope = Scope.LISTS.value
     parameters = SearchParameters
 
     def get(self, request: Request) -> Response:
@@ -50,6 +51,7 @@ class SearchView(ApiView):
 class RecommendationsView(ApiView):
     """The list of one slot."""
 
+    scope = Scope.LISTS.value
     parameters = RecommendationParameters
 
     def get(self, request: Request, slot: str) -> Response:
@@ -73,6 +75,7 @@ class RecommendationsView(ApiView):
 class SuggestView(ApiView):
     """Completions while a shopper types."""
 
+    scope = ""
     parameters = SuggestParameters
 
     def get(self, request: Request) -> Response:

@@ -19,6 +19,7 @@ from recommender.api.receipts import warnings_of
 from recommender.api.serializers import EventSerializer, ReceiptSerializer
 from recommender.capture import EventDraft, IngestResult, Rejection, ingest
 from recommender.identity import Shopper, shopper_of
+from recommender.models import Scope
 
 SENT_SHAPE = 'Send a list of events, or {"events": [...]} and nothing beside it.'
 
@@ -26,6 +27,8 @@ SENT_SHAPE = 'Send a list of events, or {"events": [...]} and nothing beside it.
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
 class EventsView(ApiView):
     """What shoppers did, in batches."""
+
+    scope = Scope.EVENTS.value
 
     def post(self, request: Request) -> Response:
         """Store the sound events of a batch and say of every other one why not. One bulk insert, one look-up."""

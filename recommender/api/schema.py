@@ -8,7 +8,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiVi
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
-from recommender.api import examples, parameters, problems, serializers
+from recommender.api import examples, parameters, problems, serializers, token_shapes
 from recommender.api.authentication import SCHEME
 from recommender.types import EventType, Relaxation, Role, Rung, Slot, Sort
 
@@ -30,11 +30,36 @@ SETTINGS: dict[str, Any] = {
         "Sort": [sort.value for sort in Sort],
     },
     "SECURITY": [],
+    "APPEND_COMPONENTS": {
+        "securitySchemes": {
+            "visitorTokenBesideUser": {
+                "type": "apiKey",
+                "in": "header",
+                "name": "Recommender-Visitor",
+                "description": "The visitor's token, where Authorization signs the shop's own user in.",
+            },
+            "shopUser": {
+                "type": "apiKey",
+                "in": "header",
+                "name": "Authorization",
+                "description": "What the shop's own API takes, such as a JWT: REST_FRAMEWORK's "
+                "DEFAULT_AUTHENTICATION_CLASSES.",
+            },
+            "shopSession": {
+                "type": "apiKey",
+                "in": "cookie",
+                "name": "sessionid",
+                "description": "The shop's session; needs the header X-CSRFToken.",
+            },
+        }
+    },
 }
 """For `manage.py spectacular --custom-settings recommender.api.schema.SETTINGS`; a host's own settings stay its own."""
 
 IDENTIFIED: list[Any] = [{"visitorToken": []}, {"browserCookie": []}]
-COMMON = ("bad-request", "invalid-token", "unavailable")
+COMMON = ("bad-request", "invalid-token", "expired-token", "unavailable")
+SCOPED = (*COMMON, "out-of-scope")
+PERSONAL = (*SCOPED, "not-identified", "not-signed-in")
 WITH_BODY = ("invalid-request", "malformed-json", "length-required", "too-large", "unsupported-media-type", "forbidden")
 
 
@@ -81,13 +106,13 @@ def answer(status: int, shape: Any, description: str, example: Any = None) -> di
 
 
 OPERATIONS: dict[str, dict[str, dict[str, Any]]] = {
-    "recommender.api.visitor.VisitorsView": {
+    "recommender.api.tokens.VisitorsView": {
         "post": {
             "operation_id": "createVisitor",
             "summary": "Create a visitor for an app",
             "description": "Once per installation, after the shopper has answered whether they may be recorded.",
-            "request": serializers.ConsentSerializer,
-            "responses": answer(201, serializers.VisitorSerializer, "The visitor and its token.", examples.VISITOR)
+            "request": token_shapes.NewVisitorSerializer,
+            "responses": answer(201, token_shapes.VisitorSerializer, "The visitor and its tokens.", examples.VISITOR)
             | failures(*(kind for kind in (*WITH_BODY, "unavailable") if kind != "forbidden")),
             "examples": [OpenApiExample("Agreed", value={"consent": True}, request_only=True)],
             "auth": [],
@@ -102,7 +127,7 @@ OPERATIONS: dict[str, dict[str, dict[str, Any]]] = {
             "of events is a body too.",
             "request": serializers.EventBatchSerializer,
             "responses": answer(202, serializers.ReceiptSerializer, "What became of each event.", examples.RECEIPT)
-            | failures(*WITH_BODY, *COMMON),
+            | failures(*WITH_BODY, *SCOPED),
             "examples": [OpenApiExample("Two events", value=examples.EVENTS, request_only=True)],
         },
     },
@@ -113,7 +138,7 @@ OPERATIONS: dict[str, dict[str, dict[str, Any]]] = {
             "description": "Items for a query, personal to the shopper. The list is recorded as shown, with consent.",
             "parameters": [parameters.SearchParameters],
             "responses": answer(200, serializers.RankingSerializer, "The list.", examples.RESULTS)
-            | failures("invalid-request", *COMMON),
+            | failures("invalid-request", *SCOPED),
         },
     },
     "recommender.api.lists.RecommendationsView": {
@@ -126,7 +151,7 @@ OPERATIONS: dict[str, dict[str, dict[str, Any]]] = {
                 parameters.RecommendationParameters,
             ],
             "responses": answer(200, serializers.RankingSerializer, "The list.", examples.RECOMMENDATIONS)
-            | failures("invalid-request", "unknown-slot", "unknown-item", *COMMON),
+            | failures("invalid-request", "unknown-slot", "unknown-item", *SCOPED),
         },
     },
     "recommender.api.lists.SuggestView": {
@@ -146,7 +171,7 @@ OPERATIONS: dict[str, dict[str, dict[str, Any]]] = {
             "summary": "Read the own profile",
             "description": "What is stored about the person, and what interests them in words.",
             "responses": answer(200, serializers.ProfileSerializer, "The profile.", examples.PROFILE)
-            | failures("invalid-request", "not-identified", *COMMON),
+            | failures("invalid-request", *PERSONAL),
         },
         "patch": {
             "auth": IDENTIFIED,
@@ -155,7 +180,7 @@ OPERATIONS: dict[str, dict[str, dict[str, Any]]] = {
             "description": "For the person, on every device that is tied to the same user.",
             "request": serializers.ChoicesSerializer,
             "responses": answer(200, serializers.ProfileSerializer, "The profile now.", examples.PROFILE)
-            | failures("not-identified", *WITH_BODY, *COMMON),
+            | failures(*WITH_BODY, *PERSONAL),
             "examples": [OpenApiExample("No personal lists", value={"profiling": False}, request_only=True)],
         },
         "delete": {
@@ -163,8 +188,7 @@ OPERATIONS: dict[str, dict[str, dict[str, Any]]] = {
             "operation_id": "erasePerson",
             "summary": "Erase everything about the person",
             "description": "Visitors, events and lists. The shop keeps its own orders.",
-            "responses": {204: OpenApiResponse(description="Erased.")}
-            | failures("not-identified", "forbidden", *COMMON),
+            "responses": {204: OpenApiResponse(description="Erased.")} | failures("forbidden", *PERSONAL),
         },
     },
     "recommender.api.visitor.ExportView": {
@@ -172,9 +196,73 @@ OPERATIONS: dict[str, dict[str, dict[str, Any]]] = {
             "auth": IDENTIFIED,
             "operation_id": "exportPerson",
             "summary": "Export everything stored about the person",
-            "description": "Visitors, events and lists, oldest first.",
-            "responses": answer(200, serializers.ExportSerializer, "Everything.")
-            | failures("invalid-request", "not-identified", *COMMON),
+            "description": "Visitors, events, lists, tokens and links, oldest first.",
+            "responses": answer(200, token_shapes.WholeExportSerializer, "Everything.")
+            | failures("invalid-request", *PERSONAL),
+        },
+    },
+    "recommender.api.tokens.RefreshView": {
+        "post": {
+            "operation_id": "refreshToken",
+            "summary": "Get the next tokens",
+            "description": "A refresh token counts once; send it again only where the answer was lost, within an hour. "
+            "One that is used later ends the tokens that followed from it.",
+            "request": token_shapes.RefreshSerializer,
+            "responses": answer(200, token_shapes.TokenPairSerializer, "The next pair.", examples.TOKEN_PAIR)
+            | failures(*(kind for kind in (*WITH_BODY, "invalid-token", "unavailable") if kind != "forbidden")),
+            "examples": [
+                OpenApiExample(
+                    "Refresh", value={"refresh_token": examples.TOKEN_PAIR["refresh_token"]}, request_only=True
+                )
+            ],
+            "auth": [],
+        },
+    },
+    "recommender.api.tokens.TokensView": {
+        "get": {
+            "auth": IDENTIFIED,
+            "operation_id": "listTokens",
+            "summary": "List the apps that are signed in",
+            "description": "The tokens of the visitor, and of the user who is signed in.",
+            "responses": answer(200, token_shapes.TokensSerializer, "The tokens that count.", examples.TOKENS)
+            | failures("invalid-request", *PERSONAL),
+        },
+        "delete": {
+            "auth": IDENTIFIED,
+            "operation_id": "revokeTokens",
+            "summary": "Sign out everywhere",
+            "description": "Revokes all tokens that GET me/tokens lists.",
+            "responses": {204: OpenApiResponse(description="Revoked.")} | failures("forbidden", *PERSONAL),
+        },
+    },
+    "recommender.api.tokens.TokenView": {
+        "delete": {
+            "auth": IDENTIFIED,
+            "operation_id": "revokeToken",
+            "summary": "Sign one app out",
+            "description": "By the id of a token, or `current` for the token of this call.",
+            "parameters": [OpenApiParameter("token_id", str, "path", description="An id, or `current`.")],
+            "responses": {204: OpenApiResponse(description="Revoked.")}
+            | failures("forbidden", "unknown-token", *PERSONAL),
+        },
+    },
+    "recommender.api.tokens.LinkView": {
+        "post": {
+            "auth": [{"visitorTokenBesideUser": [], "shopUser": []}, {"visitorTokenBesideUser": [], "shopSession": []}],
+            "operation_id": "linkUser",
+            "summary": "Tie the app's visitor to the signed-in user",
+            "description": "The user is known by the shop's own authentication, such as its session or its JWT. Web "
+            "and app are one profile from then on, and the token opens the account until the user signs out.",
+            "request": None,
+            "responses": answer(201, token_shapes.LinkSerializer, "The link.", examples.LINK)
+            | failures("forbidden", "not-identified", "linked-to-another", *SCOPED),
+        },
+        "delete": {
+            "auth": [{"visitorToken": []}],
+            "operation_id": "unlinkUser",
+            "summary": "Undo the link to the user",
+            "description": "The visitor keeps what it did itself.",
+            "responses": {204: OpenApiResponse(description="Undone.")} | failures("not-linked", *SCOPED),
         },
     },
 }
@@ -207,7 +295,7 @@ def _copied(method: Any) -> Any:
 
 
 def _tag(view: str) -> str:
-    return {"lists": "Lists", "recording": "Events", "visitor": "Visitor"}[view.split(".")[2]]
+    return {"lists": "Lists", "recording": "Events", "visitor": "Visitor", "tokens": "Tokens"}[view.split(".")[2]]
 
 
 for _view, _operations in OPERATIONS.items():

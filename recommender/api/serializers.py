@@ -176,12 +176,6 @@ class ConsentSerializer(StrictSerializer):
     consent = serializers.BooleanField(help_text="Did the shopper agree to be recorded?")
 
 
-class VisitorSerializer(serializers.Serializer[Any]):
-    visitor_id = serializers.UUIDField()
-    token = serializers.CharField(help_text="Keep it; send it as `Authorization: Visitor <token>`.")
-    consent = serializers.BooleanField()
-
-
 class EventSerializer(serializers.Serializer[Any]):
     message_id = serializers.CharField(
         max_length=128, help_text="The visitor's own id of the event; the same id is stored once, however often sent."

@@ -3,16 +3,20 @@
 from django.apps import apps
 from django.urls import path, re_path
 
-from recommender.api import lists, recording, visitor
+from recommender.api import lists, recording, tokens, visitor
 
 urlpatterns = [
-    path("visitors", visitor.VisitorsView.as_view(), name="visitors"),
+    path("visitors", tokens.VisitorsView.as_view(), name="visitors"),
     path("events", recording.EventsView.as_view(), name="events"),
     path("search", lists.SearchView.as_view(), name="search"),
     path("suggest", lists.SuggestView.as_view(), name="suggest"),
     path("recommendations/<str:slot>", lists.RecommendationsView.as_view(), name="recommendations"),
     path("me", visitor.MeView.as_view(), name="me"),
     path("me/export", visitor.ExportView.as_view(), name="export"),
+    path("me/tokens", tokens.TokensView.as_view(), name="tokens"),
+    path("me/tokens/<str:token_id>", tokens.TokenView.as_view(), name="token"),
+    path("me/link", tokens.LinkView.as_view(), name="link"),
+    path("tokens/refresh", tokens.RefreshView.as_view(), name="refresh"),
     re_path("", visitor.UnknownEndpointView.as_view()),
 ]
 

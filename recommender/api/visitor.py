@@ -1,4 +1,4 @@
-"""The endpoints for a person's own data: a token for an app, profile, choices, export and erasure."""
+"""The endpoints for a person's own data: profile, choices, export and erasure."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from recommender.api.base import ApiView, checked
 from recommender.api.problems import Problem
 from recommender.api.serializers import (
     ChoicesSerializer,
-    ConsentSerializer,
-    ExportSerializer,
     ProfileSerializer,
-    VisitorSerializer,
 )
+from recommender.api.token_shapes import WholeExportSerializer
 from recommender.capture import erasure, privacy
 from recommender.identity import Shopper, shopper_of
-from recommender.models import Event, Visitor
+from recommender.models import AppToken, Event, Visitor, VisitorLink
 
-ENDPOINTS = ("visitors", "events", "search", "suggest", "recommendations/<slot>", "me", "me/export")
+ENDPOINTS = (
+    "visitors", "tokens/refresh", "events", "search", "suggest", "recommendations/<slot>", "me", "me/export",
+    "me/tokens", "me/tokens/<token_id>", "me/link",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +43,18 @@ class Person:
         return {"visitor_key": self.visitor_key, "user_key": self.user_key}
 
 
-class VisitorsView(ApiView):
-    """Visitors of apps, which have no cookies."""
-
-    authentication_classes = ()
-
-    def post(self, request: Request) -> Response:
-        """Make a visitor with the consent that the app asked for, and give out its token."""
-        choices = checked(ConsentSerializer, request.data)
-        device = shopper_of(request._request).device
-        visitor = Visitor.objects.create(has_consented=choices["consent"], device=device)
-        answer = {"visitor_id": visitor.key, "token": identity.token_for(visitor.key), "consent": choices["consent"]}
-        return Response(VisitorSerializer(answer).data, status=201)
-
-
 class MeView(ApiView):
     """The own profile."""
 
     def get(self, request: Request) -> Response:
         """What is known of the person and what it means in words. At most four queries."""
         shopper = shopper_of(request._request)
-        return Response(_profile(shopper, _person(shopper)))
+        return Response(_profile(shopper, person_of(shopper)))
 
     def patch(self, request: Request) -> Response:
         """Change consent or profiling for the person, on all devices that are tied to the same user."""
         shopper = shopper_of(request._request)
-        person = _person(shopper)
+        person = person_of(shopper)
         choices = checked(ChoicesSerializer, request.data)
         _choose(person, choices)
         response = Response(_profile(shopper, person))
@@ -78,7 +65,7 @@ class MeView(ApiView):
     def delete(self, request: Request) -> Response:
         """Erase everything about the person."""
         shopper = shopper_of(request._request)
-        erasure.erase(**_person(shopper).names)
+        erasure.erase(**person_of(shopper).names)
         response = Response(status=204)
         if shopper.token is None:
             identity.delete_cookie(response)
@@ -91,15 +78,21 @@ class ExportView(ApiView):
     """Everything stored about the person."""
 
     def get(self, request: Request) -> Response:
-        """Visitors, events and lists, oldest first. Three queries."""
-        stored = privacy.export(**_person(shopper_of(request._request)).names)
-        return Response(ExportSerializer(stored).data)
+        """Visitors, events, lists, tokens and links, oldest first. Six queries."""
+        person = person_of(shopper_of(request._request))
+        keys = privacy.visitors_of(**person.names).values("key")
+        apps = {
+            "tokens": AppToken.objects.filter(visitor__key__in=keys).order_by("created_at"),
+            "links": VisitorLink.objects.filter(visitor__key__in=keys).order_by("linked_at"),
+        }
+        return Response(WholeExportSerializer(privacy.export(**person.names) | apps).data)
 
 
 class UnknownEndpointView(ApiView):
     """Whatever else is asked for below the API."""
 
     schema = None
+    scope = ""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse every method."""
@@ -108,13 +101,15 @@ class UnknownEndpointView(ApiView):
         raise Problem("unknown-endpoint", f"{nearest} There are: {', '.join(ENDPOINTS)}; none ends in a slash.".strip())
 
 
-def _person(shopper: Shopper) -> Person:
+def person_of(shopper: Shopper) -> Person:
     """Who asks about themselves; also a browser that has taken its consent back. Raises `Problem` for nobody.
 
     The visitor of a browser is passed over where it is tied to a user who is not signed in here: the cookie alone opens
     nobody's account. One query for a browser.
     """
     if shopper.token is not None:
+        if not shopper.may_open_account:
+            raise Problem("not-signed-in", "The app's visitor belongs to a user: sign them in with POST me/link.")
         return Person(identity.visitor_key_from(shopper.token), None)
     key, user_key = shopper.cookie_key, shopper.user_key
     tied_to = Visitor.objects.filter(key=key).values_list("user_key", flat=True).first() if key else None

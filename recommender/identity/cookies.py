@@ -1,5 +1,4 @@
-"""Signs a visitor's key: as the cookie of a browser, which only recognises it, and as the token of an app, which opens
-the visitor's account."""
+"""Signs a visitor's key as the cookie of a browser, which recognises the browser and opens nothing else."""
 
 from __future__ import annotations
 
@@ -13,14 +12,8 @@ from django.http import HttpRequest, HttpResponseBase
 
 from recommender import conf
 
-MAX_TOKEN_LENGTH = 200
+MAX_SIGNED_LENGTH = 200
 _COOKIE_SALT = "recommender.visitor.cookie"
-_TOKEN_SALT = "recommender.visitor.token"  # noqa: S105 - a salt is no secret
-
-
-def token_for(visitor_key: uuid.UUID) -> str:
-    """The signed form of an app's visitor for `Authorization: Visitor <token>`: it opens the visitor's account."""
-    return signing.Signer(salt=_TOKEN_SALT).sign(visitor_key.hex)
 
 
 def cookie_for(visitor_key: uuid.UUID) -> str:
@@ -28,14 +21,12 @@ def cookie_for(visitor_key: uuid.UUID) -> str:
     return signing.Signer(salt=_COOKIE_SALT).sign(visitor_key.hex)
 
 
-def visitor_key_from(token: str) -> uuid.UUID | None:
-    """The visitor of a token that `POST visitors` gave out; None for anything else. `SECRET_KEY_FALLBACKS` count."""
-    return _unsigned(token, _TOKEN_SALT)
-
-
 def visitor_key_from_cookie(cookie: str) -> uuid.UUID | None:
     """The visitor of a cookie that this shop has set; None for anything else. `SECRET_KEY_FALLBACKS` count."""
-    return _unsigned(cookie, _COOKIE_SALT)
+    try:
+        return uuid.UUID(hex=unsigned(cookie, _COOKIE_SALT) or "")
+    except ValueError:
+        return None
 
 
 def cookie_key_of(request: HttpRequest) -> uuid.UUID | None:
@@ -43,19 +34,20 @@ def cookie_key_of(request: HttpRequest) -> uuid.UUID | None:
     return visitor_key_from_cookie(request.COOKIES.get(conf.get("COOKIE_NAME"), ""))
 
 
-def _unsigned(signed: str, salt: str) -> uuid.UUID | None:
-    if not 32 < len(signed) <= MAX_TOKEN_LENGTH:
+def unsigned(signed: str, salt: str) -> str | None:
+    """What was signed with this salt; None for anything else."""
+    if not 32 < len(signed) <= MAX_SIGNED_LENGTH:
         return None
     return _verified(signed, salt, settings.SECRET_KEY, tuple(settings.SECRET_KEY_FALLBACKS))
 
 
 @lru_cache(maxsize=4096)
-def _verified(signed: str, salt: str, key: str, fallback_keys: tuple[bytes | str, ...]) -> uuid.UUID | None:
+def _verified(signed: str, salt: str, key: str, fallback_keys: tuple[bytes | str, ...]) -> str | None:
     """Cached, because a visitor opens several pages, and the signature is the largest part of what a page that is
     recorded pays before its response."""
     try:
-        return uuid.UUID(hex=signing.Signer(key=key, salt=salt, fallback_keys=list(fallback_keys)).unsign(signed))
-    except (signing.BadSignature, ValueError):
+        return signing.Signer(key=key, salt=salt, fallback_keys=list(fallback_keys)).unsign(signed)
+    except signing.BadSignature:
         return None
 
 

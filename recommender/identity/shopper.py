@@ -8,14 +8,15 @@ import re
 import uuid
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import F, FilteredRelation, Q
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 from django.utils.functional import LazyObject, cached_property, empty
 
 from recommender import conf
 from recommender.identity import bots, consent
-from recommender.identity.cookies import cookie_key_of, visitor_key_from
+from recommender.identity.cookies import cookie_key_of
+from recommender.identity.tokens import TokenClaims, claims_of, visitor_key_from
 from recommender.identity.users import own_key, user_key_of
 from recommender.models import Event, Visitor
 from recommender.models.claims import PAST_EVENT_COLUMNS, past_events
@@ -70,7 +71,7 @@ class Shopper:
     def has_consented(self) -> bool:
         """May behaviour be recorded? At most one query: a token's row, or the signed-in user's rows."""
         if self.token is not None:
-            return self._token_row is not None and self._token_row.has_consented
+            return self.is_token_valid and self._token_row is not None and self._token_row.has_consented
         return self.gives_consent or self._account_key is not None
 
     @cached_property
@@ -95,7 +96,9 @@ class Shopper:
         """
         if self.request.META.get("HTTP_SEC_GPC", "").strip() == "1":
             return False
-        return self.token is None or self._token_row is None or self._token_row.is_profiled
+        if self.token is None or self._token_row is None:
+            return True
+        return self.is_token_valid and self._token_row.is_profiled
 
     @cached_property
     def is_crawler(self) -> bool:
@@ -130,6 +133,33 @@ class Shopper:
         """What follows `Authorization: Visitor`, unverified; else a genuine `Recommender-Visitor`; else None."""
         token = self.request.META.get(VISITOR_HEADER, "")
         return token if self._authorization is None and visitor_key_from(token) else self._authorization
+
+    @cached_property
+    def token_claims(self) -> TokenClaims | None:
+        """What the token says, also an expired one; None without a genuine token. No query."""
+        return claims_of(self.token) if self.token is not None else None
+
+    @property
+    def is_token_valid(self) -> bool:
+        """Is there a token that has neither expired nor been revoked? One query, which reads the visitor too."""
+        claims = self.token_claims
+        if claims is None or claims.has_expired():
+            return False
+        return self._token_row is None or self._token_row.token_revoked_at is None
+
+    @property
+    def may_open_account(self) -> bool:
+        """Was the token issued for all that belongs to its visitor? Not where that is a user's whom `POST me/link` has
+        not signed in with it; tokens of the first kind may. One query, which reads the visitor too."""
+        claims, row = self.token_claims, self._token_row
+        if claims is None or row is None or row.user_key is None:
+            return True
+        return claims.is_unlimited or self.token_user_key == row.user_key
+
+    @property
+    def token_user_key(self) -> str | None:
+        """The user whom `POST me/link` signed in with this token. One query, which reads the visitor too."""
+        return (self._token_row.token_user_key or None) if self._token_row is not None else None
 
     @cached_property
     def cookie_key(self) -> uuid.UUID | None:
@@ -225,9 +255,16 @@ class Shopper:
         return token.strip() if scheme.lower() == TOKEN_SCHEME else None
 
     @cached_property
-    def _token_row(self) -> Visitor | None:
-        key = visitor_key_from(self.token or "")
-        return Visitor.objects.filter(key=key).first() if key else None
+    def _token_row(self) -> Any:
+        """The visitor of the token, with `token_revoked_at` and `token_user_key` of the token's own row."""
+        claims = self.token_claims
+        if claims is None or claims.has_expired():
+            return None
+        own_token = FilteredRelation("tokens", condition=Q(tokens__key=claims.token_key))
+        visitors = Visitor.objects.filter(key=claims.visitor_key).annotate(own_token=own_token)
+        return visitors.annotate(
+            token_revoked_at=F("own_token__revoked_at"), token_user_key=F("own_token__user_key")
+        ).first()
 
     @cached_property
     def _user_agent(self) -> str:

@@ -1,5 +1,6 @@
 """Everything that is stored, one module per subject."""
 
+from recommender.models.credentials import ApiKey, AppToken, Scope, VisitorLink
 from recommender.models.events import Event, Impression, Visitor
 from recommender.models.items import Item, ItemStatistics, ItemVector
 from recommender.models.jobs import Job, Worker
@@ -11,6 +12,8 @@ from recommender.models.segments import Segment
 from recommender.models.unpaid import UnpaidRow
 
 __all__ = [
+    "ApiKey",
+    "AppToken",
     "Bundle",
     "Event",
     "Impression",
@@ -22,9 +25,11 @@ __all__ = [
     "Persona",
     "QueryStatistics",
     "Run",
+    "Scope",
     "Segment",
     "Synonym",
     "UnpaidRow",
     "Visitor",
+    "VisitorLink",
     "Worker",
 ]

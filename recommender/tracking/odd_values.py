@@ -10,7 +10,7 @@ from typing import Any
 from recommender import capture
 from recommender.capture import EventDraft
 from recommender.catalog import values
-from recommender.identity import visitor_key_from, visitor_key_from_cookie
+from recommender.identity import claims_of, visitor_key_from_cookie
 from recommender.types import EventType
 
 
@@ -55,11 +55,14 @@ def _price(price: Any, currency: Any, *, is_refund: bool) -> tuple[Decimal | Non
 
 
 def visitor_key(stored: Any) -> uuid.UUID | None:
-    """The key, the cookie or the token that a shop kept with an order; None for anything else."""
+    """The key, the cookie or the token, also one that has expired, that a shop kept with an order; None for anything
+    else."""
     if isinstance(stored, uuid.UUID) or not stored:
         return stored or None
     text = str(stored)
+    if (claims := claims_of(text)) is not None:
+        return claims.visitor_key
     try:
-        return visitor_key_from_cookie(text) or visitor_key_from(text) or uuid.UUID(text)
+        return visitor_key_from_cookie(text) or uuid.UUID(text)
     except ValueError:
         return None

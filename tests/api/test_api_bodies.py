@@ -130,7 +130,7 @@ class TestClientOfTests:
             ("PATCH", "me", None, "Nothing is chosen"),
             ("PATCH", "me", {"consnet": False}, "Did you mean 'consent'?"),
             ("PATCH", "me", {"consent": False, "colour": "red"}, "There are: consent, profiling"),
-            ("POST", "visitors", {"consent": True, "name": "Ada"}, "There are: consent"),
+            ("POST", "visitors", {"consent": True, "nickname": "Ada"}, "There are: consent, name, scopes"),
             ("POST", "events", {"events": [], "sent_at": "now"}, "nothing beside it"),
         ],
     )

@@ -16,8 +16,8 @@ from django.utils import timezone
 
 from recommender import capture, serving
 from recommender.api.urls import urlpatterns
-from recommender.identity import cookie_for, token_for
-from recommender.models import Event, Item, Segment, Visitor
+from recommender.identity import cookie_for, token_for, tokens
+from recommender.models import AppToken, Event, Item, Segment, Visitor
 from recommender.types import Entry, Ranking, Rung, Slot
 
 BODIES: dict[tuple[str, str], Any] = {
@@ -26,8 +26,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("me", "patch"): {"profiling": True},
 }
 QUERIES: dict[str, dict[str, str]] = {"search": {"q": "tea"}, "suggest": {"q": "te"}}
-LAST = ("me", "delete")
-"""Nothing is left of the person after it."""
+LAST = (("link", "delete"), ("me", "delete"), ("tokens", "delete"))
+"""Nothing is left of the person after them."""
 
 pytestmark = pytest.mark.django_db
 
@@ -93,12 +93,14 @@ def endpoints() -> Iterator[tuple[str, str]]:
         methods = [name for name in view.http_method_names if name in vars(view)]
         assert bool(methods) == bool(pattern.name), "an endpoint has a name and methods of its own"
         served += [(pattern.name, method) for method in methods]
-    yield from (one for one in served if one != LAST)
-    yield LAST
+    yield from (one for one in served if one not in LAST)
+    yield from LAST
 
 
-def addresses(name: str) -> list[str]:
+def addresses(name: str, person: Person) -> list[str]:
     """The addresses of an endpoint: one, or one for every slot."""
+    if name == "token":
+        return [reverse("recommender:token", args=[signed_up(person).row.key])]
     if name != "recommendations":
         return [reverse(f"recommender:{name}")]
     slots = [slot.value for slot in Slot if slot != Slot.SEARCH]
@@ -114,7 +116,33 @@ def signed_in(person: Person) -> Client:
 
 
 def with_token(person: Person) -> Client:
-    return Client(headers={"Authorization": f"Visitor {token_for(person.app.key)}"})
+    return Client(headers={"Authorization": f"Visitor {signed_up(person).token}"})
+
+
+def signed_up(person: Person) -> tokens.IssuedToken:
+    """The tokens of another installation, signed in as the user."""
+    issued = tokens.issue(person.app)
+    AppToken.objects.filter(pk=issued.row.pk).update(
+        user_key=person.app.user_key, account_hash=tokens.account_hash(person.user)
+    )
+    return issued
+
+
+def sent_to(client: Client, name: str, method: str, address: str, person: Person) -> Any:
+    """What the endpoint answers to its body, with the credentials that it needs beside the client's own."""
+    body, headers = BODIES.get((name, method)), {}
+    if name == "refresh":
+        body = {"refresh_token": signed_up(person).refresh_token}
+    elif name == "link":
+        client.force_login(person.user)
+        headers = {"Recommender-Visitor": signed_up(person).token}
+    else:
+        assert body is not None or method == "delete", f"say here with what body to call {method} {name}"
+    content = json.dumps(body) if body else b""
+    answer = client.generic(method.upper(), address, content, "application/json", headers=headers)
+    if (name, method) == ("link", "delete"):  # so that both devices are still one person's
+        client.generic("POST", address, headers=headers)
+    return answer
 
 
 @pytest.mark.parametrize("client_of", [signed_in, with_token])
@@ -123,18 +151,13 @@ def test_every_endpoint_answers_somebody_on_whom_everything_is_stored(person: Pe
     client, item_id = client_of(person), Item.objects.values_list("item_id", flat=True).first()
     walked = []
     for name, method in endpoints():
-        for address in addresses(name):
+        for address in addresses(name, person):
             query = dict(QUERIES.get(name, {}))
             if name == "recommendations" and item_id:
                 query = {"item_id": item_id, "cart": item_id}
             elif "similar" in address or "bought_together" in address:
                 continue  # there is no item yet to stand beside
-            if method == "get":
-                answer = client.get(address, query)
-            else:
-                body = BODIES.get((name, method))
-                assert body is not None or method == "delete", f"say here with what body to call {method} {name}"
-                answer = client.generic(method.upper(), address, json.dumps(body) if body else b"", "application/json")
+            answer = client.get(address, query) if method == "get" else sent_to(client, name, method, address, person)
             assert answer.status_code < 300, (name, method, answer.content)
             walked.append((name, method))
     assert set(walked) == set(endpoints())

@@ -58,7 +58,7 @@ def test_file_is_what_the_code_says() -> None:
 
 def test_every_endpoint_is_described(document: dict[str, Any]) -> None:
     api = get_resolver("recommender.api.urls")
-    served = {str(pattern.pattern).replace("<str:slot>", "{slot}") for pattern in api.url_patterns} - {""}
+    served = {re.sub(r"<str:(\w+)>", r"{\1}", str(pattern.pattern)) for pattern in api.url_patterns} - {""}
     assert {path.removeprefix("/api/v1/") for path in document["paths"]} == served
     for path, method, operation in operations(document):
         assert operation["summary"], (path, method)
