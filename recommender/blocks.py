@@ -16,6 +16,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET
 
+from recommender.api import throttling
 from recommender.catalog import item_id_of
 from recommender.types import Slot
 
@@ -85,6 +86,8 @@ def block(request: HttpRequest, slot: str) -> HttpResponse:
     """The list that `lazy` left out, in the page's language. It is one visitor's: no cache may keep it."""
     if slot not in SLOTS:
         return HttpResponse(status=404)
+    if (refused := throttling.refusal(request)) is not None:
+        return refused
     parameters = request.GET
     limit = parameters.get("limit", "")
     options: dict[str, Any] = {"item_id": parameters.get("item_id", "")[:128], "title": parameters.get("title")}

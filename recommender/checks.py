@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from recommender.types import EventType
 
 MIDDLEWARE = "recommender.middleware.RecommenderMiddleware"
 MAX_STATES_SHOWN = 6
+RATE = re.compile(r"[1-9]\d*/(?:s|m|h|d)[a-z]*")
 CATALOG_EXAMPLE = """Write a recommendations.py in your shop's app:
 @register("shop.Product")
 class Products(Catalog):
@@ -57,7 +59,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **options: Any) -> l
     return [
         *_unknown_names(), *_invalid_consent(), *_invalid_order_consent(), *_invalid_values(),
         *_invalid_experiment_tracker(conf.get("EXPERIMENT_TRACKER")), *_invalid_storage(conf.get("BUNDLE_STORAGE")),
-        *_invalid_limits(conf.get("AT_MOST")), *_naive_times(),
+        *_invalid_limits(conf.get("AT_MOST")), *_invalid_throttles(conf.get("THROTTLES")), *_naive_times(),
     ]  # fmt: skip
 
 
@@ -163,6 +165,21 @@ def _invalid_limits(at_most: Any) -> Iterator[CheckMessage]:
     except ConfigurationError as error:
         hint = _("The default is %(default)r.") % {"default": conf.DEFAULTS["AT_MOST"]}
         yield checks.Error(f"RECOMMENDER['AT_MOST']: {error}", hint, id="recommender.E004")
+
+
+def _invalid_throttles(throttles: Any) -> Iterator[CheckMessage]:
+    """E004: a limit that there is not, or one that is no rate."""
+    hint = _("The defaults are %(defaults)s.") % {"defaults": conf.DEFAULT_THROTTLES}
+    if not isinstance(throttles, dict):
+        yield checks.Error(_("RECOMMENDER['THROTTLES'] must be a dict."), hint, id="recommender.E004")
+        return
+    for name, rate in throttles.items():
+        if name not in conf.DEFAULT_THROTTLES:
+            message = _("RECOMMENDER['THROTTLES'] has no limit %(name)r.") % {"name": name}
+            yield checks.Error(message, conf.closest(str(name), conf.DEFAULT_THROTTLES) or hint, id="recommender.E004")
+        elif rate is not None and not (isinstance(rate, str) and RATE.fullmatch(rate)):
+            message = _("RECOMMENDER['THROTTLES'][%(name)r] must be a rate such as '600/min' or None, not %(rate)r.")
+            yield checks.Error(message % {"name": name, "rate": rate}, hint, id="recommender.E004")
 
 
 def _naive_times() -> Iterator[CheckMessage]:

@@ -50,6 +50,10 @@ DEFAULTS: dict[str, Any] = {
     # Largest body that the events endpoint reads, and most events in it.
     "MAX_BODY_BYTES": 262_144,
     "MAX_EVENTS_PER_CALL": 200,
+    # Most calls of the API by span of time; what is left out keeps its default, None switches a limit off.
+    "THROTTLES": {},
+    # How many proxies of the shop's own stand before it; None: REST_FRAMEWORK's, else one if calls come from within.
+    "NUM_PROXIES": None,
     # Maximal marginal relevance: 1.0 ranks by score alone.
     "DIVERSITY": 0.9,
     # How much a shopper's likings count in the order of a search; 0.0 switches them off.
@@ -65,6 +69,16 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 """The allowed values of settings; a run's own settings have the same names in lower case."""
 
+
+DEFAULT_THROTTLES: dict[str, str | None] = {
+    "address": "600/min",
+    "visitor": "300/min",
+    "key": "6000/min",
+    "new": "600/hour",
+    "bulk": "30/hour",
+}
+"""Per address without a key; per visitor; per secret key, and per address with a publishable one; new visitors and
+refreshed tokens per address; exports per person."""
 
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "wandb-online": "wandb"}
 """What `EXPERIMENT_TRACKER` may name beside "", and the package that each needs."""
@@ -113,6 +127,11 @@ def bundle_storage() -> Storage:
     """The storage that bundles are published through."""
     alias = get("BUNDLE_STORAGE")
     return storages[alias] if alias else FileSystemStorage(location=directory() / "bundles")
+
+
+def throttles() -> dict[str, str | None]:
+    """Every limit of the API, such as `"600/min"`; None for one that is switched off."""
+    return {**DEFAULT_THROTTLES, **get("THROTTLES")}
 
 
 def unknown_names() -> list[str]:

@@ -1,6 +1,7 @@
 """Pages in Django's admin: model runs and bundles, personas, and behaviour and items to look at."""
 
 from recommender.admin.bundles import BundleAdmin
+from recommender.admin.credentials import ApiKeyAdmin, AppTokenAdmin, VisitorLinkAdmin
 from recommender.admin.events import EventAdmin, ImpressionAdmin, VisitorAdmin
 from recommender.admin.items import ItemAdmin, ItemStatisticsAdmin
 from recommender.admin.judgements import JudgementAdmin
@@ -10,6 +11,8 @@ from recommender.admin.runs import RunAdmin
 from recommender.admin.segments import SegmentAdmin
 
 __all__ = [
+    "ApiKeyAdmin",
+    "AppTokenAdmin",
     "BundleAdmin",
     "EventAdmin",
     "ImpressionAdmin",
@@ -22,4 +25,5 @@ __all__ = [
     "SegmentAdmin",
     "SynonymAdmin",
     "VisitorAdmin",
+    "VisitorLinkAdmin",
 ]

@@ -54,7 +54,7 @@ class ReadOnlyAdmin(StyledAdmin):
     list_per_page = 50
     list_max_show_all = 0
     sortable_by: ClassVar[list[str] | tuple[str, ...] | None] = ()
-    actions = None
+    actions: Any = None
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return BoundedChangeList

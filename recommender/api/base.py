@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from django.http import HttpRequest
 from django.utils.cache import patch_cache_control, patch_vary_headers
@@ -22,8 +22,8 @@ from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from recommender import capture, conf
-from recommender.api import problems
-from recommender.api.authentication import BrowserCookies, IssuedForThis, VisitorToken
+from recommender.api import problems, throttling
+from recommender.api.authentication import BrowserCookies, IssuedForThis, SecretKey, VisitorToken, read_key
 from recommender.api.bodies import has_length
 from recommender.api.guard import GuardedJSONParser
 from recommender.api.parameters import Parameters
@@ -63,9 +63,9 @@ class OnlyJSON(BaseContentNegotiation):
 class ApiView(APIView):
     """An endpoint: JSON in and out, problems as RFC 9457, answers that no shared cache keeps."""
 
-    authentication_classes: Sequence[type[BaseAuthentication]] = (VisitorToken, BrowserCookies)
+    authentication_classes: Sequence[type[BaseAuthentication]] = (SecretKey, VisitorToken, BrowserCookies)
     permission_classes: Sequence[type[BasePermission]] = (IssuedForThis,)
-    throttle_classes = ()
+    throttle_classes: Sequence[type[throttling.Throttle]] = throttling.ORDINARY
     parser_classes = (GuardedJSONParser,)
     renderer_classes = (PlainJSONRenderer,)
     content_negotiation_class = OnlyJSON
@@ -92,18 +92,32 @@ class ApiView(APIView):
         if has_body and self.get_content_negotiator().select_parser(request, self.get_parsers()) is None:
             came = request.content_type or "none"
             raise UnsupportedMediaType(came, f"Send Content-Type: application/json, not {came}.")
+        read_key(request._request)
         super().initial(request, *args, **kwargs)
         if request.method in ("GET", "HEAD"):
             self.values = checked(self.parameters, request.query_params)
 
+    def get_throttles(self) -> list[Any]:
+        """Make the throttles, and keep them for the headers of the answer."""
+        self.throttles = [throttle() for throttle in self.throttle_classes]
+        return self.throttles
+
+    def throttled(self, request: Request, wait: float) -> NoReturn:
+        """Refuse a call that comes too often. Raises `Problem`."""
+        seconds = max(1, round(wait or 0))
+        message = f"Send it again in {seconds} seconds. The headers RateLimit and RateLimit-Policy say the limit."
+        raise Problem("too-many-requests", message, retry_seconds=seconds)
+
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Mark the answer as one person's, and warn of a token of the first kind."""
         response = super().finalize_response(request, response, *args, **kwargs)
+        for name, value in throttling.headers_of(getattr(self, "throttles", [])).items():
+            response.headers[name] = value
         shopper = vars(request._request).get("recommender_shopper")
         if shopper is not None and shopper.token_claims is not None and shopper.token_claims.is_unlimited:
             deprecate(response, since=UNLIMITED_TOKENS_SINCE, until=tokens.UNLIMITED_UNTIL)
         patch_cache_control(response, private=True, no_store=True)
-        patch_vary_headers(response, ("Authorization", "Cookie"))
+        patch_vary_headers(response, ("Authorization", "Cookie", "Recommender-Key"))
         return response
 
 

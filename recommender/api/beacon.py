@@ -12,6 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from recommender import capture, tracking
+from recommender.api import throttling
 from recommender.api.bodies import has_length
 
 MAX_BYTES = 4_096
@@ -26,6 +27,8 @@ def beacon(request: HttpRequest) -> HttpResponse:
     if not _is_own_page(request):
         response.status_code = 403
         return response
+    if (refused := throttling.refusal(request)) is not None:
+        return refused
     seen = _page_at(request, _path_in(request))
     source = tracking.beacon_source(seen) if seen is not None else None
     if source is not None:

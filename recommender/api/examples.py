@@ -155,6 +155,8 @@ DETAILS = {
     "bad-request": "The request is malformed.",
     "not-identified": "Sign in, or allow the visitor's cookie first. Ask for a token with POST visitors.",
     "invalid-token": "This shop did not sign the token. Ask for a token with POST visitors.",
+    "invalid-key": "This shop has no such key, or it was revoked: see manage.py recommender_keys.",
+    "too-many-requests": "Send it again in 12 seconds. The headers RateLimit and RateLimit-Policy say the limit.",
     "expired-token": "Get the next one: POST tokens/refresh with your refresh_token.",
     "out-of-scope": "This needs a token for 'profile'; yours was issued for: events.",
     "not-signed-in": "The app's visitor belongs to a user: sign them in with POST me/link.",

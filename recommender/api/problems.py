@@ -28,6 +28,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "malformed-json": (400, "The body is not acceptable JSON"),
     "bad-request": (400, "The request cannot be read"),
     "not-identified": (401, "Nobody is identified"),
+    "invalid-key": (401, "The key is not valid"),
     "invalid-token": (401, "The visitor token is not valid"),
     "expired-token": (401, "The visitor token has expired"),
     "forbidden": (403, "The request is refused"),
@@ -43,6 +44,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "length-required": (411, "The length of the body is not known"),
     "too-large": (413, "The request is too large"),
     "unsupported-media-type": (415, "The body must be JSON"),
+    "too-many-requests": (429, "There were too many requests"),
     "internal-error": (500, "The server failed"),
     "unavailable": (503, "The database does not answer"),
 }
@@ -52,9 +54,11 @@ KINDS: dict[str, tuple[int, str]] = {
 class Problem(exceptions.APIException):
     """A refusal of the API itself; `kind` is a key of `KINDS`, `errors` maps names of parameters to what is wrong."""
 
-    def __init__(self, kind: str, detail: str, errors: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, kind: str, detail: str, errors: Mapping[str, str] | None = None, *, retry_seconds: int = 0
+    ) -> None:
         super().__init__(detail)
-        self.kind = kind
+        self.kind, self.retry_seconds = kind, retry_seconds
         self.status_code = KINDS[kind][0]
         self.errors = [{"name": name, "detail": message} for name, message in (errors or {}).items()]
 
@@ -123,6 +127,6 @@ def _headers(problem: Problem) -> dict[str, str]:
     headers = {}
     if problem.status_code == 401:
         headers["WWW-Authenticate"] = CHALLENGE
-    if problem.kind == "unavailable":
-        headers["Retry-After"] = str(RETRY_SECONDS)
+    if problem.kind == "unavailable" or problem.retry_seconds:
+        headers["Retry-After"] = str(problem.retry_seconds or RETRY_SECONDS)
     return headers

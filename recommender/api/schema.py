@@ -56,8 +56,9 @@ SETTINGS: dict[str, Any] = {
 }
 """For `manage.py spectacular --custom-settings recommender.api.schema.SETTINGS`; a host's own settings stay its own."""
 
-IDENTIFIED: list[Any] = [{"visitorToken": []}, {"browserCookie": []}]
-COMMON = ("bad-request", "invalid-token", "expired-token", "unavailable")
+IDENTIFIED: list[Any] = [{"visitorToken": []}, {"browserCookie": []}, {"secretKey": []}]
+ALWAYS = ("invalid-key", "too-many-requests", "unavailable")
+COMMON = ("bad-request", "invalid-token", "expired-token", *ALWAYS)
 SCOPED = (*COMMON, "out-of-scope")
 PERSONAL = (*SCOPED, "not-identified", "not-signed-in")
 WITH_BODY = ("invalid-request", "malformed-json", "length-required", "too-large", "unsupported-media-type", "forbidden")
@@ -76,6 +77,12 @@ class VisitorTokenScheme(_KeyScheme):  # type: ignore[no-untyped-call]
     target_class, name = "recommender.api.authentication.VisitorToken", "visitorToken"
     location, key = "header", "Authorization"
     description = f'"{SCHEME} " and the token that POST visitors answered.'
+
+
+class SecretKeyScheme(_KeyScheme):  # type: ignore[no-untyped-call]
+    target_class, name = "recommender.api.authentication.SecretKey", "secretKey"
+    location, key = "header", "Recommender-Key"
+    description = "A server's key, `sk_…`. With the header Recommender-User it acts for that user of the shop."
 
 
 class BrowserCookiesScheme(_KeyScheme):  # type: ignore[no-untyped-call]
@@ -113,7 +120,7 @@ OPERATIONS: dict[str, dict[str, dict[str, Any]]] = {
             "description": "Once per installation, after the shopper has answered whether they may be recorded.",
             "request": token_shapes.NewVisitorSerializer,
             "responses": answer(201, token_shapes.VisitorSerializer, "The visitor and its tokens.", examples.VISITOR)
-            | failures(*(kind for kind in (*WITH_BODY, "unavailable") if kind != "forbidden")),
+            | failures(*(kind for kind in (*WITH_BODY, *ALWAYS) if kind != "forbidden")),
             "examples": [OpenApiExample("Agreed", value={"consent": True}, request_only=True)],
             "auth": [],
         },
@@ -209,7 +216,7 @@ OPERATIONS: dict[str, dict[str, dict[str, Any]]] = {
             "One that is used later ends the tokens that followed from it.",
             "request": token_shapes.RefreshSerializer,
             "responses": answer(200, token_shapes.TokenPairSerializer, "The next pair.", examples.TOKEN_PAIR)
-            | failures(*(kind for kind in (*WITH_BODY, "invalid-token", "unavailable") if kind != "forbidden")),
+            | failures(*(kind for kind in (*WITH_BODY, "invalid-token", *ALWAYS) if kind != "forbidden")),
             "examples": [
                 OpenApiExample(
                     "Refresh", value={"refresh_token": examples.TOKEN_PAIR["refresh_token"]}, request_only=True

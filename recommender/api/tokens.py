@@ -11,6 +11,7 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from recommender.api import throttling
 from recommender.api.authentication import HOW_TO_IDENTIFY, BrowserCookies, require_scope
 from recommender.api.base import ApiView, checked
 from recommender.api.problems import Problem
@@ -37,6 +38,7 @@ class VisitorsView(ApiView):
     """Visitors of apps, which have no cookies."""
 
     authentication_classes = ()
+    throttle_classes = (*throttling.ORDINARY, throttling.NewVisitorThrottle)
     scope = ""
 
     def post(self, request: Request) -> Response:
@@ -52,6 +54,7 @@ class RefreshView(ApiView):
     """The next tokens of an app."""
 
     authentication_classes = ()
+    throttle_classes = (*throttling.ORDINARY, throttling.NewVisitorThrottle)
     scope = ""
 
     def post(self, request: Request) -> Response:

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from recommender import conf, identity, personas, serving
+from recommender.api import throttling
 from recommender.api.authentication import HOW_TO_IDENTIFY
 from recommender.api.base import ApiView, checked
 from recommender.api.problems import Problem
@@ -76,6 +77,8 @@ class MeView(ApiView):
 
 class ExportView(ApiView):
     """Everything stored about the person."""
+
+    throttle_classes = (*throttling.ORDINARY, throttling.BulkThrottle)
 
     def get(self, request: Request) -> Response:
         """Visitors, events, lists, tokens and links, oldest first. Six queries."""

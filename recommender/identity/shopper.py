@@ -193,6 +193,17 @@ class Shopper:
             "is_profiled": self.is_profiled,
         }
 
+    def act_for(self, user_key: str) -> None:
+        """Be the user whom a server names, with the consent of their account; nobody for an empty key. No query."""
+        vars(self).update(
+            user_key=user_key or None,
+            cookie_key=None,
+            gives_consent=False,
+            is_crawler=False,
+            source="api",
+            _may_consent_by_account=bool(user_key),
+        )
+
     def start_over(self) -> None:
         """Become a new visitor without a history."""
         self.forget()
