@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recommender.durations import LABEL_WINDOW_SECONDS
+from recommender.durations import DAY_SECONDS, LABEL_WINDOW_SECONDS
 from recommender.types import FloatArray, IntArray, Slot, TimeArray
 
 
@@ -20,7 +20,8 @@ class Interactions:
     (n,) int8: `EVENT_CODES`; time (n,) float64: seconds since the epoch, UTC; quantity (n,) float32; basket (n,) int32:
     the same number for the events of one order, -1 outside an order; query, device and region (n,) int32: rows in
     `queries`, `devices` and `regions`, -1 for none; claim (n,) int32: the same number for what one person sent on one
-    day, -1 for the shop's own rows. device, region and claim default to -1 throughout.
+    day, -1 for the shop's own rows; day (n,) int32: days since the epoch, of a claim until its receipt. device,
+    region and claim default to -1 throughout, day to that of the time.
     """
 
     visitor: IntArray
@@ -36,11 +37,14 @@ class Interactions:
     devices: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     claim: IntArray = field(default_factory=lambda: np.empty(0, np.int32))
+    day: IntArray = field(default_factory=lambda: np.empty(0, np.int32))
 
     def __post_init__(self) -> None:
         for name in ("device", "region", "claim"):
             if len(getattr(self, name)) != len(self.time):
                 object.__setattr__(self, name, np.full(len(self.time), -1, np.int32))
+        if len(self.day) != len(self.time):
+            object.__setattr__(self, "day", np.nan_to_num(self.time // DAY_SECONDS).astype(np.int32))
 
     def __len__(self) -> int:
         return len(self.time)

@@ -1,5 +1,6 @@
 """Pages in Django's admin: model runs and bundles, personas, and behaviour and items to look at."""
 
+from recommender.admin.alarms import AlarmAdmin
 from recommender.admin.bundles import BundleAdmin
 from recommender.admin.credentials import ApiKeyAdmin, AppTokenAdmin, VisitorLinkAdmin
 from recommender.admin.events import EventAdmin, ImpressionAdmin, VisitorAdmin
@@ -11,6 +12,7 @@ from recommender.admin.runs import RunAdmin
 from recommender.admin.segments import SegmentAdmin
 
 __all__ = [
+    "AlarmAdmin",
     "ApiKeyAdmin",
     "AppTokenAdmin",
     "BundleAdmin",

@@ -107,3 +107,14 @@ class DecisionFilter(_ConditionFilter):
         "in_use": (_("in use"), {"is_active": True}),
         "rejected": (_("rejected"), {"is_active": False, "reviewed_at__isnull": False}),
     }
+
+
+class SeenFilter(_ConditionFilter):
+    """Whether somebody has seen an alarm."""
+
+    title = _("state")
+    parameter_name = "state"
+    conditions = {
+        "new": (_("new"), {"seen_at__isnull": True}),
+        "seen": (_("seen"), {"seen_at__isnull": False}),
+    }

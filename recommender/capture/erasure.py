@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from recommender.capture import order_consent
 from recommender.capture.privacy import unpaid_of, visitors_of
 from recommender.capture.visitors import forget_visitors
-from recommender.models import AppToken, Event, Impression, UnpaidRow, Visitor
+from recommender.models import Alarm, AppToken, Event, Impression, UnpaidRow, Visitor
 
 ROWS_PER_DELETE = 5_000
 
@@ -39,12 +39,13 @@ def erase(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) 
 
 
 def purge(*, before: dt.datetime) -> int:
-    """Delete events, lists, unpaid rows, idle visitors and ended tokens from before a moment; return the number of
-    rows."""
+    """Delete events, lists, unpaid rows, alarms, idle visitors and ended tokens from before a moment; return the number
+    of rows."""
     old = [model.objects.filter(occurred_at__lt=before) for model in (Event, Impression, UnpaidRow)]
+    alarms = Alarm.objects.filter(raised_at__lt=before)
     idle = Visitor.objects.filter(last_seen_at__lt=before, events__isnull=True)
     ended = AppToken.objects.filter(expires_at__lt=before)
-    return sum(_delete_in_chunks(rows) for rows in (*old, idle, ended))
+    return sum(_delete_in_chunks(rows) for rows in (*old, alarms, idle, ended))
 
 
 def _delete_in_chunks(rows: QuerySet[Any]) -> int:

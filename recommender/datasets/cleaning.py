@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recommender.durations import DAY_SECONDS
+from recommender.features.credibility import Burst, control
 from recommender.features.returns import PURCHASE, REFUND, remaining_quantities
 from recommender.tables import Interactions
 from recommender.types import EVENT_CODES, EventType, FloatArray
@@ -62,12 +63,16 @@ class Recorded:
 
 @dataclasses.dataclass(slots=True)
 class CleaningReport:
-    """What cleaning did: `removed` counts the events left out by reason; events with a capped quantity stay."""
+    """What cleaning did: `removed` counts the events left out by reason; events with a capped quantity stay.
+
+    bursts: of items and queries that far more people claim than the orders make likely.
+    """
 
     n_read: int = 0
     n_clean: int = 0
     removed: dict[str, int] = dataclasses.field(default_factory=dict)
     n_quantities_capped: int = 0
+    bursts: tuple[Burst, ...] = ()
 
     def count(self, reason: str, n: int) -> None:
         """Add n events to a reason."""
@@ -99,6 +104,9 @@ def clean(recorded: Recorded, *, now: float | None = None) -> tuple[Interactions
     events = _without(events, _floods(events), "view_flood", report)
     events = _without(events, _duplicates(events), "duplicate", report)
     events = _without(events, excess_claims(events), "claimed_too_often", report)
+    controlled = control(events)
+    report.bursts = controlled.bursts
+    events = _without(events, controlled.is_excess, "burst", report)
     events = _merge_order_lines(events, report)
     events = _cancel_refunded(_with_buyers(events), report)
     events = _cap_quantities(events, report)

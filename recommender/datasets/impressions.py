@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recommender.datasets.cleaning import CLOCK_SKEW_SECONDS, MAX_VIEWS_PER_DAY, Recorded
-from recommender.datasets.reading import ANONYMOUS, People, codes_of, pages, read_people
+from recommender.datasets.reading import ANONYMOUS, People, claims_of, codes_of, days_of, pages, read_people
 from recommender.durations import LABEL_WINDOW_SECONDS
+from recommender.features.credibility import control
 from recommender.models import Event, Impression
-from recommender.models.claims import counted_as
+from recommender.models.claims import counted_as, order_of
 from recommender.models.staff import visitors_of_staff
-from recommender.tables import Impressions, ItemTable
-from recommender.types import SLOT_CODES, Slot, TimeArray
+from recommender.tables import Impressions, Interactions, ItemTable
+from recommender.types import EVENT_CODES, SLOT_CODES, Slot, TimeArray
 
 OUTCOMES = {"select_item": 0, "add_to_cart": 1, "purchase": 2}
 """The row of each event type in the result of `_outcomes`."""
@@ -36,6 +37,20 @@ class _ImpressionRow(NamedTuple):
     item_ids: list[str]
     propensities: Any
     first_position: int
+
+
+class _OutcomeRow(NamedTuple):
+    """The columns of `models.Event` that are read."""
+
+    pk: int
+    type: str
+    item_id: str
+    occurred_at: dt.datetime
+    received_at: dt.datetime
+    ranking_id: uuid.UUID
+    visitor_id: int
+    source: str
+    order_id: str
 
 
 def read_impressions(
@@ -107,18 +122,19 @@ def _outcomes(
     """Return (3, m): when each entry was first clicked, carted and bought by the person who saw it, inf for never."""
     item_row = {item_id: row for row, item_id in enumerate(items.ids)}
     events = Event.objects.filter(type__in=list(OUTCOMES), ranking_id__isnull=False, is_bot=False)
-    columns = ("pk", "type", "item_id", "occurred_at", "ranking_id", "visitor_id", "source")
     rows = [
-        (list_numbers[ranking_id], item_row[item_id], OUTCOMES[counted_as(kind, source)], at.timestamp(),
-         people.get(visitor_id, ANONYMOUS).row)
-        for _, kind, item_id, at, ranking_id, visitor_id, source in pages(events, columns)
-        if ranking_id in list_numbers and item_id in item_row
+        row for row in (_OutcomeRow(*row) for row in pages(events, _OutcomeRow._fields))
+        if row.ranking_id in list_numbers and row.item_id in item_row
     ]  # fmt: skip
     first = np.full((len(OUTCOMES), len(impressions.item)), np.inf)
     if not rows:
         return first
-    number, item, outcome, time, person = np.array(rows, np.float64).T
-    number, item, outcome, person = (column.astype(np.int64) for column in (number, item, outcome, person))
+    happened = _happened(rows, item_row, people)
+    credited = np.flatnonzero(~control(happened).is_excess)
+    rows, happened = [rows[row] for row in credited], happened.take(credited)
+    number = np.array([list_numbers[row.ranking_id] for row in rows], np.int64)
+    outcome = np.array([OUTCOMES[counted_as(row.type, row.source)] for row in rows], np.int64)
+    item, time, person = happened.item.astype(np.int64), happened.time, happened.visitor
     shown_at = impressions.time[number]
     is_in_time = (time >= shown_at - CLOCK_SKEW_SECONDS) & (time < shown_at + LABEL_WINDOW_SECONDS)
     key = np.repeat(np.arange(len(impressions)), np.diff(impressions.start)) * (len(items) + 2) + impressions.item + 2
@@ -129,3 +145,21 @@ def _outcomes(
     np.minimum.at(first, (outcome[counts], entry[counts]), np.maximum(time, shown_at)[counts])
     first[0] = first.min(axis=0)
     return first
+
+
+def _happened(rows: list[_OutcomeRow], item_row: Mapping[str, int], people: People) -> Interactions:
+    """Return the events as interactions, in the same order."""
+    order_code = codes_of(order_of(row.order_id, row.source) for row in rows)
+    received, sources = [row.received_at for row in rows], [row.source for row in rows]
+    times = [row.occurred_at for row in rows]
+    return Interactions(
+        visitor=np.array([people.get(row.visitor_id, ANONYMOUS).row for row in rows], np.int32),
+        item=np.array([item_row[row.item_id] for row in rows], np.int32),
+        type=np.array([EVENT_CODES[counted_as(row.type, row.source)] for row in rows], np.int8),
+        time=np.array([at.timestamp() for at in times], np.float64),
+        quantity=np.ones(len(rows), np.float32),
+        basket=np.array([order_code[order_of(row.order_id, row.source)] for row in rows], np.int32),
+        query=np.full(len(rows), -1, np.int32),
+        claim=claims_of([row.visitor_id for row in rows], received, sources, people),
+        day=days_of(times, received, sources),
+    )

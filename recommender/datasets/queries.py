@@ -10,6 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from recommender import datasets
+from recommender.features.credibility import person_weights
 from recommender.models import QueryStatistics, Synonym
 from recommender.tables import ItemTable
 from recommender.text.learned_synonyms import LearnedSynonym, learned_synonyms
@@ -43,7 +44,7 @@ def learn_queries(*, at: dt.datetime | None = None) -> LearningReport:
     at = at or timezone.now()
     items = datasets.read_items()
     interactions, _ = datasets.clean(datasets.read_interactions(items, until=at))
-    queries = past_queries(interactions)
+    queries = past_queries(interactions, weights=person_weights(interactions))
     synonyms = learned_synonyms(queries)
     with transaction.atomic():
         write_queries(queries[:MAX_QUERIES], items, at=at)

@@ -148,14 +148,15 @@ def _recorded(items: ItemTable, events: models.QuerySet[Event], people: People) 
             region=np.array([region_code[region] for region in regions], np.int32),
             devices=tuple(filter(None, device_code)),
             regions=tuple(filter(None, region_code)),
-            claim=_claims(visitor_ids, received, sources, people),
+            claim=claims_of(visitor_ids, received, sources, people),
+            day=days_of(times, received, sources),
         ),
         is_bot=np.array(is_bot, bool),
     )
     return recorded.take(np.argsort(recorded.interactions.time, kind="stable"))
 
 
-def _claims(visitor_ids: Any, received: Any, sources: Any, people: People) -> IntArray:
+def claims_of(visitor_ids: Any, received: Any, sources: Any, people: People) -> IntArray:
     """Return `Interactions.claim`: a number per person, anonymous or not, and day of receipt."""
     numbers: dict[tuple[int, int], int] = {}
 
@@ -167,6 +168,14 @@ def _claims(visitor_ids: Any, received: Any, sources: Any, people: People) -> In
         return numbers.setdefault((person, int(at.timestamp() // DAY_SECONDS)), len(numbers))
 
     return np.fromiter(map(number, visitor_ids, received, sources), np.int32, len(sources))
+
+
+def days_of(times: Any, received: Any, sources: Any) -> IntArray:
+    """Return `Interactions.day`: of the shop's rows when it was ordered, of a claim when it came."""
+    moments = (
+        at if source == ROWS_OF_THE_SHOP else came for at, came, source in zip(times, received, sources, strict=True)
+    )
+    return np.fromiter((at.timestamp() // DAY_SECONDS for at in moments), np.int32, len(sources))
 
 
 def read_judgements(items: ItemTable, *, until: dt.datetime | None = None) -> Judgements:

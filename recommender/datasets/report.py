@@ -23,8 +23,10 @@ def summary(
     visitor, item = interactions.visitor[used].astype(np.int64), interactions.item[used]
     n_visitors, n_pairs = len(np.unique(visitor)), len(np.unique(visitor * len(items) + item))
     times = interactions.time[[0, -1]].tolist() if len(interactions) else []
+    cleaned = dataclasses.asdict(dataclasses.replace(report, bursts=()))  # an alarm shows them: see `datasets.alarms`
+    del cleaned["bursts"]
     return {
-        **dataclasses.asdict(report),
+        **cleaned,
         "n_visitors": n_visitors,
         "n_items": len(items),
         "n_interactions": len(interactions),

@@ -9,6 +9,7 @@ import numpy as np
 from django.utils import timezone
 
 from recommender import datasets
+from recommender.datasets.alarms import raise_alarms
 from recommender.features.shop_state import NEIGHBOUR_KINDS, ShopState, build_state
 from recommender.models import Item, ItemStatistics
 from recommender.tables import ItemTable
@@ -17,10 +18,14 @@ CHUNK_SIZE = 500
 
 
 def refresh_statistics(*, at: dt.datetime | None = None) -> int:
-    """Recompute the statistics of all items from the events before `at` (default now); return how many there are."""
+    """Recompute the statistics of all items from the events before `at` (default now); return how many there are.
+
+    What looks like a manipulation raises an alarm.
+    """
     at = at or timezone.now()
     items = datasets.read_items()
-    interactions, _ = datasets.clean(datasets.read_interactions(items, until=at))
+    interactions, report = datasets.clean(datasets.read_interactions(items, until=at))
+    raise_alarms(report.bursts, items, at=at)
     return write_statistics(items, build_state(interactions, items, at=at.timestamp()))
 
 

@@ -170,12 +170,18 @@ def ease_weights(matrix: sparse.csr_matrix, *, penalty: float) -> FloatArray:
 
 
 def sequel_neighbours(
-    visitor: IntArray, basket: IntArray, item: IntArray, time: TimeArray, *, n_items: int
+    visitor: IntArray,
+    basket: IntArray,
+    item: IntArray,
+    time: TimeArray,
+    *,
+    n_items: int,
+    person: FloatArray | None = None,
 ) -> Neighbours:
     """Return for each item what the same visitors bought in their next order, best first: a Markov chain of orders.
 
-    score = n(i, then j) / sqrt((n(i) + 1) (n(j) + 1)), n counting orders. Inputs (n_events,), ascending by time; events
-    outside an order form one order per minute.
+    score = n(i, then j) / sqrt((n(i) + 1) (n(j) + 1)), n counting orders, each as much as the person (see
+    `credibility`; default 1). Inputs (n_events,), ascending by time; events outside an order form one order per minute.
     """
     order = np.argsort(visitor, kind="stable")
     order = order[visitor[order] >= 0]
@@ -184,9 +190,10 @@ def sequel_neighbours(
     visitor, item, key = visitor[order], item[order], order_keys(basket, time)[order]
     is_first = np.r_[True, (visitor[1:] != visitor[:-1]) | (key[1:] != key[:-1])]
     buyer = visitor[is_first]
-    cells = (np.ones(len(item), np.float32), (np.cumsum(is_first) - 1, item))
-    orders = sparse.csr_matrix(cells, shape=(len(buyer), n_items))
-    orders.data[:] = 1
+    number = np.cumsum(is_first) - 1
+    orders = sparse.csr_matrix((np.ones(len(item), np.float32), (number, item)), shape=(len(buyer), n_items))
+    weight = np.ones(len(buyer), np.float32) if person is None else person[order][is_first]
+    orders.data = np.repeat(weight, np.diff(orders.indptr))
     n_newer = np.searchsorted(buyer, buyer, side="right") - 1 - np.arange(len(buyer))
     earlier = np.flatnonzero((n_newer > 0) & (n_newer <= RECENT_ORDERS))
     scale = sparse.diags(1 / np.sqrt(np.asarray(orders.sum(axis=0)).ravel() + 1))

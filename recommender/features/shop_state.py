@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recommender.durations import DAY_SECONDS
+from recommender.features.credibility import is_credible, person_weights
 from recommender.features.neighbours import Neighbours, cosine_neighbours, regression_neighbours, sequel_neighbours
 from recommender.features.weights import EVENT_WEIGHTS
 from recommender.tables import Interactions, ItemTable
@@ -65,18 +66,22 @@ def build_state(interactions: Interactions, items: ItemTable, *, at: float) -> S
     """Summarise the events with time < `at`; about a second for 400,000 events.
 
     In the counts, what one person claims of one item on one day is one event, the strongest: neither an app that sends
-    whatever it likes nor a page that is reloaded again and again counts more than one cart.
+    whatever it likes nor a page that is reloaded again and again counts more than one cart. How far a person counts is
+    decided in `credibility`, for the counts as for the neighbours.
     """
     n_events, n_items = int(np.searchsorted(interactions.time, at, side="left")), len(items)
     weight = np.where(interactions.item[:n_events] >= 0, EVENT_WEIGHTS[interactions.type[:n_events]], 0)
     used = np.flatnonzero(weight > 0)
-    item, time, weight = interactions.item[used], interactions.time[used], weight[used]
-    basket, visitor = interactions.basket[used], interactions.visitor[used]
-    counted = weight * _is_strongest(interactions.claim[used], item, weight)
+    before = interactions.take(np.arange(n_events))
+    person, weight = person_weights(before)[used], weight[used]
+    weight = weight * person
+    item, time = before.item[used], before.time[used]
+    basket, visitor = before.basket[used], before.visitor[used]
+    counted = weight * _is_strongest(before.claim[used], item, weight)
     windows = [counted * (time >= at - days * DAY_SECONDS) for days in COUNT_DAYS]
     counts = [np.bincount(item, weights=window, minlength=n_items) for window in (*windows, counted)]
-    last = np.full(n_items, -np.inf)
-    last[item] = time  # ascending time: the last write is the newest
+    last, trusted = np.full(n_items, -np.inf), _trusted(before)[used]
+    last[item[trusted]] = time[trusted]  # ascending time: the last write is the newest
     return ShopState.from_columns(
         at=at,
         counts=np.stack(counts, axis=1).astype(np.float32),
@@ -85,7 +90,7 @@ def build_state(interactions: Interactions, items: ItemTable, *, at: float) -> S
         basket=cosine_neighbours(basket, item, weight, n_items=n_items),
         visitor=cosine_neighbours(visitor, item, weight, n_items=n_items),
         regression=regression_neighbours(visitor, item, weight, n_items=n_items),
-        sequel=sequel_neighbours(visitor, basket, item, time, n_items=n_items),
+        sequel=sequel_neighbours(visitor, basket, item, time, n_items=n_items, person=person),
     )
 
 
@@ -108,7 +113,13 @@ def existing_since(items: ItemTable, first_event_at: TimeArray) -> ItemTable:
     return replace(items, first_seen=np.minimum(items.first_seen, first_event_at))
 
 
-def _is_strongest(claim: IntArray, item: IntArray, weight: FloatArray) -> npt.NDArray[np.bool_]:
+def _trusted(interactions: Interactions) -> npt.NDArray[np.bool_]:
+    """Mark, (n,), what says when an item was last wanted: rows of the shop and those who bought; else every event."""
+    credible = is_credible(interactions)
+    return credible if credible.any() else np.ones(len(interactions), bool)
+
+
+def _is_strongest(claim: IntArray, item: IntArray, weight: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
     """Mark, (n,), all rows of the shop, and for each claim number and item the newest of the strongest events."""
     chosen = np.ones(len(item), bool)
     rows = np.flatnonzero(claim >= 0)

@@ -24,7 +24,7 @@ from recommender import capture, checks, tracking
 from recommender.capture import EventDraft, order_consent
 from recommender.catalog import Catalog, Constant, catalogs
 from recommender.catalog.guesses import unique_fields
-from recommender.models import Event, Item
+from recommender.models import Alarm, Event, Item
 from recommender.models.claims import ROWS_OF_THE_SHOP
 from recommender.tracking.orders import OrderRows
 from recommender.tracking.pages import item_id_named
@@ -76,6 +76,7 @@ def examine(*, minutes: float = 15.0, others: Mapping[str, Examination] | None =
         ("order consent", _order_consent),
         ("item ids", _unknown_items),
         ("test event", _test_event),
+        ("alarms", _alarms),
         ("arrivals", partial(_arrivals, dt.timedelta(minutes=minutes))),
         *(others or {}).items(),
     ]
@@ -240,6 +241,13 @@ def _claimed_orders() -> Iterator[Finding]:
         message = _("Purchases come only from pages or the API, and no order rows are declared: each counts as a cart.")
         repair = _("Declare the rows of the shop's orders in a recommendations.py. %(example)s")
         yield Finding("orders", "warning", message, repair % {"example": checks.ROWS_EXAMPLE})
+
+
+def _alarms() -> Iterator[Finding]:
+    """Alarms of manipulation that nobody has seen."""
+    if n_new := Alarm.objects.filter(seen_at=None).count():
+        message = _("%(n)d alarms: far more visitors than usual. Only a usual number of them counts.") % {"n": n_new}
+        yield Finding("alarms", "warning", message, _("Look at the alarms in the admin and mark them as seen."))
 
 
 def _unknown_items() -> Iterator[Finding]:

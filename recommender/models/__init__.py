@@ -1,5 +1,6 @@
 """Everything that is stored, one module per subject."""
 
+from recommender.models.alarms import Alarm
 from recommender.models.credentials import ApiKey, AppToken, Scope, VisitorLink
 from recommender.models.events import Event, Impression, Visitor
 from recommender.models.items import Item, ItemStatistics, ItemVector
@@ -12,6 +13,7 @@ from recommender.models.segments import Segment
 from recommender.models.unpaid import UnpaidRow
 
 __all__ = [
+    "Alarm",
     "ApiKey",
     "AppToken",
     "Bundle",

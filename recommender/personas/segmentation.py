@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from recommender import datasets
 from recommender.datasets.cleaning import excess_claims
+from recommender.features.credibility import control
 from recommender.models import Segment, Visitor
 from recommender.personas.axes import axes_named
 from recommender.personas.segments import Previous, Segments, Trait, build_segments, item_counts
@@ -44,6 +45,7 @@ def refresh_segments(*, at: dt.datetime | None = None) -> int:
     newest = _profiled(Visitor.objects.all()).order_by("-last_seen_at", "-pk")
     people = datasets.read_people(list(newest.values_list("pk", flat=True)[:N_FITTED]))
     events = _read(items, people, at)
+    events = events.take(~control(events).is_excess)
     previous = Previous(
         stored_segments(items),
         _assigned_numbers(people),

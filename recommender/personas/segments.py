@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy.cluster.vq import kmeans2
 from scipy.optimize import linear_sum_assignment
 
+from recommender.features.credibility import person_weights
 from recommender.features.weights import EVENT_WEIGHTS
 from recommender.personas.axes import (
     N_TASTE_BLOCKS,
@@ -194,7 +195,8 @@ def _item_weights(
     row = np.zeros(n, np.int64) if member is None else np.append(member, -1)[visitor]
     used = (item >= 0) & (visitor >= 0) & (row >= 0)
     cell = row[used] * n_items + item[used]
-    flat = np.bincount(cell, weights=EVENT_WEIGHTS[kind[used]], minlength=n_segments * n_items)
+    weight = EVENT_WEIGHTS[kind[used]] * person_weights(events)[:n][used]
+    flat = np.bincount(cell, weights=weight, minlength=n_segments * n_items)
     return flat.reshape(n_segments, n_items).astype(np.float32)
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
 
 from recommender.durations import SESSION_SECONDS
 from recommender.tables import Interactions
 from recommender.text.words import folded, words
-from recommender.types import EVENT_CODES, EventType
+from recommender.types import EVENT_CODES, EventType, FloatArray
 
 FEWEST_VISITORS = 3
 """A query of fewer visitors could identify a person: it is neither stored nor shown to anybody."""
 
 MAX_ITEMS = 20
+ROUNDING = 1e-4
 
 ANSWER_TYPES = frozenset(
     EVENT_CODES[kind]
@@ -24,7 +28,10 @@ ANSWER_TYPES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class PastQuery:
-    """A query of several visitors. items: (row, number of visitors that it led there), most first."""
+    """A query of several visitors. items: (row, number of visitors that it led there), most first.
+
+    Visitors are counted as far as they are credible, rounded up.
+    """
 
     query: str
     n_visitors: int
@@ -33,8 +40,13 @@ class PastQuery:
     items: tuple[tuple[int, int], ...] = ()
 
 
-def past_queries(interactions: Interactions, *, fewest: int = FEWEST_VISITORS) -> list[PastQuery]:
-    """Count the queries of at least `fewest` identified visitors and the items they led to; most visitors first."""
+def past_queries(
+    interactions: Interactions, *, weights: FloatArray | None = None, fewest: int = FEWEST_VISITORS
+) -> list[PastQuery]:
+    """Count the queries of at least `fewest` identified visitors and the items they led to; most visitors first.
+
+    weights (n,): how far the visitor of each event counts, 1 by default; `fewest` are people, whatever they weigh.
+    """
     visitors: dict[str, set[int]] = defaultdict(set)
     visitors_by_item: dict[str, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
     n_searches: Counter[str] = Counter()
@@ -45,12 +57,29 @@ def past_queries(interactions: Interactions, *, fewest: int = FEWEST_VISITORS) -
         last_at[query] = max(time, last_at.get(query, 0.0))
         for row in rows:
             visitors_by_item[query][row].add(visitor)
+    weight = _weight_of_visitor(interactions, weights)
     counted = [
-        PastQuery(query, len(several), n_searches[query], last_at[query], _most_visited(visitors_by_item[query]))
+        PastQuery(
+            query, _counted(several, weight), n_searches[query], last_at[query],
+            _most_visited(visitors_by_item[query], weight),
+        )
         for query, several in visitors.items()
         if len(several) >= fewest
-    ]
+    ]  # fmt: skip
     return sorted(counted, key=lambda past: (-past.n_visitors, past.query))
+
+
+def _weight_of_visitor(interactions: Interactions, weights: FloatArray | None) -> FloatArray:
+    """Return (n_visitors,): the largest weight of an event of each visitor."""
+    of_visitor = np.zeros(int(interactions.visitor.max(initial=-1)) + 1, np.float32)
+    identified = interactions.visitor >= 0
+    weights = np.ones(len(interactions), np.float32) if weights is None else weights
+    np.maximum.at(of_visitor, interactions.visitor[identified], weights[identified])
+    return of_visitor
+
+
+def _counted(visitors: Set[int], weight: FloatArray) -> int:
+    return ceil(float(weight[list(visitors)].sum()) - ROUNDING)
 
 
 def _searches(interactions: Interactions) -> Iterator[tuple[str, int, float, list[int]]]:
@@ -87,6 +116,6 @@ def _commonest_spellings(interactions: Interactions) -> list[str]:
     return [commonest.get(key, form) for key, form in zip(keys, written, strict=True)]
 
 
-def _most_visited(visitors_by_item: Mapping[int, set[int]]) -> tuple[tuple[int, int], ...]:
-    counts = ((row, len(visitors)) for row, visitors in visitors_by_item.items())
+def _most_visited(visitors_by_item: Mapping[int, Set[int]], weight: FloatArray) -> tuple[tuple[int, int], ...]:
+    counts = ((row, _counted(visitors, weight)) for row, visitors in visitors_by_item.items())
     return tuple(sorted(counts, key=lambda pair: (-pair[1], pair[0]))[:MAX_ITEMS])

@@ -80,6 +80,13 @@ def test_updated_table_equals_one_that_is_built_anew(table):
 
 
 def test_title_of_ten_thousand_words_is_cut():
-    table = WordTable.build(["word " * 10_000, "other"])
+    table = WordTable.build([" ".join(f"word{number}" for number in range(10_000)), "other"])
     assert (table.word[0] >= 0).sum() == MAX_WORDS
     assert np.isfinite(table.features("word " * 500, np.array([0, 1], np.int32))).all()
+
+
+def test_word_that_a_title_repeats_is_read_once_and_a_size_as_often_as_it_is_written() -> None:
+    table = WordTable.build(["mug mug red mug", "mug red", "post 4 in x 4 in"])
+    assert table.word[0].tolist() == table.word[1].tolist()
+    assert (table.word[2] >= 0).sum() == 6
+    assert np.array_equal(*(table.features("red mug", np.array([row], np.int32)) for row in (0, 1)))

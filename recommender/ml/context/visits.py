@@ -8,6 +8,7 @@ import numpy as np
 
 from recommender.durations import SESSION_SECONDS
 from recommender.features.sequence import CIRCUMSTANCES, LENGTH, Sequence, sequence
+from recommender.features.weights import EVENT_WEIGHTS
 from recommender.ml.histories import Histories
 from recommender.tables import Interactions
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray, Slot
@@ -111,7 +112,7 @@ def _example(histories: Histories, moment: _Moment, *, new_weight: float) -> tup
     profile = histories.profile(moment.visitor, at=moment.start, slot=moment.slot)
     profile = histories.arrived(moment.visitor, profile, until=moment.end)
     rows = histories.between(moment.visitor, moment.start, moment.end)
-    taken = (source.item[rows] >= 0) & (source.type[rows] != EVENT_CODES[EventType.REFUND])
+    taken = (source.item[rows] >= 0) & (EVENT_WEIGHTS[source.type[rows]] > 0)  # nothing put back or dismissed
     target = np.unique(source.item[rows][taken]).astype(np.int32)
     target = target[target != moment.current]
     weight = np.where(np.isin(target, profile.item), 1.0, new_weight).astype(np.float32)

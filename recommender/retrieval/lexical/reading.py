@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -70,7 +70,8 @@ def read(source: Texts, ids: dict[str, int], spellings: list[str]) -> Occurrence
         n_before = len(word_ids)
         for part_of_text, weight in ((title, TITLE_WEIGHT), (text.removeprefix(title), 1.0)):
             every = list(words(part_of_text))
-            for part, spelling, is_extra in _indexed(part_of_text, every, code if text else ""):
+            indexed = _indexed(part_of_text, every, code if text else "")
+            for part, spelling, is_extra in _once(indexed) if weight == TITLE_WEIGHT else indexed:
                 word_ids.append(ids.setdefault(part, len(spellings)))
                 if word_ids[-1] == len(spellings):
                     spellings.append(spelling)
@@ -87,6 +88,15 @@ def read(source: Texts, ids: dict[str, int], spellings: list[str]) -> Occurrence
         np.array(are_extra, bool),
         np.array(title_ids, np.int32),
     )
+
+
+def _once(indexed: Iterable[tuple[str, str, bool]]) -> Iterator[tuple[str, str, bool]]:
+    """Give each word of a title once: what a title says again makes it no better an answer."""
+    given: set[str] = set()
+    for part, spelling, is_extra in indexed:
+        if part not in given:
+            given.add(part)
+            yield part, spelling, is_extra
 
 
 def _indexed(text: str, every: Sequence[Word], code: str) -> Iterator[tuple[str, str, bool]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -37,6 +37,9 @@ WORDING_FEATURES: tuple[str, ...] = (
 
 Columns = dict[str, FloatArray]
 """Name of a feature to its values (n,)."""
+
+LONGEST_UNIT = 2
+"""Letters of a unit, such as "in", "ft" and "cm"."""
 
 HEAD_ENDS = frozenset({"with", "for", "in", "to", "by", "without", "on", "mit", "für", "avec", "pour", "con", "para"})
 """The word before one of these names the goods, as in "drill bit set with case"; without one the last word does."""
@@ -208,12 +211,21 @@ def _read(
     head = np.zeros(len(titles), np.int16)
     grams = []
     for row, title in enumerate(titles):
-        every = list(tokens(title))
+        every = list(_once(tokens(title)))
         first = every[:MAX_WORDS]
         word[row, : len(first)] = [ids.setdefault(stem(token), len(ids)) for token in first]
         head[row] = _head(first)
         grams.append(np.unique(_grams(every))[:MAX_GRAMS])
     return word, head, grams
+
+
+def _once(title: Iterable[str]) -> Iterator[str]:
+    """Give the words of a title without those that it repeats; numbers and linking words stay, as in 2 in. x 2 in."""
+    given: set[str] = set()
+    for word in title:
+        if word not in given or word in LINKING_WORDS or not word.isalpha() or len(word) <= LONGEST_UNIT:
+            yield word
+        given.add(word)
 
 
 def _head(title: Sequence[str]) -> int:
