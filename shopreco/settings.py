@@ -14,7 +14,9 @@ REDIS_URL = os.environ.get("REDIS_URL", "")
 DEBUG = os.environ.get("DJANGO_DEBUG", "1") == "1"
 SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY", "demo-only-never-use-it-in-a-real-shop" if DEBUG else "")
 ALLOWED_HOSTS = os.environ.get("DJANGO_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]").split(",")
-DEMO_SIGN_IN = os.environ.get("SHOPRECO_DEMO_SIGN_IN", "1") == "1"
+DEMO_SIGN_IN = os.environ.get("SHOPRECO_DEMO_SIGN_IN", "1" if DEBUG else "0") == "1"
+# In production the shop is served by TLS, ended by gunicorn or by a proxy that says so in X-Forwarded-Proto.
+USES_TLS = os.environ.get("SHOPRECO_TLS", "0" if DEBUG else "1") == "1"
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -104,6 +106,10 @@ else:
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_TIMEZONE = "UTC"
+
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = USES_TLS
+SECURE_HSTS_SECONDS = 365 * 86_400 if USES_TLS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = USES_TLS
 
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
 AUTH_PASSWORD_VALIDATORS: list[dict[str, str]] = []

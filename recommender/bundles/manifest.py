@@ -38,8 +38,12 @@ def manifest_of(folder: Path, *, encoder_hash: str, is_trained: bool) -> dict[st
 
 
 def _arms(path: Path) -> dict[str, str]:
-    """By list, the name of the head that serves it."""
-    return {scope: arm["competitor"] for scope, arm in json.loads(path.read_text(encoding="utf-8")).items()}
+    """By list, the name of the head that serves it. Raises BundleError for a file that cannot be read."""
+    try:
+        arms = json.loads(path.read_text(encoding="utf-8"))
+        return {scope: arm["competitor"] for scope, arm in arms.items()}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise _broken(path.parent, path.name, gettext("cannot be read (%s)") % error) from error
 
 
 def name_of(manifest: dict[str, Any]) -> str:
@@ -54,6 +58,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = manifest["files"]
         recorded = {name: entry["sha256"] for name, entry in files.items()}
+        name_of(manifest)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _broken(folder, MANIFEST, gettext("cannot be read (%s)") % error) from error
     if manifest.get("format") != FORMAT:
@@ -66,9 +71,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def verify(folder: Path) -> None:
-    """Compare every file with the manifest. Raises BundleError that names the file and the repair."""
-    recorded = read_manifest(folder)["files"]
+def verify(folder: Path, *, name: str = "") -> None:
+    """Compare the manifest with the name of the bundle, which is the folder's unless another is given, and every file
+    with the manifest. Raises BundleError that names the file and the repair."""
+    manifest = read_manifest(folder)
+    if name_of(manifest) != (name or folder.name):
+        raise _broken(folder, MANIFEST, gettext("is that of another bundle"))
+    recorded = manifest["files"]
     for name, entry in recorded.items():
         path = folder / name
         if not path.is_file():

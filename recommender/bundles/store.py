@@ -132,7 +132,7 @@ def _downloaded(name: str, target: Path) -> Path:
     try:
         _copy_from_storage(name, [MANIFEST], draft)
         _copy_from_storage(name, read_manifest(draft)["files"], draft)
-        verify(draft)
+        verify(draft, name=name)
     except BaseException:
         shutil.rmtree(draft)
         raise

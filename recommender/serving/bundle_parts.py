@@ -165,5 +165,5 @@ def _record(path: Path) -> dict[str, Any]:
 def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last for what is nested thousands of levels deep
         raise BundleError(f"{path.name} is missing or broken ({error}): roll back, or train again.") from error

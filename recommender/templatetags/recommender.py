@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import uuid
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from django.http import HttpRequest
 from django.template.base import Node, Parser, Token
 from django.template.context import Context
 from django.template.exceptions import TemplateSyntaxError
+from django.templatetags.cache import CacheNode
 from django.utils import formats
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -58,6 +60,12 @@ SYMBOLS = {"EUR": "€", "GBP": "£", "USD": "$"}
 _logged: set[str] = set()
 """Faults that this process has logged: each is logged once, not once per visitor."""
 
+
+_RENDERS_CACHE = CacheNode.render.__code__
+_CACHED_FAULT = (
+    "a list stands within {% cache %}: it is the same for everybody there. Take the tag out of it, or write "
+    "{% lazy_recommendations %} in its place"
+)
 
 _lists = template.Library()
 """The tags of lists as they are before `_list_tag` checks the names of their arguments."""
@@ -199,8 +207,8 @@ def money(live: Live) -> str:
 
 def _recommend(context: Context, slot: str, options: ListOptions) -> Ranking | None:
     """The list of a slot; None for an empty cart, with which nothing goes: nothing is computed, read or drawn."""
-    in_cart = _item_ids(options.cart)
     shopper = _shopper(context)
+    in_cart = () if _is_cached() else _item_ids(options.cart)
     if slot == Slot.CART and options.cart is not NO_CART and not in_cart:
         return None
     item_id = _item_id(options.item or options.item_id)
@@ -239,15 +247,33 @@ def _search(context: Context, query: str | None, options: SearchOptions) -> Rank
         sort=sort_of(context, options),
         facets=facets_of(options),
         personal=bool(options.personal),
-        cart_item_ids=_item_ids(options.cart),
+        cart_item_ids=() if _is_cached() else _item_ids(options.cart),
     )
     return _shown(shopper, ranking)
 
 
 def _shopper(context: Context) -> Shopper | None:
-    """Who looks at the page, which is personal from now on; None if the template is rendered without a request."""
+    """Who looks at the page, which is personal from now on; None if the template is rendered without a request, and
+    within `{% cache %}`, which would show one visitor's list to the next."""
     request = context.get("request")
+    if _is_cached():
+        return None
     return personal_shopper_of(request) if isinstance(request, HttpRequest) else None
+
+
+def _is_cached() -> bool:
+    """Is a `{% cache %}` rendered now, in this template or in one that includes it? Logs once that a list in it is the
+    same for everybody.
+
+    Only the stack tells: the tag leaves no trace in the context, and a parser sees no template that includes its own.
+    """
+    frame: Any = sys._getframe()
+    while frame is not None and frame.f_code is not _RENDERS_CACHE:
+        frame = frame.f_back
+    if frame is not None and _CACHED_FAULT not in _logged:
+        _logged.add(_CACHED_FAULT)
+        logger.warning(_CACHED_FAULT)
+    return frame is not None
 
 
 def _mark(context: Context) -> None:

@@ -147,6 +147,26 @@ def test_broken_manifest_is_an_error(folder, text):
         manifest.verify(local)
 
 
+def test_manifest_of_another_bundle_is_an_error(folder):
+    """A storage whose folders were mixed up, or a bundle that somebody copied over another."""
+    import shutil
+
+    bundle, other = written(folder("a")), written(folder("b", value=2.0))
+    for folder_of in (lambda name: conf.directory() / "cache" / name, lambda name: conf.directory() / "bundles" / name):
+        shutil.rmtree(folder_of(bundle.name))
+        shutil.copytree(folder_of(other.name), folder_of(bundle.name))
+    with pytest.raises(BundleError, match=r"manifest\.json .* is that of another bundle\. Roll back, or train again"):
+        bundles.fetch(bundle.name)
+    manifest.verify(bundles.fetch(other.name))
+
+
+def test_arms_nested_without_end_are_an_error(folder):
+    source = folder()
+    (source / "arms.json").write_text("[" * 10_000 + "]" * 10_000)
+    with pytest.raises(BundleError, match=r"arms\.json"):
+        written(source)
+
+
 def test_manifest_that_points_out_of_its_folder_is_refused(folder, tmp_path):
     bundle = written(folder())
     recorded = json.loads((published(bundle) / "manifest.json").read_text())

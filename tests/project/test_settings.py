@@ -87,6 +87,31 @@ def test_no_secret_key_is_made_up_for_production(tmp_path: Path) -> None:
     assert "The SECRET_KEY setting must not be empty" in ended.stderr
 
 
+def in_production(tmp_path: Path, *command: str, **environment: str) -> str:
+    """What the process printed with the settings of production."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SHOPRECO", "DJANGO"))}
+    production = {"DJANGO_DEBUG": "0", "SHOPRECO_VAR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "shopreco.settings"}
+    secret = {"DJANGO_SECRET_KEY": "".join(map(chr, range(48, 108)))}
+    environment = inherited | production | secret | environment
+    ended = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_demo_in_production_passes_the_checks_of_a_deployment(tmp_path: Path) -> None:
+    check = ("manage.py", "check", "--deploy", "--fail-level", "WARNING")
+    assert "no issues (0 silenced)" in in_production(tmp_path, *check)
+
+
+def test_chooser_of_customers_is_off_in_production_unless_it_is_switched_on(tmp_path: Path) -> None:
+    offered = ("-c", "from django.conf import settings; print(settings.DEMO_SIGN_IN)")
+    assert in_production(tmp_path, *offered) == "False\n"
+    assert in_production(tmp_path, *offered, SHOPRECO_DEMO_SIGN_IN="1") == "True\n"
+    assert in_production(tmp_path, *offered, DJANGO_DEBUG="1") == "True\n"
+
+
 @pytest.mark.django_db
 def test_folder_of_bundles_and_logs_is_never_taken_into_the_shops_repository(settings: Any, tmp_path: Path) -> None:
     """The folder has its own .gitignore, like the caches of ruff and pytest."""

@@ -25,9 +25,10 @@ from django.test.utils import CaptureQueriesContext
 from recommender import bundles, pipeline, serving
 from recommender.bundles.manifest import MANIFEST
 from recommender.catalog import sync
-from recommender.exceptions import BundleUnreachable, ConfigurationError
+from recommender.exceptions import BundleError, BundleUnreachable, ConfigurationError
 from recommender.models import Bundle, Item, ItemStatistics
 from recommender.serving import memory, shelf, sql_lists
+from recommender.serving.bundle_parts import BundleParts
 from recommender.types import Ranking, Rung
 from shopreco.shop.models import Product
 from shopreco.shop.recommendations import Products
@@ -349,6 +350,13 @@ class TestFaults:
         Bundle.objects.create(name="nested", state=Bundle.State.CHAMPION, encoder_hash="e")
         assert pipeline.search("lunch bag").rung == Rung.LEXICAL
         assert Bundle.objects.get(name="nested").state == Bundle.State.QUARANTINED
+
+    @pytest.mark.parametrize("name", ["encoder.json", "head.json", "golden.json", "tokenizer.json"])
+    def test_part_nested_without_end_is_a_broken_bundle(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "encoder.json").write_text('{"format": 1, "hash": "e", "dimension": 4, "max_tokens": 8}')
+        (tmp_path / name).write_text("[" * 10_000 + "]" * 10_000)
+        with pytest.raises(BundleError, match="roll back, or train again"):
+            BundleParts.read(tmp_path)
 
 
 PATIENCE_SECONDS, SLOW_SECONDS = 10, 15
