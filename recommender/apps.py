@@ -14,11 +14,13 @@ class RecommenderConfig(AppConfig):
 
     def ready(self) -> None:
         from recommender import checks, identity, jobs
+        from recommender.capture import accounts
         from recommender.catalog import sync
 
         checks.register()
         sync.connect()
         identity.connect()
+        accounts.connect()
         jobs.connect()
         if find_spec("celery") is not None:  # without it `recommender_worker` does all the work
             from recommender import tasks

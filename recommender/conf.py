@@ -40,6 +40,9 @@ DEFAULTS: dict[str, Any] = {
     # Whose orders teach the model: "required" (only people who consented here), "pseudonymous" (everybody's, but nobody
     # is served a profile before consent), or the dotted path of `callable(user_keys) -> those who agreed`.
     "ORDER_CONSENT": "required",
+    # Secrets of the keyed hashes by which erased persons are remembered, newest first; () takes SECRET_KEY and its
+    # fallbacks.
+    "SUBJECT_KEYS": (),
     "COOKIE_NAME": "recommender_visitor",
     "COOKIE_AGE_DAYS": 365,
     # How long an app that is not used stays signed in; each refresh begins anew.

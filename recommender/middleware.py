@@ -92,6 +92,7 @@ def _is_concerned(request: HttpRequest, response: HttpResponseBase) -> bool:
         "recommender_buffer" in seen
         or "recommender_is_personal" in seen
         or "recommender_shopper" in seen
+        or identity.is_forgotten(request)
         or (conf.get("COOKIE_NAME") in request.COOKIES and not identity.keeps_cookie(request, response))
     )
 
@@ -107,6 +108,8 @@ def _settle(request: HttpRequest, response: HttpResponseBase) -> None:
     if not shopper.gives_consent or identity.withdraws_consent(response):
         if shopper.cookie_key is not None and not _is_shared(response):
             identity.delete_cookie(response)
+            if shopper.must_ask_again:
+                identity.ask_again(response)
             patch_vary_headers(response, ("Cookie",))  # Django's cache then keeps it from others
         return
     if "recommender_buffer" in vars(request) or shopper.is_fresh:

@@ -86,6 +86,7 @@ learn_queries = _task_for("learn_queries")
 reconcile = _task_for("reconcile")
 reconcile_all = _task_for("reconcile_all")
 purge_retention = _task_for("purge_retention")
+erase = _task_for("erase")
 
 
 @shared_task(name="recommender.poke_runs")

@@ -18,7 +18,7 @@ from django.utils import timezone
 from recommender.capture.checking import MAX_POSITION, MAX_QUANTITY, check_events, check_impression
 from recommender.capture.drafts import ITEMLESS, TYPES, EventDraft, ImpressionDraft, IngestResult, Rejection
 from recommender.capture.storage import store
-from recommender.identity import Shopper, mark_personal, shopper_of
+from recommender.identity import Shopper, mark_personal, shopper_of, tombstones
 from recommender.models import Event
 from recommender.models.connections import apart
 from recommender.signals import event_recorded
@@ -121,6 +121,8 @@ def flush(request: Any) -> IngestResult:
         result = ingest(orders) if orders else IngestResult()
         return dataclasses.replace(result, n_dropped=result.n_dropped + n_others)
     person = shopper.recorded()
+    if person["user_key"] and shopper.has_consented_anew:
+        tombstones.lift(tombstones.names_of((), [person["user_key"]]))
     drafts = [
         draft if draft.source == "order" else dataclasses.replace(draft, region=shopper.region, **person)
         for draft in drafts

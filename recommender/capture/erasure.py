@@ -1,41 +1,94 @@
-"""Deletes what is stored about a person, and what is older than the shop keeps."""
+"""Forgets a person: writes down the wish and a tombstone at once, then deletes the rows, visitor by visitor.
+
+An erasure can be interrupted anywhere and goes on where it stopped. It takes the visitors in the order of their primary
+keys, never holds the lock of more than one, and first closes that visitor: an event that is being stored at the same
+moment is waited for, and what comes later finds no visitor who consents. So it neither deadlocks with writers nor
+leaves a row behind. What is derived from the rows is computed anew by `recommender.jobs.erasing`.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from django.db import transaction
-from django.db.models import QuerySet
+from django.db import connections, models, router, transaction
+from django.utils import timezone
 
-from recommender.capture import order_consent
 from recommender.capture.privacy import unpaid_of, visitors_of
 from recommender.capture.visitors import forget_visitors
-from recommender.models import Alarm, AppToken, Event, Impression, UnpaidRow, Visitor
+from recommender.identity import own_key, tombstones
+from recommender.models import Alarm, AppToken, Bundle, Erasure, Event, Impression, UnpaidRow, Visitor, VisitorLink
 
 ROWS_PER_DELETE = 5_000
 
 
-def erase(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> dict[str, int]:
-    """Delete a person's visitors, events, shown lists and unpaid rows; return how many of the first three.
+def erase(
+    *,
+    visitor_key: uuid.UUID | None = None,
+    user_key: str | None = None,
+    trigger: Erasure.Trigger = Erasure.Trigger.CODE,
+) -> Erasure:
+    """Forget a person: everything that names them is deleted when this returns; the job `erase` does the rest.
 
-    Purchases that the shop's own order rows prove come back by reconcile without a visitor. Where `ORDER_CONSENT`
-    would give them their buyer again, the person's own visitor stays, without events, to remember the objection.
+    Purchases that the shop's own order rows prove come back by reconcile without a visitor.
     """
+    erasure = request_erasure(visitor_key=visitor_key, user_key=user_key, trigger=trigger)
+    erase_rows(erasure)
+    return erasure
+
+
+def request_erasure(
+    *,
+    visitor_key: uuid.UUID | None = None,
+    user_key: str | None = None,
+    trigger: Erasure.Trigger = Erasure.Trigger.CODE,
+) -> Erasure:
+    """Write down that a person is to be forgotten, and record nothing of them any more; the job `erase` does the rest.
+
+    Within the caller's transaction, so that it is undone with it; at its end the visitors are closed. Five queries.
+    """
+    persons = list(visitors_of(visitor_key=visitor_key, user_key=user_key).values_list("key", "user_key"))
+    keys = {key for key, _ in persons} | ({visitor_key} if visitor_key else set())
+    users = {user for _, user in persons if user} | ({user_key} if user_key else set())
+    names = tombstones.names_of(keys, users)
     with transaction.atomic():
-        persons = list(visitors_of(visitor_key=visitor_key, user_key=user_key).values("pk", "key", "user_key"))
-        pks = [person["pk"] for person in persons]
-        n_impressions, _ = Impression.objects.filter(visitor__in=pks).delete()
-        n_events, _ = Event.objects.filter(visitor__in=pks).delete()
-        n_visitors, _ = Visitor.objects.filter(pk__in=pks).delete()
-        unpaid_of([person["key"] for person in persons], visitor_key).delete()
-        if order_consent.is_open():
-            users = {person["user_key"] for person in persons} | {user_key}
-            for erased_user in sorted(key for key in users if key):
-                order_consent.remember_objection(erased_user)
+        tombstones.bury(names)
+        erasure = Erasure.objects.create(
+            subject=tombstones.digests_of(names[-1])[0],
+            trigger=trigger,
+            names={"visitors": sorted(key.hex for key in {*keys, *map(own_key, users)}), "users": sorted(users)},
+        )
+    transaction.on_commit(partial(_close_all, erasure), robust=True)
+    return erasure
+
+
+def erase_rows(erasure: Erasure) -> None:
+    """Delete what names the person; nothing where that was done. Chunks of `ROWS_PER_DELETE`, each with its count."""
+    if erasure.state != Erasure.State.REQUESTED:
+        return
+    _overwrite_deleted()
+    visitors, others = _rows_of(erasure)
+    _note_bundles(erasure, visitors)
+    for pk in visitors.order_by("pk").values_list("pk", flat=True):
+        _close(pk)
+        for rows in (Impression.objects.filter(visitor=pk), Event.objects.filter(visitor=pk)):
+            _delete_counted(erasure, rows)
+        _delete_visitor(erasure, pk)
+    for rows in others:
+        _delete_counted(erasure, rows)
+    with changing(erasure) as row:
+        row.names, row.state, row.rows_erased_at = {}, Erasure.State.ROWS_ERASED, timezone.now()
     forget_visitors()
-    return {"visitors": n_visitors, "events": n_events, "impressions": n_impressions}
+    erasure.refresh_from_db()
+
+
+def unfinished() -> models.QuerySet[Erasure]:
+    """The erasures that are not finished, the oldest first."""
+    return Erasure.objects.exclude(state=Erasure.State.FINISHED).order_by("pk")
 
 
 def purge(*, before: dt.datetime) -> int:
@@ -45,12 +98,81 @@ def purge(*, before: dt.datetime) -> int:
     alarms = Alarm.objects.filter(raised_at__lt=before)
     idle = Visitor.objects.filter(last_seen_at__lt=before, events__isnull=True)
     ended = AppToken.objects.filter(expires_at__lt=before)
-    return sum(_delete_in_chunks(rows) for rows in (*old, alarms, idle, ended))
+    return sum(n for rows in (*old, alarms, idle, ended) for n in _deleted_chunks(rows))
 
 
-def _delete_in_chunks(rows: QuerySet[Any]) -> int:
-    n_deleted = 0
+def _rows_of(erasure: Erasure) -> tuple[models.QuerySet[Visitor], list[models.QuerySet[Any]]]:
+    """The visitors of the person, also those that were linked to the user since, and the rows that name the person
+    beside them: unpaid orders, tokens, and links that were undone."""
+    keys = [uuid.UUID(key) for key in erasure.names.get("visitors", [])]
+    users = erasure.names.get("users", [])
+    visitors = Visitor.objects.filter(models.Q(key__in=keys) | models.Q(user_key__in=users))
+    unpaid = unpaid_of([*keys, *visitors.values_list("key", flat=True)], None)
+    return visitors, [unpaid, *(model.objects.filter(user_key__in=users) for model in (AppToken, VisitorLink))]
+
+
+def _note_bundles(erasure: Erasure, visitors: models.QuerySet[Visitor]) -> None:
+    """Note the trained bundles that were made after the person's first event. Two queries."""
+    first = Event.objects.filter(visitor__in=visitors).aggregate(first=models.Min("received_at"))["first"]
+    trained = Bundle.objects.filter(is_trained=True)
+    names = [] if first is None else sorted(trained.filter(created_at__gte=first).values_list("name", flat=True))
+    with changing(erasure) as row:
+        row.receipt["bundles"] = sorted({*row.receipt.get("bundles", []), *names})
+
+
+def _close_all(erasure: Erasure) -> None:
+    forget_visitors()
+    for pk in _rows_of(erasure)[0].order_by("pk").values_list("pk", flat=True):
+        _close(pk)
+
+
+def _close(pk: int) -> None:
+    """Let nothing more be stored for a visitor, once the events that are just being stored are committed."""
+    with transaction.atomic():
+        for visitor in Visitor.objects.select_for_update().filter(pk=pk):
+            Visitor.objects.filter(pk=visitor.pk).update(has_consented=False, is_pseudonymous=False, segment=None)
+
+
+def _delete_visitor(erasure: Erasure, pk: int) -> None:
+    """Delete the visitor, and what came by a consent that was given meanwhile."""
+    with changing(erasure) as row:
+        for visitor in Visitor.objects.select_for_update().filter(pk=pk):
+            _, by_label = visitor.delete()
+            for label, n in by_label.items():
+                _count(row, label.rpartition(".")[2], n)
+
+
+def _delete_counted(erasure: Erasure, rows: models.QuerySet[Any]) -> None:
+    """Delete in chunks; each is counted in the transaction that deletes it."""
+    while pks := list(rows.values_list("pk", flat=True)[:ROWS_PER_DELETE]):
+        with changing(erasure) as row:
+            n_deleted, _ = rows.model._default_manager.filter(pk__in=pks).delete()
+            _count(row, rows.model.__name__, n_deleted)
+
+
+def _count(erasure: Erasure, table: str, n: int) -> None:
+    tables = erasure.receipt.setdefault("tables", {})
+    tables[table] = tables.get(table, 0) + n
+
+
+@contextmanager
+def changing(erasure: Erasure) -> Iterator[Erasure]:
+    """The erasure's row in a transaction of its own: nobody else changes it meanwhile, and at the end it is saved."""
+    with transaction.atomic():
+        row = Erasure.objects.select_for_update().get(pk=erasure.pk)
+        yield row
+        row.save()
+
+
+def _deleted_chunks(rows: models.QuerySet[Any]) -> Iterator[int]:
     while pks := list(rows.values_list("pk", flat=True)[:ROWS_PER_DELETE]):
         rows.model._default_manager.filter(pk__in=pks).delete()
-        n_deleted += len(pks)
-    return n_deleted
+        yield len(pks)
+
+
+def _overwrite_deleted() -> None:
+    """SQLite writes zeros over what it deletes on this connection: https://sqlite.org/pragma.html#pragma_secure_delete"""
+    connection = connections[router.db_for_write(Event)]
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA secure_delete = ON")

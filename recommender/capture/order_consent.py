@@ -16,8 +16,9 @@ from django.db.models import Q
 from django.utils.module_loading import import_string
 
 from recommender import conf
+from recommender.capture.sql import locked_rows
 from recommender.exceptions import ConfigurationError
-from recommender.identity import grant_consent, own_key
+from recommender.identity import grant_consent, own_key, tombstones
 from recommender.models import Event, Visitor
 from recommender.types import EventType
 
@@ -56,7 +57,7 @@ def is_open() -> bool:
 def buyers(user_keys: Collection[str], *, alias: str) -> dict[str, uuid.UUID]:
     """The visitors under which orders of these users are stored, although no visitor of theirs has consented.
 
-    Orders of a user without an entry have no buyer. No query where consent is required; else at most five per 1,000
+    Orders of a user without an entry have no buyer. No query where consent is required; else at most seven per 1,000
     users.
     """
     try:
@@ -67,15 +68,15 @@ def buyers(user_keys: Collection[str], *, alias: str) -> dict[str, uuid.UUID]:
     if not user_keys or decided == REQUIRED:
         return {}
     objected = Visitor.objects.using(alias).filter(user_key__in=user_keys, has_objected=True)
-    others = sorted(set(user_keys) - set(objected.values_list("user_key", flat=True)))
+    others = _not_erased(set(user_keys) - set(objected.values_list("user_key", flat=True)))
     return _pseudonyms(others, alias=alias) if isinstance(decided, str) else _agreed(others, decided, alias=alias)
 
 
 def attach(buyer_of: Mapping[str, uuid.UUID], *, alias: str) -> int:
     """Give orders that were stored without a buyer to the visitors of their buyers; return how many.
 
-    `buyer_of` has the visitor by the message id of the event. One query if all of them have a visitor already, none if
-    it is empty.
+    `buyer_of` has the visitor by the message id of the event. Within a transaction. One query if all have a visitor
+    already, none if it is empty.
     """
     if not buyer_of:
         return 0
@@ -89,7 +90,8 @@ def attach(buyer_of: Mapping[str, uuid.UUID], *, alias: str) -> int:
     willing = visitors.filter(
         Q(has_consented=True) | Q(is_pseudonymous=True), key__in={buyer_of[event.message_id] for event in orphans}
     ).exclude(user_key__in=objectors)
-    visitor_ids = dict(willing.values_list("key", "pk"))
+    rows = locked_rows(willing.values_list("key", "pk"), alias)
+    visitor_ids = {uuid.UUID(str(key)): pk for key, pk in rows}
     theirs = [event for event in orphans if buyer_of[event.message_id] in visitor_ids]
     for event in theirs:
         event.visitor_id = visitor_ids[buyer_of[event.message_id]]
@@ -113,17 +115,26 @@ def welcome() -> int:
 def remember_objection(user_key: str) -> None:
     """Remember that a person's orders without consent must neither be used for training nor be linked to them later.
 
-    Where such orders may be used, this is stored on the user's own visitor, even after an erasure; else on the visitors
-    that exist. At most two queries.
+    Where such orders may be used, this is stored on the user's own visitor; else on the visitors that exist. For an
+    erased user the tombstone says the same. At most three queries.
     """
     if not is_open():
         Visitor.objects.filter(user_key=user_key).update(has_objected=True)
+        return
+    if not _not_erased([user_key]):
         return
     Visitor.objects.update_or_create(
         key=own_key(user_key),
         defaults={"is_pseudonymous": False, "has_objected": True},
         create_defaults={"user_key": user_key, "has_consented": False, "has_objected": True},
     )
+
+
+def _not_erased(user_keys: Collection[str]) -> list[str]:
+    """Those of the users who were not erased, or have consented here since."""
+    names = {tombstones.name_of_user(key): key for key in user_keys}
+    gone = tombstones.erased(names)
+    return sorted(key for name, key in names.items() if name not in gone)
 
 
 def _agreed(user_keys: list[str], record: ShopRecord, *, alias: str) -> dict[str, uuid.UUID]:

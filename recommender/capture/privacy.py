@@ -10,6 +10,7 @@ from django.db.models import Q, QuerySet
 
 from recommender.capture.visitors import forget_visitors
 from recommender.exceptions import ConfigurationError
+from recommender.identity import forgotten, tombstones
 from recommender.models import Event, Impression, UnpaidRow, Visitor
 from recommender.models.claims import message_id_as_sent
 
@@ -80,7 +81,7 @@ def set_profiling(is_profiled: bool, *, visitor_key: uuid.UUID | None = None, us
 def set_consent(has_consented: bool, *, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> int:
     """Give or take back consent for a person; return the number of their visitors.
 
-    Taking it back also objects to training on orders without consent.
+    Taking it back also objects to training on orders without consent; giving it ends the effect of an erasure.
     """
     visitors = visitors_of(visitor_key=visitor_key, user_key=user_key)
     if not has_consented:
@@ -91,5 +92,16 @@ def set_consent(has_consented: bool, *, visitor_key: uuid.UUID | None = None, us
         is_pseudonymous=False,
         **({} if has_consented else {"segment": None}),
     )
+    if has_consented:
+        lift_tombstones(visitor_key=visitor_key, user_key=user_key)
     forget_visitors()
     return n_visitors
+
+
+def lift_tombstones(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> None:
+    """Record a person again who was erased and now consents anew. Two queries."""
+    persons = list(visitors_of(visitor_key=visitor_key, user_key=user_key).values_list("key", "user_key"))
+    keys = {key for key, _ in persons} | ({visitor_key} if visitor_key else set())
+    users = {user for _, user in persons if user} | ({user_key} if user_key else set())
+    tombstones.lift(tombstones.names_of(keys, users))
+    forgotten.forget(keys)

@@ -43,3 +43,17 @@ def _converter(field: Any, connection: Any) -> Callable[[Any], Any] | None:
     if isinstance(field, models.DecimalField | models.JSONField):
         return lambda value: field.get_db_prep_save(value, connection)
     return None
+
+
+def shared_lock(alias: str) -> str:
+    """The end of a SELECT that keeps its rows from being erased until the transaction ends; SQLite has one lock for all
+    writers."""
+    return " FOR KEY SHARE" if connections[alias].vendor == "postgresql" else ""
+
+
+def locked_rows(values: models.QuerySet[Any], alias: str) -> list[tuple[Any, ...]]:
+    """The rows of a `values_list` as the driver returns them; they stay locked as `shared_lock` says. One query."""
+    sql, params = values.query.get_compiler(using=alias).as_sql()
+    with connections[alias].cursor() as cursor:
+        cursor.execute(sql + shared_lock(alias), params)
+        return list(cursor.fetchall())

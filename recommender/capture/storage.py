@@ -13,9 +13,10 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from recommender.capture import order_consent
 from recommender.capture.attribution import attributed
 from recommender.capture.drafts import EventDraft, ImpressionDraft
-from recommender.capture.sql import column_names, prepared
-from recommender.capture.visitors import with_visitors
+from recommender.capture.sql import column_names, prepared, shared_lock
+from recommender.capture.visitors import forget_visitors, with_visitors
 from recommender.models import Event, Impression, Visitor
+from recommender.models.claims import ROWS_OF_THE_SHOP
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,10 @@ def _insert_events(drafts: list[EventDraft], stored: Stored, *, at: dt.datetime,
     except (DatabaseError, ValueError, OverflowError):
         logger.warning("a batch of %d events was refused; it is stored row by row", len(drafts))
         _insert_one_by_one(drafts, values, stored, alias)
-    stored.n_duplicate = len(drafts) - stored.n_accepted - len(stored.refused)
+    n_not_inserted = len(drafts) - stored.n_accepted - len(stored.refused)
+    n_dropped = _n_without_consent(drafts, alias) if n_not_inserted else 0
+    stored.n_dropped += n_dropped
+    stored.n_duplicate = n_not_inserted - n_dropped
 
 
 def _insert_one_by_one(drafts: list[EventDraft], values: list[tuple[Any, ...]], stored: Stored, alias: str) -> None:
@@ -99,25 +103,41 @@ def _insert_one_by_one(drafts: list[EventDraft], values: list[tuple[Any, ...]], 
             stored.refused[draft.message_id] = f"The database does not take the event: {error}"
 
 
+def _n_without_consent(drafts: list[EventDraft], alias: str) -> int:
+    """How many events were dropped because their visitor consents no more, by another process; those visitors are
+    looked up again at their next event. One query, none without a visitor."""
+    claims = [draft.visitor_key for draft in drafts if draft.visitor_key and draft.source != ROWS_OF_THE_SHOP]
+    if not claims:
+        return 0
+    consenting = Visitor.objects.using(alias).filter(key__in=set(claims), has_consented=True)
+    refused = set(claims) - set(consenting.values_list("key", flat=True))
+    forget_visitors(refused)
+    return sum(key in refused for key in claims)
+
+
 def _insert(model: type[models.Model], columns: Sequence[str], values: list[tuple[Any, ...]], *, alias: str) -> int:
     """Insert what is not there yet; return how many rows were inserted, which `bulk_create(ignore_conflicts=True)`
-    cannot tell. The visitor is looked up by key within the statement: one that was erased a moment ago becomes nobody,
-    never a broken reference."""
+    cannot tell. The statement itself looks up whether the row's visitor consents: where not, an order of the shop is
+    nobody's, and anything else is left out. On PostgreSQL it locks the visitor, shared, until the end of the
+    transaction: an erasure waits for it, and what comes after the erasure finds no visitor."""
     if not values:
         return 0
-    connection = connections[alias]
-    quote = connection.ops.quote_name
-    visitor = (
-        f"(SELECT {quote('id')} FROM {quote(Visitor._meta.db_table)} "  # noqa: S608
-        f"WHERE {quote('key')} = %s AND ({quote('has_consented')} OR {quote('is_pseudonymous')}))"
-    )
-    marks = ", ".join(visitor if name == "visitor" else "%s" for name in columns)
+    quote = connections[alias].ops.quote_name
+    visitor, source = columns.index("visitor"), columns.index("source")
+    marks = ", ".join("(SELECT id FROM consenting)" if name == "visitor" else "%s" for name in columns)
     sql = (
-        f"INSERT INTO {quote(model._meta.db_table)} ({column_names(model, columns, alias)}) VALUES ({marks}) "  # noqa: S608
-        f"ON CONFLICT ({quote(columns[0])}) DO NOTHING"
+        f"INSERT INTO {quote(model._meta.db_table)} ({column_names(model, columns, alias)}) "  # noqa: S608
+        f"WITH consenting AS (SELECT {quote('id')} AS id FROM {quote(Visitor._meta.db_table)} "
+        f"WHERE {quote('key')} = %s AND ({quote('has_consented')} OR {quote('is_pseudonymous')}){shared_lock(alias)}) "
+        f"SELECT {marks} "
+        f"WHERE %s OR EXISTS (SELECT 1 FROM consenting) ON CONFLICT ({quote(columns[0])}) DO NOTHING"
     )
-    with connection.cursor() as cursor:
-        cursor.executemany(sql, values)
+    rows = [
+        (row[visitor], *row[:visitor], *row[visitor + 1 :], row[visitor] is None or row[source] == ROWS_OF_THE_SHOP)
+        for row in values
+    ]
+    with connections[alias].cursor() as cursor:
+        cursor.executemany(sql, rows)
         return int(cursor.rowcount)
 
 

@@ -14,23 +14,23 @@ from django.db import connections
 from recommender.capture import order_consent
 from recommender.capture.drafts import EventDraft, ImpressionDraft
 from recommender.capture.sql import column_name, column_names, prepared
-from recommender.identity import own_key
-from recommender.models import Visitor
+from recommender.identity import forgotten, own_key, tombstones
+from recommender.models import Erasure, Tombstone, Visitor
 
 REMEMBERED_SECONDS = 600.0
 MAX_REMEMBERED = 20_000
-VISITORS_PER_STATEMENT = 100
-"""Eight values each: below the 999 parameters that the oldest SQLite takes."""
+MAX_PARAMETERS = 900
+"""Of one statement: below the 999 that the oldest SQLite takes."""
 
 VISITOR_COLUMNS = (
-    "key", "user_key", "has_consented", "is_profiled", "is_bot", "device", "first_seen_at", "last_seen_at",
+    "key", "user_key", "is_profiled", "is_bot", "device", "first_seen_at", "last_seen_at", "has_consented",
 )  # fmt: skip
 
 Draft = EventDraft | ImpressionDraft
 
 _remembered: dict[uuid.UUID, tuple[str | None, float]] = {}
 """Browsers' visitors seen lately in this process, with the user's key and the time on the monotonic clock. It only
-saves updating them again."""
+saves updating them again: whether they still consent is decided by the statement that stores an event."""
 
 
 def with_visitors(drafts: list[Draft], *, alias: str) -> list[Draft]:
@@ -58,9 +58,13 @@ def with_visitors(drafts: list[Draft], *, alias: str) -> list[Draft]:
     ]
 
 
-def forget_visitors() -> None:
-    """Look every visitor up again; after an erasure."""
-    _remembered.clear()
+def forget_visitors(keys: Iterable[uuid.UUID] | None = None) -> None:
+    """Look these visitors up again, or every one; after an erasure, or where one consents no more."""
+    if keys is None:
+        _remembered.clear()
+        return
+    for key in keys:
+        _remembered.pop(key, None)
 
 
 def _under_users(drafts: list[Draft], alias: str) -> tuple[list[Draft], set[uuid.UUID]]:
@@ -115,36 +119,47 @@ def _touched(drafts: Iterable[Draft], *, alias: str) -> dict[uuid.UUID, str | No
             consenting[key] = user_key
         else:
             unseen.append(key)
-    for start in range(0, len(unseen), VISITORS_PER_STATEMENT):
-        rows = [_visitor_row(key, by_key[key]) for key in unseen[start : start + VISITORS_PER_STATEMENT]]
+    n_per_statement = visitors_per_statement()
+    for start in range(0, len(unseen), n_per_statement):
+        rows = [_visitor_row(key, by_key[key]) for key in unseen[start : start + n_per_statement]]
         consenting |= _upserted(rows, alias)
     return consenting
 
 
+def visitors_per_statement() -> int:
+    """How many visitors one statement inserts or updates: seven values each, and two hashes for each key of hashes."""
+    return min(100, MAX_PARAMETERS // (len(VISITOR_COLUMNS) - 1 + 2 * len(tombstones.subject_keys())))
+
+
 def _visitor_row(key: uuid.UUID, drafts: list[Draft]) -> tuple[Any, ...]:
-    """The values of `VISITOR_COLUMNS`."""
+    """The values of `VISITOR_COLUMNS`; consent is decided in the statement."""
     times = [draft.occurred_at for draft in drafts]
     return (
         key,
         next((draft.user_key for draft in drafts if draft.user_key), None),
-        True,
         all(draft.is_profiled for draft in drafts),
         all(draft.is_bot for draft in drafts),
         next((draft.device for draft in drafts if draft.device), ""),
         min(times),
         max(times),
+        True,
     )
 
 
 def _upserted(rows: list[tuple[Any, ...]], alias: str) -> dict[uuid.UUID, str | None]:
     """Insert, link, update and read in one statement, so that no visitor can be erased in between. `bulk_create` with
-    `update_conflicts` can neither keep the earlier of two values nor return what was there."""
+    `update_conflicts` can neither keep the earlier of two values nor return what was there.
+
+    A visitor with a tombstone is not stored, and a user with one is not linked. At most three statements more if one of
+    the visitors does not consent.
+    """
     table = connections[alias].ops.quote_name(Visitor._meta.db_table)
     key, user, profiled, first, last, consented = (
         column_name(Visitor, name, alias)
         for name in ("key", "user_key", "is_profiled", "first_seen_at", "last_seen_at", "has_consented")
     )
-    marks = f"({', '.join(['%s'] * len(VISITOR_COLUMNS))})"
+    is_erased, n_hashes = _is_erased(alias), len(tombstones.subject_keys())
+    marks = f"(%s, CASE WHEN {is_erased} THEN NULL ELSE %s END, %s, %s, %s, %s, %s, NOT {is_erased})"
     sql = (
         f"INSERT INTO {table} ({column_names(Visitor, VISITOR_COLUMNS, alias)}) "  # noqa: S608
         f"VALUES {', '.join([marks] * len(rows))} "
@@ -154,11 +169,40 @@ def _upserted(rows: list[tuple[Any, ...]], alias: str) -> dict[uuid.UUID, str | 
         f"{last} = CASE WHEN excluded.{last} > {table}.{last} THEN excluded.{last} ELSE {table}.{last} END "
         f"RETURNING {key}, {user}, {consented}"
     )
+    values: list[Any] = []
+    for row, stored in zip(rows, prepared(Visitor, VISITOR_COLUMNS, rows, alias), strict=True):
+        of_user = tombstones.digests_of(tombstones.name_of_user(row[1])) if row[1] else [""] * n_hashes
+        of_visitor = tombstones.digests_of(tombstones.name_of_visitor(row[0]))
+        values += [stored[0], *of_user, *stored[1:-1], *of_visitor]
     with connections[alias].cursor() as cursor:
-        cursor.execute(sql, [value for row in prepared(Visitor, VISITOR_COLUMNS, rows, alias) for value in row])
-        consenting = {uuid.UUID(str(key)): user for key, user, has_consented in cursor.fetchall() if has_consented}
+        cursor.execute(sql, values)
+        returned = [(uuid.UUID(str(key)), user, has_consented) for key, user, has_consented in cursor.fetchall()]
+    consenting = {key: user for key, user, has_consented in returned if has_consented}
+    _drop_erased([key for key, _, has_consented in returned if not has_consented], alias)
     _remember(consenting)
     return consenting
+
+
+def _is_erased(alias: str) -> str:
+    """The condition that one of the hashes of a subject has a tombstone that no new consent has lifted."""
+    table = connections[alias].ops.quote_name(Tombstone._meta.db_table)
+    digest, lifted = (column_name(Tombstone, name, alias) for name in ("digest", "lifted_at"))
+    marks = ", ".join(["%s"] * len(tombstones.subject_keys()))
+    return f"EXISTS (SELECT 1 FROM {table} WHERE {digest} IN ({marks}) AND {lifted} IS NULL)"  # noqa: S608
+
+
+def _drop_erased(refused: list[uuid.UUID], alias: str) -> None:
+    """Delete the rows that the statement inserted for erased visitors, and let their browsers be asked again. A row
+    that an erasure has not reached yet is left to it, which counts what it deletes."""
+    if not refused:
+        return
+    names = {tombstones.name_of_visitor(key): key for key in refused}
+    gone = {names[name] for name in tombstones.erased(names)}
+    if gone:
+        forgotten.remember(gone)
+        pending = Erasure.objects.filter(state=Erasure.State.REQUESTED).values_list("names", flat=True)
+        counted = {uuid.UUID(key) for of_person in pending for key in of_person.get("visitors", [])}
+        Visitor.objects.using(alias).filter(key__in=gone - counted, has_consented=False).delete()
 
 
 def _remember(visitors: dict[uuid.UUID, str | None]) -> None:

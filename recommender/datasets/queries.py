@@ -98,3 +98,18 @@ def propose(synonyms: Sequence[LearnedSynonym]) -> int:
         batch_size=CHUNK_SIZE,
     )
     return sum((synonym.words, synonym.meaning) not in before for synonym in fresh)
+
+
+def delete_unsupported_synonyms() -> int:
+    """Delete the rejected synonyms whose wordings no published query has any more; return how many.
+
+    What an editor approved is the shop's own wording by then, and stays.
+    """
+    rejected = Synonym.objects.filter(source=Synonym.Source.LEARNED, is_active=False, reviewed_at__isnull=False)
+    texts = [f" {query} " for query in QueryStatistics.objects.values_list("query", flat=True)] if rejected else []
+    unsupported = [
+        synonym.pk
+        for synonym in rejected
+        if not all(any(f" {wording} " in text for text in texts) for wording in (synonym.words, synonym.meaning))
+    ]
+    return Synonym.objects.filter(pk__in=unsupported).delete()[0]

@@ -3,6 +3,7 @@
 from recommender.identity.consent import (
     CONSENT_COOKIE,
     CONSENT_GRANTED,
+    ask_again,
     delete_consent_cookie,
     has_consented,
     is_by_cookie,
@@ -13,18 +14,19 @@ from recommender.identity.consent import (
 from recommender.identity.cookies import (
     cookie_for,
     delete_cookie,
+    is_forgotten,
     set_cookie,
     visitor_key_from_cookie,
 )
-from recommender.identity.linking import connect
+from recommender.identity.linking import connect, grant_consent
 from recommender.identity.shopper import Shopper, mark_personal, may_change_cookie, personal_shopper_of, shopper_of
 from recommender.identity.tokens import TokenClaims, claims_of, token_for, visitor_key_from
-from recommender.identity.users import grant_consent, link, own_key, unlink, user_key_of, visitor_of_user
+from recommender.identity.users import link, own_key, unlink, user_key_of, visitor_of_user
 
 __all__ = [
-    "CONSENT_COOKIE", "CONSENT_GRANTED", "Shopper", "TokenClaims", "claims_of", "connect", "cookie_for",
-    "delete_consent_cookie", "delete_cookie", "grant_consent", "has_consented", "is_by_cookie", "keeps_cookie",
-    "link", "mark_personal", "may_change_cookie", "own_key", "personal_shopper_of", "set_consent_cookie",
-    "set_cookie", "shopper_of", "token_for", "unlink", "user_key_of", "visitor_key_from", "visitor_key_from_cookie",
-    "visitor_of_user", "withdraws_consent",
+    "CONSENT_COOKIE", "CONSENT_GRANTED", "Shopper", "TokenClaims", "ask_again", "claims_of", "connect", "cookie_for",
+    "delete_consent_cookie", "delete_cookie", "grant_consent", "has_consented", "is_by_cookie", "is_forgotten",
+    "keeps_cookie", "link", "mark_personal", "may_change_cookie", "own_key", "personal_shopper_of",
+    "set_consent_cookie", "set_cookie", "shopper_of", "token_for", "unlink", "user_key_of", "visitor_key_from",
+    "visitor_key_from_cookie", "visitor_of_user", "withdraws_consent",
 ]  # fmt: skip

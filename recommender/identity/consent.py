@@ -45,6 +45,12 @@ def delete_consent_cookie(response: HttpResponseBase) -> None:
     response.delete_cookie(CONSENT_COOKIE)
 
 
+def ask_again(response: HttpResponseBase) -> None:
+    """Let the banner ask again, unless this response stores an answer or the consent is in a cookie of the shop's."""
+    if is_by_cookie() and CONSENT_COOKIE not in response.cookies:
+        delete_consent_cookie(response)
+
+
 def withdraws_consent(response: HttpResponseBase) -> bool:
     """Does this response store a refusal in the browser?"""
     answer = response.cookies.get(CONSENT_COOKIE)

@@ -11,6 +11,7 @@ from django.core import signing
 from django.http import HttpRequest, HttpResponseBase
 
 from recommender import conf
+from recommender.identity import forgotten
 
 MAX_SIGNED_LENGTH = 200
 _COOKIE_SALT = "recommender.visitor.cookie"
@@ -32,6 +33,11 @@ def visitor_key_from_cookie(cookie: str) -> uuid.UUID | None:
 def cookie_key_of(request: HttpRequest) -> uuid.UUID | None:
     """The visitor of the browser's cookie if it is genuine, with or without consent."""
     return visitor_key_from_cookie(request.COOKIES.get(conf.get("COOKIE_NAME"), ""))
+
+
+def is_forgotten(request: HttpRequest) -> bool:
+    """Does the browser send the cookie of a visitor that was erased, as far as this process knows? No query."""
+    return forgotten.any_known() and forgotten.holds(cookie_key_of(request))
 
 
 def unsigned(signed: str, salt: str) -> str | None:

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.functional import LazyObject, cached_property, empty
 
 from recommender import conf
-from recommender.identity import bots, consent
+from recommender.identity import bots, consent, forgotten
 from recommender.identity.cookies import cookie_key_of
 from recommender.identity.tokens import TokenClaims, claims_of, visitor_key_from
 from recommender.identity.users import own_key, user_key_of
@@ -46,6 +46,7 @@ class Shopper:
         self.n_live_reads = 0
         self.shown_item_ids: set[str] = set()
         self.is_fresh = False
+        self.has_started_over = False
 
     @cached_property
     def visitor_key(self) -> uuid.UUID | None:
@@ -76,12 +77,25 @@ class Shopper:
 
     @cached_property
     def gives_consent(self) -> bool:
-        """The answer of the `CONSENT` callable; False where it fails."""
+        """The answer of the `CONSENT` callable; False where it fails, and where the browser's visitor was erased."""
+        if self.must_ask_again:
+            return False
         try:
             return bool(conf.get_callable("CONSENT")(self.request))
         except Exception:
             logger.exception("RECOMMENDER['CONSENT'] failed; the request counts as not consented")
             return False
+
+    @cached_property
+    def must_ask_again(self) -> bool:
+        """Was the answer in this browser given before the person was erased? Then both cookies are deleted."""
+        return forgotten.any_known() and forgotten.holds(self.cookie_key)
+
+    @cached_property
+    def has_consented_anew(self) -> bool:
+        """Did somebody just accept in this browser's banner? It has consent by this app's own cookie, and no visitor
+        yet. A new visitor after a logout is no new consent."""
+        return self.is_fresh and self.cookie_key is None and not self.has_started_over and consent.is_by_cookie()
 
     @property
     def refuses(self) -> bool:
@@ -207,8 +221,14 @@ class Shopper:
     def start_over(self) -> None:
         """Become a new visitor without a history."""
         self.forget()
+        self.has_started_over = True
         if self.gives_consent and not self.is_crawler:
             self.visitor_key = self._fresh_key()
+
+    def ask_again(self) -> None:
+        """Count the answer in this browser no more: its cookies are deleted, and the banner asks."""
+        self.forget()
+        self.must_ask_again, self.gives_consent, self.visitor_key = True, False, None
 
     def forget(self) -> None:
         """Drop what was read about the person, so that it is read again."""
@@ -314,5 +334,5 @@ def may_change_cookie(request: HttpRequest, response: HttpResponseBase, *, is_re
     if not consent.keeps_cookie(request, response):
         return True
     shopper: Shopper | None = vars(request).get("recommender_shopper")
-    is_fresh = shopper is not None and shopper.is_fresh
+    is_fresh = shopper is not None and (shopper.is_fresh or shopper.must_ask_again)
     return is_fresh or (is_recorded and cookie_key_of(request) is None)

@@ -44,16 +44,3 @@ def unlink(visitor: Visitor) -> None:
     """Remove the link of a visitor to a user. One query."""
     Visitor.objects.filter(pk=visitor.pk).update(user_key=None)
     visitor.user_key = None
-
-
-def grant_consent(user_keys: list[str]) -> int:
-    """Store the consent of these users on their own visitors; return how many.
-
-    One statement for each 1,000 users; on SQLite, which takes 999 values, for each 90.
-    """
-    rows = [Visitor(key=own_key(key), user_key=key, has_consented=True) for key in sorted(set(user_keys))]
-    fields = ["has_consented", "is_pseudonymous", "has_objected"]
-    Visitor.objects.bulk_create(
-        rows, batch_size=1000, update_conflicts=True, unique_fields=["key"], update_fields=fields
-    )
-    return len(rows)

@@ -57,6 +57,20 @@ class Crontab:
         )
 
 
+def next_time(crontab: Crontab, now: dt.datetime) -> dt.datetime:
+    """The first time of the crontab after `now`, in UTC."""
+    now = now.astimezone(dt.UTC)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return next(
+        moment
+        for day in (midnight + n_days * DAY for n_days in range(DAYS_LOOKED_BACK))
+        if day.isoweekday() % 7 in crontab.days
+        for hour in sorted(crontab.hours)
+        for minute in sorted(crontab.minutes)
+        if (moment := day.replace(hour=hour, minute=minute)) > now
+    )
+
+
 def due_since(every: dt.timedelta | Crontab, now: dt.datetime) -> dt.datetime:
     """A job that last started before this moment is due."""
     return every.last(now) if isinstance(every, Crontab) else now - every

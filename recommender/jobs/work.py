@@ -14,6 +14,7 @@ from recommender.capture import erasure
 from recommender.catalog import sync
 from recommender.datasets import queries, statistics
 from recommender.exceptions import MissingDependency, RunError
+from recommender.jobs import erasing
 from recommender.jobs.timing import Crontab
 from recommender.models import Event, Item, ItemStatistics, QueryStatistics, Segment
 from recommender.personas import segmentation
@@ -89,6 +90,11 @@ def purge_retention() -> None:
     erasure.purge(before=timezone.now() - dt.timedelta(days=conf.get("RETENTION_DAYS")))
 
 
+def erase() -> None:
+    """Carry the requested erasures to their end."""
+    erasing.finish_erasures()
+
+
 def reap_runs() -> None:
     """End runs whose heartbeat stopped, or return them to the queue."""
     runs.reap_stale()
@@ -118,6 +124,7 @@ WORK: dict[str, Callable[[], None]] = {
     "refresh_segments": refresh_segments,
     "reconcile_all": reconcile_all,
     "purge_retention": purge_retention,
+    "erase": erase,
     SCHEDULED_RUN: start_scheduled_run,
 }
 """Every job by its name, in the order in which due jobs are done."""
@@ -132,6 +139,7 @@ TIMES: dict[str, dt.timedelta] = {
     "refresh_segments": dt.timedelta(hours=6),
     "reconcile_all": dt.timedelta(days=1),
     "purge_retention": dt.timedelta(days=1),
+    "erase": dt.timedelta(minutes=5),
 }
 
 

@@ -2,6 +2,7 @@
 
 from recommender.models.alarms import Alarm
 from recommender.models.credentials import ApiKey, AppToken, Scope, VisitorLink
+from recommender.models.erasures import Erasure, Tombstone
 from recommender.models.events import Event, Impression, Visitor
 from recommender.models.items import Item, ItemStatistics, ItemVector
 from recommender.models.jobs import Job, Worker
@@ -17,6 +18,7 @@ __all__ = [
     "ApiKey",
     "AppToken",
     "Bundle",
+    "Erasure",
     "Event",
     "Impression",
     "Item",
@@ -30,6 +32,7 @@ __all__ = [
     "Scope",
     "Segment",
     "Synonym",
+    "Tombstone",
     "UnpaidRow",
     "Visitor",
     "VisitorLink",

@@ -12,7 +12,7 @@ import numpy as np
 from django.db import models
 from django.db.models import Count, Max
 
-from recommender.models import QueryStatistics, Synonym
+from recommender.models import Erasure, QueryStatistics, Synonym
 from recommender.retrieval.lexical.index import LexicalIndex
 from recommender.retrieval.lexical.lexicon import LAST
 from recommender.retrieval.lexical.phrases import Phrases
@@ -23,7 +23,8 @@ from recommender.text.words import folded
 from recommender.types import Intent
 
 Stamp = tuple[tuple[int, dt.datetime | None], ...]
-"""For each table the number of rows and the time of the newest change; equal where nothing changed."""
+"""For each table the number of rows and the time of the newest change, and last when a person was erased; equal where
+nothing changed."""
 
 MAX_TRIED = 60
 STALE_SHARE = 0.1
@@ -39,6 +40,10 @@ class QueryTables:
     queries: tuple[PastQuery, ...] = ()
     synonyms: tuple[tuple[str, str], ...] = ()
     stamp: Stamp = ()
+
+    def was_erased_since(self, before: QueryTables) -> bool:
+        """Was a person erased since the earlier state was read? Then nothing fitted on its queries may stay."""
+        return bool(before.stamp) and bool(self.stamp) and self.stamp[-1] != before.stamp[-1]
 
 
 class Understanding:
@@ -103,24 +108,35 @@ class PastQueries:
 
 def stamp() -> Stamp:
     """The state of both tables. Two queries."""
-    tables = ((QueryStatistics.objects, "computed_at"), (_active(), "updated_at"))
-    states = [table.aggregate(n=Count("pk"), newest=Max(column)) for table, column in tables]
-    return tuple((state["n"], state["newest"]) for state in states)
+    queries = QueryStatistics.objects.annotate(erased_at=_erased_at())
+    counted = queries.aggregate(n=Count("pk"), newest=Max("computed_at"), erased=Max("erased_at"))
+    synonyms = _active().aggregate(n=Count("pk"), newest=Max("updated_at"))
+    return (
+        (counted["n"], counted["newest"]),
+        (synonyms["n"], synonyms["newest"]),
+        (0, counted["erased"]),
+    )
 
 
 def read(index: Mapping[str, int]) -> QueryTables:
     """Read both tables; index: item id to row of the shelf. Two queries."""
-    queries = list(QueryStatistics.objects.order_by("pk").values_list(*QUERY_COLUMNS))
+    queries = list(QueryStatistics.objects.order_by("pk").values_list(*QUERY_COLUMNS, _erased_at()))
     synonyms = list(_active().order_by("pk"))
     newest = (
-        max((row[-1] for row in queries), default=None),
+        max((row[-2] for row in queries), default=None),
         max((synonym.updated_at for synonym in synonyms), default=None),
     )
     return QueryTables(
-        tuple(_past_query(*row[:-1], index=index) for row in queries),
+        tuple(_past_query(*row[:-2], index=index) for row in queries),
         tuple(pair for synonym in synonyms for pair in synonym.pairs()),
-        ((len(queries), newest[0]), (len(synonyms), newest[1])),
+        ((len(queries), newest[0]), (len(synonyms), newest[1]), (0, queries[0][-1] if queries else None)),
     )
+
+
+def _erased_at() -> models.Subquery:
+    """When the last erasure was finished."""
+    finished = Erasure.objects.filter(finished_at__isnull=False).order_by("-finished_at")
+    return models.Subquery(finished.values("finished_at")[:1])
 
 
 def _active() -> models.QuerySet[Synonym]:

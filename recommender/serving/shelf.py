@@ -220,7 +220,7 @@ def with_queries(shelf: Shelf, query_tables: QueryTables) -> Shelf:
     catalogue = LabelledTitles(
         _searchable(shelf.titles, items.active), shelf.brands, items.category, items.category_names
     )
-    understanding = shelf.understanding
+    understanding = None if query_tables.was_erased_since(shelf.query_tables) else shelf.understanding
     if understanding is None or understanding.is_stale(catalogue, queries, phrases):
         understanding = Understanding(catalogue, queries, phrases)
     correct_words = known_words(shelf.brands, items.category_names, queries)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 from django.utils.translation import gettext
 
@@ -18,6 +16,7 @@ from recommender.models import Bundle, Run
 from recommender.models.connections import persistently
 from recommender.runs import provenance
 from recommender.runs.comparisons import CHAMPION, RANKER
+from recommender.runs.folders import clear
 from recommender.runs.settings import RunSettings
 from recommender.runs.supervision import log_path
 from recommender.training.curves import tracked
@@ -51,7 +50,7 @@ def run(run_id: int, token: int, *, watch: Watch | None = None) -> None:
         logger.warning("%s", error)
         return
     if persistently(lambda: Run.objects.filter(pk=run_id).exclude(state=Run.State.QUEUED).exists()):
-        _clear(folder)
+        clear(folder)
 
 
 def _ending(run_id: int, watch: Watch) -> Ending:
@@ -179,12 +178,3 @@ def _decided(bundle: Bundle, judgement: JudgedRun, *, repeats: int | None) -> Ru
     else:
         bundles.prune()
     return RunResult(decision.verdict, decision.reason, bundle)
-
-
-def _clear(folder: Path) -> None:
-    """Leave only the log of a run that has ended."""
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != "log.txt":
-            path.unlink()

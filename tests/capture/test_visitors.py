@@ -46,8 +46,33 @@ def test_withdrawal_in_another_process_holds_while_the_visitor_is_remembered() -
     visitor = Visitor.objects.create()
     ingest([draft(visitor_key=visitor.key)])
     Visitor.objects.update(has_consented=False)
-    ingest([draft(message_id="late", visitor_key=visitor.key)])
-    assert Event.objects.get(message_id="late").visitor is None
+    shown = ImpressionDraft(ranking_of("a"), timezone.now(), visitor_key=visitor.key)
+    order = draft(message_id="order", type="purchase", source="order", visitor_key=visitor.key)
+    late = [draft(message_id="late", visitor_key=visitor.key), order, draft(message_id="nobody's")]
+    assert ingest(late, [shown]) == IngestResult(n_accepted=2, n_dropped=1)
+    nobodys = Event.objects.filter(visitor=None).values_list("message_id", flat=True)
+    assert set(nobodys) == {"order", "nobody's"}
+    assert Event.objects.filter(visitor=visitor).count() == 1
+    assert not Event.objects.filter(message_id="late").exists()
+    assert not Impression.objects.exists()
+
+
+def test_consent_given_again_in_another_process_holds_at_the_event_after_the_next() -> None:
+    visitor = Visitor.objects.create()
+    ingest([draft(visitor_key=visitor.key)])
+    Visitor.objects.update(has_consented=False)
+    assert ingest([draft(visitor_key=visitor.key)]) == IngestResult(n_dropped=1)
+    Visitor.objects.update(has_consented=True)
+    assert ingest([draft(visitor_key=visitor.key)]) == IngestResult(n_accepted=1)
+
+
+def test_duplicates_and_dropped_events_of_a_withdrawn_visitor_are_told_apart() -> None:
+    kept, withdrawn = Visitor.objects.create(), Visitor.objects.create()
+    first = draft(visitor_key=kept.key)
+    ingest([first, draft(visitor_key=withdrawn.key)])
+    Visitor.objects.filter(pk=withdrawn.pk).update(has_consented=False)
+    result = ingest([first, draft(visitor_key=kept.key), draft(visitor_key=withdrawn.key)])
+    assert result == IngestResult(n_accepted=1, n_duplicate=1, n_dropped=1)
 
 
 def test_order_of_a_consenting_user_is_under_their_own_visitor() -> None:
