@@ -59,7 +59,8 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **options: Any) -> l
     return [
         *_unknown_names(), *_invalid_consent(), *_invalid_order_consent(), *_invalid_values(),
         *_invalid_experiment_tracker(conf.get("EXPERIMENT_TRACKER")), *_invalid_storage(conf.get("BUNDLE_STORAGE")),
-        *_invalid_limits(conf.get("AT_MOST")), *_invalid_throttles(conf.get("THROTTLES")), *_naive_times(),
+        *_invalid_limits(conf.get("AT_MOST")), *_invalid_throttles(conf.get("THROTTLES")),
+        *_invalid_secrets(conf.get("SUBJECT_KEYS")), *_naive_times(),
     ]  # fmt: skip
 
 
@@ -180,6 +181,15 @@ def _invalid_throttles(throttles: Any) -> Iterator[CheckMessage]:
         elif rate is not None and not (isinstance(rate, str) and RATE.fullmatch(rate)):
             message = _("RECOMMENDER['THROTTLES'][%(name)r] must be a rate such as '600/min' or None, not %(rate)r.")
             yield checks.Error(message % {"name": name, "rate": rate}, hint, id="recommender.E004")
+
+
+def _invalid_secrets(keys: Any) -> Iterator[CheckMessage]:
+    """E004: one secret instead of a list of them, or something that is no secret."""
+    if isinstance(keys, list | tuple) and all(isinstance(key, str | bytes) and key for key in keys):
+        return
+    message = _("RECOMMENDER['SUBJECT_KEYS'] must be a list of secrets, the newest first, not %(type)s.")
+    hint = _("Leave it out to take SECRET_KEY and SECRET_KEY_FALLBACKS.")
+    yield checks.Error(message % {"type": type(keys).__name__}, hint, id="recommender.E004")
 
 
 def _naive_times() -> Iterator[CheckMessage]:

@@ -297,3 +297,10 @@ class TestItemsOutOfReach:
     def test_ids_of_the_shops_own_making_are_not_judged(self) -> None:
         register("shop.Product")(type("Products", (Catalog,), {"id": lambda self, product: f"p{product.pk}"}))
         assert self.warnings_of("by_slug", "kwargs.slug") == []
+
+
+@pytest.mark.parametrize("keys", ["one secret", ("",), [3], None])
+def test_secrets_that_are_no_list_of_secrets_are_an_error(settings: Any, keys: Any) -> None:
+    settings.RECOMMENDER = {"SUBJECT_KEYS": keys}
+    (message,) = check_settings(None)
+    assert (message.id, "SUBJECT_KEYS" in message.msg) == ("recommender.E004", True)

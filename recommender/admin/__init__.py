@@ -3,6 +3,7 @@
 from recommender.admin.alarms import AlarmAdmin
 from recommender.admin.bundles import BundleAdmin
 from recommender.admin.credentials import ApiKeyAdmin, AppTokenAdmin, VisitorLinkAdmin
+from recommender.admin.erasures import ErasureAdmin
 from recommender.admin.events import EventAdmin, ImpressionAdmin, VisitorAdmin
 from recommender.admin.items import ItemAdmin, ItemStatisticsAdmin
 from recommender.admin.judgements import JudgementAdmin
@@ -16,6 +17,7 @@ __all__ = [
     "ApiKeyAdmin",
     "AppTokenAdmin",
     "BundleAdmin",
+    "ErasureAdmin",
     "EventAdmin",
     "ImpressionAdmin",
     "ItemAdmin",

@@ -11,7 +11,9 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.dates import WEEKDAYS_ABBR
 from django.utils.html import format_html
@@ -21,6 +23,7 @@ from django.utils.translation import gettext_lazy as _
 
 from recommender import pipeline, serving
 from recommender.admin.charts import Bar, bar_chart, column_chart
+from recommender.admin.erasures import erase_link, erase_view
 from recommender.admin.filters import DeviceFilter, PersonalisedFilter, SegmentFilter, SignedInFilter
 from recommender.admin.people import n_events_of, names_of, seen_as, visitors_matching, visitors_of
 from recommender.admin.readonly import BoundedChangeList, ReadOnlyAdmin
@@ -108,6 +111,13 @@ class PersonaAdmin(ReadOnlyAdmin):
     ) -> tuple[QuerySet[Any], bool]:
         return (queryset.filter(visitors_matching(search_term)) if search_term.strip() else queryset), False
 
+    def get_urls(self) -> list[URLPattern]:
+        erase = self.admin_site.admin_view(self.erase_view)
+        return [path("<int:pk>/erase/", erase, name="recommender_persona_erase"), *super().get_urls()]
+
+    def erase_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return erase_view(self, request, get_object_or_404(Visitor, pk=pk))
+
     @admin.display(description=_("visitor"))
     def who(self, visitor: Visitor) -> str:
         return str(getattr(visitor, "person", visitor))
@@ -134,6 +144,7 @@ class PersonaAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request, visitor):
             require(request, "recommender.view_persona")
         context = {**self.admin_site.each_context(request), **_page(visitor), "opts": self.opts, "media": self.media}
+        context["links"] = erase_link(request, visitor)
         return TemplateResponse(request, "admin/recommender/persona/detail.html", context | (extra_context or {}))
 
 

@@ -160,6 +160,7 @@ DETAILS = {
     "expired-token": "Get the next one: POST tokens/refresh with your refresh_token.",
     "out-of-scope": "This needs a token for 'profile'; yours was issued for: events.",
     "not-signed-in": "The app's visitor belongs to a user: sign them in with POST me/link.",
+    "unknown-erasure": "DELETE me answers with the address of its receipt.",
     "unknown-token": "GET me/tokens lists the ids of those that count.",
     "not-linked": "There is no link that POST me/link has made.",
     "linked-to-another": "Sign this app out with DELETE me/tokens/current, and begin a new visitor with POST visitors.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -180,3 +181,11 @@ def _joined(text: str) -> tuple[str, ...]:
 
 def _is_everywhere(name: str) -> bool:
     return name in EVERYWHERE or name.startswith(UTM)
+
+
+def uuid_or_none(text: str) -> uuid.UUID | None:
+    """The UUID that a path names; None for anything else."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None

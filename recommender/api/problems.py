@@ -37,6 +37,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "unknown-endpoint": (404, "There is no such endpoint"),
     "unknown-item": (404, "There is no such item"),
     "unknown-slot": (404, "There is no such slot"),
+    "unknown-erasure": (404, "There is no such erasure"),
     "unknown-token": (404, "There is no such token"),
     "not-linked": (404, "The visitor is not linked to a user"),
     "method-not-allowed": (405, "The endpoint has no such method"),

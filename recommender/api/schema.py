@@ -8,7 +8,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiVi
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
-from recommender.api import examples, parameters, problems, serializers, token_shapes
+from recommender.api import erasures, examples, parameters, problems, serializers, token_shapes
 from recommender.api.authentication import SCHEME
 from recommender.types import EventType, Relaxation, Role, Rung, Slot, Sort
 
@@ -194,8 +194,20 @@ OPERATIONS: dict[str, dict[str, dict[str, Any]]] = {
             "auth": IDENTIFIED,
             "operation_id": "erasePerson",
             "summary": "Erase everything about the person",
-            "description": "Visitors, events and lists. The shop keeps its own orders.",
+            "description": "Visitors, events and lists. The shop keeps its own orders. `Location` is the address of "
+            "the receipt. Nothing is recorded of the person until they consent again.",
             "responses": {204: OpenApiResponse(description="Erased.")} | failures("forbidden", *PERSONAL),
+        },
+    },
+    "recommender.api.erasures.ErasureView": {
+        "get": {
+            "operation_id": "readErasure",
+            "summary": "Read the receipt of an erasure",
+            "description": "By its random id, which DELETE me answers: nobody can be identified by then.",
+            "responses": answer(200, erasures.ErasureReceiptSerializer, "How far it is, and what was deleted.")
+            | failures("unknown-erasure", "unavailable"),
+            "parameters": [OpenApiParameter("erasure_id", str, "path", description="From the answer of DELETE me.")],
+            "auth": [],
         },
     },
     "recommender.api.visitor.ExportView": {
@@ -302,7 +314,9 @@ def _copied(method: Any) -> Any:
 
 
 def _tag(view: str) -> str:
-    return {"lists": "Lists", "recording": "Events", "visitor": "Visitor", "tokens": "Tokens"}[view.split(".")[2]]
+    return {"lists": "Lists", "recording": "Events", "visitor": "Visitor", "tokens": "Tokens", "erasures": "Visitor"}[
+        view.split(".")[2]
+    ]
 
 
 for _view, _operations in OPERATIONS.items():

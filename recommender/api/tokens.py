@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 from django.conf import settings
@@ -14,6 +13,7 @@ from rest_framework.response import Response
 from recommender.api import throttling
 from recommender.api.authentication import HOW_TO_IDENTIFY, BrowserCookies, require_scope
 from recommender.api.base import ApiView, checked
+from recommender.api.parameters import uuid_or_none
 from recommender.api.problems import Problem
 from recommender.api.token_shapes import (
     LinkSerializer,
@@ -94,7 +94,7 @@ class TokenView(ApiView):
             tokens.revoke_current(claims)
             return Response(status=204)
         require_scope(request, Scope.PROFILE.value)
-        key = _uuid_or_none(token_id)
+        key = uuid_or_none(token_id)
         if key is None or not tokens.revoke(_tokens_of(request).filter(key=key)):
             raise Problem("unknown-token", "GET me/tokens lists the ids of those that count.")
         return Response(status=204)
@@ -153,10 +153,3 @@ def _is_by_session(request: Request) -> bool:
 def _authentication_of(request: Request) -> str:
     """How the user proved who they are, for the record."""
     return "session" if _is_by_session(request) else type(request.successful_authenticator).__qualname__[:128]
-
-
-def _uuid_or_none(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        return None

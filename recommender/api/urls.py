@@ -3,7 +3,7 @@
 from django.apps import apps
 from django.urls import path, re_path
 
-from recommender.api import lists, recording, tokens, visitor
+from recommender.api import erasures, lists, recording, tokens, visitor
 
 urlpatterns = [
     path("visitors", tokens.VisitorsView.as_view(), name="visitors"),
@@ -13,6 +13,7 @@ urlpatterns = [
     path("recommendations/<str:slot>", lists.RecommendationsView.as_view(), name="recommendations"),
     path("me", visitor.MeView.as_view(), name="me"),
     path("me/export", visitor.ExportView.as_view(), name="export"),
+    path("erasures/<str:erasure_id>", erasures.ErasureView.as_view(), name="erasure"),
     path("me/tokens", tokens.TokensView.as_view(), name="tokens"),
     path("me/tokens/<str:token_id>", tokens.TokenView.as_view(), name="token"),
     path("me/link", tokens.LinkView.as_view(), name="link"),

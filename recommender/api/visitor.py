@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Count
+from django.urls import reverse
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -23,7 +24,7 @@ from recommender.api.serializers import (
 from recommender.api.token_shapes import WholeExportSerializer
 from recommender.capture import erasure, privacy
 from recommender.identity import Shopper, shopper_of
-from recommender.models import AppToken, Event, Visitor, VisitorLink
+from recommender.models import AppToken, Erasure, Event, Visitor, VisitorLink
 
 ENDPOINTS = (
     "visitors", "tokens/refresh", "events", "search", "suggest", "recommendations/<slot>", "me", "me/export",
@@ -64,10 +65,11 @@ class MeView(ApiView):
         return response
 
     def delete(self, request: Request) -> Response:
-        """Erase everything about the person."""
+        """Erase everything about the person; `Location` is where the receipt is."""
         shopper = shopper_of(request._request)
-        erasure.erase(**person_of(shopper).names)
-        response = Response(status=204)
+        erased = erasure.erase(**person_of(shopper).names, trigger=Erasure.Trigger.API)
+        receipt = reverse("recommender:erasure", args=[erased.key])
+        response = Response(status=204, headers={"Location": request.build_absolute_uri(receipt)})
         if shopper.token is None:
             identity.delete_cookie(response)
         if _asks_by_cookie(shopper):

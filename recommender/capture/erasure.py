@@ -117,7 +117,7 @@ def _note_bundles(erasure: Erasure, visitors: models.QuerySet[Visitor]) -> None:
     trained = Bundle.objects.filter(is_trained=True)
     names = [] if first is None else sorted(trained.filter(created_at__gte=first).values_list("name", flat=True))
     with changing(erasure) as row:
-        row.receipt["bundles"] = sorted({*row.receipt.get("bundles", []), *names})
+        row.receipt["learned"] = sorted({*row.receipt.get("learned", []), *names})
 
 
 def _close_all(erasure: Erasure) -> None:

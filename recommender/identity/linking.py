@@ -28,7 +28,7 @@ def connect() -> None:
 
 def link_app(claims: TokenClaims, user: Any, *, authentication: str, session_hash: str) -> VisitorLink | None:
     """Tie an app's visitor to the user who has signed in, and let its token open the account; None where the visitor is
-    another user's, or the user was erased and the app has not asked for consent since. At most nine statements, reversed
+    another user's, or the user was erased and the app has not asked for consent since. At most nine statements, undone
     by `unlink_app`."""
     user_key = user_key_of(user)
     with transaction.atomic(using=router.db_for_write(Visitor)):

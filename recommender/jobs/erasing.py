@@ -107,7 +107,7 @@ def _bundles(pending: Erasure) -> dict[str, dict[str, Any]]:
 
     Until the next training it serves on; its weights hold no row and no text of a person.
     """
-    after = set(pending.receipt.get("bundles", []))
+    after = set(pending.receipt.pop("learned", []))
     if pending.receipt.get("tables", {}).get("Event"):
         late = Run.objects.filter(started_at__lt=_erased_at(pending), finished_at__gte=pending.requested_at)
         after |= set(late.filter(bundle__isnull=False).values_list("bundle__name", flat=True))

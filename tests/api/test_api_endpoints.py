@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from recommender import capture, serving
 from recommender.api.urls import urlpatterns
+from recommender.capture import erasure
 from recommender.identity import cookie_for, token_for, tokens
 from recommender.models import AppToken, Event, Item, Segment, Visitor
 from recommender.types import Entry, Ranking, Rung, Slot
@@ -99,6 +100,8 @@ def endpoints() -> Iterator[tuple[str, str]]:
 
 def addresses(name: str, person: Person) -> list[str]:
     """The addresses of an endpoint: one, or one for every slot."""
+    if name == "erasure":
+        return [reverse("recommender:erasure", args=[erasure.erase(visitor_key=uuid.uuid4()).key])]
     if name == "token":
         return [reverse("recommender:token", args=[signed_up(person).row.key])]
     if name != "recommendations":

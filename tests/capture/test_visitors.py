@@ -67,11 +67,11 @@ def test_consent_given_again_in_another_process_holds_at_the_event_after_the_nex
 
 
 def test_duplicates_and_dropped_events_of_a_withdrawn_visitor_are_told_apart() -> None:
-    kept, withdrawn = Visitor.objects.create(), Visitor.objects.create()
-    first = draft(visitor_key=kept.key)
+    consenting, withdrawn = Visitor.objects.create(), Visitor.objects.create()
+    first = draft(visitor_key=consenting.key)
     ingest([first, draft(visitor_key=withdrawn.key)])
     Visitor.objects.filter(pk=withdrawn.pk).update(has_consented=False)
-    result = ingest([first, draft(visitor_key=kept.key), draft(visitor_key=withdrawn.key)])
+    result = ingest([first, draft(visitor_key=consenting.key), draft(visitor_key=withdrawn.key)])
     assert result == IngestResult(n_accepted=1, n_duplicate=1, n_dropped=1)
 
 

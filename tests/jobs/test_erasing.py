@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
 from django.core.cache import cache
 from django.core.management import call_command
 from django.db import connection, connections, transaction
@@ -29,6 +31,7 @@ from recommender.datasets import queries
 from recommender.identity import forgotten
 from recommender.jobs import work
 from recommender.models import (
+    AppToken,
     Bundle,
     Erasure,
     Event,
@@ -38,6 +41,7 @@ from recommender.models import (
     Tombstone,
     UnpaidRow,
     Visitor,
+    VisitorLink,
 )
 from shopreco.shop.models import Customer, Order, OrderLine, Product
 
@@ -95,7 +99,7 @@ def residue(names: list[str], *, logs: str = "") -> list[str]:
     """Where any of the names is still found."""
     places = {"tables": rows_in_tables(), "cache": values_in_cache(), "logs": logs}
     places |= {str(path): content.decode("latin-1") for path, content in files_of(conf.directory())}
-    return [f"{name} in {place}" for place, text in places.items() for name in names if name in text]
+    return [f"{name} in {where}" for where, text in places.items() for name in names if name in text]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -395,6 +399,81 @@ class TestBrowser:
 
 def _digest_of_user(user: Any) -> str:
     return identity.tombstones.digests_of(identity.tombstones.name_of_user(str(user.pk)))[0]
+
+
+@pytest.mark.django_db
+def test_app_that_erases_its_person_gets_the_address_of_the_receipt() -> None:
+    visitor = Visitor.objects.create()
+    capture.ingest([event(visitor.key)])
+    token = {"Authorization": f"Visitor {identity.token_for(visitor.key)}"}
+    answer = Client().delete("/recommender/api/v1/me", headers=token)
+    assert (answer.status_code, Erasure.objects.get().trigger) == (204, Erasure.Trigger.API)
+    receipt = Client().get(answer["Location"]).json()
+    assert (receipt["state"], receipt["tables"]) == ("rows_erased", {"Event": 1, "Visitor": 1})
+    work.WORK["erase"]()
+    receipt = Client().get(answer["Location"]).json()
+    assert (receipt["state"], receipt["n_files"], receipt["bundles"]) == ("finished", 0, {})
+    assert receipt["next_training_at"] == Erasure.objects.get().receipt["next_training_at"]
+    assert Client().get(f"/recommender/api/v1/erasures/{uuid.uuid4()}").status_code == 404
+
+
+@pytest.mark.django_db
+def test_app_of_an_erased_user_is_linked_again_only_with_a_newer_consent(django_user_model: Any) -> None:
+    user = django_user_model.objects.create(username="ada")
+    old = Visitor.objects.create()
+    capture.ingest([event(uuid.uuid4(), user_key=str(user.pk))])
+    erasure.erase(user_key=str(user.pk))
+
+    def linked(visitor: Visitor) -> bool:
+        claims = identity.claims_of(identity.token_for(visitor.key))
+        assert claims is not None
+        how = {"authentication": "session", "session_hash": "s"}
+        return identity.linking.link_app(claims, user, **how) is not None
+
+    assert not linked(old)
+    assert not linked(Visitor.objects.create(has_consented=False))
+    assert linked(Visitor.objects.create())
+
+
+@pytest.mark.django_db
+def test_undone_link_and_tokens_of_a_user_are_erased_too() -> None:
+    visitor = Visitor.objects.create()
+    VisitorLink.objects.create(visitor=visitor, user_key="7", authentication="session", unlinked_at=timezone.now())
+    AppToken.objects.create(visitor=visitor, user_key="7", expires_at=timezone.now())
+    assert erasure.erase(user_key="7").receipt["tables"] == {"AppToken": 1, "VisitorLink": 1}
+    assert Visitor.objects.get() == visitor
+
+
+@pytest.mark.django_db
+class TestAdmin:
+    def test_person_is_erased_after_a_question(self, admin_client: Client) -> None:
+        key = uuid.uuid4()
+        capture.ingest([event(key, user_key="7"), event(uuid.uuid4(), user_key="7")])
+        pk = Visitor.objects.get(key=key).pk
+        page = admin_client.get(f"/admin/recommender/persona/{pk}/change/").content.decode()
+        address = f"/admin/recommender/persona/{pk}/erase/"
+        assert address in page
+        assert "cannot be undone" in admin_client.get(address).content.decode()
+        assert admin_client.post(address).status_code == 200
+        assert Visitor.objects.count() == 2
+        answer = admin_client.post(address, {"insist": "yes"}, follow=True)
+        assert not Visitor.objects.exists()
+        assert Erasure.objects.get().trigger == Erasure.Trigger.ADMIN
+        assert "&quot;Visitor&quot;: 2" in answer.content.decode()
+        assert not LogEntry.objects.filter(object_repr__contains=key.hex).exists()
+
+    def test_who_may_only_look_cannot_erase(self, client: Client, django_user_model: Any) -> None:
+        staff = django_user_model.objects.create(username="staff", is_staff=True)
+        staff.user_permissions.add(*Permission.objects.filter(codename__in=["view_persona", "view_visitor"]))
+        client.force_login(staff)
+        visitor = Visitor.objects.create()
+        assert "/erase/" not in client.get(f"/admin/recommender/persona/{visitor.pk}/change/").content.decode()
+        assert client.post(f"/admin/recommender/persona/{visitor.pk}/erase/", {"insist": "yes"}).status_code == 403
+        assert Visitor.objects.exists()
+
+    def test_overdue_erasure_is_named(self, admin_client: Client) -> None:
+        Erasure.objects.create(requested_at=timezone.now() - dt.timedelta(hours=25))
+        assert "overdue" in admin_client.get("/admin/recommender/erasure/").content.decode()
 
 
 @pytest.mark.django_db(transaction=True)
