@@ -189,6 +189,33 @@ def test_person_whose_events_are_coming_in_is_erased() -> None:
     assert set(Event.objects.values_list("type", "visitor")) == {("purchase", None)}
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.postgres
+def test_erasure_waits_for_events_that_are_not_committed_yet() -> None:
+    capture.ingest([event(key := uuid.uuid4())])
+    is_stored, errors = threading.Event(), []
+
+    def send() -> None:
+        try:
+            with transaction.atomic():
+                capture.ingest([event(key)])
+                is_stored.set()
+                threading.Event().wait(1)
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    writer = threading.Thread(target=send)
+    writer.start()
+    is_stored.wait()
+    erased = erasure.erase(visitor_key=key)
+    writer.join()
+    assert errors == []
+    assert erased.receipt["tables"] == {"Event": 2, "Visitor": 1}
+    assert not Event.objects.exists()
+
+
 @pytest.mark.django_db
 def test_interrupted_erasure_goes_on_where_it_stopped(monkeypatch: Any) -> None:
     monkeypatch.setattr(erasure, "ROWS_PER_DELETE", 2)
