@@ -31,7 +31,7 @@ FEWEST_LIMITED = 3
 """So many people are always counted."""
 
 RETURNING_DAYS = 3
-"""Days on which a visitor must have come to be credible in a shop without a single order."""
+"""Days after which a visitor counts half, and is credible in a shop without a single order."""
 
 FEWEST_ALARMED, ALARMED_RATIO = 10, 2.0
 """People of a burst that is worth an alarm, and how far beyond the limit they must be."""
@@ -75,7 +75,7 @@ class Control:
 
 
 def person_weights(events: Interactions) -> FloatArray:
-    """Return (n,) in [.5, 1]: 1 for rows of the shop and those who have bought, d / (d + 1) for a visitor of d days.
+    """Return (n,) in [.25, 1]: 1 for rows of the shop and those who have bought, d / (d + 3) for a visitor of d days.
 
     Days are days of receipt: nobody becomes an old visitor by dating events back. Where nobody is credible, as in a new
     shop, all count the same.
@@ -84,7 +84,7 @@ def person_weights(events: Interactions) -> FloatArray:
     claims = np.flatnonzero(events.claim >= 0)
     if len(claims) and credible.any():
         n_days = _days_seen(events, claims)
-        weights[claims] = np.where(credible[claims], 1.0, n_days / (n_days + 1))
+        weights[claims] = np.where(credible[claims], 1.0, n_days / (n_days + RETURNING_DAYS))
     return weights
 
 

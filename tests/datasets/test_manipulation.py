@@ -20,7 +20,8 @@ from recommender.datasets.impressions import read_impressions
 from recommender.management import doctor
 from recommender.ml.context.visits import examples
 from recommender.ml.histories import Histories
-from recommender.models import Alarm, Event, Impression, Item, ItemStatistics, QueryStatistics, Visitor
+from recommender.models import Alarm, Event, Impression, Item, ItemStatistics, QueryStatistics, Segment, Visitor
+from recommender.personas import segmentation
 from recommender.retrieval.lexical.index import LexicalIndex
 from tests.conftest import DemoShop
 
@@ -71,7 +72,7 @@ def test_hundreds_of_new_visitors_count_no_more_than_three(demo_shop: DemoShop) 
     attack(target, beside)
     statistics.refresh_statistics()
     after = ItemStatistics.objects.get(item__item_id=target).n_total
-    assert after - before == pytest.approx(3 * 0.5 * 0.5)  # three carts of visitors on their first day
+    assert after - before == pytest.approx(3 * 0.5 * 0.25)  # three carts of visitors on their first day
 
 
 def test_hundreds_of_new_visitors_stand_an_item_beside_no_other(demo_shop: DemoShop) -> None:
@@ -147,6 +148,32 @@ def test_shop_whose_only_source_is_the_api_gets_its_lists() -> None:
     counts = dict(ItemStatistics.objects.values_list("item__item_id", "n_30"))
     assert counts == pytest.approx({"bag": 10.0, "mug": 6.0, "cup": 0.6})
     assert len(ItemStatistics.objects.get(item__item_id="bag").visitor_neighbours) == 2
+
+
+def test_claim_of_somebody_who_never_bought_is_no_sale(demo_shop: DemoShop) -> None:
+    target = seldom_sold()
+    statistics.refresh_statistics()
+    last = ItemStatistics.objects.get(item__item_id=target).last_event_at
+    claims([(visitor, "view_item", target) for visitor in visitors(1)])
+    statistics.refresh_statistics()
+    assert ItemStatistics.objects.get(item__item_id=target).last_event_at == last
+    buyer = Event.objects.filter(type="purchase", visitor__isnull=False).order_by("-pk")[0].visitor
+    claims([(buyer, "view_item", target)])
+    statistics.refresh_statistics()
+    assert ItemStatistics.objects.get(item__item_id=target).last_event_at != last
+
+
+def test_hundreds_of_new_visitors_shape_no_segment(demo_shop: DemoShop) -> None:
+    target, beside = seldom_sold(), demo_shop.product().stock_code
+
+    def liked() -> float:
+        segmentation.refresh()
+        return sum(segment.item_counts.get(target, 0) for segment in Segment.objects.filter(retired_at=None))
+
+    before = liked()
+    attack(target, beside)
+    assert before <= liked() <= before + 6 * 0.5 * 0.25
+    assert sum(Segment.objects.filter(retired_at=None).values_list("n_people", flat=True)) < N_ATTACKERS / 4
 
 
 def test_bombed_query_counts_no_more_people_than_are_likely(demo_shop: DemoShop) -> None:

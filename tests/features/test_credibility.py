@@ -57,12 +57,12 @@ def test_buyer_counts_whole_and_a_visitor_the_more_the_more_days_they_came() -> 
         (0, 0, PURCHASE, 1, -1), (0, 1, VIEW, 2, 0), (1, 1, VIEW, 2, 1), (1, 2, VIEW, 2, 1), (2, 1, VIEW, 2, 2),
         (2, 1, VIEW, 3, 3), (2, 1, VIEW, 4, 4), (-1, 1, VIEW, 4, 5),
     )  # fmt: skip
-    assert person_weights(shop).tolist() == pytest.approx([1, 1, 0.5, 0.5, 0.75, 0.75, 0.75, 0.5])
+    assert person_weights(shop).tolist() == pytest.approx([1, 1, 0.25, 0.25, 0.5, 0.5, 0.5, 0.25])
 
 
 def test_day_that_counts_is_that_of_the_receipt() -> None:
     backdated = events((0, 0, PURCHASE, 1, -1), *[(1, 1, VIEW, day, 7) for day in range(2, 9)])
-    assert set(person_weights(backdated)[1:].tolist()) == {0.5}
+    assert set(person_weights(backdated)[1:].tolist()) == {0.25}
 
 
 def test_without_any_order_those_who_return_are_credible() -> None:

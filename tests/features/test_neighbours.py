@@ -12,6 +12,14 @@ def columns(rows):
     return visitor, item, np.ones(len(rows), np.float32)
 
 
+def test_order_of_somebody_who_counts_half_is_half_an_order() -> None:
+    visitor, basket = np.array([0, 0, 1, 1], np.int32), np.array([0, 1, 2, 3], np.int32)
+    item, time = np.array([0, 1, 0, 2], np.int32), np.arange(4.0) * 1e5
+    person = np.array([1, 1, 0.5, 0.5], np.float32)
+    scores = dict(sequel_neighbours(visitor, basket, item, time, n_items=3, person=person).of(0))
+    assert scores == pytest.approx({1: 1 / np.sqrt(2.5 * 2), 2: 0.25 / np.sqrt(2.5 * 1.5)})
+
+
 def test_regression_is_the_closed_form_of_ease():
     rows = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 2), (3, 1), (3, 0), (4, 2)]
     matrix = np.zeros((5, 3))
