@@ -10,6 +10,7 @@ import datetime as dt
 import logging
 import os
 import re
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from typing import Any
 try:
     from celery import Celery, Task, _state, shared_task
     from celery.schedules import crontab
+    from celery.signals import worker_shutting_down
 except ImportError as error:
     from recommender.exceptions import MissingDependency
 
@@ -47,7 +49,6 @@ PAUSE_SECONDS = 30.0
 EXPIRY_SECONDS = 3600.0
 """Lifetime of a message; if it expires, the work is still in SQL and the schedule sends another message."""
 
-POKE_EXPIRY_SECONDS = 54.0
 SETTLE_SECONDS = COALESCE_SECONDS + 1.0
 """Delay of the one message for many saves, so that it runs after the last of them; a second allows for clock skew."""
 
@@ -57,15 +58,22 @@ NAMES_OF_NOBODY = frozenset(
 """Names of Celery apps and settings modules that do not identify a project."""
 
 counts: Counter[str] = Counter()
-"""Publications of this process: `published`, `failed`, `paused`, and `unsent` if the project has no broker."""
+"""Publications of this process: `published`, `failed`, `paused`, `waiting`, and `unsent` if there is no broker."""
 
 _paused_until = 0.0
+_stopping = threading.Event()
 
 
 @shared_task(name="recommender.train")
 def train(run_id: int, key: str) -> None:
     """Lease a run and supervise its subprocess until it ends. `key` tells it from another shop's run of this number."""
-    supervision.supervise(run_id, key=key)
+    supervision.supervise(run_id, key=key, stop=_stopping)
+
+
+@worker_shutting_down.connect
+def _stop_training(**_: Any) -> None:
+    """A worker of the pool `solo` that is told to stop hands its run over, instead of training to the end first."""
+    _stopping.set()
 
 
 def _task_for(job: str) -> Task:
@@ -91,10 +99,13 @@ erase = _task_for("erase")
 
 @shared_task(name="recommender.poke_runs")
 def poke_runs() -> None:
-    """End runs whose heartbeat stopped, and publish queued runs again in case their message was lost."""
+    """Queue runs again whose heartbeat stopped, and publish queued runs again in case their message was lost.
+
+    While a message waits for a trainer there is no second one: without a trainer, a minute would add one each.
+    """
     jobs.perform(work.POKE, work.reap_runs)
     for run_id in runs.queued_ids():
-        publish(train, run_id, runs.key_of(run_id), expires=POKE_EXPIRY_SECONDS)
+        publish(train, run_id, runs.key_of(run_id), once=True)
 
 
 @shared_task(name="recommender.refresh_segments")
@@ -150,11 +161,17 @@ def queues(app: Celery) -> tuple[str, str]:
 
 
 def publish(
-    task: Task, *args: Any, app: Celery | None = None, expires: float = EXPIRY_SECONDS, countdown: float | None = None
+    task: Task,
+    *args: Any,
+    app: Celery | None = None,
+    expires: float = EXPIRY_SECONDS,
+    countdown: float | None = None,
+    once: bool = False,
 ) -> bool:
     """Send a task with short timeouts and no retry; return whether the broker accepted it. Never raises.
 
-    After a failure nothing is sent for `PAUSE_SECONDS`, so that an unreachable broker costs only one wait.
+    once: not while a message waits in the task's queue. After a failure nothing is sent for `PAUSE_SECONDS`, so that an
+    unreachable broker costs only one wait.
     """
     global _paused_until
     app = app or project_app()
@@ -168,6 +185,9 @@ def publish(
         counts["paused"] += 1
         return False
     try:
+        if once and n_waiting(app, task):
+            counts["waiting"] += 1
+            return True
         _send(app, task.name, args, expires=expires, countdown=countdown)
     except Exception:  # whatever the broker raises must not undo the caller's work
         _paused_until = time.monotonic() + PAUSE_SECONDS
@@ -176,6 +196,17 @@ def publish(
         return False
     counts["published"] += 1
     return True
+
+
+def n_waiting(app: Celery, task: Task) -> int:
+    """How many messages wait in the queue of a task. Raises what the broker raises."""
+    name = app.amqp.router.route({}, task.name)["queue"]
+    with broker(app) as connection:
+        try:
+            declared = connection.default_channel.queue_declare(getattr(name, "name", name), passive=True)
+        except connection.channel_errors:  # the queue does not exist until its first message
+            return 0
+        return int(declared.message_count)
 
 
 @contextmanager

@@ -26,4 +26,6 @@ def write_arms(folder: Path, arms: Mapping[str, Arm]) -> None:
     path = folder / ARMS
     stored = json.loads(path.read_text()) if path.is_file() else {}
     added = {scope: {"competitor": arm.name, "head": json.loads(arm.head.to_json())} for scope, arm in arms.items()}
-    path.write_text(json.dumps(stored | added))
+    draft = folder / f"{ARMS}.new"
+    draft.write_text(json.dumps(stored | added))
+    draft.replace(path)  # in one step: a run that is killed meanwhile reads the folder again

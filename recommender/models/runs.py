@@ -114,6 +114,9 @@ class Run(models.Model):
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
     heartbeat_at = models.DateTimeField(_("last heartbeat"), null=True, blank=True)
+    advanced_at = models.DateTimeField(
+        _("last advance"), null=True, blank=True, help_text=_("When the training last took a step or computed.")
+    )
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
 
     class Meta:

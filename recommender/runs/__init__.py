@@ -21,7 +21,7 @@ from django.utils.translation import gettext
 from recommender import conf
 from recommender.exceptions import LeaseLost, RunError
 from recommender.models import Bundle, Run
-from recommender.runs import tunings
+from recommender.runs import deaths, tunings
 from recommender.runs.figures import Figures
 from recommender.runs.settings import RunSettings
 
@@ -29,9 +29,6 @@ logger = logging.getLogger(__name__)
 
 STALE_SECONDS = 120
 """A run sends a heartbeat every few seconds; after this long without one its process is taken for dead."""
-
-MAX_LEASES = 2
-"""A run whose process died is tried once more: what killed it twice would kill it again."""
 
 MAX_LOSSES = 400
 ACTIVE = (Run.State.QUEUED, Run.State.RUNNING, Run.State.CANCELLING)
@@ -141,6 +138,7 @@ def heartbeat(
     progress: float | None = None,
     stage: str | None = None,
     message: str | None = None,
+    advanced_at: dt.datetime | None = None,
     record: Record | None = None,
 ) -> bool:
     """Write that the run is alive and how far it is; return whether it may go on, False once it is to be cancelled.
@@ -152,12 +150,19 @@ def heartbeat(
         columns["progress"] = min(max(progress, 0.0), 1.0)
     if stage is not None:
         columns["stage"] = stage[:40]
+    if advanced_at is not None:
+        columns["advanced_at"] = advanced_at
     held = _held(run_id, token)
     if not held.update(**columns):
         raise _lost(run_id, token)
     if message is not None:
         held.filter(state=Run.State.RUNNING).update(reason=message)
     return held.filter(state=Run.State.RUNNING).exists()
+
+
+def keep_alive(run_id: int, token: int) -> None:
+    """Write that the process of a run lives, which its worker knows even where the process has no time to say so."""
+    _held(run_id, token).update(heartbeat_at=timezone.now())
 
 
 def finish(
@@ -192,6 +197,16 @@ def release(run_id: int, token: int, *, reason: str) -> None:
     held.filter(state=Run.State.RUNNING).update(state=Run.State.QUEUED, reason=reason)
 
 
+def resume(run_id: int, token: int, *, what: str) -> None:
+    """Queue a run again whose process died, or end it if it keeps dying at the same point; `what` says how it died.
+
+    A run that was being cancelled is cancelled instead. A stale token changes nothing.
+    """
+    run = _held(run_id, token).first()
+    if run is not None:
+        _held(run_id, token).filter(state=run.state).update(**_after_death(run, timezone.now(), what=what))
+
+
 def give_up(run_id: int, *, reason: str) -> bool:
     """End a run that waits and that nobody can take; return whether it still waited."""
     waiting = Run.objects.filter(pk=run_id, state=Run.State.QUEUED)
@@ -204,7 +219,8 @@ def reap_stale(*, now: dt.datetime | None = None, stale_seconds: float = STALE_S
     silent = models.Q(heartbeat_at__lt=now - dt.timedelta(seconds=stale_seconds))
     reaped = []
     for run in Run.objects.filter(silent, state__in=HELD):
-        if _held(run.pk, run.fencing_token).filter(silent).update(**_after_silence(run, now)):
+        what = gettext("Its process on %s went silent") % run.worker
+        if _held(run.pk, run.fencing_token).filter(silent).update(**_after_death(run, now, what=what)):
             logger.warning("run %s was silent for %.0f s; it was held by %s", run.pk, stale_seconds, run.worker)
             reaped.append(run.pk)
     return reaped
@@ -267,15 +283,16 @@ def _lost(run_id: int, token: int) -> LeaseLost:
     )
 
 
-def _after_silence(run: Run, now: dt.datetime) -> dict[str, Any]:
+def _after_death(run: Run, now: dt.datetime, *, what: str) -> dict[str, Any]:
     if run.state == Run.State.CANCELLING:
         return {"state": Run.State.CANCELLED, "finished_at": now}
-    circumstances = {"worker": run.worker, "stage": run.stage or gettext("the start")}
-    if run.fencing_token < MAX_LEASES:
-        reason = gettext("Its process on %(worker)s went silent at %(stage)s; it is tried once more.")
-        return {"state": Run.State.QUEUED, "reason": reason % circumstances}
+    provenance = deaths.counted(run, now)
+    circumstances = {"what": what, "stage": run.stage or gettext("the start")}
+    if not deaths.is_hopeless(provenance, now):
+        reason = gettext("%(what)s at %(stage)s; it is resumed from its last checkpoint.") % circumstances
+        return {"state": Run.State.QUEUED, "reason": reason, "provenance": provenance}
     reason = gettext(
-        "Its process on %(worker)s went silent at %(stage)s, for the second time. It may lack memory, or the host was "
-        "switched off. See the worker's log, then train again."
-    )
-    return {"state": Run.State.FAILED, "finished_at": now, "reason": reason % circumstances}
+        "%(what)s at %(stage)s, for the %(n)dth time without getting further. The host may lack memory. See the log of "
+        "the run, then train again."
+    ) % {**circumstances, "n": provenance[deaths.DEATHS]["n"]}
+    return {"state": Run.State.FAILED, "finished_at": now, "reason": reason, "provenance": provenance}

@@ -187,7 +187,9 @@ def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Progress
         "figures": figures.as_json(), "base_encoder": trained.base_encoder, "ended_by": trained.ended_by,
         "courses": counter.courses,
     }  # fmt: skip
-    (folder / RECORD).write_text(json.dumps(record))
+    draft = folder / f"{RECORD}.new"
+    draft.write_text(json.dumps(record))
+    draft.replace(folder / RECORD)
 
 
 def _fit_matcher(trained: Artifacts, split: Split, settings: TrainingSettings, folder: Path, watch: Progress) -> None:

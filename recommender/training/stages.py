@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from django.db import router, transaction
 from django.utils.translation import gettext
 
 from recommender import bundles, datasets, runs
@@ -46,6 +47,7 @@ def run(run_id: int, token: int, *, watch: Watch | None = None) -> None:
     folder = log_path(run_id).parent
     try:
         persistently(lambda: record_end(watch))
+        persistently(bundles.prune)
     except LeaseLost as error:
         logger.warning("%s", error)
         return
@@ -57,11 +59,10 @@ def _ending(run_id: int, watch: Watch) -> Ending:
     """Train; return what records the end."""
     try:
         leased = persistently(lambda: Run.objects.get(pk=run_id))
-        if attempts := leased.provenance.get("attempts"):
-            watch.note(attempts=attempts)
+        watch.note(**leased.provenance)
         with tracked(leased, watch):
             result = trials.tune(leased, watch) if leased.kind == Run.Kind.TUNING else Stages(leased, watch).carry()
-        return _finished(Run.State.SUCCEEDED, result.reason, result.verdict, result.bundle)
+        return _finished(Run.State.SUCCEEDED, result.reason, result.verdict, result.bundle, result.champion)
     except InsufficientData as error:
         return _finished(Run.State.SUCCEEDED, str(error), Run.Verdict.INSUFFICIENT)
     except TooLittleTime as error:
@@ -88,13 +89,28 @@ def _ending(run_id: int, watch: Watch) -> Ending:
 
 
 def _finished(
-    state: Run.State, reason: str, verdict: Run.Verdict | None = None, bundle: Bundle | None = None
+    state: Run.State,
+    reason: str,
+    verdict: Run.Verdict | None = None,
+    bundle: Bundle | None = None,
+    champion: Bundle | None = None,
 ) -> Ending:
+    """Record the end and let `champion` serve, in one transaction: a process that is killed did both or neither."""
+
     def record_end(watch: Watch) -> None:
         words = " ".join(filter(None, [reason, watch.remark]))
-        runs.finish(
-            watch.run_id, watch.token, state=state, reason=words, verdict=verdict, bundle=bundle, record=watch.record
-        )
+        with transaction.atomic(using=router.db_for_write(Run)):
+            runs.finish(
+                watch.run_id,
+                watch.token,
+                state=state,
+                reason=words,
+                verdict=verdict,
+                bundle=bundle,
+                record=watch.record,
+            )
+            if champion is not None:
+                bundles.make_champion(champion, is_provisional=verdict == Run.Verdict.PROVISIONAL)
 
     return record_end
 
@@ -163,7 +179,10 @@ class Stages:
 
 
 def _decided(bundle: Bundle, judgement: JudgedRun, *, repeats: int | None) -> RunResult:
-    """Carry the decision out. A repetition learns from the data of another day, so it is never promoted."""
+    """The result of a judged run, with the bundle that is to serve.
+
+    A repetition learns from the data of another day, so it is never promoted.
+    """
     decision, champion = judgement.decision, bundles.ensure_champion()
     if repeats is not None and decision.served == RANKER:
         sentence = gettext(
@@ -171,10 +190,11 @@ def _decided(bundle: Bundle, judgement: JudgedRun, *, repeats: int | None) -> Ru
         )
         words = {"run": repeats, "of": decision.sentence}
         decision = Decision(Run.Verdict.REFUSED, CHAMPION, sentence % words, decision.figures)
+    next_champion = None
     if decision.served == RANKER:
-        bundles.promote(bundle, is_provisional=decision.verdict == Run.Verdict.PROVISIONAL)
+        next_champion = bundle
     elif not decision.arms.items() <= present_arms(champion).items():
-        bundles.promote(champion_with(champion, judgement.arms))
-    else:
-        bundles.prune()
-    return RunResult(decision.verdict, decision.reason, bundle)
+        next_champion = champion_with(champion, judgement.arms)
+    if next_champion is not None:
+        bundles.require_promotable(next_champion)
+    return RunResult(decision.verdict, decision.reason, bundle, next_champion)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db import DatabaseError, connection
+from django.utils import timezone
 from django.utils.translation import gettext
 
 from recommender import runs
@@ -22,6 +23,8 @@ from recommender.runs.figures import Figures
 logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 3.0
+LEAST_COMPUTED_SECONDS = 0.5
+"""Time of the processor, without that of the heartbeat, that counts as an advance."""
 
 SHARES = {
     "dataset": 0.04, "adaptation": 0.08, "encoder": 0.24, "teacher": 0.0, "context": 0.11, "head": 0.12,
@@ -40,11 +43,15 @@ class RunInterrupted(RunError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RunResult:
-    """The result of a run that came to its end; a tuning has neither verdict nor bundle."""
+    """The result of a run that came to its end; a tuning has neither verdict nor bundle.
+
+    champion: what is to serve from now on; None where nothing changes.
+    """
 
     verdict: Run.Verdict | None
     reason: str
     bundle: Bundle | None = None
+    champion: Bundle | None = None
 
 
 class Watch(Progress):
@@ -64,6 +71,7 @@ class Watch(Progress):
         self._cancelled, self._lost, self._interrupted = threading.Event(), threading.Event(), threading.Event()
         self._ended, self._furthest = threading.Event(), 0.0
         self._lock = threading.Lock()
+        self._has_advanced, self._advanced_at, self._computed = True, timezone.now(), 0.0
         self._thread = threading.Thread(target=self._beat_until_end, name="heartbeat", daemon=True)
 
     @property
@@ -87,6 +95,7 @@ class Watch(Progress):
     def stage(self, name: str) -> None:
         """A stage begins; the one before ends, with its seconds."""
         with self._lock:
+            self._has_advanced = True
             self._close_stage()
             self._stage, self._share, self._started = name, 0.0, time.monotonic()
         self.listener.stage(name)
@@ -95,6 +104,7 @@ class Watch(Progress):
     def step(self, done: int, total: int, loss: float | None = None) -> None:
         """A step of the stage was taken; its loss becomes a point of the curve."""
         with self._lock:
+            self._has_advanced = True
             self._share = done / max(total, 1)
             if loss is not None:
                 losses: Any = self.record.losses
@@ -146,18 +156,31 @@ class Watch(Progress):
     def _beat_until_end(self) -> None:
         try:
             while not self._ended.wait(BEAT_SECONDS):
+                self._notice_computing()
                 self._beat()
         finally:
             connection.close()
 
+    def _notice_computing(self) -> None:
+        """Steps are reported, but not every long computation has steps: the time of the processor tells of those."""
+        computed = time.process_time() - time.thread_time()
+        if computed - self._computed >= LEAST_COMPUTED_SECONDS:
+            self._has_advanced, self._computed = True, computed
+
     def _beat(self) -> None:
         with self._lock:
+            if self._has_advanced:
+                self._has_advanced, self._advanced_at = False, timezone.now()
             record = dataclasses.replace(
                 self.record, losses=runs.thinned(self.record.losses or []), seconds=dict(self.record.seconds or {})
             )
-            progress, stage = self.progress, self._stage
+            columns: dict[str, Any] = {
+                "progress": self.progress,
+                "stage": self._stage,
+                "advanced_at": self._advanced_at,
+            }
         try:
-            if not runs.heartbeat(self.run_id, self.token, progress=progress, stage=stage, record=record):
+            if not runs.heartbeat(self.run_id, self.token, **columns, record=record):
                 self._cancelled.set()
         except LeaseLost:
             self._lost.set()

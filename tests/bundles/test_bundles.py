@@ -1,6 +1,8 @@
 """Bundles: written once, verified whenever fetched, promoted when every item is encoded, rolled back, quarantined."""
 
 import json
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -115,7 +117,7 @@ def test_flipped_bit_in_the_local_copy_is_repaired_from_the_storage(folder):
     bundle = written(folder())
     flip_a_bit(bundles.fetch(bundle.name) / "delta.npy")
     local = bundles.fetch(bundle.name)
-    manifest.verify(local)
+    manifest.verify(local, name=local.name)
 
 
 def test_flipped_bit_in_the_storage_is_an_error_that_names_file_and_repair(folder):
@@ -131,11 +133,11 @@ def test_truncated_missing_and_foreign_files_are_errors(folder):
     local = bundles.fetch(bundle.name)
     (local / "stranger.json").write_text("{}")
     with pytest.raises(BundleError, match="stranger"):
-        manifest.verify(local)
+        manifest.verify(local, name=local.name)
     (local / "stranger.json").unlink()
     (local / "head.json").unlink()
     with pytest.raises(BundleError, match=r"head\.json .* missing"):
-        manifest.verify(local)
+        manifest.verify(local, name=local.name)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": 3}', '{"format": 99, "files": {}}', "\x00"])
@@ -144,7 +146,7 @@ def test_broken_manifest_is_an_error(folder, text):
     local = bundles.fetch(bundle.name)
     (local / "manifest.json").write_text(text)
     with pytest.raises(BundleError):
-        manifest.verify(local)
+        manifest.verify(local, name=local.name)
 
 
 def test_manifest_of_another_bundle_is_an_error(folder):
@@ -209,7 +211,7 @@ def test_publication_that_was_interrupted_is_completed(folder):
     (published(bundle) / "head.json").write_text("half")
     written(source)
     flip_a_bit(bundles.fetch(bundle.name) / "head.json")
-    manifest.verify(bundles.fetch(bundle.name))
+    manifest.verify(bundles.fetch(bundle.name), name=bundle.name)
 
 
 def test_promotion_makes_the_champion_previous(folder):
@@ -345,3 +347,116 @@ def test_bundle_0_is_made_once_encodes_and_serves(settings):
     Item.objects.filter(item_id="red mug").update(text="red cup", text_hash="cup")
     assert vectors.encode_missing(bundle.name) == 1
     assert ItemVector.objects.count() == 3
+
+
+def files_of(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.name != ".gitignore")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 300 kB, as far as the user of this process may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("this user may not mount a disk")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("n_floats", [100_000, 55_000, 30_000])
+def test_full_disk_at_publication_leaves_nothing_behind(folder, settings, small_disk, n_floats):
+    """The local copy does not fit; it fits, but the published one does not; both fit."""
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "DIRECTORY": small_disk / "recommender"}
+    source = folder()
+    np.save(source / "delta.npy", np.zeros(n_floats, np.float32))
+    if n_floats == 30_000:
+        assert bundles.fetch(written(source).name).is_dir()
+        return
+    for _ in range(3):
+        with pytest.raises(
+            BundleUnreachable, match=r"No space left on device.*nothing of it was left behind. Make room"
+        ):
+            written(source)
+        assert files_of(small_disk) in (
+            ["recommender", "recommender/cache"],
+            ["recommender", "recommender/bundles", "recommender/cache"],
+        )
+    assert not Bundle.objects.exists()
+
+
+@pytest.mark.parametrize("n_calls", [1, 2, 3, 4])
+def test_publication_that_fails_at_any_file_leaves_nothing_behind(folder, settings, monkeypatch, n_calls):
+    """Once for each file and its manifest, in the copy of this host and in the storage."""
+    save, calls = FileSystemStorage._save, iter(range(1, 10))
+
+    def full(self, name, content):
+        saved = save(self, name, content)
+        if next(calls) == n_calls:
+            raise OSError(28, "No space left on device")
+        return saved
+
+    monkeypatch.setattr(FileSystemStorage, "_save", full)
+    if n_calls == 4:
+        assert written(folder()).pk
+        return
+    with pytest.raises(BundleUnreachable, match="No space left"):
+        written(folder())
+    assert files_of(conf.directory()) == ["bundles", "cache"]
+
+
+def test_sound_bundle_under_the_name_of_another_is_refused(folder):
+    mine, other = written(folder("a")), written(folder("b", value=2.0))
+    for parent in (conf.directory() / "cache", published(mine).parent):
+        shutil.rmtree(parent / mine.name)
+        shutil.copytree(parent / other.name, parent / mine.name)
+    with pytest.raises(BundleError, match="is that of another bundle"):
+        bundles.fetch(mine.name)
+    bundles.fetch(other.name)
+
+
+def damage(bundle):
+    """Every copy of a bundle."""
+    flip_a_bit(bundles.fetch(bundle.name) / "encoder.json")
+    flip_a_bit(published(bundle) / "encoder.json")
+
+
+def test_damaged_bundle_0_heals(settings):
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "scratch"}
+    add_item()
+    bundle = bundles.ensure_champion()
+    damage(bundle)
+    bundles.quarantine(bundle.name, "changed")  # as a web process does that cannot load it
+    assert bundles.champion() is None
+    assert bundles.ensure_champion() == bundle
+    bundle.refresh_from_db()
+    assert (bundle.state, "quarantined" in bundle.manifest) == (Bundle.State.CHAMPION, False)
+    assert bundles.fetch(bundle.name).is_dir()
+    shutil.rmtree(bundles.fetch(bundle.name))
+    assert bundles.fetch(bundle.name).is_dir(), "the published copy was not replaced"
+
+
+def test_damaged_bundle_0_heals_where_it_is_compared_with(settings):
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "scratch"}
+    add_item()
+    bundle = bundles.ensure_champion()
+    damage(bundle)
+    assert bundles.untrained() == bundle
+    assert bundles.champion() == bundle
+    assert bundles.fetch(bundle.name).is_dir()
+
+
+def test_damaged_bundle_0_of_an_earlier_encoder_is_replaced(settings):
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "scratch"}
+    add_item()
+    bundle = bundles.ensure_champion()
+    damage(bundle)
+    add_item("bag")  # another vocabulary
+    replaced = bundles.untrained()
+    assert replaced != bundle
+    bundle.refresh_from_db()
+    assert bundle.state == Bundle.State.QUARANTINED
+    assert bundles.untrained() == bundles.ensure_champion() == replaced

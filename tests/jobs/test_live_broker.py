@@ -5,6 +5,7 @@ from django.utils import timezone
 
 from recommender import bundles, runs, tasks
 from recommender.models import Item, ItemVector, Run
+from shopreco.celery import app
 from tests.conftest import run_worker, wait_for
 
 pytestmark = [pytest.mark.broker, pytest.mark.django_db(transaction=True)]
@@ -19,6 +20,7 @@ TRAINING = {
 def _scratch_encoder(settings, monkeypatch):
     settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "scratch"}
     monkeypatch.setattr(tasks, "_paused_until", 0.0)
+    tasks.counts.clear()
 
 
 def ended(run):
@@ -82,4 +84,35 @@ def test_training_queue_is_left_alone_by_a_worker_of_the_default_queue(live_demo
         wait_for(lambda: not bundles.items_without_vector(bundle.encoder_hash).exists(), what="all vectors", seconds=60)
         run.refresh_from_db()
         assert run.state == Run.State.QUEUED
+    runs.cancel(run)
+
+
+def test_hour_without_a_trainer_leaves_one_message(live_demo_shop):
+    run = runs.request_run(trigger="admin", settings=TRAINING)
+    try:
+        for _ in range(60):
+            tasks.poke_runs()
+        assert tasks.n_waiting(app, tasks.train) == 1
+        assert (tasks.counts["waiting"], tasks.counts["failed"]) == (60, 0)
+    finally:
+        with tasks.broker(app) as connection:
+            connection.default_channel.queue_purge(tasks.queues(app)[1])
+    tasks.poke_runs()  # whose message was lost, or read by a worker that was killed
+    assert tasks.n_waiting(app, tasks.train) == 1
+    with tasks.broker(app) as connection:
+        connection.default_channel.queue_purge(tasks.queues(app)[1])
+    runs.cancel(run)
+
+
+def test_solo_worker_that_is_told_to_stop_hands_its_run_over(live_demo_shop, tmp_path):
+    bundles.ensure_champion()
+    with run_worker("shopreco-training", log=tmp_path / "worker.log") as worker:
+        run = runs.request_run(trigger="admin", settings={**TRAINING, "minutes": 10})
+        in_training = Run.objects.filter(pk=run.pk, state=Run.State.RUNNING, stage__in=("encoder", "context", "head"))
+        wait_for(in_training.exists, what=f"the first stage, see {tmp_path / 'worker.log'}", seconds=120)
+        worker.terminate()
+        worker.wait(60)
+    run.refresh_from_db()
+    assert run.state == Run.State.QUEUED, run.reason
+    assert "deaths" not in run.provenance
     runs.cancel(run)

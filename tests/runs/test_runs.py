@@ -12,7 +12,7 @@ from recommender import runs
 from recommender.admin.provenance import provenance_rows
 from recommender.exceptions import LeaseLost, RunError
 from recommender.models import Bundle, Run
-from recommender.runs import tunings
+from recommender.runs import deaths, tunings
 from recommender.runs.figures import Figures
 
 NOW = dt.datetime(2026, 3, 4, 12, 30, tzinfo=dt.UTC)
@@ -315,25 +315,81 @@ def test_ended_run_cannot_be_cancelled(run):
         runs.cancel(run)
 
 
-def test_silent_run_is_tried_once_more_then_failed_in_words(run):
+def test_silent_run_waits_to_be_resumed(run):
     first = runs.lease(run.pk, worker="host, process 1")
     runs.heartbeat(run.pk, first, stage="encoder")
     silence(run)
     assert runs.reap_stale() == [run.pk]
     assert state(run) == Run.State.QUEUED
-    assert run.reason == "Its process on host, process 1 went silent at encoder; it is tried once more."
+    assert run.reason == (
+        "Its process on host, process 1 went silent at encoder; it is resumed from its last checkpoint."
+    )
     with pytest.raises(LeaseLost):
         runs.heartbeat(run.pk, first)
     assert runs.lease(run.pk, worker="host, process 2") == 2
-    silence(run)
-    Run.objects.update(stage="")
-    now = timezone.now()
-    runs.reap_stale(now=now)
-    assert (state(run), run.finished_at) == (Run.State.FAILED, now)
+
+
+def die(run, *, progress=None):
+    """Another process takes the run and is killed."""
+    token = runs.lease(run.pk, worker="w")
+    if progress is not None:
+        runs.heartbeat(run.pk, token, progress=progress, stage="encoder")
+    runs.resume(run.pk, token, what="It was killed")
+    return state(run)
+
+
+def test_run_that_keeps_dying_at_one_point_is_given_up_after_a_quarter_of_an_hour(run, monkeypatch):
+    for minutes in (0, 1, 2, 3, 4, 14):
+        monkeypatch.setattr(timezone, "now", lambda: NOW + dt.timedelta(minutes=minutes))  # noqa: B023 - called within
+        assert die(run, progress=0.3) == Run.State.QUEUED
+    monkeypatch.setattr(timezone, "now", lambda: NOW + dt.timedelta(minutes=15))
+    assert die(run, progress=0.2) == Run.State.FAILED
     assert run.reason == (
-        "Its process on host, process 2 went silent at the start, for the second time. It may lack memory, or the host "
-        "was switched off. See the worker's log, then train again."
+        "It was killed at encoder, for the 7th time without getting further. The host may lack memory. See the log of "
+        "the run, then train again."
     )
+    assert run.finished_at == NOW + dt.timedelta(minutes=15)
+
+
+def test_run_that_gets_further_between_its_deaths_is_never_given_up(run, monkeypatch):
+    for hour in range(20):
+        monkeypatch.setattr(timezone, "now", lambda: NOW + dt.timedelta(hours=hour))  # noqa: B023 - called within
+        assert die(run, progress=0.01 * (hour + 1)) == Run.State.QUEUED
+    assert run.provenance["deaths"] == {"n": 1, "since": timezone.now().timestamp(), "progress": 0.2}
+
+
+def test_four_deaths_are_no_reason_to_give_up_however_long_they_take(run, monkeypatch):
+    for day in range(4):
+        monkeypatch.setattr(timezone, "now", lambda: NOW + dt.timedelta(days=day))  # noqa: B023 - called within
+        assert die(run) == Run.State.QUEUED
+    monkeypatch.setattr(timezone, "now", lambda: NOW + dt.timedelta(days=5))
+    assert die(run) == Run.State.FAILED
+
+
+def test_release_is_no_death(run, monkeypatch):
+    for day in range(10):
+        monkeypatch.setattr(timezone, "now", lambda: NOW + dt.timedelta(days=day))  # noqa: B023 - called within
+        token = runs.lease(run.pk, worker="w")
+        runs.release(run.pk, token, reason="the host shuts down")
+    assert state(run) == Run.State.QUEUED
+    assert die(run) == Run.State.QUEUED
+    assert run.provenance["deaths"]["n"] == 1
+
+
+def test_death_of_a_cancelled_run_ends_it_and_a_stale_token_changes_nothing(run, clock):
+    token = runs.lease(run.pk, worker="w")
+    runs.resume(run.pk, token + 1, what="not mine")
+    assert state(run) == Run.State.RUNNING
+    runs.cancel(run)
+    runs.resume(run.pk, token, what="It was killed")
+    assert (state(run), run.finished_at) == (Run.State.CANCELLED, NOW)
+    assert run.reason == "Cancelled by a command."
+
+
+@pytest.mark.parametrize(("n", "expected"), [(1, 1.0), (2, 2.0), (4, 8.0), (7, 60.0), (3_000, 60.0)])
+def test_each_death_at_one_point_doubles_the_pause_before_the_next_attempt(n, expected):
+    assert deaths.pause_seconds({"deaths": {"n": n}}) == expected
+    assert deaths.pause_seconds({}) == 1.0
 
 
 def test_every_silent_run_is_reaped_and_none_at_the_limit(clock, caplog):

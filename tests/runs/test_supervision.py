@@ -1,5 +1,7 @@
 """Supervision of a training: how its process is started, why it is ended and what the run says afterwards."""
 
+import datetime as dt
+import itertools
 import logging
 import os
 import socket
@@ -11,10 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 from django.db import DatabaseError
+from django.utils import timezone
 
 from recommender import runs
 from recommender.models import Run
-from recommender.runs import supervision
+from recommender.runs import deaths, supervision
 from tests.conftest import wait_for
 
 
@@ -67,10 +70,12 @@ def supervised(run, monkeypatch, caplog):
     """Supervise the run in a planted process; return the run as it is afterwards."""
     caplog.set_level(logging.INFO, "recommender")
 
-    def supervise(process, **options):
+    def supervise(process, *, stop=None, **options):
+        stop = stop or threading.Event()
         monkeypatch.setattr(supervision, "start_process", process.start)
         monkeypatch.setattr(supervision, "time", SimpleNamespace(monotonic=lambda: process.now))
-        assert supervision.supervise(run.pk, **options) is True
+        monkeypatch.setattr(deaths, "pause_seconds", lambda _: stop.set() or 0.0)  # one process is enough here
+        assert supervision.supervise(run.pk, stop=stop, **options) is True
         run.refresh_from_db()
         return run
 
@@ -131,12 +136,10 @@ def test_run_with_its_own_key_is_supervised(supervised, run):
     [
         (Process(0, code=3), "encoder", "The training process ended with exit code 3 at encoder. "),
         (Process(0, code=0), "", "The training process ended with exit code 0 at the start. "),
-        (Process(0, code=-15), "encoder", "The training process was killed by signal 15 at encoder. "),
         (
-            Process(0, code=-9, output=b"reads\n\xff no memory\n\n"),
+            Process(0, code=1, output=b"reads\n\xff no memory\n\n"),
             "encoder",
-            "The training process was killed by signal 9 at encoder. The host may lack memory. "
-            "Last line: \ufffd no memory ",
+            "The training process ended with exit code 1 at encoder. Last line: \ufffd no memory ",
         ),
         (
             Process(0, code=1, output=b"x" * 301),
@@ -174,8 +177,50 @@ def test_cancelled_training_is_terminated_after_its_grace_and_killed_if_it_ignor
     assert "process 4711 is ended: it was cancelled and did not stop by itself" in caplog.messages
 
 
+@pytest.mark.parametrize("signal_number", [6, 9, 11])
+def test_killed_training_waits_to_be_resumed(supervised, run, signal_number):
+    Run.objects.update(stage="encoder")
+    supervised(Process(0, code=-signal_number))
+    assert (run.state, run.finished_at) == (Run.State.QUEUED, None)
+    assert run.reason == (
+        f"The training process was killed by signal {signal_number} at encoder; it is resumed from its last checkpoint."
+    )
+    assert run.provenance["deaths"]["n"] == 1
+
+
+@pytest.mark.parametrize("signal_number", [2, 15])
+def test_training_that_was_asked_to_stop_before_it_could_listen_did_not_die(supervised, run, signal_number):
+    supervised(Process(0, code=-signal_number))
+    assert (run.state, run.reason) == (Run.State.QUEUED, "Its worker was stopped; the next one continues it.")
+    assert "deaths" not in run.provenance
+
+
+def test_killed_training_is_resumed_until_it_succeeds(run, monkeypatch):
+    processes = [Process(0, code=-9), Process(0, code=-15), Process(0, code=-9), Process(1.0)]
+    started, paused = [], []
+
+    def start(command, **options):
+        token = int(command[-1])
+        process = processes[token - 1]
+        started.append(token)
+        if token == 4:
+            runs.finish(run.pk, token, state=Run.State.SUCCEEDED, reason="Done.")
+        return process.start(command, **options)
+
+    monkeypatch.setattr(supervision, "start_process", start)
+    stop = SimpleNamespace(is_set=lambda: False, wait=paused.append)
+    assert supervision.supervise(run.pk, stop=stop) is True
+    run.refresh_from_db()
+    assert (run.state, run.reason) == (Run.State.SUCCEEDED, "Done.")
+    assert started == [1, 2, 3, 4]
+    assert paused == [1.0, 1.0, 2.0]
+    assert [attempt["reason"][:20] for attempt in run.provenance["attempts"]] == [
+        "The training process", "Its worker was stopp", "The training process",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("minutes", "n_looks", "expected"), [(1.0, 19, 18), (None, 22, 21)])
-def test_training_far_beyond_its_time_box_is_terminated(
+def test_training_that_neither_steps_nor_computes_is_killed_and_waits_to_be_resumed(
     supervised, run, monkeypatch, settings, minutes, n_looks, expected
 ):
     """Three times the time box and a quarter of an hour; a run without one has that of the settings."""
@@ -184,13 +229,41 @@ def test_training_far_beyond_its_time_box_is_terminated(
     Run.objects.update(settings={"minutes": minutes}, stage="")
     process = Process()
     supervised(process)
-    assert process.waits == [60.0] * n_looks + [10.0]
-    assert process.ended_by == ["terminate"]
-    assert run.state == Run.State.FAILED
+    assert process.waits == [60.0] * n_looks + [None]
+    assert process.ended_by == ["kill"]
+    assert run.state == Run.State.QUEUED
     assert run.reason == (
-        f"The training was terminated at the start: it ran for {expected} minutes, far beyond its time box. "
-        f"See {supervision.log_path(run.pk)}."
+        f"The training neither took a step nor computed for {expected} minutes, so its process was killed at the "
+        "start; it is resumed from its last checkpoint."
     )
+
+
+def test_slow_training_that_advances_goes_on_however_long_it_takes(supervised, run, monkeypatch):
+    """One step in ten minutes, for a day; the time box is a minute."""
+    monkeypatch.setattr(supervision, "LOOK_SECONDS", 60.0)
+    clock = itertools.count()
+
+    def step():
+        if next(clock) % 10 == 0:
+            Run.objects.update(advanced_at=timezone.now())
+
+    process = Process(24 * 3_600.0, code=1, work=step)
+    supervised(process)
+    assert process.ended_by == []
+    assert run.reason.startswith("The training process ended with exit code 1")
+
+
+def test_worker_says_that_a_training_lives_which_has_no_time_to_say_so(supervised, run):
+    def forget():
+        Run.objects.update(heartbeat_at=timezone.now() - dt.timedelta(seconds=1_000))
+
+    process = Process(14.0, code=1, work=forget)
+    supervised(process)
+    assert (timezone.now() - run.heartbeat_at).total_seconds() > runs.STALE_SECONDS
+    Run.objects.update(state=Run.State.QUEUED)
+    once = iter([forget])
+    supervised(Process(60.0, code=1, work=lambda: next(once, lambda: None)()))
+    assert (timezone.now() - run.heartbeat_at).total_seconds() < runs.STALE_SECONDS
 
 
 def test_training_whose_worker_stops_goes_back_to_the_queue(supervised, caplog):
@@ -219,20 +292,20 @@ def test_interrupted_supervisor_ends_the_training_and_stops_itself(supervised, r
     with pytest.raises(KeyboardInterrupt):
         supervised(process)
     run.refresh_from_db()
-    assert run.state == Run.State.RUNNING
+    assert (run.state, run.reason) == (Run.State.QUEUED, "Its worker was stopped; the next one continues it.")
     assert process.ended_by == ["terminate"]
     assert "process 4711 is ended: its worker stops" in caplog.messages
 
 
 def test_training_goes_on_while_the_database_does_not_answer(supervised, monkeypatch, caplog):
-    held_state = supervision._held_state
+    seen = supervision._seen
     renewed = []
 
     def gone(*_):
-        monkeypatch.setattr(supervision, "_held_state", held_state)
+        monkeypatch.setattr(supervision, "_seen", seen)
         raise DatabaseError("no answer\n")
 
-    monkeypatch.setattr(supervision, "_held_state", gone)
+    monkeypatch.setattr(supervision, "_seen", gone)
     monkeypatch.setattr(supervision, "was_lost", lambda: renewed.append(True))
     process = Process(2.0)
     run = supervised(process)
@@ -286,17 +359,24 @@ def planted(code):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_crash_of_the_training_process_is_told_with_its_last_words(monkeypatch):
-    code = "import os, sys; print('out of memory, says the allocator', flush=True); os.kill(os.getpid(), 9)"
+def test_training_process_that_is_really_killed_is_started_again(monkeypatch, tmp_path):
+    code = (
+        "import os, pathlib, sys\n"
+        f"mark = pathlib.Path({str(tmp_path / 'mark')!r})\n"
+        "if not mark.exists(): mark.touch(); os.kill(os.getpid(), 9)\n"
+        "print('out of memory, says the allocator', flush=True); sys.exit(1)"
+    )
     monkeypatch.setattr(supervision, "start_process", planted(code))
     run = runs.request_run(trigger="here")
     supervision.supervise(run.pk)
     run.refresh_from_db()
-    assert run.state == Run.State.FAILED
+    assert (run.state, run.fencing_token) == (Run.State.FAILED, 2)
     assert run.reason == (
-        "The training process was killed by signal 9 at waiting. The host may lack memory. Last line: out of memory, "
-        f"says the allocator See {supervision.log_path(run.pk)}, then train again."
+        "The training process ended with exit code 1 at waiting. Last line: out of memory, says the allocator "
+        f"See {supervision.log_path(run.pk)}, then train again."
     )
+    (attempt,) = run.provenance["attempts"]
+    assert attempt["reason"].startswith("The training process was killed by signal 9 at waiting")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -358,6 +358,28 @@ class TestFaults:
         with pytest.raises(BundleError, match="roll back, or train again"):
             BundleParts.read(tmp_path)
 
+    def test_answers_after_a_quarantine_name_the_bundle_that_ranked(
+        self, stocked: None, settings: Any, tmp_path: Path
+    ) -> None:
+        settings.RECOMMENDER = settings.RECOMMENDER | {"DIRECTORY": tmp_path, "ENCODER": "scratch"}
+        sound = bundles.ensure_champion()
+        sync.sync()
+        assert pipeline.search("lunch bag").bundle == sound.name
+        source = tmp_path / "source"
+        source.mkdir()
+        (source / "head.json").write_text("{}")
+        broken = bundles.write_bundle(source, is_trained=True, encoder_hash=sound.encoder_hash)
+        bundles.make_champion(broken)
+        for folder in ("bundles", "cache"):
+            (tmp_path / folder / broken.name / "head.json").write_text("{ }")
+        for _ in range(2):
+            memory._memory.refreshed_at = float("-inf")
+            ranking = pipeline.search("lunch bag")
+            assert ranking.bundle == sound.name
+        assert bundles.champion() == sound
+        assert Bundle.objects.get(name=broken.name).state == Bundle.State.QUARANTINED
+        assert serving.reload().bundle == sound.name
+
 
 PATIENCE_SECONDS, SLOW_SECONDS = 10, 15
 

@@ -119,6 +119,24 @@ def test_promoted_bundle_serves_the_next_list(live_demo_shop, monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_run_that_lost_its_lease_at_its_very_end_promotes_nothing(live_demo_shop, monkeypatch):
+    """A promotion and the end of its run are recorded together or not at all."""
+    promoting = lambda measured, least_cases: Decision(Run.Verdict.PROMOTED, "ranker", "Planted.")  # noqa: E731
+    monkeypatch.setattr(judge, "decide", promoting)
+    before, finish = bundles.ensure_champion(), runs.finish
+
+    def too_late(run_id, token, **ending):
+        Run.objects.filter(pk=run_id).update(fencing_token=token + 1)
+        finish(run_id, token, **ending)
+
+    monkeypatch.setattr(runs, "finish", too_late)
+    left = trained()
+    assert (left.state, left.verdict) == (Run.State.RUNNING, "")
+    assert Bundle.objects.filter(is_trained=True).exists()
+    assert bundles.champion() == before
+
+
+@pytest.mark.django_db(transaction=True)
 def test_few_cases_are_pooled_with_earlier_windows_and_judged_by_expectation(live_demo_shop, monkeypatch):
     windows = []
 

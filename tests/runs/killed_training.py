@@ -1,0 +1,68 @@
+"""A real training process of few steps that kills itself at a named point: started in place of the real one."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import django
+
+django.setup()
+
+from django.core.management import call_command  # noqa: E402
+
+from recommender import runs  # noqa: E402
+from recommender.ml import checkpoint, plan  # noqa: E402
+from recommender.ml.context.model import ContextSettings  # noqa: E402
+from recommender.ml.encoder.contrastive import TuneSettings  # noqa: E402
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_in_checkpoint() -> None:
+    """Half of the second checkpoint is written."""
+    save_file, n_saved = checkpoint.save_file, []
+
+    def half(tensors, path):
+        save_file(tensors, path)
+        n_saved.append(path)
+        if len(n_saved) == 2:
+            Path(path).write_bytes(Path(path).read_bytes()[:100])
+            die()
+
+    checkpoint.save_file = half
+
+
+def die_in_record() -> None:
+    """Half of what says that everything is trained is written."""
+    write_text = Path.write_text
+
+    def half(path, text, *positional, **named):
+        if path.name.startswith("fitted.json"):
+            write_text(path, text[:40])
+            die()
+        return write_text(path, text, *positional, **named)
+
+    Path.write_text = half
+
+
+def die_at_the_end() -> None:
+    """Everything is decided, and nothing of it is recorded."""
+    runs.finish = lambda *_, **__: die()
+
+
+POINTS = {"checkpoint": die_in_checkpoint, "record": die_in_record, "end": die_at_the_end}
+
+if __name__ == "__main__":
+    point, run_id, token = sys.argv[1:]
+    init = plan.TrainingSettings.__init__
+
+    def of_few_steps(self, *positional, **named):
+        few = {"tune": TuneSettings(checkpoint_steps=2), "context": ContextSettings(n_epochs=2), "n_cutoffs": 2}
+        init(self, *positional, **few | named | {"lists_per_cutoff": 20})
+
+    plan.TrainingSettings.__init__ = of_few_steps
+    POINTS.get(point, lambda: None)()
+    call_command("recommender_run", run_id, token)

@@ -1,0 +1,50 @@
+"""Trainings whose processes are really killed, at the worst moments: the weights are those of an undisturbed one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recommender import bundles, runs
+from recommender.models import Run
+from recommender.runs import deaths, supervision
+
+TRAINER = Path(__file__).parent / "killed_training.py"
+SETTINGS = {
+    "minutes": 30, "encoder": "scratch", "seed": 1, "least_pairs": 20, "least_examples": 20, "least_lists": 5,
+    "least_steps": 0, "least_tuning_steps": 0, "least_cases": 1,
+}  # fmt: skip
+
+
+def carried(monkeypatch, *points):
+    """A run whose processes die at these points, one after the other; the next one lives."""
+    left = iter(points)
+
+    def start(command, **options):
+        return subprocess.Popen([sys.executable, str(TRAINER), next(left, ""), *command[4:]], **options)
+
+    monkeypatch.setattr(supervision, "start_process", start)
+    run = runs.request_run(trigger="here", settings=SETTINGS)
+    supervision.supervise(run.pk)
+    run.refresh_from_db()
+    return run
+
+
+@pytest.mark.django_db(transaction=True)
+def test_training_killed_at_the_worst_moments_makes_the_bundle_of_an_undisturbed_one(
+    live_demo_shop, settings, monkeypatch
+):
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "ENCODER": "scratch"}
+    monkeypatch.setattr(deaths, "LONGEST_PAUSE_SECONDS", 0.1)
+    bundles.ensure_champion()  # the subprocess reads the settings of the project, not those of this test
+    points = ("checkpoint", "record", "end")
+    killed = carried(monkeypatch, *points)
+    assert (killed.state, killed.fencing_token) == (Run.State.SUCCEEDED, len(points) + 1), killed.reason
+    stages = [attempt["stage"] for attempt in killed.provenance["attempts"]]
+    assert stages[-1] == "publication", stages
+    undisturbed = carried(monkeypatch)
+    assert (undisturbed.state, undisturbed.fencing_token) == (Run.State.SUCCEEDED, 1), undisturbed.reason
+    assert undisturbed.provenance["ended_by"] == killed.provenance["ended_by"]
+    assert undisturbed.bundle == killed.bundle
+    assert undisturbed.verdict == killed.verdict
