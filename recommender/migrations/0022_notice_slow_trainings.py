@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommender', '0020_promote_provisionally'),
+        ('recommender', '0021_give_apps_tokens_and_keys'),
     ]
 
     operations = [
