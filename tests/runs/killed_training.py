@@ -15,6 +15,9 @@ from recommender import runs  # noqa: E402
 from recommender.ml import checkpoint, plan  # noqa: E402
 from recommender.ml.context.model import ContextSettings  # noqa: E402
 from recommender.ml.encoder.contrastive import TuneSettings  # noqa: E402
+from recommender.ml.head.additive import HeadSettings  # noqa: E402
+from recommender.ml.head.forest import ForestSettings  # noqa: E402
+from recommender.ml.head.trees import TreeSettings  # noqa: E402
 
 
 def die() -> None:
@@ -60,9 +63,13 @@ if __name__ == "__main__":
     init = plan.TrainingSettings.__init__
 
     def of_few_steps(self, *positional, **named):
-        few = {"tune": TuneSettings(checkpoint_steps=2), "context": ContextSettings(n_epochs=2), "n_cutoffs": 2}
+        few = {
+            "tune": TuneSettings(n_steps=8, checkpoint_steps=2), "context": ContextSettings(n_epochs=2),
+            "head": HeadSettings(n_epochs=4), "forest": ForestSettings(TreeSettings(n_trees=5)), "n_cutoffs": 2,
+        }  # fmt: skip
         init(self, *positional, **few | named | {"lists_per_cutoff": 20})
 
     plan.TrainingSettings.__init__ = of_few_steps
+    os.nice = lambda _: 0  # beside other tests it would get no time
     POINTS.get(point, lambda: None)()
     call_command("recommender_run", run_id, token)
