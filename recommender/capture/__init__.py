@@ -20,7 +20,7 @@ from recommender.capture.drafts import ITEMLESS, TYPES, EventDraft, ImpressionDr
 from recommender.capture.storage import store
 from recommender.identity import Shopper, mark_personal, shopper_of, tombstones
 from recommender.models import Event
-from recommender.models.connections import apart
+from recommender.models.connections import apart, committed
 from recommender.signals import event_recorded
 from recommender.types import Ranking
 
@@ -53,7 +53,8 @@ class Buffer:
 
 
 def ingest(drafts: Sequence[EventDraft], impressions: Sequence[ImpressionDraft] = ()) -> IngestResult:
-    """Store a batch in one transaction, or in a savepoint of the host's. Raises `DatabaseError` if nothing is stored.
+    """Store a batch in one transaction, or in a savepoint of the host's; where other writers are in the way, try again.
+    Raises `DatabaseError` if nothing is stored.
 
     At most: one statement for the visitors that this process has not seen lately (two where users are to be looked
     up), one for the clicks that carts and orders follow from, one for all events, one for all impressions.
@@ -63,8 +64,8 @@ def ingest(drafts: Sequence[EventDraft], impressions: Sequence[ImpressionDraft] 
     shown = [check_impression(draft) for draft in impressions if draft.ranking.entries]
     unique = {draft.message_id: (index, draft) for index, draft in reversed(sound)}
     alias = router.db_for_write(Event)
-    with transaction.atomic(using=alias):
-        stored = store([unique[message_id][1] for message_id in sorted(unique)], shown, at=at, alias=alias)
+    ordered = [unique[message_id][1] for message_id in sorted(unique)]
+    stored = committed(lambda: store(ordered, shown, at=at, alias=alias), using=alias)
     rejections += [Rejection(unique[message_id][0], "", reason) for message_id, reason in stored.refused.items()]
     result = IngestResult(
         n_accepted=stored.n_accepted,

@@ -6,14 +6,19 @@ Django renews connections only at the start and end of requests, so long-running
 from __future__ import annotations
 
 import logging
+import random
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+if TYPE_CHECKING:
+    from django.db.backends.sqlite3.base import DatabaseWrapper
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +28,14 @@ PATIENCE_SECONDS = 90.0
 """How long to wait for a database that restarts: less than a run may go without a heartbeat (`runs.STALE_SECONDS`)."""
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 3.0
+
+WRITE_PATIENCE_SECONDS = 30.0
+FIRST_WRITE_PAUSE_SECONDS, LONGEST_WRITE_PAUSE_SECONDS = 0.005, 0.2
+
+SQLITE_CONTENTION = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+POSTGRES_CONTENTION = frozenset({"40001", "40P01", "55P03"})
+"""Serialization failure, deadlock, and a lock that was not available (PostgreSQL's documentation, appendix A)."""
+
 _depth: ContextVar[int] = ContextVar("recommender_savepoints", default=0)
 
 LOST = (OperationalError, InterfaceError)
@@ -45,6 +58,53 @@ def persistently(work: Callable[[], Answer], *, patience_seconds: float = PATIEN
             logger.warning("lost the database connection, trying again: %s", str(error).strip())
         time.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+def committed(work: Callable[[], Answer], *, using: str, patience_seconds: float = WRITE_PATIENCE_SECONDS) -> Answer:
+    """Do the work in a transaction of its own; where other writers were in the way, do it again.
+
+    SQLite takes its one lock for writers at the start, whatever the host's `transaction_mode`: a transaction that reads
+    first and then has to wait is refused at once. Inside a host's transaction the work is done once, in a savepoint.
+    Raises what the work raises.
+    """
+    connection = connections[using]
+    if connection.in_atomic_block:
+        with transaction.atomic(using=using):
+            return work()
+    deadline, pause = time.monotonic() + patience_seconds, FIRST_WRITE_PAUSE_SECONDS
+    while True:
+        try:
+            with _locking_at_start(connection), transaction.atomic(using=using):
+                return work()
+        except OperationalError as error:
+            if not is_contention(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0, pause))
+        pause = min(pause * 2, LONGEST_WRITE_PAUSE_SECONDS)
+
+
+def is_contention(error: BaseException) -> bool:
+    """Whether a statement failed only because another writer was in the way: it may succeed a moment later."""
+    cause = error.__cause__
+    code = getattr(cause, "sqlite_errorcode", None)
+    if code is not None:
+        return bool(code & 0xFF in SQLITE_CONTENTION)  # the lower byte of an extended code is the plain one
+    return getattr(cause, "sqlstate", None) in POSTGRES_CONTENTION
+
+
+@contextmanager
+def _locking_at_start(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    if connection.vendor != "sqlite":
+        yield
+        return
+    connection.ensure_connection()
+    wrapper = cast("DatabaseWrapper", connection)
+    mode = wrapper.transaction_mode
+    wrapper.transaction_mode = "IMMEDIATE"
+    try:
+        yield
+    finally:
+        wrapper.transaction_mode = mode
 
 
 def was_lost(drivers: Mapping[str, Any] | None = None) -> bool:

@@ -1,0 +1,155 @@
+"""Writers in each other's way: what failed only because of another one is done again, and nothing else is."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.db import OperationalError, connection, connections, transaction
+
+from recommender import capture
+from recommender.models import Event
+from recommender.models.connections import committed
+from tests.capture.drafts import draft
+
+
+@pytest.fixture
+def plain_sqlite(transactional_db: None, tmp_path: Path) -> Iterator[str]:
+    """A SQLite file as `startproject` configures it, but that a lock is waited for only a moment."""
+    connections.settings["plain"] = {
+        **connections.settings["default"],
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": tmp_path / "plain.sqlite3",
+        "OPTIONS": {"timeout": 0.05},
+    }
+    connections["plain"].connect()
+    with connections["plain"].cursor() as cursor:
+        cursor.execute("CREATE TABLE counter (n integer)")
+        cursor.execute("INSERT INTO counter VALUES (0)")
+    yield "plain"
+    connections["plain"].close()
+    del connections["plain"], connections.settings["plain"]
+
+
+def count_up(alias: str) -> None:
+    """Read first and write then, which SQLite refuses at once where another one wrote in between."""
+    with connections[alias].cursor() as cursor:
+        (n,) = cursor.execute("SELECT n FROM counter").fetchone()
+        cursor.execute("UPDATE counter SET n = %s", [n + 1])
+
+
+def counted(alias: str) -> int:
+    with connections[alias].cursor() as cursor:
+        return int(cursor.execute("SELECT n FROM counter").fetchone()[0])
+
+
+def test_writers_of_a_plain_sqlite_wait_for_each_other(plain_sqlite: str) -> None:
+    failures: list[Exception] = []
+
+    def write() -> None:
+        connections[plain_sqlite].connect()
+        try:
+            for _ in range(50):
+                committed(lambda: count_up(plain_sqlite), using=plain_sqlite)
+        except OperationalError as error:
+            failures.append(error)
+        finally:
+            connections[plain_sqlite].close()
+
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (failures, counted(plain_sqlite)) == ([], 400)
+
+
+def test_lock_that_is_held_longer_than_the_driver_waits_is_waited_for(plain_sqlite: str, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "plain.sqlite3", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN EXCLUSIVE")
+    timer = threading.Timer(0.5, lambda: other.execute("COMMIT"))
+    timer.start()
+    committed(lambda: count_up(plain_sqlite), using=plain_sqlite)
+    timer.join()
+    other.close()
+    assert counted(plain_sqlite) == 1
+
+
+def test_patience_ends(plain_sqlite: str, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "plain.sqlite3", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(OperationalError, match="locked"):
+        committed(lambda: count_up(plain_sqlite), using=plain_sqlite, patience_seconds=0.2)
+    other.close()
+
+
+def test_host_keeps_its_own_mode_of_transactions(plain_sqlite: str) -> None:
+    with pytest.raises(ZeroDivisionError):
+        committed(lambda: 1 // 0, using=plain_sqlite)
+    assert connections[plain_sqlite].transaction_mode is None
+
+
+def test_other_errors_and_work_inside_a_transaction_of_the_host_are_not_repeated(plain_sqlite: str) -> None:
+    calls = []
+
+    def fail() -> None:
+        calls.append(1)
+        with connections[plain_sqlite].cursor() as cursor:
+            cursor.execute("SELECT * FROM no_such_table")
+
+    with pytest.raises(OperationalError, match="no such table"):
+        committed(fail, using=plain_sqlite)
+    with transaction.atomic(using=plain_sqlite):
+        with pytest.raises(OperationalError, match="no such table"):
+            committed(fail, using=plain_sqlite)
+        count_up(plain_sqlite)
+    assert (len(calls), counted(plain_sqlite)) == (2, 1)
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_deadlock_is_resolved_by_doing_the_work_again() -> None:
+    """Two writers take the same two locks in opposite order; PostgreSQL refuses one of them."""
+    meet, tries = threading.Barrier(2, timeout=10), []
+
+    def write(locks: tuple[int, int]) -> None:
+        def lock_both() -> None:
+            tries.append(locks)
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [locks[0]])
+                if tries.count(locks) == 1:
+                    meet.wait()
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [locks[1]])
+
+        try:
+            committed(lock_both, using="default")
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=write, args=(locks,)) for locks in ((1, 2), (2, 1))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(tries) == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_batch_of_events_is_stored_once_a_lock_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, failed = capture.store, []
+
+    def refused_once(*positional: object, **named: object) -> object:
+        stored = store(*positional, **named)  # type: ignore[arg-type]
+        if not failed:
+            failed.append(1)
+            error = OperationalError("in the way")
+            error.__cause__ = type("Cause", (Exception,), {"sqlstate": "40P01"})()
+            raise error
+        return stored
+
+    monkeypatch.setattr(capture, "store", refused_once)
+    assert capture.ingest([draft(message_id="m")]).n_accepted == 1
+    assert Event.objects.count() == 1
