@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommender', '0021_give_apps_tokens_and_keys'),
+        ('recommender', '0022_raise_alarms'),
     ]
 
     operations = [
