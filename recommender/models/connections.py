@@ -12,13 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-
-if TYPE_CHECKING:
-    from django.db.backends.sqlite3.base import DatabaseWrapper
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +95,7 @@ def _locking_at_start(connection: BaseDatabaseWrapper) -> Iterator[None]:
         yield
         return
     connection.ensure_connection()
-    wrapper = cast("DatabaseWrapper", connection)
+    wrapper: Any = connection  # the attribute is new in Django 5.1, and not in its type stubs yet
     mode = wrapper.transaction_mode
     wrapper.transaction_mode = "IMMEDIATE"
     try:
