@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommender', '0022_raise_alarms'),
+        ('recommender', '0023_record_erasures'),
     ]
 
     operations = [
