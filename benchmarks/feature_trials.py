@@ -1,6 +1,6 @@
 """Tries further features of lists on earlier windows: candidates and features are cached, only trees are fitted anew.
 
-`python -m benchmarks.feature_trials --items I --events E --at 2011-07-11 --at 2011-08-10 --cache FOLDER --try words`
+`python -m benchmarks.feature_trials --items I --events E --at 2011-07-11 --at 2011-08-10 --cache FOLDER --try repeats`
 
 Files as `benchmarks.recommendation` reads them. Each `--at` begins a window: trees learn from the lists of earlier
 moments whose `--days` were over by then, with the served features and with the further columns of each trial, and are

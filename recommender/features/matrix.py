@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from recommender.durations import HABIT_HALF_LIFE_DAYS, NEIGHBOUR_HALF_LIFE_DAYS
 from recommender.features.cycles import repeat_cycles
-from recommender.features.names import BERT, FEATURE_NAMES, PERSONA, PRODUCTS
-from recommender.features.neighbours import Neighbours
+from recommender.features.names import BERT, FEATURE_NAMES, PERSONA, PRODUCTS, WORDS
+from recommender.features.neighbours import Neighbours, row_entries
 from recommender.features.orders import ORDER_DECAY, Orders, purchases
-from recommender.features.persona import cached_item_terms, persona_features
+from recommender.features.persona import ItemTerms, cached_item_terms, persona_features, word_cosine
 from recommender.features.returns import returned_items
 from recommender.features.shop_state import ShopState
 from recommender.features.weights import EVENT_WEIGHTS, age_days, decay, positive_events
@@ -30,6 +30,9 @@ MAX_HABIT_WEIGHT = 3.0
 """As many recent orders as a lasting habit may count; one more adds nothing new."""
 
 RECENT_ITEMS = 10
+NEWEST_ITEMS = 3
+"""Newest items that were bought whose own words are compared: in the words of a whole history one of them is lost."""
+
 NEAREST_ITEMS = 5
 """`several_match` is the mean over so many most similar items of the history: one may be chance, five are a taste."""
 
@@ -73,6 +76,14 @@ class _Candidates:
             weight = np.full(len(item), 1 / max(len(item), 1), np.float32)
         return self.total(*neighbours.spread(item, weight))
 
+    def reverse_similarity(self, neighbours: Neighbours, item: IntArray, weight: FloatArray) -> FloatArray:
+        """Return (n,): the summed scores at which items, each times its weight, are neighbours of each candidate."""
+        weight_of = np.zeros(len(self.position), np.float32)
+        weight_of[item] = weight
+        entry, index = row_entries(neighbours.start, self.item)
+        scores = neighbours.score[entry] * weight_of[neighbours.item[entry]]
+        return np.bincount(index, weights=scores, minlength=len(self)).astype(np.float32)
+
 
 def features(
     profile: Profile,
@@ -97,8 +108,9 @@ def features(
     columns["own_popular"] = columns["own_lasting"] * np.log1p(state.counts[candidates, 2])
     columns["own_trend"] = columns["own_lasting"] * columns["trend"]
     columns |= _taste(profile, rows, items)
-    persona = persona_features(profile, candidates, items, cached_item_terms(items))
-    columns |= dict(zip(PERSONA, persona.T, strict=True))
+    item_terms = cached_item_terms(items)
+    persona = persona_features(profile, candidates, items, item_terms)
+    columns |= dict(zip(PERSONA, persona.T, strict=True)) | _words(orders, candidates, item_terms)
     columns |= _visitor(profile, orders, len(rows))
     columns["lexical"] = _relative(lexical, len(rows))
     columns |= _matches(profile, orders, rows, vectors)
@@ -174,6 +186,7 @@ def _neighbours(profile: Profile, orders: Orders, state: ShopState, rows: _Candi
     current = np.asarray([profile.current_item] if profile.current_item >= 0 else [], np.int32)
     bought, habit = _summed(orders.item, _habit_weight(orders))
     knn = rows.similarity(state.visitor, item, weight)
+    lasting = (habit / max(float(habit.sum()), 1e-6)).astype(np.float32)
     return {
         "knn": np.log1p(knn),
         "knn_mean": knn / max(float(weight.sum()), 1e-6),
@@ -186,7 +199,9 @@ def _neighbours(profile: Profile, orders: Orders, state: ShopState, rows: _Candi
         "regression": rows.similarity(state.regression, bought, np.ones(len(bought), np.float32)),
         "regression_fading": rows.similarity(state.regression, bought, habit),
         "sequel": rows.similarity(state.sequel, last),
-        "sequel_fading": rows.similarity(state.sequel, bought, habit / max(float(habit.sum()), 1e-6)),
+        "sequel_fading": rows.similarity(state.sequel, bought, lasting),
+        "precursor": rows.reverse_similarity(state.sequel, last, np.ones(len(last), np.float32)),
+        "precursor_fading": rows.reverse_similarity(state.sequel, bought, lasting),
     }
 
 
@@ -237,6 +252,19 @@ def _taste(profile: Profile, rows: _Candidates, items: ItemTable) -> Columns:
         "category_share": np.where(category >= 0, count[category] / max(len(past), 1), 0),
         "category_current": ((category == current) & (category >= 0)).astype(np.float32),
     }
+
+
+def _words(orders: Orders, candidates: IntArray, item_terms: ItemTerms) -> Columns:
+    """Cosine of the words of each candidate with those of the last order, and the best with one of the newest items."""
+
+    def cosine(item: IntArray) -> FloatArray:
+        return word_cosine(item, np.ones(len(item), np.float32), candidates, item_terms)
+
+    nearest = np.zeros(len(candidates), np.float32)
+    for item in list(dict.fromkeys(orders.item[::-1].tolist()))[:NEWEST_ITEMS]:
+        alone = cosine(np.array([item], np.int32))
+        nearest = np.maximum(nearest, np.where(candidates == item, 0, alone))
+    return dict(zip(WORDS, (cosine(np.unique(orders.last())), nearest), strict=True))
 
 
 def _visitor(profile: Profile, orders: Orders, n: int) -> Columns:

@@ -10,12 +10,14 @@ INTEREST = ("viewed", "carted", "refunded", "dismissed")
 NEIGHBOUR = (
     "knn", "knn_mean", "knn_recent", "knn_basket", "last_order", "bought_with_current", "like_current",
     "bought_with_cart", "regression", "regression_fading", "sequel", "sequel_fading",
+    "precursor", "precursor_fading",
 )  # fmt: skip
 POPULARITY = (
     "popular_1", "popular_7", "popular_30", "popular_ever", "trend", "sold_lately", "fresh", "age", "sold_before",
 )  # fmt: skip
 TASTE = ("price_gap", "price_level", "category_share", "category_current")
 PERSONA = ("persona_category", "persona_words", "persona_price")
+WORDS = ("words_of_last", "words_of_nearest")
 VISITOR = ("is_cold", "visitor_orders", "visitor_recency", "has_query", "visitor_items", "order_size")
 TEXT = ("lexical",)
 BERT = (
@@ -31,7 +33,8 @@ PRODUCTS = (
 """Each is "new to the visitor" times another feature, so that one model learns habit and novelty separately."""
 
 FEATURE_NAMES: tuple[str, ...] = (
-    *OWN, *INTEREST, *NEIGHBOUR, *POPULARITY, *TASTE, *PERSONA, *VISITOR, *TEXT, *BERT, *(name for name, _ in PRODUCTS)
+    *OWN, *INTEREST, *NEIGHBOUR, *POPULARITY, *TASTE, *PERSONA, *WORDS, *VISITOR, *TEXT, *BERT,
+    *(name for name, _ in PRODUCTS),
 )  # fmt: skip
 
 BERT_FEATURES: frozenset[str] = frozenset({*BERT, "new_interest_match", "new_history_match", "new_several"})

@@ -33,6 +33,10 @@ the square; 6,000 take about 10 seconds and 300 MB in the worker that computes s
 RIDGE = 300.0
 """L2 penalty of the regression: Steck 2019, section 4, finds 200 to 1,000 for data of this size, hardly different."""
 
+GAPS, GAP_DECAY = (1, 2, 3), 0.5
+"""A step to the next order counts whole, one over an order in between half, over two a quarter: in short histories the
+very next order alone says little."""
+
 RECENT_ORDERS = 60
 """Newest orders of one visitor that count for what is bought next: a wholesaler is not a hundred shoppers."""
 
@@ -178,10 +182,11 @@ def sequel_neighbours(
     n_items: int,
     person: FloatArray | None = None,
 ) -> Neighbours:
-    """Return for each item what the same visitors bought in their next order, best first: a Markov chain of orders.
+    """Return for each item what the same visitors bought in their next orders, best first: a Markov chain of orders.
 
-    score = n(i, then j) / sqrt((n(i) + 1) (n(j) + 1)), n counting orders, each as much as the person (see
-    `credibility`; default 1). Inputs (n_events,), ascending by time; events outside an order form one order per minute.
+    score = Σ_g d^(g - 1) n_g(i, then j) / sqrt((n(i) + 1) (n(j) + 1)) with the gaps g in `GAPS` and d = `GAP_DECAY`, n
+    counting orders, each as much as the person (see `credibility`; default 1). Inputs (n_events,), ascending by time;
+    events outside an order form one order per minute.
     """
     order = np.argsort(visitor, kind="stable")
     order = order[visitor[order] >= 0]
@@ -195,8 +200,11 @@ def sequel_neighbours(
     weight = np.ones(len(buyer), np.float32) if person is None else person[order][is_first]
     orders.data = np.repeat(weight, np.diff(orders.indptr))
     n_newer = np.searchsorted(buyer, buyer, side="right") - 1 - np.arange(len(buyer))
-    earlier = np.flatnonzero((n_newer > 0) & (n_newer <= RECENT_ORDERS))
+    steps = sparse.csr_matrix((n_items, n_items), dtype=np.float32)
+    for gap in GAPS:
+        earlier = np.flatnonzero((n_newer >= gap) & (n_newer <= RECENT_ORDERS))
+        steps = steps + GAP_DECAY ** (gap - 1) * (orders[earlier].T @ orders[earlier + gap])
     scale = sparse.diags(1 / np.sqrt(np.asarray(orders.sum(axis=0)).ravel() + 1))
-    steps = (scale @ (orders[earlier].T @ orders[earlier + 1]) @ scale).tocsr()
+    steps = (scale @ steps @ scale).tocsr()
     spans = (slice(*span) for span in pairwise(steps.indptr))
     return Neighbours.from_scores((steps.indices[span], steps.data[span]) for span in spans)

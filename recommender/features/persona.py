@@ -136,7 +136,7 @@ def persona_features(profile: Profile, candidates: IntArray, items: ItemTable, i
     return np.stack(
         [
             _category(item, mass, candidates, items, item_terms),
-            _words(item, mass, candidates, item_terms),
+            word_cosine(item, mass, candidates, item_terms),
             _price(item, mass, candidates, items),
         ],
         axis=1,
@@ -167,7 +167,8 @@ def _category(
     return lift[items.category[candidates]].astype(np.float32)
 
 
-def _words(item: IntArray, mass: FloatArray, candidates: IntArray, item_terms: ItemTerms) -> FloatArray:
+def word_cosine(item: IntArray, mass: FloatArray, candidates: IntArray, item_terms: ItemTerms) -> FloatArray:
+    """Return (n_candidates,) in [0, 1]: cosine of the words of each with those of items (m,), each times its mass."""
     if not len(item) or not item_terms.n_terms:
         return np.zeros(len(candidates), np.float32)
     term, weight = item_terms.term, item_terms.weight

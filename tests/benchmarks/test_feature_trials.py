@@ -18,36 +18,13 @@ from recommender.tables import Interactions, Profile
 from recommender.types import IntArray
 from tests.behaviour import DAY, interactions, profile, shop, table
 
-RED_CUP, BLUE_CUP, RED_POT, RED_FORK, FORK = 0, 1, 2, 6, 7
+RED_CUP, BLUE_CUP, FORK = 0, 1, 7
 EVERY_ITEM = np.arange(len(table()), dtype=np.int32)
 
 
 def columns(trial: str, events: Interactions, visitor: Profile, *, at: float) -> Columns:
     moment = Moment(build_state(events, table(), at=at), table(), events)
     return TRIALS[trial](moment)(visitor, EVERY_ITEM)
-
-
-def test_words_of_the_last_order_find_its_relatives() -> None:
-    bought = profile([(FORK, 1, 0), (RED_CUP, 2, 1)], now_day=3)
-    values = columns("words", shop(), bought, at=3 * DAY)
-    assert values["last_words"][RED_CUP] == pytest.approx(1, abs=1e-5)
-    assert values["last_words"][BLUE_CUP] > values["last_words"][FORK] == 0
-    assert values["nearest_words"][BLUE_CUP] > 0
-    assert values["nearest_words"][RED_FORK] > 0, "the order before the last one counts there"
-
-
-def test_transitions_know_direction_and_distance() -> None:
-    # Two visitors buy a cup, then a pot, then a fork.
-    events = interactions(
-        [(who, item, day, 10 * who + day) for who in (0, 1) for item, day in ((0, 0), (2, 1), (7, 2))]
-    )
-    values = columns("transitions", events, profile([(RED_CUP, 5, 0)], now_day=6), at=6 * DAY)
-    # n = 2 steps of 1 over sqrt(3 * 3), and half of it over one order.
-    assert values["next_last"][[RED_POT, FORK]].tolist() == pytest.approx([2 / 3, 1 / 3])
-    assert not values["previous_last"].any()
-    values = columns("transitions", events, profile([(FORK, 5, 0)], now_day=6), at=6 * DAY)
-    assert values["previous_last"][[RED_CUP, RED_POT]].tolist() == pytest.approx([1 / 3, 2 / 3])
-    assert not values["next_last"].any()
 
 
 def test_rate_of_repeats_tells_what_is_bought_again() -> None:
@@ -101,4 +78,4 @@ def test_unknown_trial_is_named_with_those_that_exist(capsys: pytest.CaptureFixt
         feature_trials.main(
             ["--items", "i", "--events", "e", "--cache", str(tmp_path), "--at", "2011-08-10", "--try", "luck"]
         )
-    assert "There is no trial luck: choose from words, transitions, repeats" in capsys.readouterr().err
+    assert "There is no trial luck: choose from repeats" in capsys.readouterr().err

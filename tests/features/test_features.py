@@ -118,6 +118,32 @@ def test_neighbour_of_a_bought_item_scores(state):
     assert column(matrix, "knn")[6] == 0
 
 
+def test_what_follows_and_what_precedes_the_last_order_are_told_apart():
+    """Two visitors buy a cup, then a pot, then a fork: two steps over sqrt(3 * 3), half of it over one order."""
+    cup, pot, fork = 0, 2, 7
+    visits = [(who, item, day, 10 * who + day) for who in (0, 1) for item, day in ((cup, 0), (pot, 1), (fork, 2))]
+    state = build_state(behaviour.interactions(sorted(visits, key=lambda row: row[2])), ITEMS, at=6 * behaviour.DAY)
+    first = features(behaviour.profile([(cup, 5, 0)], now_day=6), EVERYTHING, state, ITEMS)
+    assert column(first, "sequel")[[pot, fork]].tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert not column(first, "precursor").any()
+    last = features(behaviour.profile([(fork, 5, 0)], now_day=6), EVERYTHING, state, ITEMS)
+    assert column(last, "precursor")[[cup, pot]].tolist() == pytest.approx([1 / 3, 2 / 3])
+    assert not column(last, "sequel").any()
+    both = features(behaviour.profile([(cup, 4, 0), (fork, 5, 1)], now_day=6), EVERYTHING, state, ITEMS)
+    assert column(both, "precursor_fading")[pot] == pytest.approx(column(last, "precursor")[pot] / 2, abs=0.01)
+
+
+def test_words_of_the_last_order_find_its_relatives(state):
+    red_cup, blue_cup, spade, fork = 0, 1, 9, 7
+    bought = behaviour.profile([(fork, 98, 0), (red_cup, 99, 1)], now_day=100)
+    matrix = features(bought, EVERYTHING, state, ITEMS)
+    of_last, of_nearest = column(matrix, "words_of_last"), column(matrix, "words_of_nearest")
+    assert of_last[red_cup] == pytest.approx(1, abs=1e-5)
+    assert of_last[blue_cup] > of_last[fork] == 0
+    assert of_nearest[blue_cup] == pytest.approx(of_last[blue_cup])
+    assert of_nearest[spade] > of_last[spade] == 0, "the order before the last one counts there"
+
+
 def test_cart_and_current_item_bring_their_neighbours(state):
     profile = behaviour.profile([], now_day=100, current_item=0, cart=np.asarray([1], np.int32))
     matrix = features(profile, EVERYTHING, state, ITEMS)
