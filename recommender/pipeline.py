@@ -23,6 +23,7 @@ from recommender.text.query import normal_query
 from recommender.types import Arrangement, Context, Filters, Narrowing, PastEvent, Ranking, Request, Slot, Sort
 
 __all__ = [
+    "MAX_FROZEN",
     "MAX_LIMIT",
     "MAX_OFFSET",
     "Asker",
@@ -30,6 +31,7 @@ __all__ = [
     "rank",
     "recommend",
     "search",
+    "search_whole",
     "slot_named",
     "suggest",
 ]
@@ -38,6 +40,8 @@ Named = TypeVar("Named", Slot, Sort)
 
 MAX_LIMIT = 100
 MAX_OFFSET = 1_000
+MAX_FROZEN = 300
+"""Items of a search that is paged through by a cursor."""
 
 
 class Asker(LiveReads, Protocol):
@@ -86,6 +90,13 @@ def search(
             offset=max(0, min(offset, MAX_OFFSET)),
             cart_item_ids=tuple(cart_item_ids),
         )
+        return _answer(_arranged(request, **arrangement), shopper)
+
+
+def search_whole(query: str, *, shopper: Asker | None = None, **arrangement: Unpack[Arrangement]) -> Ranking:
+    """The first `MAX_FROZEN` items for a query, to be kept and paged through. Queries as in `search`."""
+    with apart_once():
+        request = Request(Slot.SEARCH, _context(shopper, None), query=normal_query(query), limit=MAX_FROZEN)
         return _answer(_arranged(request, **arrangement), shopper)
 
 

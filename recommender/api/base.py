@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from django.http import HttpRequest
-from django.utils.cache import patch_cache_control, patch_vary_headers
-from django.utils.http import http_date
+from django.utils.cache import get_conditional_response, patch_cache_control, patch_vary_headers
+from django.utils.decorators import method_decorator
+from django.utils.http import http_date, quote_etag
+from django.views.decorators.gzip import gzip_page
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.negotiation import BaseContentNegotiation
@@ -23,13 +26,14 @@ from rest_framework.views import APIView
 
 from recommender import capture, conf
 from recommender.api import problems, throttling
-from recommender.api.authentication import BrowserCookies, IssuedForThis, SecretKey, VisitorToken, read_key
+from recommender.api.authentication import USER_HEADER, BrowserCookies, IssuedForThis, SecretKey, VisitorToken, read_key
 from recommender.api.bodies import has_length
 from recommender.api.guard import GuardedJSONParser
 from recommender.api.parameters import Parameters
 from recommender.api.problems import Problem
 from recommender.api.serializers import RankingSerializer
 from recommender.identity import tokens
+from recommender.identity.shopper import VISITOR_HEADER
 from recommender.models import Scope
 from recommender.types import Ranking
 
@@ -60,6 +64,7 @@ class OnlyJSON(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
+@method_decorator(gzip_page, name="dispatch")
 class ApiView(APIView):
     """An endpoint: JSON in and out, problems as RFC 9457, answers that no shared cache keeps."""
 
@@ -76,6 +81,10 @@ class ApiView(APIView):
 
     parameters: type[Parameters] = Parameters
     """What a GET takes behind the `?`: an endpoint without a declaration of its own takes nothing."""
+
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        """Say which methods there are."""
+        return Response(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
 
     def get_exception_handler(self) -> Callable[[Exception, Mapping[str, Any]], Response]:
         """Return the handler that answers in problem+json; `EXCEPTION_HANDLER` is the host's and is left alone."""
@@ -109,16 +118,35 @@ class ApiView(APIView):
         raise Problem("too-many-requests", message, retry_seconds=seconds)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
-        """Mark the answer as one person's, and warn of a token of the first kind."""
+        """Mark the answer as one person's, or give one for everybody its ETag; warn of a token of the first kind."""
         response = super().finalize_response(request, response, *args, **kwargs)
         for name, value in throttling.headers_of(getattr(self, "throttles", [])).items():
             response.headers[name] = value
         shopper = vars(request._request).get("recommender_shopper")
         if shopper is not None and shopper.token_claims is not None and shopper.token_claims.is_unlimited:
             deprecate(response, since=UNLIMITED_TOKENS_SINCE, until=tokens.UNLIMITED_UNTIL)
-        patch_cache_control(response, private=True, no_store=True)
+        if request.method == "GET" and response.status_code == 200 and is_impersonal(request):
+            response = _conditional(request._request, response)
+        else:
+            patch_cache_control(response, private=True, no_store=True)
         patch_vary_headers(response, ("Authorization", "Cookie", "Recommender-Key"))
         return response
+
+
+def is_impersonal(request: Request) -> bool:
+    """Would everybody get the same answer? No cookie, no token and no user came. No query."""
+    browser = request._request
+    named = ("HTTP_AUTHORIZATION", VISITOR_HEADER, USER_HEADER)
+    return not browser.COOKIES and not any(name in browser.META for name in named)
+
+
+def _conditional(request: HttpRequest, response: Response) -> Any:
+    """The answer with its ETag, or 304 where the client has the same already; the list's own id is no part of it."""
+    content = {name: value for name, value in response.data.items() if name != "ranking_id"}
+    digest = hashlib.blake2b(PlainJSONRenderer().render(content), digest_size=16).hexdigest()
+    patch_cache_control(response, private=True, no_cache=True)
+    response.headers["ETag"] = quote_etag(digest)
+    return get_conditional_response(request, etag=response.headers["ETag"], response=response)
 
 
 def deprecate(response: Response, *, since: dt.datetime, until: dt.datetime) -> None:
@@ -135,7 +163,7 @@ def checked(shape: type[Serializer[Any]], sent: Any) -> dict[str, Any]:
     return values
 
 
-def shown(request: HttpRequest, ranking: Ranking, *, current_item_id: str = "") -> Response:
+def shown(request: HttpRequest, ranking: Ranking, *, current_item_id: str = "", next_cursor: str = "") -> Response:
     """Answer with a list, once its impression is committed; where that fails the list is answered all the same."""
     capture.record_impression(request, ranking, current_item_id=current_item_id)
     try:
@@ -143,4 +171,4 @@ def shown(request: HttpRequest, ranking: Ranking, *, current_item_id: str = "") 
     except Exception:  # the edge: a list that cannot be recorded is a list all the same
         logger.exception("ranking %s was shown and not recorded", ranking.id)
         capture.counts["failed"] += 1
-    return Response(RankingSerializer(ranking).data)
+    return Response(RankingSerializer(ranking, context={"next_cursor": next_cursor}).data)

@@ -43,6 +43,7 @@ TOKENS: dict[str, Any] = {
 LINK: dict[str, Any] = {"visitor_id": VISITOR_ID, "user": "42", "linked_at": "2026-03-01T09:30:00Z"}
 
 EVENTS: dict[str, Any] = {
+    "sent_at": "2026-03-01T09:35:00Z",
     "events": [
         {"message_id": "app-7c1f-0001", "type": "view_item", "item_id": "22423", "occurred_at": "2026-03-01T09:30:00Z"},
         {
@@ -55,7 +56,7 @@ EVENTS: dict[str, Any] = {
             "ranking_id": RANKING_ID,
             "position": 1,
         },
-    ]
+    ],
 }
 
 RECEIPT: dict[str, Any] = {
@@ -122,6 +123,7 @@ RESULTS: dict[str, Any] = {
     "notice": "",
     "sort": "relevance",
     "facets": [],
+    "next_cursor": "",
     "items": [ENTRY],
 }
 
@@ -167,6 +169,7 @@ DETAILS = {
     "forbidden": "CSRF Failed: CSRF token missing.",
     "unknown-item": "The parameter item_id names no item of this catalogue. Take ids from search or from a list.",
     "unknown-slot": "Did you mean 'home'? There are: home, similar, bought_together, cart.",
+    "expired-cursor": "The results are kept for 30 minutes. Begin again with cursor=*.",
     "length-required": "Send the body with its Content-Length: this server reads no chunks.",
     "too-large": "The body may have at most 262144 bytes. Send the events in several calls.",
     "unsupported-media-type": "Send Content-Type: application/json, not text/plain.",

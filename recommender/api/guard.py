@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import zlib
 from collections.abc import Mapping
 from typing import IO, Any, NoReturn
 
@@ -36,9 +37,27 @@ class GuardedJSONParser(BaseParser):
         request = (parser_context or {}).get("request")
         declared = int(request.META.get("CONTENT_LENGTH") or 0) if request is not None else 0
         body = stream.read(limit + 1) if declared <= limit else b""
+        if request is not None and len(body) <= limit:
+            body = _unpacked(body, request.META.get("HTTP_CONTENT_ENCODING", ""), limit)
         if declared > limit or len(body) > limit:
             raise Problem("too-large", f"The body may have at most {limit} bytes. Send the events in several calls.")
         return decode(body)
+
+
+def _unpacked(body: bytes, encoding: str, limit: int) -> bytes:
+    """The body without gzip, at most a byte over the limit. Raises `Problem` for other encodings or broken gzip."""
+    if encoding.strip().lower() in ("", "identity"):
+        return body
+    if encoding.strip().lower() not in ("gzip", "x-gzip"):
+        raise Problem("unsupported-media-type", f"Send the body as it is, or with gzip, not {encoding[:40]}.")
+    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        unpacked = unpacking.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise Problem("bad-request", f"The body is not gzip, as Content-Encoding says: {error}.") from error
+    if len(unpacked) <= limit and (not unpacking.eof or unpacking.unused_data):
+        raise Problem("bad-request", "The gzip of the body is cut off, or something follows it.")
+    return unpacked
 
 
 def decode(body: bytes) -> Any:

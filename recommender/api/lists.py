@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from recommender import conf, pipeline, serving
+from recommender.api import frozen
 from recommender.api.base import ApiView, shown
 from recommender.api.parameters import RecommendationParameters, SearchParameters, SuggestParameters
 from recommender.api.problems import Problem
@@ -17,7 +18,7 @@ from recommender.api.serializers import RECOMMENDATION_SLOTS, SuggestionsSeriali
 from recommender.identity import shopper_of
 from recommender.models import Item, Scope
 from recommender.serving.filters import filter_names
-from recommender.types import Slot
+from recommender.types import Arrangement, Slot
 
 BESIDE_AN_ITEM = (Slot.SIMILAR, Slot.BOUGHT_TOGETHER)
 
@@ -35,16 +36,20 @@ class SearchView(ApiView):
         filters = {
             name: _plain(parameters[name]) for name in filter_names() if parameters.get(name) not in (None, False)
         }
-        ranking = pipeline.search(
-            parameters["q"],
-            shopper=shopper,
-            limit=parameters["limit"],
-            offset=parameters["offset"],
-            filters=filters,
-            sort=parameters["sort"],
-            facets=parameters["facets"],
-            personal=parameters["personal"],
-        )
+        arrangement: Arrangement = {
+            "filters": filters,
+            "sort": parameters["sort"],
+            "facets": parameters["facets"],
+            "personal": parameters["personal"],
+        }
+        if cursor := parameters["cursor"]:
+            if cursor == frozen.FIRST:
+                whole = pipeline.search_whole(parameters["q"], shopper=shopper, **arrangement)
+                cursor = frozen.freeze(whole, shopper)
+            page = frozen.page_at(cursor, shopper, limit=parameters["limit"])
+            return shown(request._request, page.ranking, next_cursor=page.next_cursor)
+        limit, offset = parameters["limit"], parameters["offset"]
+        ranking = pipeline.search(parameters["q"], shopper=shopper, limit=limit, offset=offset, **arrangement)
         return shown(request._request, ranking)
 
 

@@ -31,6 +31,7 @@ EVERYWHERE = frozenset({"format", "_", "gclid", "fbclid", "msclkid"})
 caches, and where a shopper came from. They have no effect, nor has any that begins as `UTM` does."""
 
 UTM = "utm_"
+MAX_CURSOR_LENGTH = 200
 SWITCH: dict[str, Any] = {"invalid": "Send 1 or 0."}
 
 
@@ -111,6 +112,13 @@ class SearchParameters(Parameters):
     q = serializers.CharField(default="", allow_blank=True, help_text="What the shopper typed; typos are forgiven.")
     limit = serializers.IntegerField(default=24, min_value=1, max_value=MAX_LIMIT, help_text="Most items.")
     offset = serializers.IntegerField(default=0, min_value=0, max_value=MAX_OFFSET, help_text="Items to skip.")
+    cursor = serializers.CharField(
+        default="",
+        allow_blank=True,
+        max_length=MAX_CURSOR_LENGTH,
+        help_text="Pages through results that stay as they are: * for the first page, then the `next_cursor` of the "
+        "page before. Only `limit` counts beside a later one.",
+    )
     category = NamesField(help_text="Only this category; sent several times, one of these.")
     brand = NamesField(help_text="Only this brand; sent several times, one of these.")
     min_price = serializers.FloatField(required=False, min_value=0, help_text="Only items from this price on.")

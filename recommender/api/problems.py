@@ -42,6 +42,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "not-linked": (404, "The visitor is not linked to a user"),
     "method-not-allowed": (405, "The endpoint has no such method"),
     "linked-to-another": (409, "The visitor belongs to another user"),
+    "expired-cursor": (410, "The results are no longer kept"),
     "length-required": (411, "The length of the body is not known"),
     "too-large": (413, "The request is too large"),
     "unsupported-media-type": (415, "The body must be JSON"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
@@ -13,15 +15,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from recommender import capture, conf
+from recommender.api import clocks
 from recommender.api.base import ApiView
 from recommender.api.problems import Problem, describe
-from recommender.api.receipts import warnings_of
+from recommender.api.receipts import own_rankings, warnings_of
 from recommender.api.serializers import EventSerializer, ReceiptSerializer
 from recommender.capture import EventDraft, IngestResult, Rejection, ingest
 from recommender.identity import Shopper, shopper_of
 from recommender.models import Scope
 
-SENT_SHAPE = 'Send a list of events, or {"events": [...]} and nothing beside it.'
+SENT_SHAPE = 'Send a list of events, or {"events": [...]} with "sent_at" and nothing else beside it.'
 
 
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
@@ -31,13 +34,16 @@ class EventsView(ApiView):
     scope = Scope.EVENTS.value
 
     def post(self, request: Request) -> Response:
-        """Store the sound events of a batch and say of every other one why not. One bulk insert, one look-up."""
-        sent = _events(request.data)
+        """Store the sound events of a batch and say of every other one why not. One bulk insert, and one look-up
+        each of items and of lists that are named."""
+        received_at = timezone.now()
+        sent, offset = _events(request.data, received_at)
         shopper = shopper_of(request._request)
         if not shopper.has_consented:
             capture.counts["dropped"] += len(sent)
             return _receipt(dropped=len(sent), message="Dropped: the visitor has not consented to being recorded.")
-        indices, drafts, rejections = _drafts(sent, shopper)
+        indices, drafts, rejections = _drafts(sent, shopper, Clock(received_at, offset))
+        drafts, foreign = own_rankings(indices, drafts)
         capture.counts["rejected"] += len(rejections)
         result = ingest(drafts)
         refused = sorted([*rejections, *_replaced(result, indices)], key=lambda rejection: rejection.index)
@@ -47,28 +53,37 @@ class EventsView(ApiView):
             accepted=result.n_accepted,
             duplicate=result.n_duplicate,
             rejected=refused,
-            warnings=warnings_of((index, draft, sent[index]) for index, draft in stored),
+            warnings=warnings_of(((index, draft, sent[index]) for index, draft in stored), foreign=foreign),
             dropped=result.n_dropped,
         )
 
 
-def _events(body: Any) -> list[Any]:
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """When a batch came, and how far the client's clock was behind then."""
+
+    received_at: dt.datetime
+    offset: dt.timedelta
+
+
+def _events(body: Any, received_at: dt.datetime) -> tuple[list[Any], dt.timedelta]:
+    """The events of a body, and how far the client's clock is behind. Raises `Problem` or `ValidationError`."""
     events = body.get("events") if isinstance(body, dict) else body
-    if not isinstance(events, list) or (isinstance(body, dict) and len(body) > 1):
+    if not isinstance(events, list) or (isinstance(body, dict) and set(body) - {"events", "sent_at"}):
         raise Problem("invalid-request", SENT_SHAPE, {"events": SENT_SHAPE})
     most = conf.get("MAX_EVENTS_PER_CALL")
     if len(events) > most:
         raise Problem("too-large", f"{len(events)} events were sent; one call takes at most {most}. Send several.")
-    return events
+    return events, clocks.offset_of(body.get("sent_at") if isinstance(body, dict) else None, received_at)
 
 
-def _drafts(sent: list[Any], shopper: Shopper) -> tuple[list[int], list[EventDraft], list[Rejection]]:
+def _drafts(sent: list[Any], shopper: Shopper, clock: Clock) -> tuple[list[int], list[EventDraft], list[Rejection]]:
     """Return the place of each sound event, its draft, and the rejections of the others."""
     shape = EventSerializer()
     indices, drafts, rejections = [], [], []
     for index, event in enumerate(sent):
         try:
-            drafts.append(_draft(shape.run_validation(event), shopper))
+            drafts.append(_draft(shape.run_validation(event), shopper, clock))
             indices.append(index)
         except ValidationError as error:
             field, message = next(describe(error.detail))
@@ -76,8 +91,14 @@ def _drafts(sent: list[Any], shopper: Shopper) -> tuple[list[int], list[EventDra
     return indices, drafts, rejections
 
 
-def _draft(event: dict[str, Any], shopper: Shopper) -> EventDraft:
-    event.setdefault("occurred_at", timezone.now())
+def _draft(event: dict[str, Any], shopper: Shopper, clock: Clock) -> EventDraft:
+    """Raises `ValidationError` for a time from before anything is kept."""
+    if "occurred_at" in event:
+        event["occurred_at"] = clocks.corrected(event["occurred_at"], clock.offset)
+        if clock.received_at - event["occurred_at"] > clocks.oldest():
+            message = f"It is older than the {clocks.oldest().days} days that events are kept. Set the client's clock, "
+            raise ValidationError({"occurred_at": f"{message}or say what it shows with sent_at."})
+    event.setdefault("occurred_at", clock.received_at)
     event["currency"] = event["currency"].upper()
     return EventDraft(
         **event,

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiViewExtension
+from drf_spectacular.extensions import (
+    OpenApiAuthenticationExtension,
+    OpenApiSerializerExtension,
+    OpenApiViewExtension,
+)
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
 from recommender.api import erasures, examples, parameters, problems, serializers, token_shapes
 from recommender.api.authentication import SCHEME
+from recommender.capture import ITEMLESS, TYPES
 from recommender.types import EventType, Relaxation, Role, Rung, Slot, Sort
 
 SETTINGS: dict[str, Any] = {
@@ -91,6 +96,24 @@ class BrowserCookiesScheme(_KeyScheme):  # type: ignore[no-untyped-call]
     description = "The visitor's cookie, or the shop's session; unsafe methods need the header X-CSRFToken."
 
 
+class EventShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """Says which field an event needs for its type: a search its query, what is about an item the item."""
+
+    target_class = "recommender.api.serializers.EventSerializer"
+
+    def map_serializer(self, auto_schema: AutoSchema, direction: Any) -> Any:
+        shape = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)  # type: ignore[no-untyped-call]
+        rules = [(["search"], "query"), (sorted(TYPES - ITEMLESS), "item_id")]
+        shape["allOf"] = [
+            {
+                "if": {"properties": {"type": {"enum": kinds}}, "required": ["type"]},
+                "then": {"properties": {name: {"minLength": 1}}, "required": [name]},
+            }
+            for kinds, name in rules
+        ]
+        return shape
+
+
 def failures(*kinds: str) -> dict[Any, OpenApiResponse]:
     """Return one response per status, with an example of each kind of problem."""
     kinds_by_status: dict[int, list[str]] = {}
@@ -145,7 +168,7 @@ OPERATIONS: dict[str, dict[str, dict[str, Any]]] = {
             "description": "Items for a query, personal to the shopper. The list is recorded as shown, with consent.",
             "parameters": [parameters.SearchParameters],
             "responses": answer(200, serializers.RankingSerializer, "The list.", examples.RESULTS)
-            | failures("invalid-request", *SCOPED),
+            | failures("invalid-request", "expired-cursor", *SCOPED),
         },
     },
     "recommender.api.lists.RecommendationsView": {

@@ -19,6 +19,11 @@ MAX_POSITION = 32_767
 """A `PositiveSmallIntegerField` holds no more on PostgreSQL."""
 
 ISO = ["iso-8601"]
+NO_IDS = frozenset(
+    {"undefined", "null", "none", "nil", "nan", "(null)", "[object object]", "00000000-0000-0000-0000-000000000000"}
+)
+"""What programs write where they had no id: such a message_id would be the same for every event."""
+
 RECOMMENDATION_SLOTS = [slot.value for slot in Slot if slot != Slot.SEARCH]
 
 
@@ -143,7 +148,13 @@ class RankingSerializer(serializers.Serializer[Any]):
     notice = serializers.CharField(help_text="The same in words, for the shopper; else empty.")
     sort = serializers.ChoiceField(choices=[sort.value for sort in Sort], help_text="The order of what matches.")
     facets = FacetSerializer(many=True, help_text="What `facets` asked for, where it offers a choice.")
+    next_cursor = serializers.SerializerMethodField(
+        help_text="The `cursor` of the next page of a search that began with *; empty at the end, and without a cursor."
+    )
     items = EntrySerializer(source="entries", many=True)
+
+    def get_next_cursor(self, ranking: Any) -> str:
+        return str(self.context.get("next_cursor", ""))
 
 
 class SuggestionSerializer(serializers.Serializer[Any]):
@@ -176,15 +187,27 @@ class ConsentSerializer(StrictSerializer):
     consent = serializers.BooleanField(help_text="Did the shopper agree to be recorded?")
 
 
+class IdField(serializers.CharField):
+    """An id of the client's. Raises `ValidationError` for what a program writes where it had none."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        value = super().to_internal_value(data)
+        if value.strip().lower() in NO_IDS:
+            raise serializers.ValidationError(f"{value!r} is no id: the client's variable was empty.")
+        return value
+
+
 class EventSerializer(serializers.Serializer[Any]):
-    message_id = serializers.CharField(
+    message_id = IdField(
         max_length=128, help_text="The visitor's own id of the event; the same id is stored once, however often sent."
     )
     type = serializers.ChoiceField(
         choices=[event_type.value for event_type in EventType],
         help_text="A purchase counts as a cart: only the shop's own order rows are purchases.",
     )
-    item_id = serializers.CharField(default="", allow_blank=True, max_length=MAX_ID_LENGTH)
+    item_id = IdField(
+        default="", allow_blank=True, max_length=MAX_ID_LENGTH, help_text="As in lists; required except for a search."
+    )
     query = serializers.CharField(default="", allow_blank=True, help_text="Of a search; cut at 255 characters.")
     occurred_at = UtcDateTimeField(required=False, help_text="When it happened; now, where it is left out.")
     quantity = serializers.FloatField(default=1, help_text="Above 0.")
@@ -200,6 +223,9 @@ class EventSerializer(serializers.Serializer[Any]):
 
 
 class EventBatchSerializer(serializers.Serializer[Any]):
+    sent_at = UtcDateTimeField(
+        required=False, help_text="What the client's clock shows now: the times of events are corrected by it."
+    )
     events = EventSerializer(many=True)
 
 

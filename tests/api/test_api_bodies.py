@@ -131,7 +131,7 @@ class TestClientOfTests:
             ("PATCH", "me", {"consnet": False}, "Did you mean 'consent'?"),
             ("PATCH", "me", {"consent": False, "colour": "red"}, "There are: consent, profiling"),
             ("POST", "visitors", {"consent": True, "nickname": "Ada"}, "There are: consent, name, scopes"),
-            ("POST", "events", {"events": [], "sent_at": "now"}, "nothing beside it"),
+            ("POST", "events", {"events": [], "sent": "now"}, "nothing else beside it"),
         ],
     )
     def test_body_that_would_be_obeyed_in_part_is_refused(
