@@ -122,7 +122,7 @@ def _stored(key: uuid.UUID, user_key: str) -> tuple[Visitor, bool]:
 
 def _link_or_create(visitor: Visitor, user_key: str) -> bool:
     """False where it is another user's. One query."""
-    if visitor.pk is not None:
+    if visitor.pk:
         return link(visitor, user_key)
     Visitor.objects.bulk_create([Visitor(key=visitor.key, user_key=user_key)], ignore_conflicts=True)
     return True
