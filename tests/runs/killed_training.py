@@ -38,25 +38,12 @@ def die_in_checkpoint() -> None:
     checkpoint.save_file = half
 
 
-def die_in_record() -> None:
-    """Half of what says that everything is trained is written."""
-    write_text = Path.write_text
-
-    def half(path, text, *positional, **named):
-        if path.name.startswith("fitted.json"):
-            write_text(path, text[:40])
-            die()
-        return write_text(path, text, *positional, **named)
-
-    Path.write_text = half
-
-
 def die_at_the_end() -> None:
     """Everything is decided, and nothing of it is recorded."""
     runs.finish = lambda *_, **__: die()
 
 
-POINTS = {"checkpoint": die_in_checkpoint, "record": die_in_record, "end": die_at_the_end}
+POINTS = {"checkpoint": die_in_checkpoint, "end": die_at_the_end}
 
 if __name__ == "__main__":
     point, run_id, token = sys.argv[1:]
