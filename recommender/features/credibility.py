@@ -54,7 +54,7 @@ class Burst:
     """More people than are likely did one kind of thing, one of `KINDS`, with an item or a query.
 
     item: row of the item, -1 for a query; day: the last day, since the epoch; n_days: 1 or `MONTH_DAYS`; n_people: who
-    have not bought, each counted once a day; limit: of whom so many count.
+    have not bought, each counted once a day; limit: of whom so many count, at most.
     """
 
     kind: str
@@ -252,15 +252,26 @@ class _Cells:
         return ratio
 
     def limits(self, ratio: float) -> tuple[Rows, Rows]:
-        """Return how many people count, of each subject on each day, and in each month."""
+        """Return how many people are in control, of each subject on each day, and in each month."""
         month = self.credible_of_block + PRIOR
         usual = control_limit(month, ratio / MONTH_DAYS)[self.block_of_day]
         of_day = np.maximum(control_limit(self.credible_of_day, ratio), usual)
         return _at_least(of_day), _at_least(control_limit(month, ratio))
 
+    def allowed(self, ratio: float) -> tuple[Rows, Rows]:
+        """Return how many people count: all within a limit, and beyond it as many as are likely, the mean.
+
+        So who exceeds a limit gains less than who keeps it (a redescending estimator, Hampel 1974).
+        """
+        month = (self.credible_of_block + PRIOR) * ratio
+        of_day = np.maximum(self.credible_of_day * ratio, month[self.block_of_day] / MONTH_DAYS)
+        pairs = zip((self.day_group, self.block_group), self.limits(ratio), (of_day, month), strict=True)
+        day, block = (np.where(np.bincount(group) > limit, _at_least(mean), limit) for group, limit, mean in pairs)
+        return day, block
+
     def counted(self, ratio: float) -> Mask:
         """Mark the cells (n,) that count: those who came on most days first, then by lot."""
-        of_day, of_block = self.limits(ratio)
+        of_day, of_block = self.allowed(ratio)
         is_counted = np.zeros(len(self.subject), bool)
         first = self.order[_position(self.day_group[self.order]) < of_day[self.day_group[self.order]]]
         is_counted[first[_position(self.block_group[first]) < of_block[self.block_group[first]]]] = True
@@ -269,8 +280,9 @@ class _Cells:
     def bursts(self, kind: str, ratio: float, subjects: _Subjects) -> list[Burst]:
         """Return the days and the months with far more people than count."""
         bursts = []
-        for group, limits, n_days in zip(
-            (self.day_group, self.block_group), self.limits(ratio), (1, MONTH_DAYS), strict=True
+        groups = (self.day_group, self.block_group)
+        for group, limits, allowed, n_days in zip(
+            groups, self.limits(ratio), self.allowed(ratio), (1, MONTH_DAYS), strict=True
         ):
             n_people = np.bincount(group)
             last_day = np.zeros(len(n_people), np.int64)
@@ -282,7 +294,7 @@ class _Cells:
                 is_item = number < subjects.n_items
                 item, query = (number, "") if is_item else (-1, subjects.queries[number - subjects.n_items])
                 bursts.append(
-                    Burst(kind, item, query, int(last_day[row]), n_days, int(n_people[row]), int(limits[row]))
+                    Burst(kind, item, query, int(last_day[row]), n_days, int(n_people[row]), int(allowed[row]))
                 )
         return bursts
 

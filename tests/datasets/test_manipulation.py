@@ -85,6 +85,20 @@ def test_hundreds_of_new_visitors_stand_an_item_beside_no_other(demo_shop: DemoS
     assert target not in dict(ItemStatistics.objects.get(item__item_id=bestseller).sequel_neighbours[:20])
 
 
+def test_day_of_a_claim_is_that_of_its_receipt_and_of_an_order_that_of_the_order() -> None:
+    item("mug")
+    [visitor] = visitors(1)
+    claims([(visitor, "view_item", "mug")])
+    claims([(visitor, "purchase", "mug")], source="order", order_id="o")
+    Event.objects.update(occurred_at=timezone.now() - dt.timedelta(days=2))
+    recorded = datasets.read_interactions(datasets.read_items()).interactions
+    came = int((timezone.now() - dt.timedelta(minutes=1)).timestamp() // 86_400)
+    assert dict(zip((recorded.claim >= 0).tolist(), recorded.day.tolist(), strict=True)) == {
+        True: came,
+        False: int(recorded.time[0] // 86_400),
+    }
+
+
 def test_true_bestseller_of_one_day_is_at_the_top(demo_shop: DemoShop) -> None:
     target, at = seldom_sold(), timezone.now()
     assert target not in listed()
