@@ -14,6 +14,7 @@ from recommender.capture.drafts import ITEMLESS, TYPES, EventDraft, ImpressionDr
 from recommender.catalog.values import rounded
 from recommender.exceptions import InvalidEvent
 from recommender.models.claims import message_id_of_client
+from recommender.text.masking import masked
 from recommender.text.query import normal_query
 from recommender.types import EventType
 
@@ -75,7 +76,8 @@ def check_event(draft: EventDraft, at: dt.datetime) -> EventDraft:
 
 def check_impression(draft: ImpressionDraft) -> ImpressionDraft:
     """The shown list with values that fit their columns: too long ones are cut, an impossible item id is left out."""
-    ranking = replace(draft.ranking, bundle=draft.ranking.bundle[:MAX_BUNDLE_LENGTH])
+    ranking = draft.ranking
+    ranking = replace(ranking, bundle=ranking.bundle[:MAX_BUNDLE_LENGTH], query=masked(ranking.query))
     current_item_id = draft.current_item_id if _is_plain(draft.current_item_id, MAX_ID_LENGTH) else ""
     return replace(draft, ranking=ranking, current_item_id=current_item_id)
 
@@ -103,7 +105,7 @@ def _label(text: Any, limit: int, name: str) -> str:
 def _query(draft: EventDraft) -> str:
     if not isinstance(draft.query, str):
         raise InvalidEvent("Expected text.", field="query")
-    query = normal_query(draft.query)
+    query = masked(normal_query(draft.query))
     if not query and draft.type == EventType.SEARCH:
         raise InvalidEvent("A search needs the query that was searched.", field="query")
     return query
