@@ -48,6 +48,11 @@ DEFAULTS: dict[str, Any] = {
     # How long an app that is not used stays signed in; each refresh begins anew.
     "TOKEN_DAYS": 180,
     "RETENTION_DAYS": 730,
+    # What is published of behaviour needs so many people and events: past queries, and neighbours by visitors.
+    "FEWEST_PEOPLE": 5,
+    "FEWEST_EVENTS": 10,
+    # "Bought together" shows no pair of items that fewer people bought in one order.
+    "FEWEST_BUYERS": 3,
     # A process looks for changed items, statistics and bundles at most this often.
     "REFRESH_SECONDS": 5.0,
     # Largest body that the events endpoint reads, and most events in it.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.utils import timezone
 
-from recommender import datasets
+from recommender import conf, datasets
 from recommender.features.credibility import person_weights
 from recommender.models import QueryStatistics, Synonym
 from recommender.tables import ItemTable
@@ -44,7 +44,12 @@ def learn_queries(*, at: dt.datetime | None = None) -> LearningReport:
     at = at or timezone.now()
     items = datasets.read_items()
     interactions, _ = datasets.clean(datasets.read_interactions(items, until=at))
-    queries = past_queries(interactions, weights=person_weights(interactions))
+    queries = past_queries(
+        interactions,
+        weights=person_weights(interactions),
+        fewest=conf.get("FEWEST_PEOPLE"),
+        fewest_searches=conf.get("FEWEST_EVENTS"),
+    )
     synonyms = learned_synonyms(queries)
     with transaction.atomic():
         write_queries(queries[:MAX_QUERIES], items, at=at)

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from django.utils import timezone
 
-from recommender import datasets
+from recommender import conf, datasets
 from recommender.datasets.alarms import raise_alarms
+from recommender.features.publishing import published
 from recommender.features.shop_state import NEIGHBOUR_KINDS, ShopState, build_state
 from recommender.models import Item, ItemStatistics
-from recommender.tables import ItemTable
+from recommender.tables import Interactions, ItemTable
 
 CHUNK_SIZE = 500
 
@@ -26,7 +27,15 @@ def refresh_statistics(*, at: dt.datetime | None = None) -> int:
     items = datasets.read_items()
     interactions, report = datasets.clean(datasets.read_interactions(items, until=at))
     raise_alarms(report.bursts, items, at=at)
-    return write_statistics(items, build_state(interactions, items, at=at.timestamp()))
+    return write_published(items, interactions, at=at.timestamp())
+
+
+def write_published(items: ItemTable, interactions: Interactions, *, at: float) -> int:
+    """Store what the whole shop did before `at`, with the neighbours behind which enough people stand; return the
+    number of items."""
+    state = build_state(interactions, items, at=at)
+    fewest = {"fewest_buyers": conf.get("FEWEST_BUYERS"), "fewest": conf.get("FEWEST_PEOPLE")}
+    return write_statistics(items, published(state, interactions, **fewest))
 
 
 def write_statistics(items: ItemTable, state: ShopState) -> int:

@@ -14,8 +14,9 @@ from recommender.tables import Interactions
 from recommender.text.words import folded, words
 from recommender.types import EVENT_CODES, EventType, FloatArray
 
-FEWEST_VISITORS = 3
-"""A query of fewer visitors could identify a person: it is neither stored nor shown to anybody."""
+FEWEST_PEOPLE = 5
+FEWEST_SEARCHES = 10
+"""A query of fewer could identify a person: it is neither stored nor shown to anybody."""
 
 MAX_ITEMS = 20
 ROUNDING = 1e-4
@@ -41,9 +42,14 @@ class PastQuery:
 
 
 def past_queries(
-    interactions: Interactions, *, weights: FloatArray | None = None, fewest: int = FEWEST_VISITORS
+    interactions: Interactions,
+    *,
+    weights: FloatArray | None = None,
+    fewest: int = FEWEST_PEOPLE,
+    fewest_searches: int = FEWEST_SEARCHES,
 ) -> list[PastQuery]:
-    """Count the queries of at least `fewest` identified visitors and the items they led to; most visitors first.
+    """Count the queries that at least `fewest` people searched, `fewest_searches` times in all, and the items they led
+    to; most visitors first. The visitors of one user are one person.
 
     weights (n,): how far the visitor of each event counts, 1 by default; `fewest` are people, whatever they weigh.
     """
@@ -64,7 +70,7 @@ def past_queries(
             _most_visited(visitors_by_item[query], weight),
         )
         for query, several in visitors.items()
-        if len(several) >= fewest
+        if len(several) >= fewest and n_searches[query] >= fewest_searches
     ]  # fmt: skip
     return sorted(counted, key=lambda past: (-past.n_visitors, past.query))
 

@@ -6,7 +6,6 @@ import json
 
 from recommender import bundles, datasets
 from recommender.datasets import statistics
-from recommender.features.shop_state import build_state
 from recommender.models import Bundle
 from recommender.serving import vectors
 from recommender.training.fitting import FittedBundle
@@ -37,5 +36,5 @@ def publish(
     vectors.encode_missing(bundle.name)
     moment = dataset.taken_at if at is None else at
     interactions, _ = datasets.clean(dataset.recorded.before(moment), now=moment)
-    statistics.write_statistics(dataset.items, build_state(interactions, dataset.items, at=moment))
+    statistics.write_published(dataset.items, interactions, at=moment)
     return bundle

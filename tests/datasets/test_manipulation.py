@@ -157,10 +157,10 @@ def test_shop_whose_only_source_is_the_api_gets_its_lists() -> None:
     people = visitors(30)
     claims((visitor, "view_item", "mug") for visitor in people)
     claims((visitor, "purchase", "bag") for visitor in people[:20])
-    claims((visitor, "view_item", "cup") for visitor in people[:3])
+    claims((visitor, "view_item", "cup") for visitor in people[:5])
     statistics.refresh_statistics()
     counts = dict(ItemStatistics.objects.values_list("item__item_id", "n_30"))
-    assert counts == pytest.approx({"bag": 10.0, "mug": 6.0, "cup": 0.6})
+    assert counts == pytest.approx({"bag": 10.0, "mug": 6.0, "cup": 1.0})
     assert len(ItemStatistics.objects.get(item__item_id="bag").visitor_neighbours) == 2
 
 

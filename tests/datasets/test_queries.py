@@ -31,7 +31,7 @@ NOW = timezone.now()
 
 @pytest.fixture(autouse=True)
 def shop(settings):
-    settings.RECOMMENDER = settings.RECOMMENDER | {"REFRESH_SECONDS": 0}
+    settings.RECOMMENDER = settings.RECOMMENDER | {"REFRESH_SECONDS": 0, "FEWEST_PEOPLE": 3, "FEWEST_EVENTS": 3}
     for code, title in TITLES.items():
         Product.objects.create(stock_code=code, title=title, price=5, stock=5, is_visible=True)
     sync.sync()
@@ -217,3 +217,11 @@ def test_queries_are_shown_in_the_admin_to_read_only(admin_client: Client):
     pk = QueryStatistics.objects.get().pk
     assert "Red mug" in admin_client.get(f"/admin/recommender/querystatistics/{pk}/change/").content.decode()
     assert admin_client.get("/admin/recommender/querystatistics/add/").status_code == 403
+
+
+def test_by_default_a_query_needs_five_people_and_ten_searches(settings):
+    del settings.RECOMMENDER["FEWEST_PEOPLE"], settings.RECOMMENDER["FEWEST_EVENTS"]
+    search("of nine", n_visitors=9)
+    search("of ten", n_visitors=10)
+    queries.learn_queries()
+    assert list(QueryStatistics.objects.values_list("query", flat=True)) == ["of ten"]
