@@ -46,7 +46,7 @@ def masked(query: str) -> str:
 def _is_card(text: str) -> bool:
     """By the Luhn formula, ISO/IEC 7812-1, annex B; a number that is a GTIN by its own check digit is an article."""
     digits = [int(character) for character in text if character.isdigit()]
-    doubled = (2 * digit - 9 * (digit > 4) if place % 2 else digit for place, digit in enumerate(reversed(digits)))
+    doubled = (2 * digit - 9 * (digit > 4) if index % 2 else digit for index, digit in enumerate(reversed(digits)))
     return sum(doubled) % 10 == 0 and not _is_gtin(text)
 
 
