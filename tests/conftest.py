@@ -116,6 +116,12 @@ def wheel_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def few_are_enough(settings: Any) -> None:
+    """What one person did is published: the demo shop of the tests has 30 customers. Comes before the shop's fixture."""
+    settings.RECOMMENDER = settings.RECOMMENDER | {"FEWEST_PEOPLE": 1, "FEWEST_EVENTS": 1, "FEWEST_BUYERS": 1}
+
+
+@pytest.fixture
 def demo_shop(db: None) -> DemoShop:
     """60 real products, 30 real customers and their orders, synced, reconciled and with statistics; no vectors."""
     return _fill_shop()

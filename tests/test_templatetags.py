@@ -424,7 +424,8 @@ def ids_of_blocks(tags: str, request: HttpRequest, **values: Any) -> list[list[s
 
 
 class TestBlocksOfOnePage:
-    def test_items_of_one_block_are_not_repeated_in_the_next(self, request_: HttpRequest, demo_shop: DemoShop) -> None:
+    @pytest.mark.usefixtures("few_are_enough")
+    def test_items_of_one_block_are_not_repeated_in_the_next(self, demo_shop: DemoShop, request_: HttpRequest) -> None:
         item_id = demo_shop.product().stock_code
         blocks = ids_of_blocks(
             """recommend "trending" limit=8

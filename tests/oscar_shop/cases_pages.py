@@ -63,7 +63,7 @@ def test_home_page_is_personal(product):
 def test_product_page_shows_a_list_in_the_place_of_what_is_kept_by_hand(product):
     emma, pot = product("Emma"), product("Flower pot")
     get_model("catalogue", "ProductRecommendation").objects.create(primary=emma, recommendation=pot)
-    for _ in range(3):
+    for _ in range(5):
         buyer = Shopper()
         buyer.add(emma)
         buyer.add(product("Middlemarch"))

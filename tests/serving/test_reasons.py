@@ -114,7 +114,7 @@ def others(ranking, item_id):
 
 
 @pytest.mark.django_db
-def test_look_is_not_named_for_what_leads_the_list_without_it(demo_shop, settings):
+def test_look_is_not_named_for_what_leads_the_list_without_it(few_are_enough, demo_shop, settings):
     """Short histories and one look each: what is near to it may be what the history leads to anyway."""
     settings.RECOMMENDER = settings.RECOMMENDER | {"REFRESH_SECONDS": 60}
     shop = serving.reload()

@@ -99,11 +99,12 @@ def test_competitor_that_beats_both_serves_its_list_and_no_other(bench, champion
     refused = Decision(Run.Verdict.REFUSED, CHAMPION, "Sentence.", "Figures.", {"all": "own_frequency"})
     result = stages._decided(champion, JudgedRun(None, refused, only), repeats=None)
     assert (result.verdict, result.reason) == (Run.Verdict.REFUSED, "Sentence. Figures.")
+    bundles.promote(result.champion)
     stored = bundles.champion()
     assert stored.manifest["arms"] == {"all": "own_frequency"}
     assert stored.manifest["learned_until"] == 0.0  # that of bundle 0, which learned from nothing
-    stages._decided(champion, JudgedRun(None, refused, only), repeats=None)
-    assert bundles.champion() == stored  # what serves already is not written again
+    again = stages._decided(champion, JudgedRun(None, refused, only), repeats=None)
+    assert again.champion is None  # what serves already is not written again
     now = serving.reload()
     assert now.rung == Rung.CHAMPION
     before = bench.of_bundle(champion)
