@@ -148,7 +148,7 @@ def test_remembered_buyer_is_exported_erased_forgotten_and_withdrawn(good):
     erasure.erase(visitor_key=key)
     assert not UnpaidRow.objects.exists()
     guest = browser()  # the erased one is remembered by nothing until it consents anew
-    order(guest, good, "1")
+    order(guest, good, "4")
     key = key_of(guest)
     UnpaidRow.objects.all().delete()
     for number in ("2", "3"):

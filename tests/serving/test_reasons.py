@@ -67,7 +67,7 @@ def test_item_that_alone_brings_an_entry_is_named_and_one_of_two_is_not():
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("n_looks", [0, 1, 3])
-def test_entry_falls_without_the_item_that_its_reason_names(demo_shop, settings, n_looks):
+def test_entry_falls_without_the_item_that_its_reason_names(few_are_enough, demo_shop, settings, n_looks):
     """Real histories of the demo, whole and cut short, with and without a session."""
     settings.RECOMMENDER = settings.RECOMMENDER | {"REFRESH_SECONDS": 60}
     shop = serving.reload()
