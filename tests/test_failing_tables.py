@@ -54,7 +54,9 @@ def fill_cart(request: HttpRequest) -> object:
 
 def save_product(request: HttpRequest) -> object:
     product = _product()
-    product.title = f"{product.title} again"
+    product.title = (
+        product.title.removesuffix(" again") if product.title.endswith(" again") else f"{product.title} again"
+    )
     return product.save()
 
 

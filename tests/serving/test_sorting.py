@@ -56,7 +56,9 @@ def test_what_is_only_near_stays_behind_and_in_its_own_order(shop, untrained):
 
 
 def test_equals_keep_the_order_of_relevance(ranker):
-    shop = SmallShop(*((" ".join(("lamp", *("tall", "brass")[: 2 - row % 3], str(row))), "Light", "Lux", 5.0) for row in range(12)))
+    shop = SmallShop(
+        *((" ".join(("lamp", *("tall", "brass")[: 2 - row % 3], str(row))), "Light", "Lux", 5.0) for row in range(12))
+    )
     by_relevance, by_price = (shop.search("lamp", ranker=ranker, sort=sort) for sort in (Sort.RELEVANCE, Sort.CHEAPEST))
     assert shop.titles(by_price) == shop.titles(by_relevance)
     assert shop.titles(by_price) != [title for title, *_rest in shop.items]
