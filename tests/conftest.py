@@ -117,7 +117,7 @@ def wheel_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def few_are_enough(settings: Any) -> None:
-    """What one person did is published: the demo shop of the tests has 30 customers. Comes before the shop's fixture."""
+    """What one person did is published: the demo shop of the tests is small. Comes before the fixture of the shop."""
     settings.RECOMMENDER = settings.RECOMMENDER | {"FEWEST_PEOPLE": 1, "FEWEST_EVENTS": 1, "FEWEST_BUYERS": 1}
 
 
