@@ -43,6 +43,7 @@ CASES = (
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="shopreco-bench-") as folder:
         os.environ.update(SHOPRECO_VAR=folder, DJANGO_DEBUG="0", DJANGO_SECRET_KEY="only-for-this-run")  # noqa: S106
+        os.environ["SHOPRECO_TLS"] = "0"
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shopreco.settings")
         import django
 

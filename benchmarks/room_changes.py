@@ -44,6 +44,7 @@ def main() -> None:
 
 def _measure(folder: Path) -> None:
     os.environ.update(SHOPRECO_VAR=str(folder), DJANGO_DEBUG="0", DJANGO_SECRET_KEY="only-for-this-run")  # noqa: S106
+    os.environ["SHOPRECO_TLS"] = "0"
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shopreco.settings")
     import django
 
