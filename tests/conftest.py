@@ -115,10 +115,13 @@ def wheel_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shops.install_wheel(wheel, tmp_path_factory.mktemp("venv"))
 
 
+FEW_ARE_ENOUGH = {"FEWEST_PEOPLE": 1, "FEWEST_EVENTS": 1, "FEWEST_BUYERS": 1}
+
+
 @pytest.fixture
 def few_are_enough(settings: Any) -> None:
     """What one person did is published: the demo shop of the tests is small. Comes before the fixture of the shop."""
-    settings.RECOMMENDER = settings.RECOMMENDER | {"FEWEST_PEOPLE": 1, "FEWEST_EVENTS": 1, "FEWEST_BUYERS": 1}
+    settings.RECOMMENDER = settings.RECOMMENDER | FEW_ARE_ENOUGH
 
 
 @pytest.fixture
@@ -239,19 +242,25 @@ class DemoShop:
         serving.reload()
 
 
-_rows: list[tuple[type[models.Model], list[models.Model]]] = []
-"""The demo shop as it was after its first load in this process; later tests only insert it again."""
+Rows = list[tuple[type[models.Model], list[models.Model]]]
+
+_rows: dict[tuple[int, ...], Rows] = {}
+"""The demo shop as it was after its first load in this process, by the thresholds under which it was published;
+later tests only insert it again."""
 
 
 def _fill_shop() -> DemoShop:
-    if _rows:
-        _restore()
+    from recommender import conf
+
+    thresholds = tuple(conf.get(name) for name in FEW_ARE_ENOUGH)
+    if thresholds in _rows:
+        _restore(_rows[thresholds])
     else:
-        _load()
+        _rows[thresholds] = _load()
     return DemoShop()
 
 
-def _load() -> None:
+def _load() -> Rows:
     from recommender import tracking
     from recommender.catalog import sync
     from recommender.datasets import statistics
@@ -261,16 +270,14 @@ def _load() -> None:
     sync.sync()
     tracking.reconcile()
     statistics.refresh_statistics()
-    for model in _loaded_models():
-        if rows := list(model._default_manager.all()):
-            _rows.append((model, rows))
+    return [(model, rows) for model in _loaded_models() if (rows := list(model._default_manager.all()))]
 
 
-def _restore() -> None:
+def _restore(tables: Rows) -> None:
     with transaction.atomic():
-        for model, rows in _rows:
+        for model, rows in tables:
             model._default_manager.bulk_create(rows, batch_size=500)
-        reset = connection.ops.sequence_reset_sql(no_style(), [model for model, _ in _rows])
+        reset = connection.ops.sequence_reset_sql(no_style(), [model for model, _ in tables])
         with connection.cursor() as cursor:
             for statement in reset:
                 cursor.execute(statement)
