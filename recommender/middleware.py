@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_cache_control, patch_vary_headers
 
-from recommender import capture, conf, identity, serving, tracking
+from recommender import capture, conf, identity, logs, serving, tracking
 from recommender.identity import Shopper, shopper_of
 from recommender.models.connections import apart
 
@@ -36,6 +36,7 @@ class RecommenderMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self.is_async:
             return self._answer_async(request)
+        logs.current_headers.set(request.META)
         _warm_up()
         token = capture.current_request.set(request)
         try:
@@ -47,6 +48,7 @@ class RecommenderMiddleware:
         return response
 
     async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
+        logs.current_headers.set(request.META)
         _warm_up()
         token = capture.current_request.set(request)
         try:

@@ -136,7 +136,20 @@ RECOMMENDER = {
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "loggers": {"recommender": {"handlers": ["console"], "level": "INFO", "propagate": False}},
+    "filters": {"one_traceback": {"()": "recommender.logs.OneTraceback"}},
+    "formatters": {
+        "plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+        "json": {"()": "recommender.logs.JSONFormatter"},
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "plain" if DEBUG else "json",
+            "filters": ["one_traceback"],
+        }
+    },
+    "loggers": {
+        "django": {"handlers": ["console"], "level": "INFO"},
+        "recommender": {"handlers": ["console"], "level": "INFO", "propagate": False},
+    },
 }

@@ -112,6 +112,12 @@ def test_chooser_of_customers_is_off_in_production_unless_it_is_switched_on(tmp_
     assert in_production(tmp_path, *offered, DJANGO_DEBUG="1") == "True\n"
 
 
+def test_log_is_json_in_production_and_one_traceback_a_minute(tmp_path: Path) -> None:
+    handler = ("-c", "from django.conf import settings; print(settings.LOGGING['handlers']['console'])")
+    assert "'formatter': 'json', 'filters': ['one_traceback']" in in_production(tmp_path, *handler)
+    assert "'formatter': 'plain'" in in_production(tmp_path, *handler, DJANGO_DEBUG="1")
+
+
 @pytest.mark.django_db
 def test_folder_of_bundles_and_logs_is_never_taken_into_the_shops_repository(settings: Any, tmp_path: Path) -> None:
     """The folder has its own .gitignore, like the caches of ruff and pytest."""
