@@ -71,19 +71,27 @@ def erase_rows(erasure: Erasure) -> None:
     if erasure.state != Erasure.State.REQUESTED:
         return
     _overwrite_deleted()
-    visitors, others = _rows_of(erasure)
-    _note_bundles(erasure, visitors)
-    for pk in visitors.order_by("pk").values_list("pk", flat=True):
-        _close(pk)
-        for rows in (Impression.objects.filter(visitor=pk), Event.objects.filter(visitor=pk)):
-            _delete_counted(erasure, rows)
-        _delete_visitor(erasure, pk)
-    for rows in others:
-        _delete_counted(erasure, rows)
+    _note_bundles(erasure, _rows_of(erasure)[0])
+    _delete_rows(erasure)
     with changing(erasure) as row:
-        row.names, row.state, row.rows_erased_at = {}, Erasure.State.ROWS_ERASED, timezone.now()
+        row.state, row.rows_erased_at = Erasure.State.ROWS_ERASED, timezone.now()
     forget_visitors()
     erasure.refresh_from_db()
+
+
+def delete_late_rows(erasure: Erasure) -> None:
+    """Delete what was being stored for a new visitor while the tombstone was written: neither saw the other, and it is
+    there by the time of the job. Nothing of who has consented again since. Then nothing names the person any more."""
+    visitors = {tombstones.name_of_visitor(uuid.UUID(key)): key for key in erasure.names.get("visitors", [])}
+    users = {tombstones.name_of_user(user): user for user in erasure.names.get("users", [])}
+    standing = tombstones.erased([*visitors, *users])
+    erasure.names = {
+        kind: [subject for name, subject in subjects.items() if name in standing]
+        for kind, subjects in (("visitors", visitors), ("users", users))
+    }
+    _delete_rows(erasure)
+    with changing(erasure) as row:
+        row.names = {}
 
 
 def unfinished() -> models.QuerySet[Erasure]:
@@ -99,6 +107,17 @@ def purge(*, before: dt.datetime) -> int:
     idle = Visitor.objects.filter(last_seen_at__lt=before, events__isnull=True)
     ended = AppToken.objects.filter(expires_at__lt=before)
     return sum(n for rows in (*old, alarms, idle, ended) for n in _deleted_chunks(rows))
+
+
+def _delete_rows(erasure: Erasure) -> None:
+    visitors, others = _rows_of(erasure)
+    for pk in visitors.order_by("pk").values_list("pk", flat=True):
+        _close(pk)
+        for rows in (Impression.objects.filter(visitor=pk), Event.objects.filter(visitor=pk)):
+            _delete_counted(erasure, rows)
+        _delete_visitor(erasure, pk)
+    for rows in others:
+        _delete_counted(erasure, rows)
 
 
 def _rows_of(erasure: Erasure) -> tuple[models.QuerySet[Visitor], list[models.QuerySet[Any]]]:

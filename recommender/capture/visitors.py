@@ -151,8 +151,9 @@ def _upserted(rows: list[tuple[Any, ...]], alias: str) -> dict[uuid.UUID, str | 
     `update_conflicts` can neither keep the earlier of two values nor return what was there.
 
     A visitor with a tombstone is not stored, and a user with one is not linked. At most three statements more if one of
-    the visitors does not consent.
+    the visitors does not consent, and on PostgreSQL one more if one of them is new.
     """
+    is_postgres = connections[alias].vendor == "postgresql"
     table = connections[alias].ops.quote_name(Visitor._meta.db_table)
     key, user, profiled, first, last, consented = (
         column_name(Visitor, name, alias)
@@ -167,7 +168,7 @@ def _upserted(rows: list[tuple[Any, ...]], alias: str) -> dict[uuid.UUID, str | 
         f"{profiled} = ({table}.{profiled} AND excluded.{profiled}), "
         f"{first} = CASE WHEN excluded.{first} < {table}.{first} THEN excluded.{first} ELSE {table}.{first} END, "
         f"{last} = CASE WHEN excluded.{last} > {table}.{last} THEN excluded.{last} ELSE {table}.{last} END "
-        f"RETURNING {key}, {user}, {consented}"
+        f"RETURNING {key}, {user}, {consented}, {f'{table}.xmax = 0' if is_postgres else 'FALSE'}"
     )
     values: list[Any] = []
     for row, stored in zip(rows, prepared(Visitor, VISITOR_COLUMNS, rows, alias), strict=True):
@@ -176,11 +177,26 @@ def _upserted(rows: list[tuple[Any, ...]], alias: str) -> dict[uuid.UUID, str | 
         values += [stored[0], *of_user, *stored[1:-1], *of_visitor]
     with connections[alias].cursor() as cursor:
         cursor.execute(sql, values)
-        returned = [(uuid.UUID(str(key)), user, has_consented) for key, user, has_consented in cursor.fetchall()]
-    consenting = {key: user for key, user, has_consented in returned if has_consented}
-    _drop_erased([key for key, _, has_consented in returned if not has_consented], alias)
+        returned = [(uuid.UUID(str(key)), *columns) for key, *columns in cursor.fetchall()]
+    late = _erased_meanwhile([key for key, _, has_consented, is_new in returned if has_consented and is_new], alias)
+    consenting = {key: user for key, user, has_consented, _ in returned if has_consented and key not in late}
+    _drop_erased([key for key, *_ in returned if key not in consenting], alias)
     _remember(consenting)
     return consenting
+
+
+def _erased_meanwhile(inserted: list[uuid.UUID], alias: str) -> set[uuid.UUID]:
+    """Those of the visitors just inserted that were erased while the statement waited for their row; they consent no
+    more. On PostgreSQL a statement that waited sees the newest row, but the tombstones as they were when it began:
+    https://www.postgresql.org/docs/current/transaction-iso.html#XACT-READ-COMMITTED
+    """
+    if not inserted:
+        return set()
+    names = {tombstones.name_of_visitor(key): key for key in inserted}
+    late = {names[name] for name in tombstones.erased(names)}
+    if late:
+        Visitor.objects.using(alias).filter(key__in=late).update(has_consented=False)
+    return late
 
 
 def _is_erased(alias: str) -> str:

@@ -35,6 +35,8 @@ def finish_erasures() -> int:
         return 0
     files = folders.clear_all()
     recomputed = _recomputed() if any(_needs_computing(pending) for pending in waiting) else {}
+    for pending in waiting:
+        erasure.delete_late_rows(pending)
     emptied = _emptied_log_of_database()
     return sum(_finish(pending, recomputed, files, is_emptied=emptied) for pending in waiting)
 

@@ -30,6 +30,10 @@ def accounted(result: IngestResult) -> int:
     return result.n_accepted + result.n_duplicate + len(result.rejections) + result.n_dropped
 
 
+NEW_VISITORS = int(connection.vendor == "postgresql")
+"""Statements more on PostgreSQL for each hundred visitors of whom one is new: whether they were erased meanwhile."""
+
+
 def statements(context: CaptureQueriesContext) -> list[str]:
     """The statements that read or write, without the frame of the transaction."""
     frames = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")

@@ -12,6 +12,8 @@ from django.db import DatabaseError, connection
 
 from recommender import capture
 from recommender.capture import erasure
+from recommender.jobs import erasing
+from recommender.models import Event, Visitor
 from tests.capture.drafts import accounted, draft
 
 N_WRITERS, N_ERASERS, N_BATCHES, BATCH = 4, 2, 15, 10
@@ -68,4 +70,8 @@ def test_erasures_and_batches_succeed_beside_each_other(are_shared: bool) -> Non
     erasers = [lambda number=number: erase(number) for number in range(N_ERASERS)]
     assert at_once(*writers, *erasers) == []
     assert counts["accounted"] == N_WRITERS * N_BATCHES * BATCH
-    assert counts["erased"] == len({key for keys in people for key in keys})
+    erased = {key for keys in people for key in keys}
+    assert counts["erased"] == len(erased)
+    erasing.finish_erasures()
+    assert not Visitor.objects.filter(key__in=erased).exists()
+    assert not Event.objects.exists()

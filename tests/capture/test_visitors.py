@@ -14,7 +14,7 @@ from django.utils import timezone
 from recommender import identity
 from recommender.capture import ImpressionDraft, IngestResult, ingest, visitors
 from recommender.models import Event, Impression, Visitor
-from tests.capture.drafts import draft, n_statements_of, ranking_of, statements
+from tests.capture.drafts import NEW_VISITORS, draft, n_statements_of, ranking_of, statements
 
 pytestmark = pytest.mark.django_db
 
@@ -154,7 +154,7 @@ def test_new_visitors_take_one_statement_for_each_hundred(n_visitors: int, n_sta
     drafts = [draft(visitor_key=uuid.uuid4()) for _ in range(n_visitors)]
     with CaptureQueriesContext(connection) as context:
         assert ingest(drafts).n_accepted == n_visitors
-    assert len(statements(context)) == n_statements + 1
+    assert len(statements(context)) == n_statements * (1 + NEW_VISITORS) + 1
     assert Event.objects.exclude(visitor=None).count() == Visitor.objects.count() == n_visitors
 
 
@@ -162,14 +162,14 @@ def test_new_visitors_take_one_statement_for_each_hundred(n_visitors: int, n_sta
 def test_visitor_is_remembered_for_ten_minutes(monkeypatch: Any, seconds: float, n_statements: int) -> None:
     key, clock = uuid.uuid4(), [5.0]
     monkeypatch.setattr(visitors.time, "monotonic", lambda: clock[0])
-    assert n_statements_of(draft(visitor_key=key)) == 2
+    assert n_statements_of(draft(visitor_key=key)) == 2 + NEW_VISITORS
     clock[0] += seconds
     assert n_statements_of(draft(visitor_key=key)) == n_statements
 
 
 def test_remembered_visitor_is_read_again_for_a_user_and_for_a_switched_off_profile() -> None:
     key = uuid.uuid4()
-    assert n_statements_of(draft(visitor_key=key)) == 2
+    assert n_statements_of(draft(visitor_key=key)) == 2 + NEW_VISITORS
     assert n_statements_of(draft(visitor_key=key), draft(visitor_key=key, is_profiled=False)) == 2
     assert n_statements_of(draft(visitor_key=key), draft(visitor_key=key, user_key="7")) == 2
     assert n_statements_of(draft(visitor_key=key, user_key="7"), draft(visitor_key=key)) == 1

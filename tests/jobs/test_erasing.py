@@ -28,8 +28,8 @@ from recommender.capture import EventDraft, IngestResult, erasure, privacy, visi
 from recommender.capture.replay import replay
 from recommender.capture.tombstone_files import file_tombstones
 from recommender.datasets import queries
-from recommender.identity import forgotten
-from recommender.jobs import work
+from recommender.identity import forgotten, tombstones
+from recommender.jobs import erasing, work
 from recommender.models import (
     AppToken,
     Bundle,
@@ -663,3 +663,17 @@ def test_files_of_an_embedded_shop_hold_nothing_of_an_erased_person(tmp_path: Pa
         if any(name in content for name in (b"zanzibar", key.encode()))
     }
     assert bool(places) is (step == "keep")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_consenting", [True, False])
+def test_what_came_between_deletion_and_receipt_stays_only_with_a_new_consent(is_consenting: bool) -> None:
+    key = uuid.uuid4()
+    Visitor.objects.create(key=key)
+    pending = erasure.erase(visitor_key=key)
+    if is_consenting:
+        tombstones.lift([tombstones.name_of_visitor(key)])
+    Visitor.objects.create(key=key)  # as a batch that saw no tombstone left it
+    assert erasing.finish_erasures() == 1
+    pending.refresh_from_db()
+    assert (Visitor.objects.filter(key=key).exists(), pending.names) == (is_consenting, {})
