@@ -60,7 +60,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **options: Any) -> l
         *_unknown_names(), *_invalid_consent(), *_invalid_order_consent(), *_invalid_values(),
         *_invalid_experiment_tracker(conf.get("EXPERIMENT_TRACKER")), *_invalid_storage(conf.get("BUNDLE_STORAGE")),
         *_invalid_limits(conf.get("AT_MOST")), *_invalid_throttles(conf.get("THROTTLES")),
-        *_invalid_secrets(conf.get("SUBJECT_KEYS")), *_naive_times(),
+        *_invalid_secrets(conf.get("SUBJECT_KEYS")), *_invalid_retention(conf.get("RETENTION")), *_naive_times(),
     ]  # fmt: skip
 
 
@@ -190,6 +190,21 @@ def _invalid_secrets(keys: Any) -> Iterator[CheckMessage]:
     message = _("RECOMMENDER['SUBJECT_KEYS'] must be a list of secrets, the newest first, not %(type)s.")
     hint = _("Leave it out to take SECRET_KEY and SECRET_KEY_FALLBACKS.")
     yield checks.Error(message % {"type": type(keys).__name__}, hint, id="recommender.E004")
+
+
+def _invalid_retention(retention: Any) -> Iterator[CheckMessage]:
+    """E004: a kind that there is not, or days that are no number."""
+    hint = _("The defaults are %(defaults)s.") % {"defaults": conf.DEFAULT_RETENTION}
+    if not isinstance(retention, dict):
+        yield checks.Error(_("RECOMMENDER['RETENTION'] must be a dict."), hint, id="recommender.E004")
+        return
+    for kind, n_days in retention.items():
+        if kind not in conf.DEFAULT_RETENTION:
+            message = _("RECOMMENDER['RETENTION'] has no kind %(kind)r.") % {"kind": kind}
+            yield checks.Error(message, conf.closest(str(kind), conf.DEFAULT_RETENTION) or hint, id="recommender.E004")
+        elif not (_is_number(n_days) and n_days >= 0):
+            message = _("RECOMMENDER['RETENTION'][%(kind)r] must be a number of days, not %(days)r.")
+            yield checks.Error(message % {"kind": kind, "days": n_days}, hint, id="recommender.E004")
 
 
 def _naive_times() -> Iterator[CheckMessage]:

@@ -47,7 +47,10 @@ DEFAULTS: dict[str, Any] = {
     "COOKIE_AGE_DAYS": 365,
     # How long an app that is not used stays signed in; each refresh begins anew.
     "TOKEN_DAYS": 180,
+    # Older events are deleted, and visitors who have not come since.
     "RETENTION_DAYS": 730,
+    # Days of other kinds, by name; what is left out keeps its default. Nothing of a person outlives RETENTION_DAYS.
+    "RETENTION": {},
     # What is published of behaviour needs so many people and events: past queries, and neighbours by visitors.
     "FEWEST_PEOPLE": 5,
     "FEWEST_EVENTS": 10,
@@ -87,6 +90,17 @@ DEFAULT_THROTTLES: dict[str, str | None] = {
 }
 """Per address without a key; per visitor; per secret key, and per address with a publishable one; new visitors and
 refreshed tokens per address; exports per person."""
+
+DEFAULT_RETENTION: dict[str, float] = {
+    "queries": 90,
+    "impressions": 365,
+    "unpaid_rows": 90,
+    "alarms": 365,
+    "tokens": 30,
+    "links": 365,
+    "erasures": 1095,
+}
+"""Days that each kind is kept: of queries their text; of tokens, links and erasures since they ended."""
 
 TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb", "wandb-online": "wandb"}
 """What `EXPERIMENT_TRACKER` may name beside "", and the package that each needs."""
@@ -140,6 +154,14 @@ def bundle_storage() -> Storage:
 def throttles() -> dict[str, str | None]:
     """Every limit of the API, such as `"600/min"`; None for one that is switched off."""
     return {**DEFAULT_THROTTLES, **get("THROTTLES")}
+
+
+def retention() -> dict[str, float]:
+    """Days that each kind is kept. Receipts of erasures name nobody, and may be kept longer than behaviour."""
+    longest = get("RETENTION_DAYS")
+    days = {**DEFAULT_RETENTION, **get("RETENTION")}
+    bounded = {kind: n_days if kind == "erasures" else min(n_days, longest) for kind, n_days in days.items()}
+    return {"events": longest, "visitors": longest, **bounded}
 
 
 def unknown_names() -> list[str]:

@@ -22,9 +22,10 @@ from recommender import bundles, runs
 from recommender.admin import figures, trials
 from recommender.admin.guardrails import guardrail_table
 from recommender.admin.provenance import provenance_rows
-from recommender.admin.readonly import ReadOnlyAdmin
+from recommender.admin.readonly import N_COUNTED, ReadOnlyAdmin
 from recommender.admin.steps import PROMOTE, TRAIN, Link, Outcome, Step, require, walk
 from recommender.admin.tunings import TuningSteps, tuning_links
+from recommender.capture import retention
 from recommender.management import background
 from recommender.models import Bundle, Run
 from recommender.runs.comparisons import CHAMPION, SCOPES, label_of
@@ -126,6 +127,7 @@ class RunAdmin(TuningSteps, ReadOnlyAdmin):
             "champion": by_state.get(Bundle.State.CHAMPION),
             "previous": by_state.get(Bundle.State.PREVIOUS),
             "arms": arms_in_words(by_state.get(Bundle.State.CHAMPION)),
+            "late": retention.n_late(at=timezone.now(), most=N_COUNTED),
             "links": self._list_links(request, active, by_state),
             **(extra_context or {}),
         }

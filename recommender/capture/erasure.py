@@ -8,7 +8,6 @@ leaves a row behind. What is derived from the rows is computed anew by `recommen
 
 from __future__ import annotations
 
-import datetime as dt
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from django.utils import timezone
 from recommender.capture.privacy import unpaid_of, visitors_of
 from recommender.capture.visitors import forget_visitors
 from recommender.identity import own_key, tombstones
-from recommender.models import Alarm, AppToken, Bundle, Erasure, Event, Impression, UnpaidRow, Visitor, VisitorLink
+from recommender.models import AppToken, Bundle, Erasure, Event, Impression, Visitor, VisitorLink
 
 ROWS_PER_DELETE = 5_000
 
@@ -99,16 +98,6 @@ def unfinished() -> models.QuerySet[Erasure]:
     return Erasure.objects.exclude(state=Erasure.State.FINISHED).order_by("pk")
 
 
-def purge(*, before: dt.datetime) -> int:
-    """Delete events, lists, unpaid rows, alarms, idle visitors and ended tokens from before a moment; return the number
-    of rows."""
-    old = [model.objects.filter(occurred_at__lt=before) for model in (Event, Impression, UnpaidRow)]
-    alarms = Alarm.objects.filter(raised_at__lt=before)
-    idle = Visitor.objects.filter(last_seen_at__lt=before, events__isnull=True)
-    ended = AppToken.objects.filter(expires_at__lt=before)
-    return sum(n for rows in (*old, alarms, idle, ended) for n in _deleted_chunks(rows))
-
-
 def _delete_rows(erasure: Erasure) -> None:
     visitors, others = _rows_of(erasure)
     for pk in visitors.order_by("pk").values_list("pk", flat=True):
@@ -181,12 +170,6 @@ def changing(erasure: Erasure) -> Iterator[Erasure]:
         row = Erasure.objects.select_for_update().get(pk=erasure.pk)
         yield row
         row.save()
-
-
-def _deleted_chunks(rows: models.QuerySet[Any]) -> Iterator[int]:
-    while pks := list(rows.values_list("pk", flat=True)[:ROWS_PER_DELETE]):
-        rows.model._default_manager.filter(pk__in=pks).delete()
-        yield len(pks)
 
 
 def _overwrite_deleted() -> None:

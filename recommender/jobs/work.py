@@ -10,7 +10,7 @@ from django.db import models
 from django.utils import timezone
 
 from recommender import bundles, conf, runs, tracking
-from recommender.capture import erasure
+from recommender.capture import retention
 from recommender.catalog import sync
 from recommender.datasets import queries, statistics
 from recommender.exceptions import MissingDependency, RunError
@@ -86,8 +86,9 @@ def reconcile_all() -> None:
 
 
 def purge_retention() -> None:
-    """Delete behaviour older than `RETENTION_DAYS`."""
-    erasure.purge(before=timezone.now() - dt.timedelta(days=conf.get("RETENTION_DAYS")))
+    """Delete what is older than `RETENTION_DAYS` and `RETENTION` allow."""
+    if retention.purge(at=timezone.now())["queries"]:
+        queries.learn_queries()
 
 
 def erase() -> None:

@@ -21,7 +21,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from recommender import capture, checks, tracking
-from recommender.capture import EventDraft, order_consent
+from recommender.capture import EventDraft, order_consent, retention
 from recommender.catalog import Catalog, Constant, catalogs
 from recommender.catalog.guesses import unique_fields
 from recommender.models import Alarm, Event, Item
@@ -43,6 +43,7 @@ N_ROWS = 200
 MIGRATE = "python manage.py migrate recommender"
 SYNC = "python manage.py recommender_sync"
 RECONCILE = "python manage.py recommender_reconcile"
+PURGE = "python manage.py recommender_purge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ def examine(*, minutes: float = 15.0, others: Mapping[str, Examination] | None =
         ("item ids", _unknown_items),
         ("test event", _test_event),
         ("alarms", _alarms),
+        ("retention", _retention),
         ("arrivals", partial(_arrivals, dt.timedelta(minutes=minutes))),
         *(others or {}).items(),
     ]
@@ -248,6 +250,16 @@ def _alarms() -> Iterator[Finding]:
     if n_new := Alarm.objects.filter(seen_at=None).count():
         message = _("%(n)d alarms: far more visitors than usual. Only a usual number of them counts.") % {"n": n_new}
         yield Finding("alarms", "warning", message, _("Look at the alarms in the admin and mark them as seen."))
+
+
+def _retention() -> Iterator[Finding]:
+    """Rows that the daily job should have deleted."""
+    if late := retention.n_late(at=timezone.now()):
+        rows = ", ".join(f"{kind} {n}" for kind, n in late.items())
+        message = _("Rows are kept longer than RETENTION_DAYS and RETENTION allow: %(rows)s.") % {"rows": rows}
+        yield Finding("retention", "warning", message, _("%(command)s, and let a worker run.") % {"command": PURGE})
+    else:
+        yield Finding("retention", "ok", _("Nothing is kept longer than RETENTION_DAYS and RETENTION allow."))
 
 
 def _unknown_items() -> Iterator[Finding]:

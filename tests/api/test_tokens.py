@@ -17,7 +17,7 @@ from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 
 from recommender import identity, serving
-from recommender.capture import erasure
+from recommender.capture import retention
 from recommender.identity import cookie_for, token_for, tokens
 from recommender.models import AppToken, Event, Visitor, VisitorLink
 from recommender.tracking import odd_values
@@ -131,7 +131,7 @@ class TestExpiry:
     def test_token_that_ended_long_ago_is_deleted(self) -> None:
         past, present = (tokens.issue(Visitor.objects.create()).row for _ in range(2))
         AppToken.objects.filter(pk=past.pk).update(expires_at=timezone.now() - dt.timedelta(days=31))
-        erasure.purge(before=timezone.now() - dt.timedelta(days=30))
+        retention.purge(at=timezone.now())
         assert list(AppToken.objects.all()) == [present]
 
     def test_unlimited_token_is_revoked_too(self) -> None:

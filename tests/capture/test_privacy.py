@@ -149,17 +149,3 @@ def test_nobody_is_named_by_nothing() -> None:
         with pytest.raises(ConfigurationError):
             action(user_key="")
     assert n_rows() == [1, 1, 1]
-
-
-def test_purge_forgets_what_is_older_and_who_has_not_come_since(monkeypatch: Any) -> None:
-    monkeypatch.setattr(erasure, "ROWS_PER_DELETE", 2)
-    gone, linked, stays = (uuid.uuid4() for _ in range(3))
-    for _ in range(3):
-        seen(gone, days=40)
-    seen(linked, "7", days=40)
-    seen(stays, days=40)
-    seen(stays)
-    assert erasure.purge(before=timezone.now() - dt.timedelta(days=30)) == 5 + 5 + 2
-    assert n_rows() == [1, 1, 1]
-    assert Visitor.objects.get().key == stays
-    assert erasure.purge(before=timezone.now() - dt.timedelta(days=30)) == 0

@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from recommender import datasets, pipeline, serving
-from recommender.capture import erasure
+from recommender.capture import retention
 from recommender.datasets import queries, statistics
 from recommender.datasets.impressions import read_impressions
 from recommender.management import doctor
@@ -135,7 +135,7 @@ def test_burst_raises_one_alarm_that_staff_can_read_and_mark_as_seen(
 def test_alarms_are_deleted_with_events_of_their_age(demo_shop: DemoShop) -> None:
     attack(seldom_sold(), demo_shop.product().stock_code)
     statistics.refresh_statistics()
-    erasure.purge(before=timezone.now() + dt.timedelta(days=1))
+    retention.purge(at=timezone.now() + dt.timedelta(days=366))
     assert not Alarm.objects.exists()
 
 

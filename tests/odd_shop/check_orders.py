@@ -15,7 +15,7 @@ from wares.models import Booking, Good, Line, Order, Payment, Ticket
 from wares.recommendations import Lines
 
 from recommender import identity, tracking
-from recommender.capture import erasure, privacy
+from recommender.capture import erasure, privacy, retention
 from recommender.management import doctor
 from recommender.models import Event, UnpaidRow, Visitor
 from recommender.tracking import OrderRows
@@ -156,7 +156,7 @@ def test_remembered_buyer_is_exported_erased_forgotten_and_withdrawn(good):
     UnpaidRow.objects.filter(message_id__endswith=str(Line.objects.last().pk)).update(
         occurred_at=timezone.now() - dt.timedelta(days=900)
     )
-    erasure.purge(before=timezone.now() - dt.timedelta(days=800))
+    retention.purge(at=timezone.now())
     assert UnpaidRow.objects.count() == 1
     privacy.set_consent(False, visitor_key=key)
     assert not UnpaidRow.objects.exists()
