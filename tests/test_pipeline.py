@@ -523,3 +523,18 @@ def test_storage_that_does_not_answer_leaves_the_words(stocked, monkeypatch):
     assert serving.reload().rung == Rung.LEXICAL
     assert ids(pipeline.search("desk lamp")) == ["C"]
     assert Bundle.objects.get(name="far-away").state == Bundle.State.CHAMPION
+
+
+def test_pair_of_few_people_ranks_a_personal_list_and_is_in_none_that_shows_pairs():
+    """What is published is thinned; the features of the head are those it was trained with."""
+    shop, every = served(["bag1", "lamp"]), served(["bag1", "lamp"])
+    state = shop.shelf.state
+    kinds = {kind: getattr(state, kind) for kind in ("basket", "visitor")}
+    few = {kind: dataclasses.replace(one, is_public=np.zeros(len(one.item), bool)) for kind, one in kinds.items()}
+    shelf = dataclasses.replace(shop.shelf, state=dataclasses.replace(state, **few))
+    shop = dataclasses.replace(shop, shelf=shelf)
+    assert ids(ask("bought_together", every, item_id="bag1")) == ["lamp"]
+    assert ids(ask("bought_together", shop, item_id="bag1")) == []
+    home = [ask("home", one, *bought("bag1", 3)) for one in (shop, every)]
+    assert ids(home[0]) == ids(home[1])
+    assert "bought_together" not in {reason.code for entry in home[0] for reason in entry.reasons}

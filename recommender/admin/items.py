@@ -78,5 +78,5 @@ class ItemStatisticsAdmin(ReadOnlyAdmin):
 
 
 def _neighbours(pairs: list[Any]) -> SafeString:
-    best = pairs[:N_NEIGHBOURS]
+    best = [pair for pair in pairs if len(pair) == 2][:N_NEIGHBOURS]  # who works here sees no single order either
     return listed([pair[0] for pair in best], notes=[f"· {pair[1]:.2f}" for pair in best])

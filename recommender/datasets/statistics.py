@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from recommender import conf, datasets
 from recommender.datasets.alarms import raise_alarms
+from recommender.features.neighbours import Neighbours
 from recommender.features.publishing import published
 from recommender.features.shop_state import NEIGHBOUR_KINDS, ShopState, build_state
 from recommender.models import Item, ItemStatistics
@@ -31,8 +32,8 @@ def refresh_statistics(*, at: dt.datetime | None = None) -> int:
 
 
 def write_published(items: ItemTable, interactions: Interactions, *, at: float) -> int:
-    """Store what the whole shop did before `at`, with the neighbours behind which enough people stand; return the
-    number of items."""
+    """Store what the whole shop did before `at`, and behind which neighbours enough people stand; return the number of
+    items."""
     state = build_state(interactions, items, at=at)
     fewest = {"fewest_buyers": conf.get("FEWEST_BUYERS"), "fewest": conf.get("FEWEST_PEOPLE")}
     return write_statistics(items, published(state, interactions, **fewest))
@@ -63,8 +64,15 @@ def _columns(row: int, items: ItemTable, state: ShopState) -> dict[str, Any]:
     return {
         **dict(counts),
         **{name: dt.datetime.fromtimestamp(at, dt.UTC) if np.isfinite(at) else None for name, at in times.items()},
-        **{
-            f"{kind}_neighbours": [(items.ids[other], round(score, 5)) for other, score in getattr(state, kind).of(row)]
-            for kind in NEIGHBOUR_KINDS
-        },
+        **{f"{kind}_neighbours": _stored(getattr(state, kind), row, items) for kind in NEIGHBOUR_KINDS},
     }
+
+
+def _stored(neighbours: Neighbours, row: int, items: ItemTable) -> list[tuple[str | float, ...]]:
+    """[item id, similarity] for each neighbour of an item, and a 0 behind those that are not public."""
+    span = slice(neighbours.start[row], neighbours.start[row + 1])
+    is_public = [True] * len(neighbours.item[span]) if neighbours.is_public is None else neighbours.is_public[span]
+    return [
+        (items.ids[other], round(score, 5), *([] if public else [0]))
+        for (other, score), public in zip(neighbours.of(row), is_public, strict=True)
+    ]

@@ -45,12 +45,14 @@ RECENT_ORDERS = 60
 class Neighbours:
     """The neighbours of item i are `item[start[i]:start[i + 1]]`, best first.
 
-    start (n_items + 1,) int64; item (n,) int32; score (n,) float32 in (0, 1].
+    start (n_items + 1,) int64; item (n,) int32; score (n,) float32 in (0, 1]; is_public (n,): enough people stand
+    behind the pair to show it to others, None for all. What is not public is only computed with.
     """
 
     start: npt.NDArray[np.int64]
     item: IntArray
     score: FloatArray
+    is_public: npt.NDArray[np.bool_] | None = None
 
     @classmethod
     def from_scores(
@@ -78,9 +80,11 @@ class Neighbours:
         span = slice(self.start[row], self.start[row + 1])
         return list(zip(self.item[span].tolist(), self.score[span].tolist(), strict=True))
 
-    def spread(self, rows: IntArray, weights: FloatArray) -> tuple[IntArray, FloatArray]:
+    def spread(self, rows: IntArray, weights: FloatArray, *, public_only: bool = False) -> tuple[IntArray, FloatArray]:
         """Return every neighbour of `rows`, and its score times the weight of its row; both (n_neighbours,)."""
         entry, index = row_entries(self.start, rows)
+        if public_only and self.is_public is not None:
+            entry, index = entry[self.is_public[entry]], index[self.is_public[entry]]
         return self.item[entry], self.score[entry] * weights[index]
 
 

@@ -1,6 +1,7 @@
 """Which neighbours may be published: only pairs of items behind which several people stand.
 
-Nothing else of a shop's behaviour is shown as such: a pair that one person bought would publish an order of theirs.
+A pair that one person bought, shown as such, would publish an order of theirs. The others are marked, not dropped: a
+personal list is ranked with the same neighbours that its ranker was trained on.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ PAIRS_PER_STEP = 20_000
 def published(
     state: ShopState, interactions: Interactions, *, fewest_buyers: int = FEWEST_BUYERS, fewest: int = FEWEST_PEOPLE
 ) -> ShopState:
-    """Return the state without neighbours by orders of fewer than `fewest_buyers` people, and without neighbours by
-    visitors of fewer than `fewest`.
+    """Return the state with those neighbours marked as public that at least `fewest_buyers` people bought in one order,
+    or that at least `fewest` visitors chose.
 
     An order without a visitor counts as a person of its own: nothing tells who bought.
     """
@@ -58,11 +59,11 @@ def _of_several(
     n_items: int,
     fewest: int,
 ) -> Neighbours:
-    """Return the neighbours that at least `fewest` people have in a group (an order, or all of one visitor) with the
-    item; group, item and person are (n_events,)."""
+    """Return the neighbours, of which those are public that at least `fewest` people have in a group (an order, or all
+    of one visitor) with the item; group, item and person are (n_events,)."""
     owner = np.repeat(np.arange(n_items), np.diff(neighbours.start))
     if not len(owner) or not len(group):
-        return Neighbours.none(n_items)
+        return dataclasses.replace(neighbours, is_public=np.zeros(len(owner), np.bool_))
     groups, column = np.unique(group, return_inverse=True)
     of_group = np.zeros(len(groups), np.int64)
     of_group[column] = person
@@ -75,9 +76,7 @@ def _of_several(
             for start in range(0, len(owner), PAIRS_PER_STEP)
         ]
     )
-    stays = n_people >= fewest
-    start = np.r_[0, np.cumsum(np.bincount(owner[stays], minlength=n_items))].astype(np.int64)
-    return Neighbours(start, neighbours.item[stays], neighbours.score[stays])
+    return dataclasses.replace(neighbours, is_public=n_people >= fewest)
 
 
 def _n_people(

@@ -54,12 +54,18 @@ def own_candidates(own: tuple[IntArray, FloatArray], allowed: Mask | None, *, li
 
 
 def neighbours_of(
-    neighbours: Neighbours, rows: IntArray, weights: FloatArray, *, limit: int, allowed: Mask | None = None
+    neighbours: Neighbours,
+    rows: IntArray,
+    weights: FloatArray,
+    *,
+    limit: int,
+    allowed: Mask | None = None,
+    public_only: bool = False,
 ) -> Candidates:
     """Return the items nearest to weighted `rows` (n,), their similarities summed, without `rows` themselves."""
     if not len(rows):
         return Candidates.none()
-    others, score = neighbours.spread(rows, weights)
+    others, score = neighbours.spread(rows, weights, public_only=public_only)
     n_items = len(neighbours.start) - 1
     is_near = np.bincount(others, minlength=n_items) > 0
     is_near[rows] = False

@@ -52,7 +52,8 @@ def similar_items(here: IntArray, near: Candidates, state: ShopState, allowed: M
 
     here (1,): the current item; near: what is near to it in text.
     """
-    chosen_too = neighbours_of(state.visitor, here, np.ones(1, np.float32), limit=N_CANDIDATES, allowed=allowed)
+    weight = np.ones(1, np.float32)
+    chosen_too = neighbours_of(state.visitor, here, weight, limit=N_CANDIDATES, allowed=allowed, public_only=True)
     believed = evidence(state, int(here[0]), chosen_too)
     return fuse_ranks([near, chosen_too], limit=N_CANDIDATES, weights=[2, believed])
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recommender.features.neighbours import Neighbours
+from recommender.features.neighbours import Neighbours, row_entries
 from recommender.features.weights import positive_events
 from recommender.retrieval.popular import popularity
 from recommender.serving import policy
@@ -59,7 +59,7 @@ class Links:
         if shelf.vectors is not None and len(entries) and len(past):
             alike = shelf.vectors[entries] @ shelf.vectors[past].T
             alike[(alike <= shelf.floors.alike) | (entries[:, None] == past[None, :])] = 0
-        return cls(entries, past, alike, similarity(shelf.state.basket, entries, past))
+        return cls(entries, past, alike, similarity(shelf.state.basket, entries, past, public_only=True))
 
     def strength(self) -> FloatArray:
         """The stronger of the two links (n, m)."""
@@ -116,7 +116,7 @@ def causes_of_cart(question: Question, entries: IntArray) -> dict[int, int]:
     """Return by index of an entry beside a cart the item of the cart, or of the last purchases, as above."""
     causes: dict[int, int] = {}
     past, positions = cart_or_purchases(question), {-1: _positions(question, without=-1)}
-    together = similarity(question.served.shelf.state.basket, entries, past)
+    together = similarity(question.served.shelf.state.basket, entries, past, public_only=True)
     for index, row in enumerate(entries.tolist()):
         for which in np.argsort(-together[index], kind="stable").tolist():
             cause = int(past[which])
@@ -136,13 +136,15 @@ def items_of(profile: Profile) -> IntArray:
     return np.unique(profile.item[positive_events(profile)]).astype(np.int32)
 
 
-def similarity(table: Neighbours, entries: IntArray, past: IntArray) -> FloatArray:
+def similarity(table: Neighbours, entries: IntArray, past: IntArray, *, public_only: bool = False) -> FloatArray:
     """Return (n_entries, n_past): the scores of the entries, each once, among the neighbours of each item."""
     scores = np.zeros((len(entries), len(past)), np.float32)
     if not len(entries) or not len(past):
         return scores
-    neighbour, score = table.spread(past, np.ones(len(past), np.float32))
-    owner = np.repeat(np.arange(len(past)), table.start[past + 1] - table.start[past])
+    entry, owner = row_entries(table.start, past)
+    if public_only and table.is_public is not None:
+        entry, owner = entry[table.is_public[entry]], owner[table.is_public[entry]]
+    neighbour, score = table.item[entry], table.score[entry]
     order = np.argsort(entries)
     position = order[np.minimum(np.searchsorted(entries, neighbour, sorter=order), len(entries) - 1)]
     is_entry = (entries[position] == neighbour) & (neighbour != past[owner])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -43,7 +44,7 @@ def longer_state(state: ShopState, n: int) -> ShopState:
         return state
 
     def extended(old: Neighbours) -> Neighbours:
-        return Neighbours(longer(old.start, n + 1, len(old.item)), old.item, old.score)
+        return replace(old, start=longer(old.start, n + 1, len(old.item)))
 
     return ShopState.from_columns(
         at=state.at,
@@ -54,8 +55,9 @@ def longer_state(state: ShopState, n: int) -> ShopState:
     )
 
 
-def replaced_neighbours(old: Neighbours, lists: Mapping[int, Sequence[tuple[int, float]]]) -> Neighbours:
-    """Return the neighbours with the lists of some rows replaced by (row of the neighbour, score), best first."""
+def replaced_neighbours(old: Neighbours, lists: Mapping[int, Sequence[tuple[int, float, bool]]]) -> Neighbours:
+    """Return the neighbours with the lists of some rows replaced by (row of the neighbour, score, whether the pair is
+    public), best first."""
     length = np.diff(old.start)
     is_unchanged = np.ones(len(length), bool)
     rows = np.fromiter(lists, np.int64, len(lists))
@@ -64,10 +66,13 @@ def replaced_neighbours(old: Neighbours, lists: Mapping[int, Sequence[tuple[int,
     length[rows] = [len(pairs) for pairs in lists.values()]
     start = np.concatenate([[0], np.cumsum(length)]).astype(np.int64)
     item, score = np.empty(start[-1], np.int32), np.empty(start[-1], np.float32)
+    is_public = np.ones(start[-1], np.bool_)
     source = np.flatnonzero(is_unchanged[owner])
     target = source - old.start[owner[source]] + start[owner[source]]
     item[target], score[target] = old.item[source], old.score[source]
+    is_public[target] = True if old.is_public is None else old.is_public[source]
     for row, pairs in lists.items():
         span = slice(start[row], start[row + 1])
-        item[span], score[span] = [neighbour for neighbour, _ in pairs], [value for _, value in pairs]
-    return Neighbours(start, item, score)
+        if pairs:
+            item[span], score[span], is_public[span] = zip(*pairs, strict=True)
+    return Neighbours(start, item, score, is_public)

@@ -147,7 +147,7 @@ LISTS: Mapping[Slot, Callable[[Question], Listed]] = {
 
 def _ordered_with(question: Question, rows: IntArray) -> Candidates:
     basket = question.served.shelf.state.basket
-    return neighbours_of(basket, rows, _ones(rows), limit=N_CANDIDATES, allowed=question.allowed())
+    return neighbours_of(basket, rows, _ones(rows), limit=N_CANDIDATES, allowed=question.allowed(), public_only=True)
 
 
 def _led(chosen: IntArray, ranked: Candidates) -> Candidates:

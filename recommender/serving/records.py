@@ -60,7 +60,8 @@ class VectorRecord(NamedTuple):
 
 
 class StatisticsRecord(NamedTuple):
-    """One item's statistics; neighbours are lists of [item id, similarity], best first."""
+    """One item's statistics; neighbours are lists of [item id, similarity], best first, with a 0 behind
+    each that is not public."""
 
     item_id: str
     computed_at: dt.datetime
@@ -70,10 +71,10 @@ class StatisticsRecord(NamedTuple):
     n_total: float
     last_event_at: dt.datetime | None
     first_event_at: dt.datetime | None
-    basket_neighbours: list[tuple[str, float]]
-    visitor_neighbours: list[tuple[str, float]]
-    regression_neighbours: list[tuple[str, float]]
-    sequel_neighbours: list[tuple[str, float]]
+    basket_neighbours: list[Sequence[Any]]
+    visitor_neighbours: list[Sequence[Any]]
+    regression_neighbours: list[Sequence[Any]]
+    sequel_neighbours: list[Sequence[Any]]
 
 
 Record = TypeVar("Record", ItemRecord, VectorRecord, StatisticsRecord)

@@ -377,8 +377,8 @@ def _neighbours(shelf: Shelf, changed: Sequence[StatisticsRecord], kind: str) ->
     """The neighbours of one kind with the lists of the changed items replaced; unknown neighbours are left out."""
     lists = {
         shelf.index[record.item_id]: [
-            (shelf.index[item_id], score)
-            for item_id, score in getattr(record, f"{kind}_neighbours")
+            (shelf.index[item_id], score, not private)
+            for item_id, score, *private in getattr(record, f"{kind}_neighbours")
             if item_id in shelf.index
         ]
         for record in changed

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
+from recommender.features.neighbours import Neighbours
 from recommender.features.publishing import published
 from recommender.features.shop_state import ShopState, build_state
 from recommender.types import EventType
@@ -22,7 +21,12 @@ def state_of(rows: list[tuple[int, int, float, int]], kinds: list[EventType] | N
 
 
 def together(state: ShopState, row: int) -> set[int]:
-    return {other for other, _ in state.basket.of(row)}
+    return public(state.basket, row)
+
+
+def public(neighbours: Neighbours, row: int) -> set[int]:
+    rows, weights = np.array([row], np.int32), np.ones(1, np.float32)
+    return set(neighbours.spread(rows, weights, public_only=True)[0].tolist())
 
 
 def orders(*buyers: int, items: tuple[int, int], first: int = 0) -> list[tuple[int, int, float, int]]:
@@ -56,25 +60,26 @@ def test_order_after_the_moment_does_not_count() -> None:
 def test_neighbours_by_visitors_need_five(n_people: int, expected: set[int]) -> None:
     rows = [(person, item, float(item), -1) for person in range(n_people) for item in (0, 1)]
     state = state_of(rows, kinds=[EventType.VIEW_ITEM] * len(rows))
-    assert {other for other, _ in state.visitor.of(0)} == expected
+    assert public(state.visitor, 0) == expected
 
 
-def test_scores_and_everything_else_stay_as_they_are() -> None:
+def test_features_and_everything_else_stay_as_they_are() -> None:
     events = behaviour.shop()
     before = build_state(events, ITEMS, at=END)
-    after = published(before, events, fewest_buyers=1, fewest=1)
+    after = published(before, events, fewest_buyers=10**6, fewest=10**6)
     for name in ("basket", "visitor"):
-        for field in dataclasses.fields(getattr(before, name)):
-            a, b = (getattr(getattr(state, name), field.name) for state in (before, after))
+        for field in ("start", "item", "score"):
+            a, b = (getattr(getattr(state, name), field) for state in (before, after))
             np.testing.assert_array_equal(a, b)
+        assert not getattr(after, name).is_public.any()
     assert after.sequel is before.sequel
 
 
 def test_many_pairs_are_counted_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     events = behaviour.shop()
     state = build_state(events, ITEMS, at=END)
-    at_once = published(state, events)
+    at_once = published(state, events, fewest_buyers=15)
     monkeypatch.setattr("recommender.features.publishing.PAIRS_PER_STEP", 7)
-    in_steps = published(state, events)
-    np.testing.assert_array_equal(at_once.basket.item, in_steps.basket.item)
-    assert len(at_once.basket.item) > 20
+    in_steps = published(state, events, fewest_buyers=15)
+    np.testing.assert_array_equal(at_once.basket.is_public, in_steps.basket.is_public)
+    assert 20 < at_once.basket.is_public.sum() < len(at_once.basket.item)

@@ -363,5 +363,7 @@ def test_neighbours_replaced_in_part_keep_the_rest():
     old = behaviour.neighbours([[(1, 0.5)], [(0, 0.5), (2, 0.25)], [], [(0, 1.0)]])
     shorter = replaced_neighbours(old, {1: []})
     assert [shorter.of(row) for row in range(4)] == [[(1, 0.5)], [], [], [(0, 1.0)]]
-    new = replaced_neighbours(old, {1: [], 2: [(3, 0.75), (0, 0.5)]})
+    new = replaced_neighbours(old, {1: [], 2: [(3, 0.75, False), (0, 0.5, True)]})
     assert [new.of(row) for row in range(4)] == [[(1, 0.5)], [], [(3, 0.75), (0, 0.5)], [(0, 1.0)]]
+    assert new.is_public.tolist() == [True, False, True, True]
+    assert replaced_neighbours(new, {0: []}).is_public.tolist() == [False, True, True]
