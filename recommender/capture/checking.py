@@ -77,7 +77,7 @@ def check_event(draft: EventDraft, at: dt.datetime) -> EventDraft:
 def check_impression(draft: ImpressionDraft) -> ImpressionDraft:
     """The shown list with values that fit their columns: too long ones are cut, an impossible item id is left out."""
     ranking = draft.ranking
-    ranking = replace(ranking, bundle=ranking.bundle[:MAX_BUNDLE_LENGTH], query=masked(ranking.query))
+    ranking = replace(ranking, bundle=ranking.bundle[:MAX_BUNDLE_LENGTH], query=ranking.query and masked(ranking.query))
     current_item_id = draft.current_item_id if _is_plain(draft.current_item_id, MAX_ID_LENGTH) else ""
     return replace(draft, ranking=ranking, current_item_id=current_item_id)
 
@@ -105,7 +105,7 @@ def _label(text: Any, limit: int, name: str) -> str:
 def _query(draft: EventDraft) -> str:
     if not isinstance(draft.query, str):
         raise InvalidEvent("Expected text.", field="query")
-    query = masked(normal_query(draft.query))
+    query = draft.query and masked(normal_query(draft.query))
     if not query and draft.type == EventType.SEARCH:
         raise InvalidEvent("A search needs the query that was searched.", field="query")
     return query

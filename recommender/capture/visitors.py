@@ -119,6 +119,8 @@ def _touched(drafts: Iterable[Draft], *, alias: str) -> dict[uuid.UUID, str | No
             consenting[key] = user_key
         else:
             unseen.append(key)
+    if not unseen:
+        return consenting
     n_per_statement = visitors_per_statement()
     for start in range(0, len(unseen), n_per_statement):
         rows = [_visitor_row(key, by_key[key]) for key in unseen[start : start + n_per_statement]]

@@ -155,7 +155,8 @@ def _is_by_script(request: HttpRequest) -> bool:
 def drafts_of(page: TrackedPage, request: HttpRequest, shopper: Shopper, at: dt.datetime) -> Iterator[EventDraft]:
     """The event of a page; a view that was opened from a list also gives a click. At most two queries."""
     item_id = _item_id(page, request) if shopper.has_consented else _value(page, request)
-    query = normal_query(str(_read(page.query, request) or ""))
+    query = _read(page.query, request) or ""
+    query = query and normal_query(str(query))
     if not item_id and not query:
         return
     ranking_id, position = _origin(request)
