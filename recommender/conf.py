@@ -71,6 +71,8 @@ DEFAULTS: dict[str, Any] = {
     "PERSONAL_SEARCH": 1.0,
     # How many items of a list may share a value, by attribute, such as {"brand": 2, "category": 4}.
     "AT_MOST": {},
+    # Who sends it as a bearer token may read metrics; "": nobody, there is no such page.
+    "METRICS_TOKEN": "",
 }
 
 CHOICES: dict[str, tuple[str, ...]] = {

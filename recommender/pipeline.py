@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Protocol, TypeVar, Unpack
 
 from django.utils import timezone
 
-from recommender import conf, serving
+from recommender import conf, metrics, serving
 from recommender.catalog.limits import limits_for
 from recommender.exceptions import ConfigurationError
 from recommender.models.connections import apart_once
@@ -225,10 +226,13 @@ def _narrowed(
 
 def _answer(request: Request, shopper: Asker | None) -> Ranking:
     """Answer this shopper, as well as this process can at the moment."""
+    started = time.perf_counter()
     if shopper is not None:
         history = shopper.history() if request.personal_weight else ()
         request = replace(request, history=history, visitor_key=shopper.visitor_key)
-    return answer(request, shopper or ReadsOfOneList())
+    ranking = answer(request, shopper or ReadsOfOneList())
+    metrics.observe_list(ranking.slot.value, ranking.rung.value, time.perf_counter() - started)
+    return ranking
 
 
 def _clamped(limit: int, most: int) -> int:

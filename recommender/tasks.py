@@ -12,7 +12,6 @@ import os
 import re
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -34,6 +33,7 @@ from django.db.models.signals import post_save
 from recommender import conf, jobs, runs
 from recommender.jobs import Crontab, work, worker
 from recommender.jobs.ledger import COALESCE_SECONDS
+from recommender.metrics import OutcomeCounts
 from recommender.models import Run
 from recommender.personas import segmentation
 from recommender.runs import supervision
@@ -57,7 +57,7 @@ NAMES_OF_NOBODY = frozenset(
 )
 """Names of Celery apps and settings modules that do not identify a project."""
 
-counts: Counter[str] = Counter()
+counts = OutcomeCounts("messages", "Messages to Celery's workers, by outcome.")
 """Publications of this process: `published`, `failed`, `paused`, `waiting`, and `unsent` if there is no broker."""
 
 _paused_until = 0.0
@@ -216,6 +216,12 @@ def broker(app: Celery) -> Iterator[Any]:
     options = {"max_retries": 0, "socket_timeout": BROKER_SECONDS, "socket_connect_timeout": BROKER_SECONDS}
     with app.connection_for_write(connect_timeout=BROKER_SECONDS, transport_options=options) as connection:
         yield connection
+
+
+def require_broker(app: Celery) -> None:
+    """Raise what the broker raises if it does not answer in time."""
+    with broker(app) as connection:
+        connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
 
 
 def listening(app: Celery, *, seconds: float = 1.0) -> dict[str, list[str]]:

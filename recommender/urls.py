@@ -3,7 +3,7 @@
 from django.urls import include, path
 
 from recommender import blocks
-from recommender.api import beacon
+from recommender.api import beacon, health
 
 app_name = "recommender"
 
@@ -11,4 +11,7 @@ urlpatterns = [
     path("api/v1/", include("recommender.api.urls")),
     path("beacon", beacon.beacon, name="beacon"),
     path("blocks/<str:slot>", blocks.block, name="block"),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", health.metrics_view, name="metrics"),
 ]

@@ -3,8 +3,13 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from recommender.api import health
+
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    path("metrics", health.metrics_view),
     path("recommender/", include("recommender.urls")),
     path("", include("shopreco.shop.urls")),
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from recommender.capture.checking import MAX_POSITION, MAX_QUANTITY, check_event
 from recommender.capture.drafts import ITEMLESS, TYPES, EventDraft, ImpressionDraft, IngestResult, Rejection
 from recommender.capture.storage import store
 from recommender.identity import Shopper, mark_personal, shopper_of, tombstones
+from recommender.metrics import OutcomeCounts
 from recommender.models import Event
 from recommender.models.connections import apart, committed
 from recommender.signals import event_recorded
@@ -32,7 +32,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-counts: Counter[str] = Counter()
+counts = OutcomeCounts("events", "Events by outcome.")
 """Accepted, duplicate, rejected, dropped and failed events since this process started."""
 
 current_request: ContextVar[HttpRequest | None] = ContextVar("recommender_request", default=None)

@@ -96,8 +96,7 @@ def _broker(tasks: Any, app: Any) -> tuple[set[str], Finding]:
     """The queues that a worker listens to, and whether the broker answers."""
     address = app.connection_for_write().as_uri()  # without its password
     try:
-        with tasks.broker(app) as connection:
-            connection.ensure_connection(max_retries=1, timeout=tasks.BROKER_SECONDS)
+        tasks.require_broker(app)
         listening = tasks.listening(app)
     except Exception as error:  # whatever the transport raises becomes the finding
         message = _("The broker %(address)s does not answer: %(error)s") % {"address": address, "error": error}

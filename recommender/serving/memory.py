@@ -10,7 +10,6 @@ import logging
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
@@ -19,6 +18,7 @@ from django.db import connections, router
 
 from recommender import bundles, conf
 from recommender.exceptions import BundleError
+from recommender.metrics import OutcomeCounts
 from recommender.models import Bundle, Item
 from recommender.models.connections import apart
 from recommender.serving.nobody import Nobody
@@ -38,7 +38,7 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 300.0
 LONGEST_EXIT_SECONDS = 10.0
 """How long a process that exits waits for a load in progress: less than the 30 s that gunicorn gives a worker."""
 
-counts: Counter[str] = Counter()
+counts = OutcomeCounts("serving", "Loads that failed, and answers before the first load.")
 """Of this process: `failed`, loads and refreshes that failed; `unloaded`, answers given before the first load ended."""
 
 
@@ -167,6 +167,13 @@ def loaded() -> Served:
             if _memory.served is None:
                 _refresh()
     return _memory.served or _unloaded()
+
+
+def model_state() -> str:
+    """What this process serves with: the best rung, "loading", or "failed". Starts no load, no query."""
+    if _memory.lacks_bundle or (_memory.served is None and _memory.n_failures):
+        return "failed"
+    return _memory.served.rung.value if _memory.served is not None else "loading"
 
 
 def reload() -> Served:

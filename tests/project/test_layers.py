@@ -22,7 +22,7 @@ from django.urls import get_resolver
 get_resolver().url_patterns
 call_command("migrate", verbosity=0)
 client = Client(HTTP_HOST="127.0.0.1")
-for path in ("/", "/search/?q=mug", "/recommender/api/v1/search?q=mug", "/admin/login/"):
+for path in ("/", "/search/?q=mug", "/recommender/api/v1/search?q=mug", "/admin/login/", "/healthz", "/readyz"):
     answer = client.get(path)
     assert answer.status_code == 200, (path, answer.status_code)
 loaded = sorted({heavy} & set(sys.modules))
@@ -37,9 +37,11 @@ class Refuse:
         if name.partition(".")[0] in {absent}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
-# `ranker` and its parts are loaded if a bundle serves; `schema` and `examples` if drf-spectacular is installed.
+# `ranker` and its parts are loaded if a bundle serves; `schema` and `examples` if drf-spectacular is installed;
+# `gauges` if prometheus-client is.
 NEED_AN_EXTRA = ("recommender.ml", "recommender.training", "recommender.contrib.", "recommender.serving.ranker",
-                 "recommender.serving.bundle_parts", "recommender.api.schema", "recommender.api.examples")
+                 "recommender.serving.bundle_parts", "recommender.api.schema", "recommender.api.examples",
+                 "recommender.api.gauges")
 sys.meta_path.insert(0, Refuse())
 import django
 from django.conf import settings
@@ -77,6 +79,7 @@ def test_served_pages_leave_torch_out_of_the_process(tmp_path: Path) -> None:
 
 def test_every_module_that_serves_imports_without_an_extra(tmp_path: Path) -> None:
     absent = {*HEAVY, "onnxruntime", "tokenizers", "safetensors", "tqdm", "drf_spectacular", "psycopg", "whitenoise"}
+    absent.add("prometheus_client")
     run_python(IMPORT_EVERYTHING.format(absent=absent), tmp_path)
 
 

@@ -1,0 +1,46 @@
+"""Counts of this process as plain numbers; with the extra `metrics` installed they are Prometheus metrics too."""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib import import_module
+from typing import Any
+
+prometheus_client: Any
+try:
+    prometheus_client = import_module("prometheus_client")
+except ImportError:
+    prometheus_client = None
+
+LIST_SECONDS = (0.005, 0.015, 0.04, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Bounds of the histogram: a list should take 15 ms, and 40 ms at most."""
+
+
+class OutcomeCounts(Counter[str]):
+    """How often each outcome occurred in this process since its start."""
+
+    def __init__(self, name: str, description: str) -> None:
+        super().__init__()
+        self._metric = _metric("Counter", name, description, ["outcome"])
+
+    def __setitem__(self, outcome: str, n: int) -> None:
+        if self._metric is not None:  # two threads may count at once: a metric never goes down
+            self._metric.labels(outcome).inc(max(0, n - self[outcome]))
+        super().__setitem__(outcome, n)
+
+
+def observe_list(slot: str, rung: str, seconds: float) -> None:
+    """Count a list that was made, by what served it and how long it took."""
+    if _lists is not None:
+        _lists.labels(slot, rung).observe(seconds)
+
+
+def _metric(kind: str, name: str, description: str, labels: list[str], **options: Any) -> Any:
+    if prometheus_client is None:
+        return None
+    return getattr(prometheus_client, kind)(f"recommender_{name}", description, labels, **options)
+
+
+_lists = _metric(
+    "Histogram", "list_seconds", "Seconds that a list or a search took.", ["slot", "rung"], buckets=LIST_SECONDS
+)
