@@ -44,5 +44,6 @@ def test_training_killed_at_the_worst_moments_makes_the_bundle_of_an_undisturbed
     undisturbed = carried(monkeypatch)
     assert (undisturbed.state, undisturbed.fencing_token) == (Run.State.SUCCEEDED, 1), undisturbed.reason
     assert undisturbed.provenance["ended_by"] == killed.provenance["ended_by"]
+    assert undisturbed.bundle.manifest == killed.bundle.manifest  # names the file that differs
     assert undisturbed.bundle == killed.bundle
     assert undisturbed.verdict == killed.verdict
