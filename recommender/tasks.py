@@ -99,13 +99,15 @@ erase = _task_for("erase")
 
 @shared_task(name="recommender.poke_runs")
 def poke_runs() -> None:
-    """Queue runs again whose heartbeat stopped, and publish queued runs again in case their message was lost.
+    """Queue runs again whose heartbeat stopped, publish queued runs again in case their message was lost, and do
+    what is overdue.
 
     While a message waits for a trainer there is no second one: without a trainer, a minute would add one each.
     """
     jobs.perform(work.POKE, work.reap_runs)
     for run_id in runs.queued_ids():
         publish(train, run_id, runs.key_of(run_id), once=True)
+    work.perform_overdue()
 
 
 @shared_task(name="recommender.refresh_segments")

@@ -11,6 +11,7 @@ import contextlib
 import datetime as dt
 import logging
 import os
+import random
 import socket
 import threading
 from collections.abc import Callable
@@ -38,6 +39,9 @@ ALIVE_SECONDS = 60.0
 
 PAUSE_SECONDS = 5.0
 """How long to wait after a turn that failed, for example without a database."""
+
+SPREAD = (0.8, 1.2)
+"""Pauses vary by so much, so that the workers of several hosts do not all ask the database at the same moment."""
 
 HERE_SECONDS = 60.0
 """How long a run that was started with `--here` is left to its own command."""
@@ -100,7 +104,7 @@ class Loop:
                 logger.exception("%s failed once and tries again", self.name)
                 was_lost()
                 pause = PAUSE_SECONDS
-            self.stop.wait(pause)
+            self.stop.wait(pause * random.uniform(*SPREAD))
 
     def _work(self) -> None:
         """Do every job that is due, one after the other."""

@@ -20,11 +20,11 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from recommender import capture, checks, tracking
+from recommender import bundles, capture, checks, tracking
 from recommender.capture import EventDraft, order_consent, retention
 from recommender.catalog import Catalog, Constant, catalogs
 from recommender.catalog.guesses import unique_fields
-from recommender.models import Alarm, Event, Item
+from recommender.models import Alarm, Bundle, Event, Item
 from recommender.models.claims import ROWS_OF_THE_SHOP
 from recommender.tracking.orders import OrderRows
 from recommender.tracking.pages import item_id_named
@@ -43,6 +43,7 @@ N_ROWS = 200
 MIGRATE = "python manage.py migrate recommender"
 SYNC = "python manage.py recommender_sync"
 RECONCILE = "python manage.py recommender_reconcile"
+TRAIN = "python manage.py recommender_train"
 PURGE = "python manage.py recommender_purge"
 
 
@@ -78,6 +79,7 @@ def examine(*, minutes: float = 15.0, others: Mapping[str, Examination] | None =
         ("item ids", _unknown_items),
         ("test event", _test_event),
         ("alarms", _alarms),
+        ("bundles", _bundles),
         ("retention", _retention),
         ("arrivals", partial(_arrivals, dt.timedelta(minutes=minutes))),
         *(others or {}).items(),
@@ -260,6 +262,16 @@ def _retention() -> Iterator[Finding]:
         yield Finding("retention", "warning", message, _("%(command)s, and let a worker run.") % {"command": PURGE})
     else:
         yield Finding("retention", "ok", _("Nothing is kept longer than RETENTION_DAYS and RETENTION allow."))
+
+
+def _bundles() -> Iterator[Finding]:
+    """Bundles with damaged files, until a newer one serves."""
+    champion = bundles.champion()
+    quarantined = Bundle.objects.filter(state=Bundle.State.QUARANTINED)
+    for bundle in quarantined.filter(created_at__gt=champion.created_at) if champion is not None else quarantined:
+        reason = {"bundle": bundle, "reason": bundle.manifest.get("quarantined", "")}
+        message = _("Bundle %(bundle)s is quarantined: %(reason)s") % reason
+        yield Finding("bundles", "error" if champion is None else "warning", message, TRAIN)
 
 
 def _unknown_items() -> Iterator[Finding]:

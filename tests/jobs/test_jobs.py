@@ -280,6 +280,19 @@ def test_training_of_a_stopped_worker_goes_back_to_the_queue(monkeypatch: Any, c
     assert not Worker.objects.exists()
 
 
+def test_pauses_vary_so_that_hosts_do_not_ask_at_the_same_moment(monkeypatch: Any) -> None:
+    loop, pauses = worker.Loop(), []
+
+    def wait(seconds: float) -> bool:
+        pauses.append(seconds)
+        return len(pauses) == 50 and (loop.stop.set() or True)
+
+    monkeypatch.setattr(loop.stop, "wait", wait)
+    loop._repeat(lambda: None)
+    assert len({round(seconds, 6) for seconds in pauses}) > 40
+    assert all(0.8 <= seconds / worker.LOOK_SECONDS <= 1.2 for seconds in pauses)
+
+
 @pytest.mark.django_db
 def test_run_that_a_command_supervises_is_left_to_it() -> None:
     mine = Run.objects.create(trigger="here")

@@ -231,6 +231,23 @@ def test_events_beyond_the_retention_are_purged(settings):
     assert list(Event.objects.values_list("message_id", flat=True)) == ["29"]
 
 
+@pytest.mark.django_db
+def test_daily_job_is_done_though_beat_restarts_every_hour(settings):
+    """Beat without its file counts a day anew from each start: the database remembers when the job was last started."""
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "RETENTION_DAYS": 30}
+    event = Event.objects.create(message_id="a", type="search", source="api", occurred_at=timezone.now())
+    Event.objects.update(occurred_at=timezone.now() - dt.timedelta(days=31))
+    tasks.poke_runs()
+    assert Event.objects.filter(pk=event.pk).exists(), "the first day begins with the first start"
+    Job.objects.filter(name="purge_retention").update(started_at=timezone.now() - dt.timedelta(days=1, hours=1))
+    tasks.poke_runs()
+    assert Event.objects.filter(pk=event.pk).exists(), "beat has some time to send it"
+    Job.objects.filter(name="purge_retention").update(started_at=timezone.now() - dt.timedelta(days=1, hours=3))
+    tasks.poke_runs()
+    assert not Event.objects.exists()
+    assert Job.objects.get(name="purge_retention").started_at > timezone.now() - dt.timedelta(minutes=1)
+
+
 def test_every_task_of_the_schedule_exists_and_knows_its_queue():
     for entry in tasks.schedule().values():
         assert entry["task"] in app.tasks

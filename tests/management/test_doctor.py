@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from io import StringIO
 from typing import Any
@@ -15,7 +16,7 @@ from recommender import capture, jobs, tracking
 from recommender.catalog import Catalog, Constant
 from recommender.management import doctor
 from recommender.management.doctor import Finding, examine, exit_code
-from recommender.models import Event, Item, Job, Visitor, Worker
+from recommender.models import Bundle, Event, Item, Job, Visitor, Worker
 from recommender.tracking import page, track_pages
 from shopreco.shop.models import Product
 
@@ -198,3 +199,15 @@ def test_shop_without_pages_says_so_once(monkeypatch: Any, declared: str) -> Non
     lacking = [finding for finding in findings_on(examine(), "items") if "no URL" in finding.message]
     assert [finding.level for finding in lacking] == ["warning" if declared == "left out" else "ok"]
     assert ("url = None" in lacking[0].repair) is (declared == "left out")
+
+
+def test_quarantined_bundle_is_reported_until_a_newer_one_serves() -> None:
+    Bundle.objects.create(name="broken", state=Bundle.State.QUARANTINED, manifest={"quarantined": "head.json changed"})
+    (finding,) = findings_on(examine(), "bundles")
+    assert (finding.level, finding.repair) == ("error", "python manage.py recommender_train")
+    assert "broken is quarantined: head.json changed" in finding.message
+    before = Bundle.objects.create(name="before", created_at=timezone.now() - dt.timedelta(days=1))
+    Bundle.objects.filter(pk=before.pk).update(state=Bundle.State.CHAMPION)
+    assert [finding.level for finding in findings_on(examine(), "bundles")] == ["warning"]
+    Bundle.objects.filter(pk=before.pk).update(created_at=timezone.now())
+    assert findings_on(examine(), "bundles") == []
