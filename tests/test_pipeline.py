@@ -508,6 +508,20 @@ def test_failing_ranker_leaves_the_lower_rungs(stocked, monkeypatch, caplog):
     assert "lower rungs serve" in caplog.text
 
 
+def test_ranker_that_gives_no_numbers_leaves_the_lower_rungs(stocked, monkeypatch, caplog):
+    class OfNan(RankerOf):
+        def score(self, profile, candidates, *args, **options):
+            return ScoredCandidates(np.full(len(candidates), np.nan, np.float32), None, None)
+
+    shelf = serving.current().shelf
+    shelf = dataclasses.replace(shelf, vectors=np.eye(len(shelf), 4, dtype=np.float32))
+    monkeypatch.setattr(memory._memory, "served", Served(shelf, OfNan({}), "nan"))
+    ranking = pipeline.recommend("home", shopper=Asker(event("view_item", "bag1")))
+    assert ranking.rung == Rung.POPULARITY
+    assert np.isfinite([entry.score for entry in ranking]).all()
+    assert "no numbers" in caplog.text
+
+
 def test_suggestions_complete_and_name_items(stocked):
     suggestions = pipeline.suggest("lun")
     assert any(suggestion.kind == "item" and "lunch bag" in suggestion.text for suggestion in suggestions)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recommender.exceptions import BundleError
 from recommender.features.cycles import Cycles, own_cycles
 from recommender.retrieval.base import Candidates, Mask, Wanted
 from recommender.retrieval.behaviour import OwnRetriever, refused_items
@@ -165,7 +166,8 @@ class Question:
     def scores(self, rows: IntArray, context_vector: FloatArray | None) -> FloatArray | None:
         """The head's probability (n,) of each row, None without a ranker or vectors.
 
-        On a list that an arm serves, the probability is the arm's.
+        On a list that an arm serves, the probability is the arm's. Raises BundleError for what is no number: an order
+        by it would be any order.
         """
         ranker, shelf = self.served.ranker, self.served.shelf
         if ranker is None or shelf.vectors is None:
@@ -179,6 +181,8 @@ class Question:
             for scope, arm in ranker.arms.items():
                 is_of_list = is_new if scope == "new" else ~is_new
                 scores = np.where(is_of_list, arm.calibrate(arm.logits(scored.features)), scores)
+        if not np.isfinite(scores).all():
+            raise BundleError("The model gave probabilities that are no numbers. Roll back, or train again.")
         return scores
 
     def _is_new(self, rows: IntArray) -> Mask:
