@@ -1,0 +1,1 @@
+"""Faults injected into a running shop of the demo in production mode, and what becomes of acknowledged events."""
