@@ -10,7 +10,6 @@ import datetime as dt
 import logging
 import os
 import re
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from typing import Any
 try:
     from celery import Celery, Task, _state, shared_task
     from celery.schedules import crontab
-    from celery.signals import worker_shutting_down
+    from celery.signals import worker_init, worker_process_init, worker_shutting_down
 except ImportError as error:
     from recommender.exceptions import MissingDependency
 
@@ -33,6 +32,7 @@ from django.db.models.signals import post_save
 from recommender import conf, jobs, runs
 from recommender.jobs import Crontab, work, worker
 from recommender.jobs.ledger import COALESCE_SECONDS
+from recommender.jobs.parting import Parting
 from recommender.metrics import OutcomeCounts
 from recommender.models import Run
 from recommender.personas import segmentation
@@ -61,19 +61,29 @@ counts = OutcomeCounts("messages", "Messages to Celery's workers, by outcome.")
 """Publications of this process: `published`, `failed`, `paused`, `waiting`, and `unsent` if there is no broker."""
 
 _paused_until = 0.0
-_stopping = threading.Event()
+_parting = Parting()
 
 
 @shared_task(name="recommender.train")
 def train(run_id: int, key: str) -> None:
     """Lease a run and supervise its subprocess until it ends. `key` tells it from another shop's run of this number."""
-    supervision.supervise(run_id, key=key, stop=_stopping)
+    supervision.supervise(run_id, key=key, stop=_parting.stops)
+
+
+@worker_init.connect
+def _before_the_pool(**_: Any) -> None:
+    _parting.begin()
+
+
+@worker_process_init.connect
+def _in_the_pool(**_: Any) -> None:
+    _parting.follow()
 
 
 @worker_shutting_down.connect
 def _stop_training(**_: Any) -> None:
-    """A worker of the pool `solo` that is told to stop hands its run over, instead of training to the end first."""
-    _stopping.set()
+    """A worker that is told to stop hands its run over, instead of training to the end first."""
+    _parting.end()
 
 
 def _task_for(job: str) -> Task:

@@ -164,9 +164,9 @@ def live_worker(transactional_db: None, tmp_path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def run_worker(queues: str, *, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def run_worker(queues: str, *, log: Path, pool: str = "solo") -> Iterator[subprocess.Popen[bytes]]:
     """Start one worker process in a session of its own and end it, with its children, at the end."""
-    command = [sys.executable, "-m", "celery", "-A", "shopreco", "worker", "-Q", queues, "--pool=solo", "-l", "INFO"]
+    command = [sys.executable, "-m", "celery", "-A", "shopreco", "worker", "-Q", queues, f"--pool={pool}", "-l", "INFO"]
     with log.open("wb") as output:
         worker = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
     try:

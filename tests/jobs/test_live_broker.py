@@ -106,9 +106,10 @@ def test_hour_without_a_trainer_leaves_one_message(live_demo_shop):
     runs.cancel(run)
 
 
-def test_solo_worker_that_is_told_to_stop_hands_its_run_over(live_demo_shop, tmp_path):
+@pytest.mark.parametrize("pool", ["solo", "prefork"])
+def test_worker_that_is_told_to_stop_hands_its_run_over(live_demo_shop, tmp_path, pool):
     bundles.ensure_champion()
-    with run_worker("shopreco-training", log=tmp_path / "worker.log") as worker:
+    with run_worker("shopreco-training", log=tmp_path / "worker.log", pool=pool) as worker:
         run = runs.request_run(trigger="admin", settings={**TRAINING, "minutes": 10})
         in_training = Run.objects.filter(pk=run.pk, state=Run.State.RUNNING, stage__in=("encoder", "context", "head"))
         wait_for(in_training.exists, what=f"the first stage, see {tmp_path / 'worker.log'}", seconds=120)
