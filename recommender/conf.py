@@ -100,6 +100,8 @@ DEFAULT_RETENTION: dict[str, float] = {
     "alarms": 365,
     "tokens": 30,
     "links": 365,
+    "rejected_events": 14,
+    "event_counts": 730,
     "erasures": 1095,
 }
 """Days that each kind is kept: of queries their text; of tokens, links and erasures since they ended."""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,6 +81,9 @@ def _forget(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     cache.clear()
     monkeypatch.setattr(logging.getLogger("recommender"), "propagate", True)  # so that caplog hears it
     settings.RECOMMENDER = {**django_settings.RECOMMENDER, "REFRESH_SECONDS": 3600.0}
+    if (counting := sys.modules.get("recommender.capture.counting")) is not None:
+        monkeypatch.setattr(counting, "_pending", Counter())
+        monkeypatch.setattr(counting, "_written_at", time.monotonic())
     if (ledger := sys.modules.get("recommender.jobs.ledger")) is not None:
         monkeypatch.setattr(ledger, "_marked", {})
     _load_in_this_thread(monkeypatch)

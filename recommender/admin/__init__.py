@@ -9,6 +9,7 @@ from recommender.admin.items import ItemAdmin, ItemStatisticsAdmin
 from recommender.admin.judgements import JudgementAdmin
 from recommender.admin.personas import PersonaAdmin
 from recommender.admin.queries import QueryStatisticsAdmin, SynonymAdmin
+from recommender.admin.rejections import EventCountAdmin, RejectedEventAdmin
 from recommender.admin.runs import RunAdmin
 from recommender.admin.segments import SegmentAdmin
 
@@ -19,12 +20,14 @@ __all__ = [
     "BundleAdmin",
     "ErasureAdmin",
     "EventAdmin",
+    "EventCountAdmin",
     "ImpressionAdmin",
     "ItemAdmin",
     "ItemStatisticsAdmin",
     "JudgementAdmin",
     "PersonaAdmin",
     "QueryStatisticsAdmin",
+    "RejectedEventAdmin",
     "RunAdmin",
     "SegmentAdmin",
     "SynonymAdmin",

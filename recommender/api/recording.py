@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db import transaction
+from django.db import router, transaction
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from rest_framework.exceptions import ValidationError
@@ -20,9 +20,9 @@ from recommender.api.base import ApiView
 from recommender.api.problems import Problem, describe
 from recommender.api.receipts import own_rankings, warnings_of
 from recommender.api.serializers import EventSerializer, ReceiptSerializer
-from recommender.capture import EventDraft, IngestResult, Rejection, ingest
+from recommender.capture import EventDraft, IngestResult, Rejection, counting, ingest, rejections
 from recommender.identity import Shopper, shopper_of
-from recommender.models import Scope
+from recommender.models import RejectedEvent, Scope
 
 SENT_SHAPE = 'Send a list of events, or {"events": [...]} with "sent_at" and nothing else beside it.'
 
@@ -40,13 +40,14 @@ class EventsView(ApiView):
         sent, offset = _events(request.data, received_at)
         shopper = shopper_of(request._request)
         if not shopper.has_consented:
-            capture.counts["dropped"] += len(sent)
+            capture.count_dropped(["api"] * len(sent))
             return _receipt(dropped=len(sent), message="Dropped: the visitor has not consented to being recorded.")
-        indices, drafts, rejections = _drafts(sent, shopper, Clock(received_at, offset))
+        clock = Clock(received_at, offset)
+        indices, drafts, refused = _drafts(sent, shopper, clock)
         drafts, foreign = own_rankings(indices, drafts)
-        capture.counts["rejected"] += len(rejections)
+        _keep(refused, sent, _sender(shopper, clock), clock)
         result = ingest(drafts)
-        refused = sorted([*rejections, *_replaced(result, indices)], key=lambda rejection: rejection.index)
+        refused = sorted([*refused, *_replaced(result, indices)], key=lambda rejection: rejection.index)
         refused_indices = {rejection.index for rejection in refused}
         stored = [(index, draft) for index, draft in zip(indices, drafts, strict=True) if index not in refused_indices]
         return _receipt(
@@ -83,7 +84,7 @@ def _drafts(sent: list[Any], shopper: Shopper, clock: Clock) -> tuple[list[int],
     indices, drafts, rejections = [], [], []
     for index, event in enumerate(sent):
         try:
-            drafts.append(_draft(shape.run_validation(event), shopper, clock))
+            drafts.append(replace(_sender(shopper, clock), **timed(shape.run_validation(event), clock)))
             indices.append(index)
         except ValidationError as error:
             field, message = next(describe(error.detail))
@@ -91,8 +92,9 @@ def _drafts(sent: list[Any], shopper: Shopper, clock: Clock) -> tuple[list[int],
     return indices, drafts, rejections
 
 
-def _draft(event: dict[str, Any], shopper: Shopper, clock: Clock) -> EventDraft:
-    """Raises `ValidationError` for a time from before anything is kept."""
+def timed(event: dict[str, Any], clock: Clock) -> dict[str, Any]:
+    """The values of a checked event, its time by this server's clock. Raises `ValidationError` for a time from before
+    anything is kept."""
     if "occurred_at" in event:
         event["occurred_at"] = clocks.corrected(event["occurred_at"], clock.offset)
         if clock.received_at - event["occurred_at"] > clocks.oldest():
@@ -100,8 +102,15 @@ def _draft(event: dict[str, Any], shopper: Shopper, clock: Clock) -> EventDraft:
             raise ValidationError({"occurred_at": f"{message}or say what it shows with sent_at."})
     event.setdefault("occurred_at", clock.received_at)
     event["currency"] = event["currency"].upper()
+    return event
+
+
+def _sender(shopper: Shopper, clock: Clock) -> EventDraft:
+    """What all events of a shopper have in common."""
     return EventDraft(
-        **event,
+        message_id="",
+        type="",
+        occurred_at=clock.received_at,
         source="api",
         device=shopper.device,
         region=shopper.region,
@@ -110,6 +119,22 @@ def _draft(event: dict[str, Any], shopper: Shopper, clock: Clock) -> EventDraft:
         user_key=shopper.recorded_user_key,
         is_profiled=shopper.is_profiled,
     )
+
+
+def _keep(refused: Sequence[Rejection], sent: list[Any], sender: EventDraft, clock: Clock) -> None:
+    """Count and keep the events that are none by their shape."""
+    if not refused:
+        return
+    capture.counts["rejected"] += len(refused)
+    counting.count({("api", "rejected"): len(refused)})
+    kept_events = [
+        rejections.Refused(
+            sender, each.field or "event", each.message, sent[each.index] if isinstance(sent[each.index], dict) else {},
+            clock.offset.total_seconds(),
+        )
+        for each in refused
+    ]  # fmt: skip
+    rejections.keep(kept_events, at=clock.received_at, alias=router.db_for_write(RejectedEvent))
 
 
 def _replaced(result: IngestResult, indices: list[int]) -> list[Rejection]:

@@ -12,7 +12,7 @@ from rest_framework import serializers
 
 from recommender.api.parameters import MAX_ID_LENGTH, MAX_NAMED, no_such
 from recommender.capture import privacy
-from recommender.models import Event, Impression, UnpaidRow, Visitor
+from recommender.models import Event, Impression, RejectedEvent, UnpaidRow, Visitor
 from recommender.types import EventType, Relaxation, Role, Rung, Slot, Sort
 
 MAX_POSITION = 32_767
@@ -316,11 +316,21 @@ class UnpaidRowSerializer(serializers.ModelSerializer[UnpaidRow]):
         fields = privacy.UNPAID_FIELDS
 
 
+class StoredRejectionSerializer(serializers.ModelSerializer[RejectedEvent]):
+    received_at = UtcDateTimeField()
+    payload = serializers.DictField(help_text="The event as it was sent, masked as queries are.")
+
+    class Meta:
+        model = RejectedEvent
+        fields = privacy.REJECTED_FIELDS
+
+
 class ExportSerializer(serializers.Serializer[Any]):
     visitors = StoredVisitorSerializer(many=True)
     events = StoredEventSerializer(many=True)
     impressions = StoredImpressionSerializer(many=True)
     unpaid_rows = UnpaidRowSerializer(many=True)
+    rejected_events = StoredRejectionSerializer(many=True)
 
 
 class FaultSerializer(serializers.Serializer[Any]):

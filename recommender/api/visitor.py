@@ -83,7 +83,7 @@ class ExportView(ApiView):
     throttle_classes = (*throttling.ORDINARY, throttling.BulkThrottle)
 
     def get(self, request: Request) -> Response:
-        """Visitors, events, lists, tokens and links, oldest first. Six queries."""
+        """Visitors, events, lists, tokens and links, oldest first. Seven queries."""
         person = person_of(shopper_of(request._request))
         keys = privacy.visitors_of(**person.names).values("key")
         apps = {

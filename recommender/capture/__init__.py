@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import logging
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -14,7 +16,8 @@ from django.db import router, transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
-from recommender.capture.checking import MAX_POSITION, MAX_QUANTITY, check_events, check_impression
+from recommender.capture import counting, rejections
+from recommender.capture.checking import MAX_POSITION, MAX_QUANTITY, MAX_SOURCE_LENGTH, check_events, check_impression
 from recommender.capture.drafts import ITEMLESS, TYPES, EventDraft, ImpressionDraft, IngestResult, Rejection
 from recommender.capture.storage import store
 from recommender.identity import Shopper, mark_personal, shopper_of, tombstones
@@ -26,7 +29,7 @@ from recommender.types import Ranking
 
 __all__ = [
     "ITEMLESS", "MAX_POSITION", "MAX_QUANTITY", "TYPES", "Buffer", "EventDraft", "ImpressionDraft", "IngestResult",
-    "Rejection", "Source", "buffer_of", "counts", "current_request", "flush", "ingest", "record",
+    "Rejection", "Source", "buffer_of", "count_dropped", "counts", "current_request", "flush", "ingest", "record",
     "record_impression", "record_later",
 ]  # fmt: skip
 
@@ -52,29 +55,37 @@ class Buffer:
     sources: list[Source] = field(default_factory=list)
 
 
-def ingest(drafts: Sequence[EventDraft], impressions: Sequence[ImpressionDraft] = ()) -> IngestResult:
+def ingest(
+    drafts: Sequence[EventDraft], impressions: Sequence[ImpressionDraft] = (), *, day: dt.date | None = None
+) -> IngestResult:
     """Store a batch in one transaction, or in a savepoint of the host's; where other writers are in the way, try again.
     Raises `DatabaseError` if nothing is stored.
 
     At most: one statement for the visitors that this process has not seen lately (two where users are to be looked
-    up), one for the clicks that carts and orders follow from, one for all events, one for all impressions.
+    up), one for the clicks that carts and orders follow from, one for the events of each source, one for all
+    impressions; more where an event is rejected. `day`: the one under which it is counted; today where it is left out.
     """
     at = timezone.now()
-    sound, rejections = check_events(drafts, at)
+    sound, refused = check_events(drafts, at)
     shown = [check_impression(draft) for draft in impressions if draft.ranking.entries]
     unique = {draft.message_id: (index, draft) for index, draft in reversed(sound)}
     alias = router.db_for_write(Event)
     ordered = [unique[message_id][1] for message_id in sorted(unique)]
     stored = committed(lambda: store(ordered, shown, at=at, alias=alias), using=alias)
-    rejections += [Rejection(unique[message_id][0], "", reason) for message_id, reason in stored.refused.items()]
+    refused += [Rejection(unique[message_id][0], "", reason) for message_id, reason in stored.refused.items()]
     result = IngestResult(
         n_accepted=stored.n_accepted,
         n_duplicate=len(sound) - len(unique) + stored.n_duplicate,
-        rejections=sorted(rejections, key=lambda rejection: rejection.index),
+        rejections=sorted(refused, key=lambda rejection: rejection.index),
         n_dropped=stored.n_dropped,
         n_attached=stored.n_attached,
     )
     _count(result)
+    stored.outcomes.update((_source(drafts[rejection.index]), "rejected") for rejection in refused)
+    repeated = Counter(draft.source for _, draft in sound) - Counter(draft.source for _, draft in unique.values())
+    stored.outcomes.update({(source, "duplicate"): n for source, n in repeated.items()})
+    counting.count(stored.outcomes, day=day)
+    rejections.keep([_refused(drafts[each.index], each) for each in refused], at=at, alias=alias)
     if result.n_accepted:
         transaction.on_commit(lambda: _announce(result.n_accepted), using=alias)
     return result
@@ -118,7 +129,7 @@ def flush(request: Any) -> IngestResult:
     orders = [draft for draft in drafts if draft.source == "order"]
     n_others = len(drafts) - len(orders)
     if not (n_others or buffer.impressions) or not shopper.has_consented:
-        counts["dropped"] += n_others
+        count_dropped(draft.source for draft in drafts if draft.source != "order")
         result = ingest(orders) if orders else IngestResult()
         return dataclasses.replace(result, n_dropped=result.n_dropped + n_others)
     person = shopper.recorded()
@@ -129,6 +140,22 @@ def flush(request: Any) -> IngestResult:
         for draft in drafts
     ]
     return ingest(drafts, [dataclasses.replace(draft, **person) for draft in buffer.impressions.values()])
+
+
+def count_dropped(sources: Iterable[str]) -> None:
+    """Count events that nobody consented to, by their sources."""
+    n_dropped = Counter(sources)
+    counts["dropped"] += n_dropped.total()
+    counting.count({(source, "dropped"): n for source, n in n_dropped.items()})
+
+
+def _source(draft: EventDraft) -> str:
+    """The source of a rejected draft, which may be what is wrong with it."""
+    return draft.source if isinstance(draft.source, str) and len(draft.source) <= MAX_SOURCE_LENGTH else ""
+
+
+def _refused(draft: EventDraft, rejection: Rejection) -> rejections.Refused:
+    return rejections.refused_draft(draft, rejection.field or "database", rejection.message)
 
 
 def _drafts_from(source: Source, shopper: Shopper) -> list[EventDraft]:

@@ -20,6 +20,7 @@ from recommender.types import EventType
 
 MAX_ID_LENGTH = 128
 MAX_BUNDLE_LENGTH = 64
+MAX_SOURCE_LENGTH = 10
 MAX_QUANTITY = 1e9
 MAX_POSITION = 32_767
 MAX_PRICE = Decimal(10) ** 12
@@ -50,7 +51,8 @@ def check_event(draft: EventDraft, at: dt.datetime) -> EventDraft:
     query, currency = _query(draft), _currency(draft.currency)
     if not _identifier(draft.item_id, "item_id") and draft.type not in ITEMLESS:
         raise InvalidEvent(f"An event of type {draft.type} needs the item it is about.", field="item_id")
-    source, visitor_key = _label(draft.source, 10, "source") or "page", _key(draft.visitor_key, "visitor_key")
+    source = _label(draft.source, MAX_SOURCE_LENGTH, "source") or "page"
+    visitor_key = _key(draft.visitor_key, "visitor_key")
     return EventDraft(  # half the time of `replace`, and every field is checked here
         message_id=message_id_of_client(visitor_key, draft.message_id) if source == "api" else draft.message_id,
         type=str(draft.type),

@@ -20,7 +20,7 @@ from django.utils import timezone
 from recommender.capture.privacy import unpaid_of, visitors_of
 from recommender.capture.visitors import forget_visitors
 from recommender.identity import own_key, tombstones
-from recommender.models import AppToken, Bundle, Erasure, Event, Impression, Visitor, VisitorLink
+from recommender.models import AppToken, Bundle, Erasure, Event, Impression, RejectedEvent, Visitor, VisitorLink
 
 ROWS_PER_DELETE = 5_000
 
@@ -102,8 +102,8 @@ def _delete_rows(erasure: Erasure) -> None:
     visitors, others = _rows_of(erasure)
     for pk in visitors.order_by("pk").values_list("pk", flat=True):
         _close(pk)
-        for rows in (Impression.objects.filter(visitor=pk), Event.objects.filter(visitor=pk)):
-            _delete_counted(erasure, rows)
+        for model in (Impression, Event, RejectedEvent):
+            _delete_counted(erasure, model._default_manager.filter(visitor=pk))
         _delete_visitor(erasure, pk)
     for rows in others:
         _delete_counted(erasure, rows)

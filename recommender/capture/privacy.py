@@ -11,7 +11,7 @@ from django.db.models import Q, QuerySet
 from recommender.capture.visitors import forget_visitors
 from recommender.exceptions import ConfigurationError
 from recommender.identity import forgotten, tombstones
-from recommender.models import Event, Impression, UnpaidRow, Visitor
+from recommender.models import Event, Impression, RejectedEvent, UnpaidRow, Visitor
 from recommender.models.claims import message_id_as_sent
 
 EVENT_FIELDS = (
@@ -27,6 +27,7 @@ VISITOR_FIELDS = (
     "first_seen_at", "last_seen_at", "segment",
 )  # fmt: skip
 UNPAID_FIELDS = ("message_id", "visitor_key", "device", "region", "is_bot", "is_profiled", "occurred_at")
+REJECTED_FIELDS = ("received_at", "source", "code", "reason", "payload", "device", "region", "is_bot")
 SEGMENT_FIELDS = ("segment__own_name", "segment__name", "segment__number")
 
 
@@ -42,12 +43,13 @@ def visitors_of(*, visitor_key: uuid.UUID | None = None, user_key: str | None = 
 
 
 def export(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> dict[str, Any]:
-    """Everything stored on a person, as plain values; message ids as the client sent them. Four queries."""
+    """Everything stored on a person, as plain values; message ids as the client sent them. Five queries."""
     visitors = visitors_of(visitor_key=visitor_key, user_key=user_key)
     rows = [_with_segment_named(row) for row in visitors.values("pk", *SEGMENT_FIELDS, *VISITOR_FIELDS)]
     keys = [visitor.pop("pk") for visitor in rows]
     events = Event.objects.filter(visitor__in=keys).order_by("occurred_at")
     shown = Impression.objects.filter(visitor__in=keys).order_by("occurred_at")
+    rejected = RejectedEvent.objects.filter(visitor__in=keys).order_by("received_at")
     return {
         "visitors": rows,
         "events": [
@@ -55,6 +57,7 @@ def export(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None)
         ],
         "impressions": list(shown.values(*IMPRESSION_FIELDS)),
         "unpaid_rows": list(unpaid_of([row["key"] for row in rows], visitor_key).values(*UNPAID_FIELDS)),
+        "rejected_events": list(rejected.values(*REJECTED_FIELDS)),
     }
 
 
@@ -86,6 +89,7 @@ def set_consent(has_consented: bool, *, visitor_key: uuid.UUID | None = None, us
     visitors = visitors_of(visitor_key=visitor_key, user_key=user_key)
     if not has_consented:
         unpaid_of(visitors.values_list("key", flat=True), visitor_key).delete()
+        RejectedEvent.objects.filter(visitor__in=visitors).delete()
     n_visitors = visitors.update(
         has_consented=has_consented,
         has_objected=not has_consented,

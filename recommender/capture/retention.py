@@ -9,7 +9,18 @@ from typing import Any
 from django.db.models import QuerySet
 
 from recommender import conf
-from recommender.models import Alarm, AppToken, Erasure, Event, Impression, UnpaidRow, Visitor, VisitorLink
+from recommender.models import (
+    Alarm,
+    AppToken,
+    Erasure,
+    Event,
+    EventCount,
+    Impression,
+    RejectedEvent,
+    UnpaidRow,
+    Visitor,
+    VisitorLink,
+)
 from recommender.types import EventType
 
 ROWS_PER_DELETE = 5_000
@@ -29,6 +40,8 @@ KINDS: dict[str, Callable[[dt.datetime], list[Rows]]] = {
     "alarms": lambda before: [Alarm.objects.filter(raised_at__lt=before)],
     "tokens": lambda before: [AppToken.objects.filter(expires_at__lt=before)],
     "links": lambda before: [VisitorLink.objects.filter(unlinked_at__lt=before)],
+    "rejected_events": lambda before: [RejectedEvent.objects.filter(received_at__lt=before)],
+    "event_counts": lambda before: [EventCount.objects.filter(day__lt=before.date())],
     "erasures": lambda before: [Erasure.objects.filter(state=Erasure.State.FINISHED, finished_at__lt=before)],
     "visitors": lambda before: [Visitor.objects.filter(last_seen_at__lt=before, events__isnull=True)],
 }
@@ -46,12 +59,12 @@ def purge(*, at: dt.datetime) -> dict[str, int]:
 
 
 def n_overdue(*, at: dt.datetime, most: int | None = None) -> dict[str, int]:
-    """How many rows of each kind are older than its days, counted up to `most`. Ten queries."""
+    """How many rows of each kind are older than its days, counted up to `most`. Twelve queries."""
     return {kind: sum(rows[:most].count() for rows in overdue_rows(kind, at)) for kind in KINDS}
 
 
 def n_late(*, at: dt.datetime, most: int | None = None) -> dict[str, int]:
-    """The kinds of which the daily job should have deleted rows long ago, and how many. Ten queries."""
+    """The kinds of which the daily job should have deleted rows long ago, and how many. Twelve queries."""
     return {kind: n for kind, n in n_overdue(at=at - LATE, most=most).items() if n}
 
 

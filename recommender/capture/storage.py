@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +35,7 @@ IMPRESSION_COLUMNS = (
 class Stored:
     """What became of the drafts; `refused` holds message ids and reasons of those that the database did not take.
 
-    n_attached: duplicates of orders that had no buyer and have one now.
+    outcomes: the same numbers by source. n_attached: duplicates of orders that had no buyer and have one now.
     """
 
     n_accepted: int = 0
@@ -42,6 +43,16 @@ class Stored:
     n_dropped: int = 0
     n_attached: int = 0
     refused: dict[str, str] = field(default_factory=dict)
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, source: str, *, accepted: int = 0, duplicate: int = 0, dropped: int = 0) -> None:
+        """Count events of one source."""
+        self.n_accepted += accepted
+        self.n_duplicate += duplicate
+        self.n_dropped += dropped
+        self.outcomes.update(
+            {(source, "accepted"): accepted, (source, "duplicate"): duplicate, (source, "dropped"): dropped}
+        )
 
 
 def store(
@@ -50,8 +61,12 @@ def store(
     """Write within the caller's transaction. Events come sorted by message id: parallel batches then never deadlock."""
     allowed = with_visitors([*events, *impressions], alias=alias)
     allowed_events = attributed([draft for draft in allowed if isinstance(draft, EventDraft)], alias=alias)
-    stored = Stored(n_dropped=len(events) - len(allowed_events))
-    _insert_events(allowed_events, stored, at=at, alias=alias)
+    stored = Stored()
+    sources = Counter(draft.source for draft in allowed_events)
+    for source, n in Counter(draft.source for draft in events).items():
+        stored.add(source, dropped=n - sources[source])
+    for source in sorted(sources):
+        _insert_events([draft for draft in allowed_events if draft.source == source], stored, at=at, alias=alias)
     if stored.n_duplicate:
         buyers = {
             draft.message_id: draft.visitor_key
@@ -60,7 +75,7 @@ def store(
         }
         stored.n_attached = order_consent.attach(buyers, alias=alias)
     shown = [draft for draft in allowed if isinstance(draft, ImpressionDraft)]
-    _insert(Impression, IMPRESSION_COLUMNS, _impression_values(shown, alias), alias=alias)
+    insert(Impression, IMPRESSION_COLUMNS, _impression_values(shown, alias), alias=alias)
     return stored
 
 
@@ -74,48 +89,7 @@ def correct_quantities(quantities: Mapping[str, float]) -> None:
     Event.objects.bulk_update(changed, ["quantity"])
 
 
-def _insert_events(drafts: list[EventDraft], stored: Stored, *, at: dt.datetime, alias: str) -> None:
-    """All at once; where the database refuses one, one by one, so that the others are stored."""
-    values = _event_values(drafts, at, alias)
-    try:
-        with transaction.atomic(using=alias):
-            stored.n_accepted = _insert(Event, EVENT_COLUMNS, values, alias=alias)
-    except (OperationalError, InterfaceError):
-        raise
-    except (DatabaseError, ValueError, OverflowError):
-        logger.warning("a batch of %d events was refused; it is stored row by row", len(drafts))
-        _insert_one_by_one(drafts, values, stored, alias)
-    n_not_inserted = len(drafts) - stored.n_accepted - len(stored.refused)
-    n_dropped = _n_without_consent(drafts, alias) if n_not_inserted else 0
-    stored.n_dropped += n_dropped
-    stored.n_duplicate = n_not_inserted - n_dropped
-
-
-def _insert_one_by_one(drafts: list[EventDraft], values: list[tuple[Any, ...]], stored: Stored, alias: str) -> None:
-    stored.n_accepted = 0
-    for draft, row in zip(drafts, values, strict=True):
-        try:
-            with transaction.atomic(using=alias):
-                stored.n_accepted += _insert(Event, EVENT_COLUMNS, [row], alias=alias)
-        except (OperationalError, InterfaceError):
-            raise
-        except (DatabaseError, ValueError, OverflowError) as error:
-            stored.refused[draft.message_id] = f"The database does not take the event: {error}"
-
-
-def _n_without_consent(drafts: list[EventDraft], alias: str) -> int:
-    """How many events were dropped because their visitor consents no more, by another process; those visitors are
-    looked up again at their next event. One query, none without a visitor."""
-    claims = [draft.visitor_key for draft in drafts if draft.visitor_key and draft.source != ROWS_OF_THE_SHOP]
-    if not claims:
-        return 0
-    consenting = Visitor.objects.using(alias).filter(key__in=set(claims), has_consented=True)
-    refused = set(claims) - set(consenting.values_list("key", flat=True))
-    forget_visitors(refused)
-    return sum(key in refused for key in claims)
-
-
-def _insert(model: type[models.Model], columns: Sequence[str], values: list[tuple[Any, ...]], *, alias: str) -> int:
+def insert(model: type[models.Model], columns: Sequence[str], values: list[tuple[Any, ...]], *, alias: str) -> int:
     """Insert what is not there yet; return how many rows were inserted, which `bulk_create(ignore_conflicts=True)`
     cannot tell. The statement itself looks up whether the row's visitor consents: where not, an order of the shop is
     nobody's, and anything else is left out. On PostgreSQL it locks the visitor, shared, until the end of the
@@ -139,6 +113,48 @@ def _insert(model: type[models.Model], columns: Sequence[str], values: list[tupl
     with connections[alias].cursor() as cursor:
         cursor.executemany(sql, rows)
         return int(cursor.rowcount)
+
+
+def _insert_events(drafts: list[EventDraft], stored: Stored, *, at: dt.datetime, alias: str) -> None:
+    """Those of one source, all at once; where the database refuses one, one by one, so that the others are stored."""
+    values = _event_values(drafts, at, alias)
+    n_refused_before = len(stored.refused)
+    try:
+        with transaction.atomic(using=alias):
+            n_accepted = insert(Event, EVENT_COLUMNS, values, alias=alias)
+    except (OperationalError, InterfaceError):
+        raise
+    except (DatabaseError, ValueError, OverflowError):
+        logger.warning("a batch of %d events was refused; it is stored row by row", len(drafts))
+        n_accepted = _insert_one_by_one(drafts, values, stored, alias)
+    n_not_inserted = len(drafts) - n_accepted - (len(stored.refused) - n_refused_before)
+    n_dropped = _n_without_consent(drafts, alias) if n_not_inserted else 0
+    stored.add(drafts[0].source, accepted=n_accepted, duplicate=n_not_inserted - n_dropped, dropped=n_dropped)
+
+
+def _insert_one_by_one(drafts: list[EventDraft], values: list[tuple[Any, ...]], stored: Stored, alias: str) -> int:
+    n_accepted = 0
+    for draft, row in zip(drafts, values, strict=True):
+        try:
+            with transaction.atomic(using=alias):
+                n_accepted += insert(Event, EVENT_COLUMNS, [row], alias=alias)
+        except (OperationalError, InterfaceError):
+            raise
+        except (DatabaseError, ValueError, OverflowError) as error:
+            stored.refused[draft.message_id] = f"The database does not take the event: {error}"
+    return n_accepted
+
+
+def _n_without_consent(drafts: list[EventDraft], alias: str) -> int:
+    """How many events were dropped because their visitor consents no more, by another process; those visitors are
+    looked up again at their next event. One query, none without a visitor."""
+    claims = [draft.visitor_key for draft in drafts if draft.visitor_key and draft.source != ROWS_OF_THE_SHOP]
+    if not claims:
+        return 0
+    consenting = Visitor.objects.using(alias).filter(key__in=set(claims), has_consented=True)
+    refused = set(claims) - set(consenting.values_list("key", flat=True))
+    forget_visitors(refused)
+    return sum(key in refused for key in claims)
 
 
 def _event_values(drafts: list[EventDraft], at: dt.datetime, alias: str) -> list[tuple[Any, ...]]:

@@ -9,6 +9,7 @@ from recommender.models.jobs import Job, Worker
 from recommender.models.judgements import Judgement
 from recommender.models.personas import Persona
 from recommender.models.queries import QueryStatistics, Synonym
+from recommender.models.rejections import EventCount, RejectedEvent
 from recommender.models.runs import Bundle, Run
 from recommender.models.segments import Segment
 from recommender.models.unpaid import UnpaidRow
@@ -20,6 +21,7 @@ __all__ = [
     "Bundle",
     "Erasure",
     "Event",
+    "EventCount",
     "Impression",
     "Item",
     "ItemStatistics",
@@ -28,6 +30,7 @@ __all__ = [
     "Judgement",
     "Persona",
     "QueryStatistics",
+    "RejectedEvent",
     "Run",
     "Scope",
     "Segment",

@@ -21,8 +21,10 @@ from recommender.models import (
     AppToken,
     Erasure,
     Event,
+    EventCount,
     Impression,
     QueryStatistics,
+    RejectedEvent,
     UnpaidRow,
     Visitor,
     VisitorLink,
@@ -31,7 +33,17 @@ from recommender.types import Entry, Ranking, Rung, Slot
 
 pytestmark = pytest.mark.django_db
 
-KEPT_DAYS = {"queries": 3, "impressions": 5, "unpaid_rows": 4, "alarms": 6, "tokens": 7, "links": 8, "erasures": 20}
+KEPT_DAYS = {
+    "queries": 3,
+    "impressions": 5,
+    "unpaid_rows": 4,
+    "alarms": 6,
+    "tokens": 7,
+    "links": 8,
+    "rejected_events": 2,
+    "event_counts": 9,
+    "erasures": 20,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +69,8 @@ def rows_at(at: dt.datetime) -> dict[str, Any]:
         "alarms": Alarm.objects.create(kind="look", item_id=uuid.uuid4().hex, day=at.date(), raised_at=at),
         "tokens": AppToken.objects.create(visitor=stays, expires_at=at),
         "links": VisitorLink.objects.create(visitor=stays, user_key="7", unlinked_at=at),
+        "rejected_events": RejectedEvent.objects.create(received_at=at),
+        "event_counts": EventCount.objects.create(day=at.date(), source="page"),
         "erasures": Erasure.objects.create(state=Erasure.State.FINISHED, finished_at=at),
         "visitors": Visitor.objects.create(last_seen_at=at),
     }
@@ -76,7 +90,7 @@ def test_row_stays_until_the_last_of_its_days(kind: str) -> None:
     days = conf.retention()[kind]
     retention.purge(at=at + dt.timedelta(days=days - 0.1))
     assert stored.exists()
-    assert retention.purge(at=at + dt.timedelta(days=days + 0.1))[kind] == 1
+    assert retention.purge(at=at + dt.timedelta(days=days + 1.1))[kind] == 1
     assert not stored.exists()
 
 

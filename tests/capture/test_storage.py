@@ -89,7 +89,7 @@ def test_broken_database_is_an_error_and_no_receipt(monkeypatch: Any) -> None:
     def locked(*args: Any, **kwargs: Any) -> int:
         raise OperationalError("database is locked")
 
-    monkeypatch.setattr(storage, "_insert", locked)
+    monkeypatch.setattr(storage, "insert", locked)
     before = dict(capture.counts)
     with pytest.raises(OperationalError):
         ingest([draft(visitor_key=uuid.uuid4())])
@@ -200,7 +200,7 @@ def test_broken_connection_is_an_error_and_no_refusal_of_a_row(
     def broken(*args: Any, **kwargs: Any) -> int:
         raise errors.pop(0)
 
-    monkeypatch.setattr(storage, "_insert", broken)
+    monkeypatch.setattr(storage, "insert", broken)
     with pytest.raises(error):
         ingest([draft()])
     assert errors == []
@@ -208,14 +208,14 @@ def test_broken_connection_is_an_error_and_no_refusal_of_a_row(
 
 @pytest.mark.parametrize("error", [DatabaseError, ValueError, OverflowError])
 def test_row_that_the_driver_refuses_is_a_refusal_of_that_row(monkeypatch: Any, error: type[Exception]) -> None:
-    real = storage._insert
+    real = storage.insert
 
     def refusing(model: Any, columns: Any, values: list[tuple[Any, ...]], *, alias: str) -> int:
         if any("bad" in row for row in values):
             raise error("too large")
         return real(model, columns, values, alias=alias)
 
-    monkeypatch.setattr(storage, "_insert", refusing)
+    monkeypatch.setattr(storage, "insert", refusing)
     result = ingest([draft(message_id="1"), draft(message_id="2", item_id="bad"), draft(message_id="3")])
     assert result == IngestResult(2, rejections=[Rejection(1, "", "The database does not take the event: too large")])
 

@@ -347,7 +347,7 @@ def test_row_that_cannot_be_recorded_never_fails_the_order(
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("no database")
 
-    monkeypatch.setattr(storage, "_insert", broken)
+    monkeypatch.setattr(storage, "insert", broken)
     n_failed = capture.counts["failed"]
     with django_capture_on_commit_callbacks(execute=True):
         placed()
