@@ -12,7 +12,7 @@ ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY recommender recommender
-RUN pip install -c constraints.txt ".[serving,postgres,demo]"
+RUN pip install -c constraints.txt ".[serving,postgres,metrics,demo]"
 
 FROM build AS build-trainer
 ARG PIP_EXTRA_INDEX_URL=""
@@ -38,4 +38,5 @@ FROM base AS web
 COPY --from=build /opt/venv /opt/venv
 USER shopreco
 EXPOSE 8000
-CMD ["gunicorn", "shopreco.wsgi:application", "--bind", "0.0.0.0:8000", "--workers", "2", "--max-requests", "5000"]
+CMD ["gunicorn", "shopreco.wsgi:application", "--bind", "0.0.0.0:8000", "--workers", "2", "--threads", "4", \
+     "--max-requests", "5000", "--max-requests-jitter", "500", "--worker-tmp-dir", "/dev/shm"]

@@ -6,14 +6,23 @@ from typing import Any
 
 import dj_database_url
 
+
+def variable(name: str, default: str = "") -> str:
+    """A variable of the environment, or what stands in the file that `<name>_FILE` names, as secrets are mounted."""
+    path = os.environ.get(f"{name}_FILE")
+    return Path(path).read_text().strip() if path else os.environ.get(name, default)
+
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("SHOPRECO_VAR", BASE_DIR / "var"))
-DATABASE_URL = os.environ.get("DATABASE_URL", "")
-REDIS_URL = os.environ.get("REDIS_URL", "")
+DATABASE_URL = variable("DATABASE_URL")
+REDIS_URL = variable("REDIS_URL")
+BROKER_URL = variable("BROKER_URL", REDIS_URL)
 
 DEBUG = os.environ.get("DJANGO_DEBUG", "1") == "1"
-SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY", "demo-only-never-use-it-in-a-real-shop" if DEBUG else "")
-ALLOWED_HOSTS = os.environ.get("DJANGO_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]").split(",")
+SECRET_KEY = variable("DJANGO_SECRET_KEY", "demo-only-never-use-it-in-a-real-shop" if DEBUG else "")
+# 127.0.0.1 is always allowed: a container's health check asks there, whatever the shop's names are.
+ALLOWED_HOSTS = [*os.environ.get("DJANGO_ALLOWED_HOSTS", "localhost,[::1]").split(","), "127.0.0.1"]
 DEMO_SIGN_IN = os.environ.get("SHOPRECO_DEMO_SIGN_IN", "1" if DEBUG else "0") == "1"
 # In production the shop is served by TLS, ended by gunicorn or by a proxy that says so in X-Forwarded-Proto.
 USES_TLS = os.environ.get("SHOPRECO_TLS", "0" if DEBUG else "1") == "1"
@@ -66,6 +75,8 @@ TEMPLATES = [
 
 if DATABASE_URL:
     DATABASES = {"default": dj_database_url.parse(DATABASE_URL, conn_max_age=600, conn_health_checks=True)}
+    if DATABASE_URL.startswith("postgres"):
+        DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 else:
     DATABASES = {
         "default": {
@@ -80,7 +91,6 @@ else:
         }
     }
 
-CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any]
 if REDIS_URL:
     CACHES = {
         "default": {
@@ -89,14 +99,18 @@ if REDIS_URL:
             "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},  # a page must not wait for the cache
         }
     }
-    CELERY_BROKER_URL = REDIS_URL
+else:
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any]
+if BROKER_URL:
+    CELERY_BROKER_URL = BROKER_URL
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "socket_timeout": 5,
         "socket_connect_timeout": 2,
         "visibility_timeout": 6 * 3600,
     }
 else:
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     CELERY_BROKER_URL = "filesystem://"
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "data_folder_in": VAR_DIR / "broker",
@@ -108,6 +122,7 @@ CELERY_TASK_PUBLISH_RETRY = False
 CELERY_TIMEZONE = "UTC"
 
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = USES_TLS
+SECURE_REDIRECT_EXEMPT = ["^(healthz|readyz|metrics)$"]
 SECURE_HSTS_SECONDS = 365 * 86_400 if USES_TLS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = USES_TLS
 
@@ -131,6 +146,7 @@ REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
 RECOMMENDER = {
     "DIRECTORY": VAR_DIR / "recommender",
     "TRAINING_MINUTES": float(os.environ.get("SHOPRECO_TRAINING_MINUTES", "3")),
+    "METRICS_TOKEN": variable("SHOPRECO_METRICS_TOKEN"),
 }
 
 LOGGING = {

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import shlex
 import subprocess
+import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -17,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import recommender
+from tests.project.test_settings import in_production
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -74,7 +78,7 @@ def test_constraints_are_exact_and_name_no_place() -> None:
 
 def test_every_service_has_a_health_check() -> None:
     long_running = set(COMPOSE["services"]) - {"setup"}
-    assert long_running == {*OURS, "postgres", "redis"}
+    assert long_running == {*OURS, "postgres", "cache", "broker"}
     for name in long_running:
         check = COMPOSE["services"][name]["healthcheck"]
         assert check["test"][0] in ("CMD", "CMD-SHELL"), name
@@ -92,14 +96,83 @@ def test_services_share_the_folder_of_bundles_and_wait_for_the_set_up() -> None:
         service = COMPOSE["services"][name]
         assert service["volumes"] == ["var:/var/lib/shopreco"]
         assert service["depends_on"]["setup"]["condition"] == "service_completed_successfully"
-    assert {"var", "postgres", "redis"} == set(COMPOSE["volumes"])
+    assert {"var", "postgres", "broker"} == set(COMPOSE["volumes"])
 
 
 def test_only_the_trainer_reserves_a_gpu_and_takes_training() -> None:
     commands = {name: COMPOSE["services"][name]["command"] for name in OURS}
     assert "--queues shopreco-training --pool solo" in commands["trainer"]
     assert "--queues shopreco-recommender" in commands["worker"]
-    assert [name for name in OURS if "deploy" in COMPOSE["services"][name]] == ["trainer"]
+    assert [name for name in OURS if "reservations" in resources(name)] == ["trainer"]
+
+
+def resources(name: str) -> dict[str, Any]:
+    limits: dict[str, Any] = COMPOSE["services"][name]["deploy"]["resources"]
+    return limits
+
+
+def test_no_service_takes_all_memory_or_fills_the_disk_and_every_one_restarts() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert resources(name)["limits"]["memory"], name
+        assert {"max-size", "max-file"} <= set(service["logging"]["options"]), name
+        assert service["restart"] == ("no" if name == "setup" else "unless-stopped"), name
+
+
+def test_nothing_starts_with_a_secret_that_everybody_knows() -> None:
+    text, example = (ROOT / "compose.yaml").read_text(), (ROOT / ".env.example").read_text()
+    for name in ("DJANGO_SECRET_KEY", "POSTGRES_PASSWORD"):
+        assert re.findall(rf"\$\{{{name}(:\?)?", text) == [":?"] * text.count(f"${{{name}"), name
+    secrets = re.findall(r"^(\w*(?:SECRET|PASSWORD|TOKEN)\w*)=(.*)$", example, re.MULTILINE)
+    assert dict(secrets) == {"DJANGO_SECRET_KEY": "", "POSTGRES_PASSWORD": "", "SHOPRECO_METRICS_TOKEN": ""}
+
+
+def test_cache_may_forget_and_the_broker_may_not() -> None:
+    environment = COMPOSE["services"]["web"]["environment"]
+    assert (environment["REDIS_URL"], environment["BROKER_URL"]) == ("redis://cache:6379/0", "redis://broker:6379/0")
+    cache, broker = COMPOSE["services"]["cache"], COMPOSE["services"]["broker"]
+    assert "--maxmemory-policy allkeys-lru" in cache["command"]
+    assert "volumes" not in cache
+    assert "--appendonly yes" in broker["command"]
+    assert "--maxmemory-policy noeviction" in broker["command"]
+    assert broker["volumes"] == ["broker:/data"]
+
+
+def test_health_check_passes_for_a_shop_with_a_name_and_tls(tmp_path: Path) -> None:
+    check = " ".join(COMPOSE["services"]["web"]["healthcheck"]["test"])
+    (address,) = re.findall(r"http://127\.0\.0\.1:8000(/\w+)", check)
+    code = (
+        "import django; django.setup(); from django.test import Client; "
+        f"print([Client(SERVER_NAME=name).get('{address}').status_code for name in ('127.0.0.1', 'evil.example')])"
+    )
+    printed = in_production(tmp_path, "-c", code, DJANGO_ALLOWED_HOSTS="shop.example", SHOPRECO_TLS="1")
+    assert printed == "[200, 400]\n"
+
+
+def test_web_server_takes_its_options_has_threads_and_restarts_in_turn() -> None:
+    command = shlex.split(COMPOSE["services"]["web"]["command"].replace("${WEB_WORKERS:-2}", "2"))
+    in_image = json.loads((ROOT / "Dockerfile").read_text().rpartition("CMD ")[2].replace("\\\n", ""))
+    assert command == in_image
+    assert {"--threads", "--max-requests-jitter"} <= set(command)
+    options = ["-m", *command, "--check-config"]
+    ended = subprocess.run([sys.executable, *options], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_processes_of_the_web_server_count_together() -> None:
+    web = COMPOSE["services"]["web"]
+    folder = web["environment"]["PROMETHEUS_MULTIPROC_DIR"]
+    uid = re.search(r"--uid (\d+)", (ROOT / "Dockerfile").read_text())
+    assert web["tmpfs"] == [f"{folder}:uid={uid and uid[1]},mode=0700"]
+
+
+def test_beat_remembers_its_schedule_over_restarts_and_starts_at_some_moment() -> None:
+    beat = COMPOSE["services"]["beat"]
+    script = beat["command"][-1]
+    assert script.startswith("sleep $$(shuf -i 0-59 -n 1); exec celery")
+    (schedule,) = re.findall(r"--schedule (\S+)", script)
+    (folder,) = [volume.partition(":")[2] for volume in beat["volumes"]]
+    assert schedule.startswith(f"{folder}/")
+    assert f"find {folder} " in beat["healthcheck"]["test"][-1]
 
 
 def test_every_variable_of_compose_has_an_example() -> None:

@@ -30,7 +30,9 @@ def documented() -> dict[str, str]:
 
 
 def mode(**environment: str) -> list[str]:
-    clean = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
+    clean = {
+        name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL", "BROKER_URL")
+    }
     finished = subprocess.run(
         [sys.executable, "-c", SHOW_MODE],
         cwd=ROOT,
@@ -75,6 +77,28 @@ def test_urls_select_the_production_mode() -> None:
     assert engine == "django.db.backends.postgresql"
     assert cache == "django.core.cache.backends.redis.RedisCache"
     assert broker == redis
+
+
+def test_broker_may_be_another_redis_than_the_cache() -> None:
+    assert mode(REDIS_URL="redis://cache.example:6379/0", BROKER_URL="redis://broker.example:6379/0")[1:] == [
+        "django.core.cache.backends.redis.RedisCache",
+        "redis://broker.example:6379/0",
+    ]
+
+
+def test_secrets_may_stand_in_files(tmp_path: Path) -> None:
+    names = ("DATABASE_URL", "REDIS_URL", "BROKER_URL", "DJANGO_SECRET_KEY", "SHOPRECO_METRICS_TOKEN")
+    values = ("postgres://me@db/shop", "redis://cache/0", "redis://broker/1", "x" * 50, "from-the-file")
+    environment = {}
+    for name, value in zip(names, values, strict=True):
+        (tmp_path / name).write_text(f"{value}\n")
+        environment[f"{name}_FILE"] = str(tmp_path / name)
+    shown = (
+        "from django.conf import settings as s; print(s.DATABASES['default']['HOST'], s.CACHES['default']['LOCATION'],"
+        "s.CELERY_BROKER_URL, s.SECRET_KEY, s.RECOMMENDER['METRICS_TOKEN'])"
+    )
+    printed = in_production(tmp_path, "-c", shown, DJANGO_SECRET_KEY="not this one", **environment)
+    assert printed.split() == ["db", *values[1:]]
 
 
 def test_no_secret_key_is_made_up_for_production(tmp_path: Path) -> None:
