@@ -103,7 +103,7 @@ def damaged_bundles(bench: Bench) -> Outcome:
             bundles.make_champion(champion)
     n_failed = readers.ledger.n_failed()
     figure = (
-        f"{len(DAMAGES) - len(faults)} of {len(DAMAGES)} never served {faults or ''}, {n_failed} of "
+        f"{len(DAMAGES) - len(faults)} of {len(DAMAGES)} never served{faults or ''}, {n_failed} of "
         f"{len(readers.ledger.answered):,} pages failed, {len(strangers)} answered by another bundle"
     )
     return Outcome(not faults and not n_failed and not strangers, figure, slowest)
