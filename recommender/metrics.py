@@ -17,11 +17,16 @@ LIST_SECONDS = (0.005, 0.015, 0.04, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class OutcomeCounts(Counter[str]):
-    """How often each outcome occurred in this process since its start."""
+    """How often each outcome occurred in this process since its start.
 
-    def __init__(self, name: str, description: str) -> None:
+    The usual outcomes are exposed before the first of them: Prometheus sees no increase in what was not there before.
+    """
+
+    def __init__(self, name: str, description: str, *outcomes: str) -> None:
         super().__init__()
         self._metric = _metric("Counter", name, description, ["outcome"])
+        for outcome in outcomes if self._metric is not None else ():
+            self._metric.labels(outcome)
 
     def __setitem__(self, outcome: str, n: int) -> None:
         if self._metric is not None:  # two threads may count at once: a metric never goes down

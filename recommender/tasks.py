@@ -57,7 +57,9 @@ NAMES_OF_NOBODY = frozenset(
 )
 """Names of Celery apps and settings modules that do not identify a project."""
 
-counts = OutcomeCounts("messages", "Messages to Celery's workers, by outcome.")
+counts = OutcomeCounts(
+    "messages", "Messages to Celery's workers, by outcome.", "published", "failed", "paused", "waiting", "unsent"
+)
 """Publications of this process: `published`, `failed`, `paused`, `waiting`, and `unsent` if there is no broker."""
 
 _paused_until = 0.0

@@ -54,9 +54,9 @@ def _gauges() -> Iterator[GaugeMetricFamily]:
     yield _gauge("runs", "Trainings and tunings.", "state", {state.value: n_by_state.get(state, 0) for state in ACTIVE})
     jobs = list(Job.objects.all())
     finished = {job.name: job.finished_at.timestamp() for job in jobs if job.finished_at}
-    yield _gauge("job_finished_timestamp_seconds", "When a recurring job last ended.", "job", finished)
+    yield _gauge("job_finished_timestamp_seconds", "When a recurring job last ended.", "name", finished)
     failing = {job.name: int(bool(job.error)) for job in jobs}
-    yield _gauge("job_failing", "Whether a recurring job failed the last time.", "job", failing)
+    yield _gauge("job_failing", "Whether a recurring job failed the last time.", "name", failing)
     champion = bundles.champion()
     if champion is not None:
         age = "Since when the weights that serve exist."

@@ -35,8 +35,11 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-counts = OutcomeCounts("events", "Events by outcome.")
-"""Accepted, duplicate, rejected, dropped and failed events since this process started."""
+counts = OutcomeCounts(
+    "events", "Events by outcome.", "accepted", "duplicate", "rejected", "dropped", "failed", "unthrottled"
+)
+"""Accepted, duplicate, rejected and dropped events since this process started; `failed` captures and blocks;
+`unthrottled`, how often the counting of calls paused because the cache did not answer."""
 
 current_request: ContextVar[HttpRequest | None] = ContextVar("recommender_request", default=None)
 """The request that this thread or task answers, set by the middleware: it gives a saved order its visitor."""

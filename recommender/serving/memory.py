@@ -38,7 +38,7 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 300.0
 LONGEST_EXIT_SECONDS = 10.0
 """How long a process that exits waits for a load in progress: less than the 30 s that gunicorn gives a worker."""
 
-counts = OutcomeCounts("serving", "Loads that failed, and answers before the first load.")
+counts = OutcomeCounts("serving", "Loads that failed, and answers before the first load.", "failed", "unloaded")
 """Of this process: `failed`, loads and refreshes that failed; `unloaded`, answers given before the first load ended."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -190,7 +191,7 @@ def test_state_of_runs_jobs_and_bundles_is_read_at_the_scrape(scraper: Client, d
         lines = scraped(scraper).splitlines()
     assert 'recommender_runs{state="queued"} 1.0' in lines
     assert 'recommender_runs{state="running"} 0.0' in lines
-    assert 'recommender_job_failing{job="purge_retention"} 1.0' in lines
+    assert 'recommender_job_failing{name="purge_retention"} 1.0' in lines
     assert "recommender_quarantined_bundles 1.0" in lines
     assert "recommender_database_up 1.0" in lines
     stamps = {line.partition("{")[0]: float(line.rpartition(" ")[2]) for line in lines if "_timestamp_seconds{" in line}
@@ -198,6 +199,23 @@ def test_state_of_runs_jobs_and_bundles_is_read_at_the_scrape(scraper: Client, d
         "recommender_job_finished_timestamp_seconds": pytest.approx(moment.timestamp()),
         "recommender_bundle_created_timestamp_seconds": pytest.approx(moment.timestamp()),
     }
+
+
+def test_every_metric_is_documented_and_none_else(scraper: Client) -> None:
+    Bundle.objects.create(name="champion-one", state=Bundle.State.CHAMPION)
+    table = (ROOT / "docs" / "deployment.md").read_text().split("## Metrics")[1].split("\n## ")[0]
+    documented = set(re.findall(r"`(recommender_\w+)`", table))
+    assert documented == set(re.findall(r"^# TYPE (recommender_\w+(?<!_created)) ", scraped(scraper), re.MULTILINE))
+
+
+def test_failures_are_exposed_before_the_first() -> None:
+    code = (
+        "from django.conf import settings; settings.configure(); from recommender import metrics; "
+        "metrics.OutcomeCounts('events', 'Events.', 'failed'); from prometheus_client import generate_latest; "
+        "print(generate_latest().decode())"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 'recommender_events_total{outcome="failed"} 0.0' in ended.stdout
 
 
 def test_metrics_outlive_the_database(scraper: Client, monkeypatch: Any) -> None:

@@ -8,8 +8,10 @@ import pydoc
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from django.core.management import get_commands, load_command_class
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +82,32 @@ def test_every_page_is_in_the_index() -> None:
         page.name for page in ROOT.glob("docs/*.md") if page.name != "index.md" and f"({page.name})" not in index
     ]
     assert not missing
+
+
+def alerts() -> list[dict[str, Any]]:
+    (group,) = yaml.safe_load((ROOT / "docs" / "alerts.yaml").read_text())["groups"]
+    rules: list[dict[str, Any]] = group["rules"]
+    return rules
+
+
+def test_every_alert_has_its_section_in_the_runbook_and_none_else() -> None:
+    sections = re.findall(r"^## (\w+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
+    assert sections == [rule["alert"] for rule in alerts()]
+    assert all(rule["labels"]["severity"] in ("page", "ticket") for rule in alerts())
+
+
+def test_alerts_ask_for_metrics_outcomes_and_jobs_that_exist() -> None:
+    from recommender.jobs import WORK
+
+    page = (ROOT / "docs" / "deployment.md").read_text().split("## Metrics")[1].split("\n## ")[0]
+    documented = set(re.findall(r"`(\w+)`", page)) | {
+        "recommender_list_seconds_bucket",
+        "recommender_list_seconds_count",
+    }
+    for rule in alerts():
+        assert set(re.findall(r"recommender_\w+", rule["expr"])) <= documented, rule
+        for label, pattern in re.findall(r'(outcome|state|name)=~?"([\w|]+)"', rule["expr"]):
+            assert set(pattern.split("|")) <= (set(WORK) if label == "name" else documented), rule
 
 
 def commands() -> list[str]:
