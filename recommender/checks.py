@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from django.apps import AppConfig
@@ -12,14 +12,16 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage
 from django.core.files.storage import InvalidStorageError, storages
+from django.db import DatabaseError, router
 from django.utils.translation import gettext as _
 
 from recommender import conf, tracking
-from recommender.capture import order_consent
+from recommender.capture import encrypting, order_consent
 from recommender.catalog import Catalog, catalog_for_label, catalogs
 from recommender.catalog.limits import limits_of
 from recommender.catalog.paths import path_fault
-from recommender.exceptions import ConfigurationError
+from recommender.exceptions import ConfigurationError, RecommenderError
+from recommender.models import Event, encryption
 from recommender.tracking.pages import last_word, may_name, meant_by
 from recommender.tracking.routes import named_routes
 from recommender.types import EventType
@@ -47,10 +49,11 @@ def register() -> None:
     """Register the checks of this app with Django."""
     for check in (check_settings, check_middleware, check_catalogs, check_tracking, check_databases):
         checks.register(check, "recommender")
+    checks.register(check_stored_queries, "recommender", checks.Tags.database)
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
-    """E001 to E004, E008 and W008: the dict `RECOMMENDER`, and times with a time zone."""
+    """E001 to E004, E008, E009 and W008: the dict `RECOMMENDER`, and times with a time zone."""
     declared = getattr(settings, "RECOMMENDER", {})
     if not isinstance(declared, dict):
         message = _("RECOMMENDER must be a dict, not %(type)s.") % {"type": type(declared).__name__}
@@ -61,6 +64,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **options: Any) -> l
         *_invalid_experiment_tracker(conf.get("EXPERIMENT_TRACKER")), *_invalid_storage(conf.get("BUNDLE_STORAGE")),
         *_invalid_limits(conf.get("AT_MOST")), *_invalid_throttles(conf.get("THROTTLES")),
         *_invalid_secrets(conf.get("SUBJECT_KEYS")), *_invalid_retention(conf.get("RETENTION")), *_naive_times(),
+        *_invalid_encryption(conf.get("ENCRYPTION_KEYS")),
     ]  # fmt: skip
 
 
@@ -93,6 +97,21 @@ def check_tracking(app_configs: Sequence[AppConfig] | None, **options: Any) -> l
 def check_databases(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
     """W004 to W006: with its defaults, SQLite loses writes of parallel processes."""
     return [message for alias, database in settings.DATABASES.items() for message in _sqlite_warnings(alias, database)]
+
+
+def check_stored_queries(
+    app_configs: Sequence[AppConfig] | None, *, databases: Collection[str] | None = None, **options: Any
+) -> list[CheckMessage]:
+    """E010, with `check --database`: encrypted queries that none of the keys opens."""
+    if router.db_for_read(Event) not in (databases or ()):
+        return []
+    try:
+        n = encrypting.n_unreadable()
+    except (DatabaseError, RecommenderError):  # tables that are not there yet, or keys that E009 reports
+        return []
+    message = _("%(n)d of the newest stored queries cannot be decrypted by any of RECOMMENDER['ENCRYPTION_KEYS'].")
+    hint = _("Put the key by which they were encrypted behind the others, then run recommender_encrypt.")
+    return [checks.Error(message % {"n": n}, hint, id="recommender.E010")] if n else []
 
 
 def _unknown_names() -> Iterator[CheckMessage]:
@@ -190,6 +209,17 @@ def _invalid_secrets(keys: Any) -> Iterator[CheckMessage]:
     message = _("RECOMMENDER['SUBJECT_KEYS'] must be a list of secrets, the newest first, not %(type)s.")
     hint = _("Leave it out to take SECRET_KEY and SECRET_KEY_FALLBACKS.")
     yield checks.Error(message % {"type": type(keys).__name__}, hint, id="recommender.E004")
+
+
+def _invalid_encryption(keys: Any) -> Iterator[CheckMessage]:
+    """E009: no list of Fernet keys, or the package that needs them is not installed."""
+    try:
+        if not isinstance(keys, list | tuple):
+            raise ConfigurationError("ENCRYPTION_KEYS must be a list of keys, the newest first.")
+        encryption.current_cipher()
+    except RecommenderError as error:
+        hint = _("Until this is repaired, no event with a query is stored. Leave it out to store queries as they are.")
+        yield checks.Error(f"RECOMMENDER: {error}", hint, id="recommender.E009")
 
 
 def _invalid_retention(retention: Any) -> Iterator[CheckMessage]:

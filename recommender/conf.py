@@ -43,6 +43,8 @@ DEFAULTS: dict[str, Any] = {
     # Secrets of the keyed hashes by which erased persons are remembered, newest first; () takes SECRET_KEY and its
     # fallbacks.
     "SUBJECT_KEYS": (),
+    # Fernet keys, newest first, by which queries are encrypted where they are stored; () stores them as they are.
+    "ENCRYPTION_KEYS": (),
     "COOKIE_NAME": "recommender_visitor",
     "COOKIE_AGE_DAYS": 365,
     # How long an app that is not used stays signed in; each refresh begins anew.

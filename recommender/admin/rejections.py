@@ -41,4 +41,4 @@ class RejectedEventAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("event"))
     def whole_event(self, row: RejectedEvent) -> SafeString:
-        return format_html('<pre class="rec-pre">{}</pre>', json.dumps(row.payload, indent=2, ensure_ascii=False))
+        return format_html('<pre class="rec-pre">{}</pre>', json.dumps(row.event, indent=2, ensure_ascii=False))

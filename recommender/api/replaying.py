@@ -68,7 +68,7 @@ def _draft(row: RejectedEvent) -> EventDraft | None:
 
 def _with_event(sender: EventDraft, row: RejectedEvent) -> EventDraft:
     """Raises `ValidationError`."""
-    event: dict[str, Any] = EventSerializer().run_validation(row.payload)
+    event: dict[str, Any] = EventSerializer().run_validation(row.event)
     if row.source != "api":
         return replace(sender, **event)
     draft = replace(sender, **timed(event, Clock(row.received_at, dt.timedelta(seconds=row.clock_behind))))

@@ -318,7 +318,7 @@ class UnpaidRowSerializer(serializers.ModelSerializer[UnpaidRow]):
 
 class StoredRejectionSerializer(serializers.ModelSerializer[RejectedEvent]):
     received_at = UtcDateTimeField()
-    payload = serializers.DictField(help_text="The event as it was sent, masked as queries are.")
+    payload = serializers.DictField(help_text="The event as it was sent but for its query, masked as queries are.")
 
     class Meta:
         model = RejectedEvent

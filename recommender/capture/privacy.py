@@ -27,7 +27,7 @@ VISITOR_FIELDS = (
     "first_seen_at", "last_seen_at", "segment",
 )  # fmt: skip
 UNPAID_FIELDS = ("message_id", "visitor_key", "device", "region", "is_bot", "is_profiled", "occurred_at")
-REJECTED_FIELDS = ("received_at", "source", "code", "reason", "payload", "device", "region", "is_bot")
+REJECTED_FIELDS = ("received_at", "source", "code", "reason", "payload", "query", "device", "region", "is_bot")
 SEGMENT_FIELDS = ("segment__own_name", "segment__name", "segment__number")
 
 

@@ -41,7 +41,7 @@ UNMASKED = frozenset({"message_id", "occurred_at", "ranking_id"})
 """Fields by which an event is recognised and dated, written by programs."""
 
 COLUMNS = (
-    "key", "visitor", "received_at", "source", "code", "reason", "payload", "clock_behind", "device", "region",
+    "key", "visitor", "received_at", "source", "code", "reason", "payload", "query", "clock_behind", "device", "region",
     "is_bot", "names_user",
 )  # fmt: skip
 
@@ -76,7 +76,7 @@ def keep(refused: Sequence[Refused], *, at: dt.datetime, alias: str) -> int:
 
 def is_masked(payload: Mapping[str, Any]) -> bool:
     """Was something hidden in it that the event cannot do without?"""
-    return any(MASK in str(value) for name, value in payload.items() if name != "query")
+    return any(MASK in str(value) for value in payload.values())
 
 
 def _store(refused: Sequence[Refused], at: dt.datetime, alias: str) -> int:
@@ -110,9 +110,10 @@ def _sender(draft: EventDraft, index: int, at: dt.datetime) -> EventDraft:
 
 def _row(refused: Refused, sender: EventDraft | Any, at: dt.datetime, *, names_user: bool) -> tuple[Any, ...]:
     payload = {name: _plain(name, refused.event[name]) for name in EVENT_FIELDS if name in refused.event}
+    query = str(payload.pop("query", "") or "")
     return (
         uuid.uuid4(), sender.visitor_key, at, sender.source, _text(refused.code, 40), _text(masked(refused.reason)),
-        payload, refused.clock_behind, sender.device, sender.region, sender.is_bot,
+        payload, query, refused.clock_behind, sender.device, sender.region, sender.is_bot,
         names_user and sender.visitor_key is not None,
     )  # fmt: skip
 

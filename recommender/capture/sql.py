@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connections, models
 
 from recommender.models import Visitor
+from recommender.models.encryption import EncryptedTextField
 
 
 def column_name(model: type[models.Model], field_name: str, alias: str) -> str:
@@ -40,7 +41,7 @@ def _converter(field: Any, connection: Any) -> Callable[[Any], Any] | None:
         return cache(connection.ops.adapt_datetimefield_value)  # a batch was received at one moment
     if isinstance(field, models.UUIDField):
         return None if connection.features.has_native_uuid_field else (lambda key: key.hex)
-    if isinstance(field, models.DecimalField | models.JSONField):
+    if isinstance(field, models.DecimalField | models.JSONField | EncryptedTextField):
         return lambda value: field.get_db_prep_save(value, connection)
     return None
 

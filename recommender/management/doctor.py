@@ -131,7 +131,7 @@ def _guarded(topic: str, look: Examination) -> Iterator[Finding]:
 
 
 def _settings() -> Iterator[Finding]:
-    messages = django_checks.run_checks(tags=["recommender"])
+    messages = django_checks.run_checks(tags=["recommender"], databases=[router.db_for_read(Event)])
     for message in messages:
         level = "error" if message.level >= django_checks.ERROR else "warning"
         yield Finding("settings", level, f"{message.id}: {message.msg}", message.hint or "")

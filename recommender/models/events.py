@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from recommender.models.encryption import EncryptedTextField
 from recommender.types import EventType, Rung, Slot
 
 
@@ -70,7 +71,7 @@ class Event(models.Model):
     visitor = models.ForeignKey(Visitor, models.CASCADE, null=True, blank=True, related_name="events")
     type = models.CharField(_("type"), max_length=20, choices=_choices(EventType))
     item_id = models.CharField(_("item id"), max_length=128, blank=True)
-    query = models.CharField(_("query"), max_length=255, blank=True)
+    query = EncryptedTextField(_("query"), blank=True)
     occurred_at = models.DateTimeField(_("occurred"))
     received_at = models.DateTimeField(_("received"), default=timezone.now)
     quantity = models.FloatField(_("quantity"), default=1)
@@ -91,6 +92,7 @@ class Event(models.Model):
             models.Index(fields=["visitor", "-occurred_at"], name="recommender_event_history"),
             models.Index(fields=["occurred_at"], name="recommender_event_time"),
             models.Index(fields=["item_id", "occurred_at"], name="recommender_event_item"),
+            models.Index(fields=["occurred_at"], name="recommender_event_query", condition=~models.Q(query="")),
         ]
 
     def __str__(self) -> str:
@@ -107,7 +109,7 @@ class Impression(models.Model):
     ranking_id = models.UUIDField(_("ranking"), primary_key=True, default=uuid.uuid4, editable=False)
     visitor = models.ForeignKey(Visitor, models.CASCADE, null=True, blank=True, related_name="impressions")
     slot = models.CharField(_("slot"), max_length=20, choices=_choices(Slot))
-    query = models.CharField(_("query"), max_length=255, blank=True)
+    query = EncryptedTextField(_("query"), blank=True)
     current_item_id = models.CharField(_("shown beside item"), max_length=128, blank=True)
     item_ids = models.JSONField(_("items"), default=list)
     propensities = models.JSONField(_("propensities"), default=list, blank=True)
@@ -124,6 +126,7 @@ class Impression(models.Model):
         verbose_name_plural = _("impressions")
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["visitor", "-occurred_at"], name="recommender_shown_history"),
+            models.Index(fields=["occurred_at"], name="recommender_shown_query", condition=~models.Q(query="")),
         ]
 
     def __str__(self) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from recommender.models.encryption import EncryptedTextField
 from recommender.models.events import Visitor
 
 
@@ -41,7 +42,8 @@ class EventCount(models.Model):
 class RejectedEvent(models.Model):
     """An event that could not be stored, as it was sent but for what identifies a person; see `capture.rejections`.
 
-    `clock_behind`: seconds by which the client's clock was behind. `names_user`: it came for a user, without a visitor.
+    `payload` holds its fields but the query, which may be encrypted. `clock_behind`: seconds by which the client's
+    clock was behind. `names_user`: it came for a user, without a visitor.
     """
 
     key = models.UUIDField(_("key"), default=uuid.uuid4, unique=True, editable=False)
@@ -51,6 +53,7 @@ class RejectedEvent(models.Model):
     code = models.CharField(_("reason"), max_length=40, db_index=True, help_text=_("The field at fault."))
     reason = models.CharField(_("what was wrong"), max_length=255, blank=True)
     payload = models.JSONField(_("event"), default=dict)
+    query = EncryptedTextField(_("query"), blank=True)
     clock_behind = models.FloatField(default=0)
     device = models.CharField(_("device"), max_length=16, blank=True)
     region = models.CharField(_("region"), max_length=32, blank=True)
@@ -63,3 +66,8 @@ class RejectedEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.reason}"
+
+    @property
+    def event(self) -> dict[str, Any]:
+        """The event as it was sent."""
+        return {**self.payload, "query": self.query} if self.query else self.payload

@@ -129,15 +129,15 @@ def test_rejected_event_is_kept_with_its_reason_and_without_what_identifies() ->
     assert row.visitor is not None
     assert (row.visitor.key, row.source, row.code) == (key, "api", "price")
     assert "number" in row.reason
-    assert row.payload == {
+    assert row.event == {
         "message_id": "1", "type": "search", "item_id": "mug", "query": "call me at ••• today", "price": "free",
     }  # fmt: skip
 
 
 def test_text_that_no_database_takes_is_kept_without_it() -> None:
     ingest([draft(query="mug \x00", item_id="\ud800", quantity=float("nan"))])
-    payload = RejectedEvent.objects.get().payload
-    assert [payload[name] for name in ("query", "item_id", "quantity")] == ["mug \ufffd", "?", "nan"]
+    event = RejectedEvent.objects.get().event
+    assert [event[name] for name in ("query", "item_id", "quantity")] == ["mug \ufffd", "?", "nan"]
 
 
 @pytest.mark.parametrize("event", [[], "x", None, {"item_id": {"a": [1]}, "quantity": 1e300, "position": 10**300}])
