@@ -12,6 +12,7 @@ from django.utils.translation import gettext
 from recommender.bundles import store
 from recommender.exceptions import BundleError, RunError
 from recommender.models import Bundle, Item, ItemVector
+from recommender.models.connections import writing
 from recommender.signals import bundle_promoted
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ def previous() -> Bundle | None:
 
 def quarantine(name: str, reason: str) -> None:
     """Take a broken bundle out of service; where it was champion, the previous one serves."""
-    with transaction.atomic(using=router.db_for_write(Bundle)):
+    with writing(using=router.db_for_write(Bundle)):
         bundle = Bundle.objects.select_for_update().filter(name=name).first()
         if bundle is None or bundle.state == Bundle.State.QUARANTINED:
             return
@@ -142,7 +143,7 @@ def items_without_vector(encoder_hash: str) -> models.QuerySet[Item]:
 
 def make_champion(bundle: Bundle, *, is_provisional: bool = False) -> None:
     """Exchange the champion in one transaction; nothing is verified here."""
-    with transaction.atomic(using=router.db_for_write(Bundle)):
+    with writing(using=router.db_for_write(Bundle)):
         list(Bundle.objects.select_for_update().filter(state__in=(Bundle.State.CHAMPION, Bundle.State.PREVIOUS)))
         if Bundle.objects.filter(pk=bundle.pk, state=Bundle.State.CHAMPION).exists():
             return

@@ -21,6 +21,7 @@ from recommender.capture.privacy import unpaid_of, visitors_of
 from recommender.capture.visitors import forget_visitors
 from recommender.identity import own_key, tombstones
 from recommender.models import AppToken, Bundle, Erasure, Event, Impression, RejectedEvent, Visitor, VisitorLink
+from recommender.models.connections import writing
 
 ROWS_PER_DELETE = 5_000
 
@@ -54,7 +55,7 @@ def request_erasure(
     keys = {key for key, _ in persons} | ({visitor_key} if visitor_key else set())
     users = {user for _, user in persons if user} | ({user_key} if user_key else set())
     names = tombstones.names_of(keys, users)
-    with transaction.atomic():
+    with writing(using=router.db_for_write(Erasure)):
         tombstones.bury(names)
         erasure = Erasure.objects.create(
             subject=tombstones.digests_of(names[-1])[0],
@@ -136,7 +137,7 @@ def _close_all(erasure: Erasure) -> None:
 
 def _close(pk: int) -> None:
     """Let nothing more be stored for a visitor, once the events that are just being stored are committed."""
-    with transaction.atomic():
+    with writing(using=router.db_for_write(Visitor)):
         for visitor in Visitor.objects.select_for_update().filter(pk=pk):
             Visitor.objects.filter(pk=visitor.pk).update(has_consented=False, is_pseudonymous=False, segment=None)
 
@@ -166,7 +167,7 @@ def _count(erasure: Erasure, table: str, n: int) -> None:
 @contextmanager
 def changing(erasure: Erasure) -> Iterator[Erasure]:
     """The erasure's row in a transaction of its own: nobody else changes it meanwhile, and at the end it is saved."""
-    with transaction.atomic():
+    with writing(using=router.db_for_write(Erasure)):
         row = Erasure.objects.select_for_update().get(pk=erasure.pk)
         yield row
         row.save()

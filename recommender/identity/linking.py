@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 from django.contrib.auth.signals import user_logged_in, user_logged_out
-from django.db import router, transaction
+from django.db import router
 from django.db.models import Value
 from django.utils import timezone
 
@@ -16,6 +16,7 @@ from recommender.identity.shopper import shopper_of
 from recommender.identity.tokens import TokenClaims
 from recommender.identity.users import link, own_key, unlink, user_key_of
 from recommender.models import AppToken, Visitor, VisitorLink
+from recommender.models.connections import writing
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def link_app(claims: TokenClaims, user: Any, *, authentication: str, session_has
     another user's, or the user was erased and the app has not asked for consent since. At most nine statements, undone
     by `unlink_app`."""
     user_key = user_key_of(user)
-    with transaction.atomic(using=router.db_for_write(Visitor)):
+    with writing(using=router.db_for_write(Visitor)):
         visitor = Visitor.objects.filter(key=claims.visitor_key).first()
         if visitor is None or not _may_return(user_key, visitor) or not link(visitor, user_key):
             return None
@@ -45,7 +46,7 @@ def link_app(claims: TokenClaims, user: Any, *, authentication: str, session_has
 
 def unlink_app(visitor: Visitor) -> bool:
     """Undo `link_app`: the visitor keeps its own events and is nobody's; False where there is no link to undo."""
-    with transaction.atomic(using=router.db_for_write(Visitor)):
+    with writing(using=router.db_for_write(Visitor)):
         if not VisitorLink.objects.filter(visitor=visitor, unlinked_at=None).update(unlinked_at=timezone.now()):
             return False
         unlink(visitor)
@@ -97,7 +98,7 @@ def _on_login(*, request: Any, user: Any, **_: Any) -> None:
         return
     shopper.visitor_key = key
     try:
-        with transaction.atomic(using=router.db_for_write(Visitor)):
+        with writing(using=router.db_for_write(Visitor)):
             visitor, is_erased = _stored(key, user_key)
             if is_erased:
                 shopper.ask_again()
@@ -135,7 +136,7 @@ def _on_logout(*, request: Any, user: Any, **_: Any) -> None:
         return
     shopper = shopper_of(request)
     try:
-        with transaction.atomic(using=router.db_for_write(AppToken)):
+        with writing(using=router.db_for_write(AppToken)):
             tokens.end_with_session(request, shopper.token_claims)
     except Exception:
         logger.exception("a sign-out did not end the tokens of its session")

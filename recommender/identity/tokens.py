@@ -12,7 +12,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core import signing
 from django.core.exceptions import ValidationError
-from django.db import router, transaction
+from django.db import router
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
@@ -21,6 +21,7 @@ from recommender import conf
 from recommender.exceptions import TokenEnded
 from recommender.identity.cookies import unsigned
 from recommender.models import AppToken, Scope, Visitor
+from recommender.models.connections import writing
 
 TOKEN_LIFETIME = dt.timedelta(hours=1)
 """Of the token that is sent with every call. A refresh token whose answer was lost may be sent again for as long."""
@@ -111,7 +112,7 @@ def refresh(refresh_token: str) -> IssuedToken:
     if content is None:
         raise TokenEnded(f"This shop gave out no such refresh token. {BEGIN_AGAIN}")
     key, generation = content.split(".")
-    with transaction.atomic(using=router.db_for_write(AppToken)):
+    with writing(using=router.db_for_write(AppToken)):
         row = AppToken.objects.select_for_update().filter(key=uuid.UUID(key)).first()
         fault = _refresh_fault(row, int(generation))
         if row is not None and fault:

@@ -71,13 +71,21 @@ def committed(work: Callable[[], Answer], *, using: str, patience_seconds: float
     deadline, pause = time.monotonic() + patience_seconds, FIRST_WRITE_PAUSE_SECONDS
     while True:
         try:
-            with _locking_at_start(connection), transaction.atomic(using=using):
+            with writing(using=using):
                 return work()
         except OperationalError as error:
             if not is_contention(error) or time.monotonic() > deadline:
                 raise
         time.sleep(random.uniform(0, pause))
         pause = min(pause * 2, LONGEST_WRITE_PAUSE_SECONDS)
+
+
+@contextmanager
+def writing(*, using: str) -> Iterator[None]:
+    """A transaction that writes what it has read: SQLite waits for its lock for writers at the start, as long as the
+    driver's `timeout`, because it refuses at once who read first and has to wait then."""
+    with _locking_at_start(connections[using]), transaction.atomic(using=using):
+        yield
 
 
 def is_contention(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.contrib.contenttypes.models import ContentType
-from django.db import models, transaction
+from django.db import models, router
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -21,6 +21,7 @@ from django.utils.translation import gettext
 from recommender import conf
 from recommender.exceptions import LeaseLost, RunError
 from recommender.models import Bundle, Run
+from recommender.models.connections import writing
 from recommender.runs import deaths, tunings
 from recommender.runs.figures import Figures
 from recommender.runs.settings import RunSettings
@@ -65,7 +66,7 @@ def request_run(
     for name in conf.CHOICES:
         if message := conf.wrong_choice(name, with_defaults[name.lower()]):
             raise RunError(message)
-    with transaction.atomic():
+    with writing(using=router.db_for_write(ContentType)):
         # One row that always exists is the lock: two requests at once must see each other.
         ContentType.objects.select_for_update().get(pk=ContentType.objects.get_for_model(Run).pk)
         active = Run.objects.filter(state__in=ACTIVE).order_by("pk").first()
@@ -117,7 +118,7 @@ def lease(run_id: int, *, worker: str, key: str = "") -> int | None:
     """
     now = timezone.now()
     queued = Run.objects.filter(pk=run_id, state=Run.State.QUEUED, **({"key": key} if key else {}))
-    with transaction.atomic():
+    with writing(using=router.db_for_write(Run)):
         resumed = queued.filter(fencing_token__gt=0).first()
         taken = queued.update(
             state=Run.State.RUNNING,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from django.db import transaction
+from django.db import router
 
 from recommender import conf
 from recommender.models import Run
+from recommender.models.connections import writing
 
 LOG = "log.txt"
 HELD = (Run.State.RUNNING, Run.State.CANCELLING)
@@ -38,7 +39,7 @@ def clear(folder: Path) -> list[Path]:
 
 def _clear_unless_held(folder: Path) -> list[str]:
     """With the run's row locked, so that no worker leases it meanwhile."""
-    with transaction.atomic():
+    with writing(using=router.db_for_write(Run)):
         run = Run.objects.select_for_update().filter(pk=int(folder.name)).first()
         if run is not None and run.state in HELD:
             return []

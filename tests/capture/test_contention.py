@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import OperationalError, connection, connections, transaction
 
 from recommender import capture
-from recommender.models import Event
+from recommender.capture import erasure
+from recommender.identity import linking, tokens
+from recommender.models import Event, Visitor
 from recommender.models.connections import committed
 from tests.capture.drafts import draft
 
@@ -76,6 +79,37 @@ def test_lock_that_is_held_longer_than_the_driver_waits_is_waited_for(plain_sqli
     timer.join()
     other.close()
     assert counted(plain_sqlite) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_tokens_links_and_erasures_wait_for_each_other_without_our_options() -> None:
+    """As `startproject` configures SQLite, a transaction that reads first is refused at once where it has to wait."""
+    errors: list[Exception] = []
+    visitors = [Visitor.objects.create(has_consented=True) for _ in range(24)]
+    issued = [tokens.issue(visitor) for visitor in visitors]
+    user = get_user_model().objects.create(username="somebody")
+
+    def work(own: slice) -> None:
+        connection.ensure_connection()
+        connection.transaction_mode = None
+        try:
+            for visitor, pair in zip(visitors[own], issued[own], strict=True):
+                claims = tokens.claims_of(tokens.refresh(pair.refresh_token).token)
+                assert claims is not None
+                assert linking.link_app(claims, user, authentication="test", session_hash="") is not None
+                assert linking.unlink_app(visitor)
+                erasure.erase(visitor_key=visitor.key)
+        except OperationalError as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work, args=(slice(first, None, 4),)) for first in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (errors, Visitor.objects.count()) == ([], 0)
 
 
 def test_patience_ends(plain_sqlite: str, tmp_path: Path) -> None:
