@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from contextvars import ContextVar
+from types import TracebackType
 from typing import Any
 
 FLOOD_SECONDS = 60.0
@@ -52,8 +53,8 @@ class JSONFormatter(logging.Formatter):
 
 
 class OneTraceback(logging.Filter):
-    """Passes one traceback per message, kind of exception and minute. The next one has the number of the others in its
-    `left_out`.
+    """Passes one traceback per message, line that raised it and minute. The next one has the number of the others in
+    its `left_out`.
 
     It belongs to a handler: the filter of a logger does not see what the loggers below it log.
     """
@@ -61,13 +62,14 @@ class OneTraceback(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.Lock()
-        self._passed: dict[tuple[str, str, str], tuple[float, int]] = {}
+        self._passed: dict[tuple[str, str, str, str, int], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is written; one without a traceback always is."""
         if not record.exc_info or record.exc_info[0] is None:
             return True
-        key, now = (record.name, str(record.msg), record.exc_info[0].__name__), time.monotonic()
+        kind, _, trace = record.exc_info
+        key, now = (record.name, str(record.msg), kind.__name__, *_raised_at(trace)), time.monotonic()
         with self._lock:
             passed_at, n_left_out = self._passed.get(key, (float("-inf"), 0))
             if now - passed_at < FLOOD_SECONDS:
@@ -78,3 +80,12 @@ class OneTraceback(logging.Filter):
             self._passed[key] = (now, 0)
         record.left_out = n_left_out
         return True
+
+
+def _raised_at(trace: TracebackType | None) -> tuple[str, int]:
+    """The file and the line at the end of a traceback."""
+    if trace is None:
+        return "", 0
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code.co_filename, trace.tb_lineno

@@ -235,7 +235,7 @@ def broker(app: Celery) -> Iterator[Any]:
 def require_broker(app: Celery) -> None:
     """Raise what the broker raises if it does not answer in time."""
     with broker(app) as connection:
-        connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
+        connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
 
 
 def listening(app: Celery, *, seconds: float = 1.0) -> dict[str, list[str]]:

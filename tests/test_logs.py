@@ -88,9 +88,13 @@ def test_other_messages_and_other_errors_are_written(lines: io.StringIO, clock: 
     fail()
     fail("another message of %s")
     fail(error=KeyError)
+    try:
+        raise ValueError("at another line")
+    except ValueError:
+        logger.exception("run %s failed", 1)
     logger.warning("without a traceback")
     logger.warning("without a traceback")
-    assert len(written(lines)) == 5
+    assert len(written(lines)) == 6
 
 
 def test_texts_that_are_never_the_same_need_no_more_memory(lines: io.StringIO, clock: list[float]) -> None:

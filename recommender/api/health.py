@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 from django.core.cache import cache
@@ -20,6 +21,10 @@ from recommender.serving import memory
 logger = logging.getLogger(__name__)
 
 OK, DOWN = "ok", "down"
+DOWN_SECONDS = 10.0
+"""A part that is down is not asked again for so long: each time may cost the wait for an answer."""
+
+_down_until: dict[str, float] = {}
 GOOD_MODELS = ("champion", "untrained", "lexical")
 
 
@@ -63,9 +68,12 @@ def metrics_view(request: HttpRequest) -> HttpResponse:
 
 
 def _state(part: str, ask: Callable[[], object]) -> str:
+    if time.monotonic() < _down_until.get(part, 0.0):
+        return DOWN
     try:
         ask()
     except Exception:  # whatever a driver raises: it does not answer
+        _down_until[part] = time.monotonic() + DOWN_SECONDS
         logger.warning("the %s does not answer", part, exc_info=True)
         return DOWN
     return OK

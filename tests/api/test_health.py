@@ -23,7 +23,7 @@ from django.utils import timezone
 from prometheus_client import REGISTRY
 
 from recommender import capture, metrics, pipeline, serving, tasks
-from recommender.api import gauges
+from recommender.api import gauges, health
 from recommender.capture import EventDraft
 from recommender.models import Bundle, Job, Run
 from recommender.serving import memory
@@ -33,6 +33,11 @@ ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "a-long-secret-of-the-monitoring"
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_down(monkeypatch: Any) -> None:
+    monkeypatch.setattr(health, "_down_until", {})
 
 
 @pytest.fixture
@@ -105,7 +110,20 @@ def test_shop_without_its_broker_is_ready_and_degraded(monkeypatch: Any, deaf_po
     started = time.monotonic()
     status, parts = ready()
     assert (status, parts["status"], parts["broker"], parts["cache"]) == (200, "degraded", "down", "ok")
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 4
+    started = time.monotonic()
+    assert ready()[1]["broker"] == "down"
+    assert time.monotonic() - started < 0.5, "what is down is not asked at every probe"
+
+
+def test_part_that_is_back_is_seen_after_ten_seconds(monkeypatch: Any) -> None:
+    serving.reload()
+    monkeypatch.setattr(tasks, "require_broker", lambda app: 1 / 0)
+    assert ready()[1]["broker"] == "down"
+    monkeypatch.setattr(tasks, "require_broker", lambda app: None)
+    assert ready()[1]["broker"] == "down"
+    health._down_until["broker"] -= health.DOWN_SECONDS
+    assert ready()[1]["status"] == "ok"
 
 
 def test_shop_without_celery_misses_no_broker(monkeypatch: Any) -> None:
