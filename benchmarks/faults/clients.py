@@ -78,7 +78,7 @@ def odd_dates(bench: Bench) -> Outcome:
             n_stored += stored
             wrong += others
     n_failed = _computed_at_odd_moments()
-    figure = f"{n_stored} stored at their moments, {len(wrong)} wrong {wrong[:2] or ''}; {n_failed} computations failed"
+    figure = f"{n_stored} stored at their moments, {len(wrong)} wrong{wrong[:2] or ''}; {n_failed} computations failed"
     return Outcome(not wrong and not n_failed, figure)
 
 

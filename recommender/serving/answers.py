@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 
 from recommender.serving import sql_lists
@@ -16,6 +17,12 @@ logger = logging.getLogger(__name__)
 N_SPARE = (4, 36, 150)
 """Items ranked beyond the limit, to replace those that the shop hides or has sold out at this moment; where they do not
 suffice, the list is ranked again without what is hidden, and with more of them."""
+
+SLOW_SECONDS, REST_SECONDS = 5.0, 60.0
+"""A bundle that took so long for one list is left alone for a minute by this process: it would hold up every page."""
+
+_rests_until: dict[str, float] = {}
+"""When a bundle that was too slow is tried again, by its name and the monotonic clock."""
 
 
 def answer(request: Request, page: LiveReads) -> Ranking:
@@ -45,6 +52,9 @@ def _listed(request: Request, served: Served, page: LiveReads) -> Ranking:
 
 def _ranked(request: Request, served: Served) -> Ranking:
     """Rank; what other lists of the page show is repeated only where nothing else is left."""
+    started = time.monotonic()
+    if started < _rests_until.get(served.bundle, 0.0):
+        served = Served(served.shelf)
     try:
         ranking = rank(request, served=served)
         if not ranking.entries and request.shown_item_ids:
@@ -52,4 +62,13 @@ def _ranked(request: Request, served: Served) -> Ranking:
     except Exception:  # the edge of the model: whatever breaks in it, the lower rungs still serve
         logger.exception("bundle %s failed on slot %s; lower rungs serve", served.bundle or "-", request.slot)
         ranking = rank(request, served=Served(served.shelf))
+    _notice_slowness(served, time.monotonic() - started)
     return ranking
+
+
+def _notice_slowness(served: Served, seconds: float) -> None:
+    if served.ranker is None or seconds <= SLOW_SECONDS:
+        return
+    _rests_until[served.bundle] = time.monotonic() + REST_SECONDS
+    message = "bundle %s took %.1f s for one list; lower rungs serve for %.0f s"
+    logger.error(message, served.bundle or "-", seconds, REST_SECONDS)
