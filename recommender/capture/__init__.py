@@ -178,7 +178,12 @@ def _announce(n_accepted: int) -> None:
 
 
 def _count(result: IngestResult) -> None:
-    counts["accepted"] += result.n_accepted
-    counts["duplicate"] += result.n_duplicate
-    counts["rejected"] += len(result.rejections)
-    counts["dropped"] += result.n_dropped
+    outcomes = {
+        "accepted": result.n_accepted,
+        "duplicate": result.n_duplicate,
+        "rejected": len(result.rejections),
+        "dropped": result.n_dropped,
+    }
+    for outcome, n in outcomes.items():
+        if n:
+            counts[outcome] += n

@@ -41,7 +41,9 @@ def _converter(field: Any, connection: Any) -> Callable[[Any], Any] | None:
         return cache(connection.ops.adapt_datetimefield_value)  # a batch was received at one moment
     if isinstance(field, models.UUIDField):
         return None if connection.features.has_native_uuid_field else (lambda key: key.hex)
-    if isinstance(field, models.DecimalField | models.JSONField | EncryptedTextField):
+    if isinstance(field, EncryptedTextField):
+        return lambda text: text and field.get_db_prep_save(text, connection)
+    if isinstance(field, models.DecimalField | models.JSONField):
         return lambda value: field.get_db_prep_save(value, connection)
     return None
 
