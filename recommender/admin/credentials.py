@@ -6,6 +6,8 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
@@ -15,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from recommender.admin.readonly import ReadOnlyAdmin
 from recommender.admin.steps import Link, Outcome, Step, require, walk
-from recommender.identity import keys, linking, tokens
+from recommender.identity import keys, linking, tokens, tombstones
 from recommender.models import ApiKey, AppToken, Scope, VisitorLink
 
 NEW_KEY_FIELDS = ("name", "kind", "scopes")
@@ -124,8 +126,23 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         return walk(self, request, step, revoke)
 
 
+class PersonalAdmin(ReadOnlyAdmin):
+    """Rows that name a person; the history of the admin, which outlives them, names a keyed hash."""
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> LogEntry:
+        subject = tombstones.subjects_of(visitor_key=obj.visitor.key, user_key=obj.user_key)[0]
+        return LogEntry.objects.create(
+            user_id=str(request.user.pk),
+            content_type=ContentType.objects.get_for_model(obj),
+            object_id=str(obj.pk),
+            object_repr=gettext("person %s") % subject,
+            action_flag=CHANGE,
+            change_message=message,
+        )
+
+
 @admin.register(AppToken)
-class AppTokenAdmin(ReadOnlyAdmin):
+class AppTokenAdmin(PersonalAdmin):
     list_display = ("__str__", "visitor", "user_key", "scopes", "refreshed_at", "expires_at", "revoked_at")
     list_select_related = ("visitor",)
     search_fields = ("user_key__exact", "key__exact", "visitor__key__exact")
@@ -135,7 +152,7 @@ class AppTokenAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("Revoke the selected tokens"), permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: Any) -> None:
-        for token in queryset.filter(revoked_at__isnull=True):
+        for token in queryset.filter(revoked_at__isnull=True).select_related("visitor"):
             self.log_change(request, token, gettext("Revoked."))
         messages.success(request, gettext("%d tokens are revoked.") % tokens.revoke(queryset))
 
@@ -144,7 +161,7 @@ class AppTokenAdmin(ReadOnlyAdmin):
 
 
 @admin.register(VisitorLink)
-class VisitorLinkAdmin(ReadOnlyAdmin):
+class VisitorLinkAdmin(PersonalAdmin):
     list_display = ("linked_at", "visitor", "user_key", "authentication", "unlinked_at")
     list_select_related = ("visitor",)
     search_fields = ("user_key__exact", "visitor__key__exact")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from django.apps import apps
 from django.db import connections, models, router, transaction
 from django.utils import timezone
 
@@ -101,6 +102,7 @@ def unfinished() -> models.QuerySet[Erasure]:
 
 def _delete_rows(erasure: Erasure) -> None:
     visitors, others = _rows_of(erasure)
+    _rename_in_history(erasure, visitors)
     for pk in visitors.order_by("pk").values_list("pk", flat=True):
         _close(pk)
         for model in (Impression, Event, RejectedEvent):
@@ -118,6 +120,20 @@ def _rows_of(erasure: Erasure) -> tuple[models.QuerySet[Visitor], list[models.Qu
     visitors = Visitor.objects.filter(models.Q(key__in=keys) | models.Q(user_key__in=users))
     unpaid = unpaid_of([*keys, *visitors.values_list("key", flat=True)], None)
     return visitors, [unpaid, *(model.objects.filter(user_key__in=users) for model in (AppToken, VisitorLink))]
+
+
+def _rename_in_history(erasure: Erasure, visitors: models.QuerySet[Visitor]) -> None:
+    """Let the admin's history of the person's tokens and links name a keyed hash, also where it was written with the
+    name of a device or a user. Two queries, one more where there are such rows."""
+    if not apps.is_installed("django.contrib.admin"):
+        return
+    of_person = models.Q(visitor__in=visitors) | models.Q(user_key__in=erasure.names.get("users", []))
+    entries = apps.get_model("admin", "LogEntry")._default_manager.filter(content_type__app_label="recommender")
+    for model in (AppToken, VisitorLink):
+        pks = list(map(str, model._default_manager.filter(of_person).values_list("pk", flat=True)))
+        if pks:
+            of_rows = entries.filter(content_type__model=model._meta.model_name, object_id__in=pks)
+            of_rows.update(object_repr=f"person {erasure.subject[: tombstones.SUBJECT_LENGTH]}")
 
 
 def _note_bundles(erasure: Erasure, visitors: models.QuerySet[Visitor]) -> None:

@@ -1,4 +1,4 @@
-"""Remembers that a person was erased, by keyed hashes only, until that person consents again.
+"""Names persons by keyed hashes only: in histories, and to remember who was erased until they consent again.
 
 The key is the shop's `SECRET_KEY`, or the newest of `SUBJECT_KEYS`. Older keys are tried too, so that a key can be
 replaced without bringing anybody back.
@@ -21,6 +21,8 @@ from recommender.models import Tombstone
 
 _SALT = "recommender.tombstone"
 CHUNK_SIZE = 400
+SUBJECT_LENGTH = 16
+"""Hexadecimal digits of a hash in a history: among a million persons, two share them with a probability of 3e-8."""
 
 
 def subject_keys() -> list[str | bytes]:
@@ -49,6 +51,12 @@ def names_of(visitor_keys: Iterable[uuid.UUID], user_keys: Iterable[str]) -> lis
     users = sorted(set(user_keys))
     keys = sorted({*visitor_keys, *map(own_key, users)})
     return [*map(name_of_visitor, keys), *map(name_of_user, users)]
+
+
+def subjects_of(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> list[str]:
+    """What a history calls a person, under every key, that of the newest first: it names nobody who has no key."""
+    name = name_of_user(user_key) if user_key else name_of_visitor(visitor_key) if visitor_key else ""
+    return [digest[:SUBJECT_LENGTH] for digest in digests_of(name)]
 
 
 def bury(names: Collection[str], *, at: dt.datetime | None = None) -> int:

@@ -11,6 +11,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -471,6 +472,12 @@ def test_undone_link_and_tokens_of_a_user_are_erased_too() -> None:
     assert Visitor.objects.get() == visitor
 
 
+def subjects(*arguments: str) -> list[str]:
+    output = StringIO()
+    call_command("recommender_subject", *arguments, stdout=output)
+    return output.getvalue().split()
+
+
 @pytest.mark.django_db
 class TestAdmin:
     def test_person_is_erased_after_a_question(self, admin_client: Client) -> None:
@@ -488,6 +495,34 @@ class TestAdmin:
         assert Erasure.objects.get().trigger == Erasure.Trigger.ADMIN
         assert "&quot;Visitor&quot;: 2" in answer.content.decode()
         assert not LogEntry.objects.filter(object_repr__contains=key.hex).exists()
+
+    def test_history_names_a_person_by_a_keyed_hash_only(self, admin_client: Client, settings: Any) -> None:
+        visitor = Visitor.objects.create(user_key="918273")
+        token = AppToken.objects.create(
+            visitor=visitor, user_key="918273", name="Ada's phone", expires_at=timezone.now() + dt.timedelta(days=9)
+        )
+        link = VisitorLink.objects.create(visitor=visitor, user_key="918273", authentication="session")
+        for row, action in ((token, "revoke"), (link, "undo")):
+            address = f"/admin/recommender/{row._meta.model_name}/"
+            admin_client.post(address, {"action": action, "_selected_action": [row.pk]})
+        entries = list(LogEntry.objects.order_by("pk"))
+        assert [entry.get_change_message() for entry in entries] == ["Revoked.", "Undone."]
+        (subject,) = subjects("--user", "918273")
+        assert {entry.object_repr for entry in entries} == {f"person {subject}"}
+        settings.RECOMMENDER = settings.RECOMMENDER | {"SUBJECT_KEYS": ["new", settings.SECRET_KEY]}
+        newest, older = subjects("--user", "918273")
+        assert (newest != subject, older) == (True, subject)
+        assert subjects("--visitor", str(visitor.key))[1] == tombstones.subjects_of(visitor_key=visitor.key)[1] != older
+
+    def test_erasure_renames_the_person_in_the_history_of_before(self, admin_user: Any) -> None:
+        visitor = Visitor.objects.create(user_key="7")
+        token = AppToken.objects.create(visitor=visitor, name="Ada's phone", expires_at=timezone.now())
+        other = AppToken.objects.create(visitor=Visitor.objects.create(), name="tablet", expires_at=timezone.now())
+        for row in (token, other):
+            LogEntry.objects.log_actions(admin_user.pk, [row], 2, "Revoked.", single_object=True)
+        erased = erasure.erase(user_key="7")
+        names = list(LogEntry.objects.order_by("pk").values_list("object_repr", flat=True))
+        assert names == [f"person {erased.subject[:16]}", "tablet"]
 
     def test_who_may_only_look_cannot_erase(self, client: Client, django_user_model: Any) -> None:
         staff = django_user_model.objects.create(username="staff", is_staff=True)
