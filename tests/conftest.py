@@ -81,12 +81,18 @@ def _forget(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     cache.clear()
     monkeypatch.setattr(logging.getLogger("recommender"), "propagate", True)  # so that caplog hears it
     settings.RECOMMENDER = {**django_settings.RECOMMENDER, "REFRESH_SECONDS": 3600.0}
-    if (counting := sys.modules.get("recommender.capture.counting")) is not None:
-        monkeypatch.setattr(counting, "_pending", Counter())
-        monkeypatch.setattr(counting, "_written_at", time.monotonic())
     if (ledger := sys.modules.get("recommender.jobs.ledger")) is not None:
         monkeypatch.setattr(ledger, "_marked", {})
     _load_in_this_thread(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _count_nothing_for_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test counted is written by no other test, and not at the end of the process."""
+    from recommender.capture import counting
+
+    monkeypatch.setattr(counting, "_pending", Counter())
+    monkeypatch.setattr(counting, "_written_at", time.monotonic())
 
 
 def _load_in_this_thread(monkeypatch: pytest.MonkeyPatch) -> None:

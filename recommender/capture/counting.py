@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 
-from django.db import DatabaseError, InterfaceError, models, router, transaction
+from django.db import DatabaseError, InterfaceError, connections, models, router, transaction
 from django.utils import timezone
 
 from recommender.models import EventCount
@@ -30,6 +30,9 @@ Outcomes = Mapping[tuple[str, str], int]
 
 _pending: Counter[tuple[dt.date, str, str]] = Counter()
 _written_at = time.monotonic()
+_database = ""
+"""The name of the database in which the events are: what a host's tests counted is not for the database after them."""
+
 _lock = threading.Lock()
 
 
@@ -47,7 +50,7 @@ def write() -> None:
     global _pending, _written_at
     with _lock:
         numbers, _pending, _written_at = _pending, Counter(), time.monotonic()
-    if not numbers:
+    if not numbers or _database != _name_of_database():
         return
     try:
         committed(partial(_add, numbers), using=router.db_for_write(EventCount))
@@ -58,10 +61,16 @@ def write() -> None:
 
 
 def _note(numbers: Mapping[tuple[dt.date, str, str], int]) -> None:
+    global _database
     with _lock:
         _pending.update(numbers)
+        _database = _name_of_database()
     if time.monotonic() - _written_at > WRITE_SECONDS:
         write()
+
+
+def _name_of_database() -> str:
+    return str(connections[router.db_for_write(EventCount)].settings_dict["NAME"])
 
 
 def _add(numbers: Mapping[tuple[dt.date, str, str], int]) -> None:

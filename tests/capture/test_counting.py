@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -24,6 +27,7 @@ from tests.capture.drafts import draft, n_statements_of, refuse_rows
 pytestmark = pytest.mark.django_db
 
 Committed = Callable[..., Any]
+ROOT = Path(__file__).resolve().parents[2]
 OUTCOMES = ("accepted", "duplicate", "rejected", "dropped")
 EVENTS = "/recommender/api/v1/events"
 
@@ -112,6 +116,23 @@ def test_process_writes_once_a_minute(
     assert EventCount.objects.get().accepted == 1
     counting.write()
     assert EventCount.objects.get().accepted == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_process_writes_at_its_end() -> None:
+    code = "from recommender.capture import count_dropped; count_dropped(['page'] * 3)"
+    subprocess.run([sys.executable, "manage.py", "shell", "--command", code], cwd=ROOT, check=True, capture_output=True)
+    assert EventCount.objects.get().dropped == 3
+
+
+def test_what_a_test_database_counted_is_not_written_to_the_one_after_it(
+    monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Committed
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        ingest([draft()])
+    monkeypatch.setitem(connection.settings_dict, "NAME", "shop")
+    counting.write()
+    assert not EventCount.objects.exists()
 
 
 def test_counts_that_cannot_be_written_are_kept(monkeypatch: pytest.MonkeyPatch, account: Any) -> None:
