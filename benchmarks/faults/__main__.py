@@ -32,7 +32,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the results are written")
     options = parser.parse_args()
     chosen = [FAULTS[number] for number in sorted(options.only or FAULTS)]
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for interruption in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(interruption, lambda number, frame: sys.exit(128 + number))
     results = []
     with (
         tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder,

@@ -7,13 +7,14 @@ import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import django
+import psycopg
 
 from benchmarks.faults.load import Ledger, Load
 from benchmarks.faults.servers import Celery, Postgres, Redis, Web, python
@@ -136,13 +137,19 @@ def load_shop(environment: dict[str, str]) -> None:
         python("manage.py", *command, environment=environment)
 
 
-def stored_in_sqlite(file: Path, prefix: str) -> list[str]:
-    """The message ids of a load in a SQLite database, one for each row."""
+def stored_in(environment: Mapping[str, str], prefix: str) -> list[str]:
+    """The message ids of a load in the database of another shop, one for each row."""
     from recommender.models.claims import message_id_as_sent
 
-    with closing(sqlite3.connect(file)) as database:
-        rows = database.execute("SELECT message_id FROM recommender_event WHERE instr(message_id, ?)", [prefix])
-        return [message_id_as_sent(message_id) for (message_id,) in rows]
+    query = "SELECT message_id FROM recommender_event"
+    opened: Any
+    if environment["DATABASE_URL"]:
+        opened = psycopg.connect(environment["DATABASE_URL"])
+    else:
+        opened = sqlite3.connect(Path(environment["SHOPRECO_VAR"]) / "shop.sqlite3")
+    with closing(opened) as database:
+        ids = [message_id for (message_id,) in database.execute(query)]
+    return [message_id_as_sent(message_id) for message_id in ids if prefix in message_id]
 
 
 def summary(ledger: Ledger, n_missing: int, n_twice: int) -> str:

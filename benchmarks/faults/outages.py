@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-from benchmarks.faults.bench import Bench, environment_of, load_shop, stored_in_sqlite, summary
+from benchmarks.faults.bench import Bench, environment_of, load_shop, stored_in, summary
 from benchmarks.faults.load import Load, Readers
 from benchmarks.faults.registry import Outcome, fault
 from benchmarks.faults.servers import Web, kill
@@ -87,7 +87,7 @@ def sqlite_writers(bench: Bench) -> Outcome:
             bench.rest(8)
     finally:
         web.end()
-    n_missing, n_twice = bench.settle(load, stored=stored_in_sqlite(var / "shop.sqlite3", load.prefix))
+    n_missing, n_twice = bench.settle(load, stored=stored_in(environment, load.prefix))
     passed = not n_missing and not n_twice and not load.ledger.n_failed()
     return Outcome(passed, summary(load.ledger, n_missing, n_twice), load.ledger.longest_wait())
 

@@ -4,54 +4,68 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.bench import Bench, environment_of, load_shop, stored_in_sqlite, summary
+from benchmarks.faults.bench import Bench, environment_of, load_shop, stored_in, summary
 from benchmarks.faults.load import Load
 from benchmarks.faults.registry import Outcome, fault
-from benchmarks.faults.servers import Web
+from benchmarks.faults.servers import Postgres, Web
 
-DISK_BYTES = 160 * 2**20
+DISK_BYTES = 300 * 2**20
 PIECE_BYTES = 2**16
 
 
 @fault(15, "the disk is full for events and for a bundle")
 def full_disk(bench: Bench) -> Outcome:
-    """In the embedded mode, on a small disk of its own."""
+    """The disk of the database in either mode, each time a small one of its own."""
     if os.geteuid() != 0:
         return Outcome(passed=False, figure="not carried out: only root may mount a disk")
-    with _small_disk(bench.folder / "disk") as disk:
-        var = disk / "var"
-        environment = environment_of(var)
+    both = {database: _filled(bench, database) for database in ("SQLite", "PostgreSQL")}
+    figures = [f"{database}: {outcome.figure}" for database, outcome in both.items()]
+    seconds = max(outcome.seconds for outcome in both.values())
+    return Outcome(all(outcome.passed for outcome in both.values()), "; ".join(figures), seconds)
+
+
+def _filled(bench: Bench, database: str) -> Outcome:
+    """Fill the disk under a load of events, write a bundle there, and make room again."""
+    with _small_disk(bench.folder / f"disk-{database}") as disk, ExitStack() as stack:
+        environment, postgres = environment_of(disk / "var"), None
+        if database == "PostgreSQL":
+            postgres = Postgres(bench.children, disk / "postgres")
+            postgres.start()
+            stack.callback(postgres.end, signal.SIGINT)
+            environment["DATABASE_URL"] = postgres.url
         load_shop(environment)
         web = Web(bench.children, bench.folder / "web", environment)
         web.start()
-        try:
-            with Load(web.address, n_clients=2) as load:
-                bench.rest(1)
-                _fill(disk / "filler")
-                n_before = len(load.ledger.answered)
-                bench.rest(4)
-                n_refused = sum(answer.status == 503 for answer in load.ledger.answered[n_before:])
-                left = _bundle_on(disk)
-                (disk / "filler").unlink()
-                seconds = load.recovered_in(since=time.monotonic())
-                bench.rest(1)
-        finally:
-            web.end()
-        n_missing, n_twice = bench.settle(load, stored=stored_in_sqlite(var / "shop.sqlite3", load.prefix))
+        stack.callback(web.end)
+        with Load(web.address, n_clients=2) as load:
+            bench.rest(1)
+            _fill(disk / "filler")
+            n_before = len(load.ledger.answered)
+            bench.rest(4)
+            n_refused = sum(answer.status == 503 for answer in load.ledger.answered[n_before:])
+            left = _bundle_on(disk)
+            (disk / "filler").unlink()
+            freed_at = time.monotonic()
+            if postgres is not None:
+                postgres.ensure()
+            seconds = load.recovered_in(since=freed_at)
+            bench.rest(1)
+        n_missing, n_twice = bench.settle(load, stored=stored_in(environment, load.prefix))
     others = set(load.ledger.statuses) - {202, 503}
     passed = not n_missing and not n_twice and n_refused > 0 and not left and not others
-    figure = f"{n_refused} batches refused; {left or 'nothing'} left of the bundle"
-    return Outcome(passed, f"{figure}; {summary(load.ledger, n_missing, n_twice)}", seconds)
+    figure = f"{n_refused} batches refused, {left or 'nothing'} left of the bundle"
+    return Outcome(passed, f"{figure}, {summary(load.ledger, n_missing, n_twice)}", seconds)
 
 
 @contextmanager
