@@ -42,7 +42,7 @@ def main() -> None:
         os.environ["SHOPRECO_VAR"] = folder
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shopreco.settings")
         django.setup()
-        with _own_database():
+        with own_database():
             _compare(options.clients, options.events)
 
 
@@ -64,7 +64,7 @@ def _compare(n_clients: int, n_events: int) -> None:
 
 
 @contextmanager
-def _own_database() -> Iterator[None]:
+def own_database() -> Iterator[None]:
     """A new database; the clients find it by the same environment."""
     from django.core.management import call_command
     from django.db import connection
