@@ -49,7 +49,7 @@ def main() -> None:
 def _fuzz(call: Callable[[Any], Any], n_cases: int, seed: int) -> None:
     from schemathesis import GenerationMode, openapi
 
-    operations = [found.ok() for found in openapi.from_path(ROOT / "docs" / "openapi.yaml").get_all_operations()]
+    operations = [result.ok() for result in openapi.from_path(ROOT / "docs" / "openapi.yaml").get_all_operations()]
     share = -(-n_cases // (2 * len(operations)))
     total, failures, started = Counter[int](), Counter[str](), time.perf_counter()
     print(f"{'operation':<42} {'calls':>7}  answers")
