@@ -1,18 +1,9 @@
-from django.db import migrations, models
+from django.db import migrations
 
 
 class Migration(migrations.Migration):
+    """Tables have such prices from the first migration on: PostgreSQL writes a table anew to change them, under a lock."""
+
     dependencies = [("recommender", "0011_give_message_ids_their_owner")]
 
-    operations = [
-        migrations.AlterField(
-            model_name="event",
-            name="price",
-            field=models.DecimalField(blank=True, decimal_places=3, max_digits=15, null=True, verbose_name="unit price"),
-        ),
-        migrations.AlterField(
-            model_name="item",
-            name="price",
-            field=models.DecimalField(blank=True, decimal_places=3, max_digits=15, null=True, verbose_name="indicative price"),
-        ),
-    ]
+    operations = []
