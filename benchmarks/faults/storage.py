@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from benchmarks.faults.bench import Bench, environment_of, load_shop, stored_in, summary
 from benchmarks.faults.load import Load
@@ -114,9 +113,7 @@ def _bundle_on(disk: Path) -> list[str]:
 @fault(17, "our insert fails in a transaction of the shop's")
 def failing_insert(bench: Bench) -> Outcome:
     """A view saves a product, and what it has shown cannot be stored within its transaction: the product is saved."""
-    from unittest import mock
-
-    from django.db import connection, transaction
+    from django.db import transaction
     from django.test import RequestFactory
     from django.utils import timezone
 
@@ -124,21 +121,36 @@ def failing_insert(bench: Bench) -> Outcome:
     from recommender.models import Event
     from shopreco.shop.models import Product
 
-    def insert(*positional: Any, **named: Any) -> int:
-        with connection.cursor() as cursor:
-            cursor.execute("INSERT INTO no_such_table VALUES (1)")
-        return 1
-
     codes = [f"f{uuid.uuid4().hex[:10]}" for _ in range(50)]
-    for code in codes:
-        request = RequestFactory().get("/", headers={"cookie": "recommender_consent=granted"})
-        with mock.patch("recommender.capture.storage._insert", insert), transaction.atomic():
-            Product.objects.create(stock_code=code, title="Red heart", price=Decimal(1), stock=1)
-            capture.record(request, capture.EventDraft(code, "view_item", timezone.now(), item_id=code))
-            middleware._store(request)
-            Product.objects.filter(stock_code=code).update(stock=2)
+    with _refused_events():
+        for code in codes:
+            request = RequestFactory().get("/", headers={"cookie": "recommender_consent=granted"})
+            with transaction.atomic():
+                Product.objects.create(stock_code=code, title="Red heart", price=Decimal(1), stock=1)
+                capture.record(request, capture.EventDraft(code, "view_item", timezone.now(), item_id=code))
+                middleware._store(request)
+                Product.objects.filter(stock_code=code).update(stock=2)
     n_saved = Product.objects.filter(stock_code__in=codes, stock=2).count()
     n_events = Event.objects.filter(message_id__in=codes).count()
     Product.objects.filter(stock_code__in=codes).delete()
     figure = f"{n_saved} of {len(codes)} rows of the shop committed, {n_events} events stored"
     return Outcome(n_saved == len(codes) and not n_events, figure)
+
+
+@contextmanager
+def _refused_events() -> Iterator[None]:
+    """PostgreSQL refuses every event."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$"
+        )
+        cursor.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON recommender_event FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP FUNCTION refuse CASCADE")
