@@ -291,7 +291,6 @@ def failing_model(bench: Bench) -> Outcome:
         slow = [answer for answer in readers.ledger.answered if answer.seconds > LONGEST_PAGE_SECONDS]
         is_sound &= not n_failed and not [answer for answer in slow if answer.sent_at > noticed_at]
         slowest = max(slowest, seconds)
-        figures.append(
-            f"{kind}: {n_failed} of {len(readers.ledger.answered)} pages failed, {len(slow)} slow, longest {seconds:.1f} s"
-        )
+        pages = f"{n_failed} of {len(readers.ledger.answered):,} pages failed"
+        figures.append(f"{kind}: {pages}, {len(slow)} slow, longest {seconds:.1f} s")
     return Outcome(is_sound, "; ".join(figures), slowest)
