@@ -147,7 +147,10 @@ def test_key_that_does_not_fit_is_an_error_of_the_check_and_the_doctor(with_keys
     assert any("E010" in text for text in said)
 
 
-@pytest.mark.parametrize("keys", [("too short",), (3,), NEW, {"a": 1}])
+KEYS = {"short": ("too short",), "number": (3,), "text": NEW, "mapping": {"a": 1}}
+
+
+@pytest.mark.parametrize("keys", KEYS.values(), ids=KEYS)
 def test_what_is_no_list_of_keys_is_an_error(settings: Any, keys: Any) -> None:
     settings.RECOMMENDER = {"ENCRYPTION_KEYS": keys}
     (message,) = check_settings(None)
