@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from django.db import DatabaseError, connection, models
 from django.utils import timezone
 
+from recommender.capture import counting
 from recommender.models import Job
 from recommender.models.connections import persistently, was_lost
 
@@ -80,6 +81,7 @@ def perform(name: str, work: Callable[[], object], *, unless_since: dt.datetime 
     try:
         with _renewed(name, holder):
             work()
+        counting.write()  # the processes of Celery's pool skip what others do at their end
     except Exception as error:
         ended["error"] = f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH]
         raise

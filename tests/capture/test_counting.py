@@ -18,7 +18,7 @@ from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
-from recommender import capture, identity
+from recommender import capture, identity, jobs
 from recommender.capture import counting, erasure, ingest, privacy, rejections
 from recommender.models import Event, EventCount, RejectedEvent, Visitor
 from recommender.models.claims import message_id_of_client
@@ -116,6 +116,12 @@ def test_process_writes_once_a_minute(
     assert EventCount.objects.get().accepted == 1
     counting.write()
     assert EventCount.objects.get().accepted == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_job_writes_what_it_counted() -> None:
+    jobs.perform("reconcile", lambda: ingest([draft()]))
+    assert EventCount.objects.get().accepted == 1
 
 
 @pytest.mark.django_db(transaction=True)
