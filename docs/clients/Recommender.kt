@@ -57,11 +57,20 @@ class Recommender(private val base: String, private var tokens: Tokens? = null) 
 
     /** Events leave the queue once the shop has accounted for them; on any failure they stay. */
     suspend fun flush() {
-        while (queue.isNotEmpty()) {
-            val events = queue.take(100)
+        var events = waiting()
+        while (events.isNotEmpty()) {
             authorised("POST", "events", json.encodeToString(Batch(Instant.now().toString(), events)))
-            queue.removeAll(events.toSet())
+            forget(events)
+            events = waiting()
         }
+    }
+
+    @Synchronized
+    private fun waiting(): List<Event> = queue.take(100)
+
+    @Synchronized
+    private fun forget(events: List<Event>) {
+        queue.removeAll(events.toSet())
     }
 
     /** Tie this installation to the user whom the shop's own API knows by `authorization`, such as "Bearer <JWT>". */
