@@ -65,7 +65,8 @@ def fail(message: str = "run %s failed", error: type[Exception] = ValueError, nu
         logger.exception(message, number)
 
 
-def test_record_is_one_line_of_json(lines: io.StringIO) -> None:
+def test_record_is_one_line_of_json(lines: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("recommender"), "propagate", False)  # no report can hold such a character
     fail("run %s failed:\nbadly \udcff")
     (line,) = written(lines)
     assert (line["level"], line["logger"]) == ("ERROR", "recommender.tests.logs")
