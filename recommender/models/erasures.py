@@ -14,8 +14,8 @@ from django.utils.translation import gettext_lazy as _
 class Erasure(models.Model):
     """One person to forget: a job that is resumed where it stopped, and its receipt.
 
-    `names` are the keys of the person's visitors and users while rows are left to delete; then it is emptied, and only
-    `subject`, a keyed hash, is left. The layout of `receipt` is in docs/privacy.md.
+    `names` are the keys of the person's visitors and users until the job has looked for late rows; then it is emptied,
+    and only `subject`, a keyed hash, is left. The layout of `receipt` is in docs/privacy.md.
     """
 
     class Trigger(models.TextChoices):
