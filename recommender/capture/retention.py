@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from recommender import conf
+from recommender.capture.erasure import ROWS_PER_DELETE
 from recommender.models import (
     Alarm,
     AppToken,
@@ -22,8 +23,6 @@ from recommender.models import (
     VisitorLink,
 )
 from recommender.types import EventType
-
-ROWS_PER_DELETE = 5_000
 
 LATE = dt.timedelta(days=2)
 """What is older than its days by this much should have been deleted by the job, which runs daily."""
