@@ -14,10 +14,9 @@ from prometheus_client.core import GaugeMetricFamily
 
 from recommender import bundles
 from recommender.models import Alarm, Bundle, Job, Run
+from recommender.runs import ACTIVE
 
 logger = logging.getLogger(__name__)
-
-ACTIVE = (Run.State.QUEUED, Run.State.RUNNING, Run.State.CANCELLING)
 
 
 def exposition() -> bytes:
