@@ -87,9 +87,10 @@ def sample_size(
 ) -> int:
     """How many people of both arms are needed to be sure of a relative lift with this power.
 
-    mean, variance: of the values of one person without the change; with it the variance grows as the mean does. At the planned number the interval is
-    sqrt(x + 1) standard errors wide to each side, x from `_narrowest`; a fixed test of 5 % would be 1.96, at the price
-    that it may be read only once. Raises ValueError for a mean or lift of 0 and for a share outside (0, 1).
+    mean, variance: of the values of one person without the change; the variance is taken to grow as the mean does. At
+    the planned number the interval is sqrt(x + 1) standard errors wide to each side, x from `_narrowest`; a fixed test
+    of 5 % would be 1.96, at the price that it may be read only once. Raises ValueError for a mean or lift of 0 and for a
+    share outside (0, 1).
     """
     if mean <= 0 or lift <= 0:
         raise ValueError("A sample size needs a mean and a lift above 0.")
