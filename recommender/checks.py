@@ -22,6 +22,7 @@ from recommender.catalog.limits import limits_of
 from recommender.catalog.paths import path_fault
 from recommender.exceptions import ConfigurationError, RecommenderError
 from recommender.models import Event, encryption
+from recommender.serving.exploring import explorations_of
 from recommender.tracking.pages import last_word, may_name, meant_by
 from recommender.tracking.routes import named_routes
 from recommender.types import EventType
@@ -64,7 +65,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **options: Any) -> l
         *_invalid_experiment_tracker(conf.get("EXPERIMENT_TRACKER")), *_invalid_storage(conf.get("BUNDLE_STORAGE")),
         *_invalid_limits(conf.get("AT_MOST")), *_invalid_throttles(conf.get("THROTTLES")),
         *_invalid_secrets(conf.get("SUBJECT_KEYS")), *_invalid_retention(conf.get("RETENTION")), *_naive_times(),
-        *_invalid_encryption(conf.get("ENCRYPTION_KEYS")),
+        *_invalid_encryption(conf.get("ENCRYPTION_KEYS")), *_invalid_exploration(conf.get("EXPLORE")),
     ]  # fmt: skip
 
 
@@ -185,6 +186,15 @@ def _invalid_limits(at_most: Any) -> Iterator[CheckMessage]:
     except ConfigurationError as error:
         hint = _("The default is %(default)r.") % {"default": conf.DEFAULTS["AT_MOST"]}
         yield checks.Error(f"RECOMMENDER['AT_MOST']: {error}", hint, id="recommender.E004")
+
+
+def _invalid_exploration(declared: Any) -> Iterator[CheckMessage]:
+    """E004: slots that explore in a way that there is not, or in more than all of their lists."""
+    try:
+        explorations_of(declared)
+    except ConfigurationError as error:
+        hint = _("The default is %(default)r.") % {"default": conf.DEFAULTS["EXPLORE"]}
+        yield checks.Error(str(error), hint, id="recommender.E004")
 
 
 def _invalid_throttles(throttles: Any) -> Iterator[CheckMessage]:

@@ -69,6 +69,8 @@ DEFAULTS: dict[str, Any] = {
     "NUM_PROXIES": None,
     # Maximal marginal relevance: 1.0 ranks by score alone.
     "DIVERSITY": 0.9,
+    # Slots whose last position explores: {"home": {"how": "epsilon", "rate": 0.1}}; the other way is "thompson".
+    "EXPLORE": {},
     # How much a shopper's likings count in the order of a search; 0.0 switches them off.
     "PERSONAL_SEARCH": 1.0,
     # How many items of a list may share a value, by attribute, such as {"brand": 2, "category": 4}.

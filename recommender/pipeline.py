@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar, Unpack
@@ -49,7 +48,7 @@ class Asker(LiveReads, Protocol):
     """What the pipeline needs of a shopper; `identity.Shopper` is one."""
 
     @property
-    def visitor_key(self) -> uuid.UUID | None: ...
+    def person_key(self) -> str: ...
 
     def history(self) -> tuple[PastEvent, ...]: ...
 
@@ -229,7 +228,7 @@ def _answer(request: Request, shopper: Asker | None) -> Ranking:
     started = time.perf_counter()
     if shopper is not None:
         history = shopper.history() if request.personal_weight else ()
-        request = replace(request, history=history, visitor_key=shopper.visitor_key)
+        request = replace(request, history=history, person_key=shopper.person_key)
     ranking = answer(request, shopper or ReadsOfOneList())
     metrics.observe_list(ranking.slot.value, ranking.rung.value, time.perf_counter() - started)
     return ranking

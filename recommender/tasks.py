@@ -107,6 +107,7 @@ reconcile = _task_for("reconcile")
 reconcile_all = _task_for("reconcile_all")
 purge_retention = _task_for("purge_retention")
 erase = _task_for("erase")
+measure_experiments = _task_for("measure_experiments")
 
 
 @shared_task(name="recommender.poke_runs")

@@ -203,7 +203,8 @@ class Request:
     in other lists of the page: they are listed only where nothing else is. `is_composed`: "for you" leads with what is
     new to the shopper and takes in what is due again; otherwise it is in the order of the ranker, by which rankers are
     compared. `at_most`: how many items may share a value, by attribute. `personal_weight`: how much the shopper's
-    likings count in a search, 0 for not at all.
+    likings count in a search, 0 for not at all. person_key: by which experiments assign the shopper, "" for nobody.
+    `diversity` and `new_share` replace the setting and what validation chose, where an experiment says so.
     """
 
     slot: Slot
@@ -214,7 +215,7 @@ class Request:
     cart_item_ids: tuple[str, ...] = ()
     limit: int = 8
     offset: int = 0
-    visitor_key: uuid.UUID | None = None
+    person_key: str = ""
     exclude_item_ids: frozenset[str] = frozenset()
     exclude_history: bool = False
     shown_item_ids: frozenset[str] = frozenset()
@@ -225,6 +226,8 @@ class Request:
     sort: Sort = Sort.RELEVANCE
     facets: tuple[str, ...] = ()
     personal_weight: float = 1.0
+    diversity: float | None = None
+    new_share: float | None = None
 
 
 class Arrangement(TypedDict, total=False):
@@ -281,7 +284,10 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One item of a ranking; `position` starts at 1. `is_near`: it does not match the query, but comes near it."""
+    """One item of a ranking; `position` starts at 1. `is_near`: it does not match the query, but comes near it.
+
+    propensity: with what chance the item came to its position. team: the arm of an experiment that chose it.
+    """
 
     item_id: str
     position: int
@@ -289,13 +295,16 @@ class Entry:
     reasons: tuple[Reason, ...] = ()
     live: Live | None = None
     is_near: bool = False
+    propensity: float = 1.0
+    team: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """The list for one request. `n_found` counts the matches before the limit, `n_near` what follows them.
 
-    For a search without a match, `relaxed` says what was given up and `notice` tells the shopper.
+    For a search without a match, `relaxed` says what was given up and `notice` tells the shopper. arms: experiments
+    that it belongs to, each with its arm, such as "7b 9ab". pool: what the last position was drawn from.
     """
 
     id: uuid.UUID
@@ -315,6 +324,8 @@ class Ranking:
     notice: str = ""
     sort: Sort = Sort.RELEVANCE
     facets: tuple[Facet, ...] = ()
+    arms: str = ""
+    pool: tuple[str, ...] = ()
 
     @property
     def n_listed(self) -> int:

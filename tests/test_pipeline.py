@@ -52,7 +52,7 @@ class Asker:
     """The shopper of these tests: a history given by hand."""
 
     def __init__(self, *history):
-        self.visitor_key = uuid.uuid4()
+        self.person_key = str(uuid.uuid4())
         self.live = {}
         self.n_live_reads = 0
         self._history = tuple(history)

@@ -91,7 +91,7 @@ def n_events_of(visitors: Sequence[Visitor]) -> dict[int, int]:
 class SeenAs:
     """A visitor as the pipeline sees a shopper, but without a request, so that nothing is recorded."""
 
-    visitor_key: uuid.UUID | None
+    person_key: str
     events: tuple[PastEvent, ...] = ()
     device: str = ""
     live: dict[str, Live | None] = field(default_factory=dict)
@@ -109,7 +109,7 @@ def seen_as(visitor: Visitor) -> SeenAs:
     consenting = visitors_of(visitor).filter(has_consented=True, is_profiled=True)
     devices = dict(consenting.order_by("-last_seen_at").values_list("pk", "device"))
     device = visitor.device or next(filter(None, devices.values()), "")
-    return SeenAs(visitor.key, newest_events(list(devices)), device)
+    return SeenAs(visitor.user_key or str(visitor.key), newest_events(list(devices)), device)
 
 
 def newest_events(visitor_pks: Sequence[int]) -> tuple[PastEvent, ...]:

@@ -11,7 +11,7 @@ from django.utils.translation import gettext
 
 from recommender.bundles import store
 from recommender.exceptions import BundleError, RunError
-from recommender.models import Bundle, Item, ItemVector
+from recommender.models import Bundle, Experiment, Item, ItemVector
 from recommender.models.connections import writing
 from recommender.signals import bundle_promoted
 
@@ -107,8 +107,10 @@ def quarantine(name: str, reason: str) -> None:
 
 
 def retained() -> list[Bundle]:
-    """The bundles whose files and vectors are kept: champion, previous, bundle 0 and the newest others. One query."""
-    serving = models.Q(state__in=(Bundle.State.CHAMPION, Bundle.State.PREVIOUS))
+    """The bundles whose files and vectors are kept: champion, previous, those of live experiments, bundle 0 and the
+    newest others. One query."""
+    tried = Experiment.objects.filter(state=Experiment.State.LIVE, bundle__isnull=False).values("bundle_id")
+    serving = models.Q(state__in=(Bundle.State.CHAMPION, Bundle.State.PREVIOUS)) | models.Q(pk__in=tried)
     usable_untrained = models.Q(is_trained=False) & ~models.Q(state=Bundle.State.QUARANTINED)
     rank = models.Case(
         models.When(state=Bundle.State.CHAMPION, then=0),

@@ -18,6 +18,7 @@ from recommender.capture.sql import column_names, prepared, shared_lock
 from recommender.capture.visitors import forget_visitors, with_visitors
 from recommender.models import Event, Impression, Visitor
 from recommender.models.claims import ROWS_OF_THE_SHOP
+from recommender.types import Ranking
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +27,8 @@ EVENT_COLUMNS = (
     "order_id", "ranking_id", "position", "source", "device", "region", "is_bot",
 )  # fmt: skip
 IMPRESSION_COLUMNS = (
-    "ranking_id", "visitor", "slot", "query", "current_item_id", "item_ids", "propensities", "first_position", "rung",
-    "bundle", "source", "device", "is_bot", "occurred_at",
+    "ranking_id", "visitor", "slot", "query", "current_item_id", "item_ids", "propensities", "pool", "teams", "arms",
+    "first_position", "rung", "bundle", "source", "device", "is_bot", "occurred_at",
 )  # fmt: skip
 
 
@@ -173,10 +174,17 @@ def _impression_values(drafts: list[ImpressionDraft], alias: str) -> list[tuple[
     rows = (
         (
             draft.ranking.id, draft.visitor_key, draft.ranking.slot.value, draft.ranking.query, draft.current_item_id,
-            [entry.item_id for entry in draft.ranking.entries], [1.0] * len(draft.ranking.entries),
-            draft.ranking.entries[0].position, draft.ranking.rung.value, draft.ranking.bundle, draft.source,
-            draft.device, draft.is_bot, draft.occurred_at,
+            *_entry_columns(draft.ranking), draft.ranking.arms, draft.ranking.entries[0].position,
+            draft.ranking.rung.value, draft.ranking.bundle, draft.source, draft.device, draft.is_bot, draft.occurred_at,
         )
         for draft in sorted(drafts, key=lambda draft: draft.ranking.id.bytes)
     )  # fmt: skip
     return prepared(Impression, IMPRESSION_COLUMNS, rows, alias)
+
+
+def _entry_columns(ranking: Ranking) -> tuple[Any, ...]:
+    """The items, their propensities, what was drawn from, and one letter for each entry of an interleaved list."""
+    entries = ranking.entries
+    chances = [round(entry.propensity, 6) for entry in entries]
+    teams = "".join(entry.team for entry in entries)
+    return [entry.item_id for entry in entries], chances, list(ranking.pool) or None, teams

@@ -89,7 +89,7 @@ def sample_size(
 
     mean, variance: of the values of one person without the change; the variance is taken to grow as the mean does. At
     the planned number the interval is sqrt(x + 1) standard errors wide to each side, x from `_narrowest`; a fixed test
-    of 5 % would be 1.96, at the price that it may be read only once. Raises ValueError for a mean or lift of 0 and for a
+    of 5 % would be 1.96, at the price that it may be read only once. Raises ValueError for a mean or lift of 0 and a
     share outside (0, 1).
     """
     if mean <= 0 or lift <= 0:

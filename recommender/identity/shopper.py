@@ -68,6 +68,16 @@ class Shopper:
         user = getattr(self.request, "user", None)
         return user_key_of(user) if user is not None and user.is_authenticated else None
 
+    @property
+    def person_key(self) -> str:
+        """By what experiments assign this person: the user, as far as `history` has read who that is, else the visitor;
+        "" for nobody. No query but that of `visitor_key`."""
+        if self.visitor_key is None:
+            return ""
+        row = vars(self).get("_token_row")
+        user_key = row.user_key if row is not None else vars(self).get("user_key")
+        return user_key or str(self.visitor_key)
+
     @cached_property
     def has_consented(self) -> bool:
         """May behaviour be recorded? At most one query: a token's row, or the signed-in user's rows."""

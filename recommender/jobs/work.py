@@ -14,6 +14,7 @@ from recommender.capture import retention
 from recommender.catalog import sync
 from recommender.datasets import queries, statistics
 from recommender.exceptions import MissingDependency, RunError
+from recommender.experiments import conduct
 from recommender.jobs import erasing, ledger
 from recommender.jobs.timing import Crontab
 from recommender.models import Event, Item, ItemStatistics, QueryStatistics, Segment
@@ -96,6 +97,11 @@ def erase() -> None:
     erasing.finish_erasures()
 
 
+def measure_experiments() -> None:
+    """Measure the live experiments, stop those that must not go on, end those whose time is over."""
+    conduct.advance(at=timezone.now())
+
+
 def reap_runs() -> None:
     """End runs whose heartbeat stopped, or return them to the queue."""
     runs.reap_stale()
@@ -126,6 +132,7 @@ WORK: dict[str, Callable[[], None]] = {
     "reconcile_all": reconcile_all,
     "purge_retention": purge_retention,
     "erase": erase,
+    "measure_experiments": measure_experiments,
     SCHEDULED_RUN: start_scheduled_run,
 }
 """Every job by its name, in the order in which due jobs are done."""
@@ -141,6 +148,7 @@ TIMES: dict[str, dt.timedelta] = {
     "reconcile_all": dt.timedelta(days=1),
     "purge_retention": dt.timedelta(days=1),
     "erase": dt.timedelta(minutes=5),
+    "measure_experiments": dt.timedelta(hours=1),
 }
 
 HOUR, LATE_FACTOR = dt.timedelta(hours=1), 1.1

@@ -4,6 +4,7 @@ from recommender.models.alarms import Alarm
 from recommender.models.credentials import ApiKey, AppToken, Scope, VisitorLink
 from recommender.models.erasures import Erasure, Tombstone
 from recommender.models.events import Event, Impression, Visitor
+from recommender.models.experiments import Experiment
 from recommender.models.items import Item, ItemStatistics, ItemVector
 from recommender.models.jobs import Job, Worker
 from recommender.models.judgements import Judgement
@@ -22,6 +23,7 @@ __all__ = [
     "Erasure",
     "Event",
     "EventCount",
+    "Experiment",
     "Impression",
     "Item",
     "ItemStatistics",

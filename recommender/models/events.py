@@ -113,6 +113,22 @@ class Impression(models.Model):
     current_item_id = models.CharField(_("shown beside item"), max_length=128, blank=True)
     item_ids = models.JSONField(_("items"), default=list)
     propensities = models.JSONField(_("propensities"), default=list, blank=True)
+    pool = models.JSONField(
+        _("explored among"),
+        null=True,
+        blank=True,
+        help_text=_("The items of which one was drawn for the last position, the model's own choice first."),
+    )
+    arms = models.CharField(
+        _("arms"), max_length=80, blank=True, db_default="", help_text=_("Experiments, each with the arm: a, b or ab.")
+    )
+    teams = models.CharField(
+        _("teams"),
+        max_length=100,
+        blank=True,
+        db_default="",
+        help_text=_("Which arm chose the item of each position, where both did in turns."),
+    )
     first_position = models.PositiveSmallIntegerField(_("first position"), default=1)
     rung = models.CharField(_("served by"), max_length=12, choices=_choices(Rung))
     bundle = models.CharField(_("bundle"), max_length=64, blank=True)

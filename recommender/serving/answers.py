@@ -7,9 +7,11 @@ import time
 from dataclasses import replace
 
 from recommender.serving import sql_lists
+from recommender.serving.exploring import POOL_SIZE, exploration_of, explored
 from recommender.serving.live_entries import LiveReads, hidden_items, lacks_items, with_live
 from recommender.serving.memory import Served, current
 from recommender.serving.ranking import rank
+from recommender.serving.trials import Plan, plan
 from recommender.types import Ranking, Request, Slot
 
 logger = logging.getLogger(__name__)
@@ -35,19 +37,24 @@ def answer(request: Request, page: LiveReads) -> Ranking:
         return sql_lists.answer(request)
     if not served.shelf.index:
         return sql_lists.shop_order(request)
-    return _listed(request, served, page)
+    exploration = exploration_of(request.slot)
+    if exploration is None:
+        return _listed(request, plan(request, served), page)
+    wider = replace(request, limit=request.limit + POOL_SIZE - 1)
+    return explored(_listed(wider, plan(request, served), page), served.shelf, exploration, limit=request.limit)
 
 
-def _listed(request: Request, served: Served, page: LiveReads) -> Ranking:
+def _listed(request: Request, planned: Plan, page: LiveReads) -> Ranking:
     """Rank more than the limit and fill the list with what the shop still offers. A search has only its own page."""
+    served = planned.served
     for n_spare in N_SPARE:
         hidden = frozenset() if request.slot == Slot.SEARCH else hidden_items(page)
         wider = replace(request, limit=request.limit + n_spare, exclude_item_ids=request.exclude_item_ids | hidden)
-        ranking = _ranked(wider, served)
+        ranking = planned.rank(wider, _ranked)
         listed = with_live(ranking, served.shelf, page=page, limit=request.limit)
         if request.slot == Slot.SEARCH or not lacks_items(ranking, served.shelf, page=page, limit=request.limit):
             break
-    return listed
+    return replace(listed, arms=planned.arms) if planned.trials else listed
 
 
 def _ranked(request: Request, served: Served) -> Ranking:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -76,3 +78,17 @@ def replaced_neighbours(old: Neighbours, lists: Mapping[int, Sequence[tuple[int,
         if pairs:
             item[span], score[span], is_public[span] = zip(*pairs, strict=True)
     return Neighbours(start, item, score, is_public)
+
+
+def seconds(moment: dt.datetime | None, never: float) -> float:
+    """The seconds since 1970 of a moment; `never` where there is none."""
+    return never if moment is None else moment.timestamp()
+
+
+def digest(*parts: str | bytes) -> str:
+    """A hash of all parts in their order, 16 characters."""
+    whole = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        whole.update(part if isinstance(part, bytes) else part.encode())
+        whole.update(b"\0")
+    return whole.hexdigest()

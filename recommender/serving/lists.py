@@ -168,16 +168,19 @@ def _in_turns(question: Question, new: Candidates, due: Candidates) -> Candidate
     """New items and own items that are due in turns, by the share that validation chose."""
     if not len(due):
         return new
-    ranker = question.served.ranker
-    order = fusion.turns(len(new), len(due), share=DEFAULT_NEW_SHARE if ranker is None else ranker.new_share)
+    ranker, share = question.served.ranker, question.request.new_share
+    if share is None:
+        share = DEFAULT_NEW_SHARE if ranker is None else ranker.new_share
+    order = fusion.turns(len(new), len(due), share=share)
     return Candidates(np.concatenate([new.rows, due.rows])[order], np.concatenate([new.scores, due.scores])[order])
 
 
 def _diversified(question: Question, ranked: Candidates) -> Candidates:
     vectors = question.served.shelf.vectors
     near = None if vectors is None else vectors[ranked.rows]
-    limit = question.request.limit
-    first = policy.diversify(ranked.scores, near, limit=limit, weight=conf.get("DIVERSITY"))
+    limit, weight = question.request.limit, question.request.diversity
+    weight = conf.get("DIVERSITY") if weight is None else weight
+    first = policy.diversify(ranked.scores, near, limit=limit, weight=weight)
     order = np.concatenate([first, np.setdiff1d(np.arange(len(ranked)), first, assume_unique=True)])
     return Candidates(ranked.rows[order], ranked.scores[order])
 

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
@@ -18,11 +18,12 @@ from django.db import connections, router
 
 from recommender import bundles, conf
 from recommender.exceptions import BundleError
+from recommender.experiments.live import Trial, live_trials
 from recommender.metrics import OutcomeCounts
 from recommender.models import Bundle, Item
 from recommender.models.connections import apart
 from recommender.serving.nobody import Nobody
-from recommender.serving.shelf import Shelf, empty_shelf, load_shelf, refresh_shelf
+from recommender.serving.shelf import Shelf, empty_shelf, load_shelf, refresh_shelf, shelf_with_vectors
 from recommender.types import Rung
 
 if TYPE_CHECKING:
@@ -46,13 +47,16 @@ counts = OutcomeCounts("serving", "Loads that failed, and answers before the fir
 class Served:
     """The pair that answers a request; an answer never mixes two pairs.
 
-    `is_loaded` is False for the empty pair that stands in until the first load has ended.
+    `is_loaded` is False for the empty pair that stands in until the first load has ended. trials: the experiments that
+    run; challengers: the pairs of their variants, by the name of the bundle.
     """
 
     shelf: Shelf
     ranker: Ranker | None = None
     bundle: str = ""
     is_loaded: bool = True
+    trials: tuple[Trial, ...] = ()
+    challengers: Mapping[str, Served] = field(default_factory=dict, repr=False)
     nobody: Nobody = field(init=False, default_factory=Nobody, compare=False, repr=False)
 
     @classmethod
@@ -232,7 +236,7 @@ def _refresh() -> None:
     memory = _memory
     n_failures_before = memory.n_failures
     try:
-        memory.served = _renewed(memory.served)
+        memory.served = _with_trials(_renewed(memory.served), memory.served)
         if memory.n_failures == n_failures_before and not memory.lacks_bundle:
             memory.succeed()
     except Exception as error:  # the edge of every page: lower rungs serve, a later refresh tries again
@@ -250,6 +254,43 @@ def _renewed(served: Served | None) -> Served:
             return _paired(shelf, ranker, ranker.name if ranker else "")
     shelf = refresh_shelf(served.shelf)
     return served if shelf is served.shelf else _paired(shelf, served.ranker, served.bundle)
+
+
+def _with_trials(served: Served, before: Served | None) -> Served:
+    """The pair with the experiments that run, and a pair for each bundle that they try. One query."""
+    trials, challengers = live_trials(), dict[str, Served]()
+    for name in {trial.bundle for trial in trials} - {"", served.bundle}:
+        challenger = before.challengers.get(name) if before is not None else None
+        challenger = _renewed_challenger(challenger) if challenger is not None else _challenger(name, served.shelf)
+        if challenger is not None:
+            challengers[name] = challenger
+    loaded = {"", served.bundle, *challengers}
+    trials = tuple(trial for trial in trials if trial.bundle in loaded)
+    if trials == served.trials and challengers == served.challengers:
+        return served
+    return replace(served, trials=trials, challengers=challengers)
+
+
+def _renewed_challenger(challenger: Served) -> Served:
+    shelf = refresh_shelf(challenger.shelf)
+    return challenger if shelf is challenger.shelf else _paired(shelf, challenger.ranker, challenger.bundle)
+
+
+def _challenger(name: str, shelf: Shelf) -> Served | None:
+    """The pair of a bundle that does not serve everybody; it shares with the shelf all that no encoder changes.
+
+    None for one that cannot be loaded: nobody in this process is in its experiment then, in either arm.
+    """
+    from recommender.serving.ranker import Ranker
+
+    if not _memory.may_load(name):
+        return None
+    try:
+        ranker = Ranker.load(bundles.fetch(name), name=name)
+        return Served.paired(shelf_with_vectors(shelf, ranker.encoder_hash, ranker.item_vectors), ranker, name)
+    except BundleError as error:
+        _memory.fail_bundle(name, "of an experiment cannot be loaded; nobody is in it", error)
+        return None
 
 
 def _paired(shelf: Shelf, ranker: Ranker | None, bundle: str) -> Served:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -22,7 +21,7 @@ from recommender.retrieval.lexical.index import LexicalIndex
 from recommender.retrieval.lexical.synonyms import Synonyms
 from recommender.retrieval.lexical.wording import WordTable
 from recommender.serving import past_queries, records
-from recommender.serving.columns import coded, longer, longer_state, put, replaced_neighbours
+from recommender.serving.columns import coded, digest, longer, longer_state, put, replaced_neighbours, seconds
 from recommender.serving.past_queries import PastQueries, QueryTables, Understanding
 from recommender.serving.records import ItemRecord, StatisticsRecord, VectorRecord
 from recommender.tables import ItemTable, Profile
@@ -158,7 +157,7 @@ def build_shelf(
         wording=WordTable.build(searchable),
         vectors=vectors,
         state=state,
-        version=_digest(*items.ids, *items.texts, items.active.tobytes()),
+        version=digest(*items.ids, *items.texts, items.active.tobytes()),
         encoder_hash=encoder_hash,
         stamps=np.full((len(items), 3), np.nan),
     )
@@ -184,6 +183,16 @@ def load_shelf(
         shelf = _with_vectors(shelf, records.vectors(encoder_hash).all())
     shelf = _with_statistics(shelf, list(records.statistics().all()))
     return _prepared(with_queries(shelf, past_queries.read(shelf.index)), last_refresh)
+
+
+def shelf_with_vectors(shelf: Shelf, encoder_hash: str, item_vectors: ItemVectors | None) -> Shelf:
+    """The same items with the vectors of another encoder, to be refreshed on its own. One query, read in chunks."""
+    stamps = shelf.stamps.copy()
+    stamps[:, VECTOR_STAMP] = np.nan
+    other = replace(shelf, encoder_hash=encoder_hash, item_vectors=item_vectors, vectors=None, stamps=stamps)
+    other = _with_vectors(other, records.vectors(encoder_hash).all())
+    at = shelf.last_refresh.at if shelf.last_refresh is not None else timezone.now()
+    return replace(other, version=_version(other), last_refresh=LastRefresh(at))
 
 
 def refresh_shelf(shelf: Shelf, *, at: dt.datetime | None = None) -> Shelf:
@@ -357,8 +366,8 @@ def _with_statistics(shelf: Shelf, changed: Sequence[StatisticsRecord]) -> Shelf
     first = shelf.state.first_event_at.copy()
     stamps[rows, STATISTICS_STAMP] = [record.computed_at.timestamp() for record in changed]
     counts[rows] = [(record.n_1, record.n_7, record.n_30, record.n_total) for record in changed]
-    last[rows] = [_seconds(record.last_event_at, -np.inf) for record in changed]
-    first[rows] = [_seconds(record.first_event_at, np.inf) for record in changed]
+    last[rows] = [seconds(record.last_event_at, -np.inf) for record in changed]
+    first[rows] = [seconds(record.first_event_at, np.inf) for record in changed]
     state = ShopState.from_columns(
         at=float(np.nanmax(stamps[:, STATISTICS_STAMP])),
         counts=counts,
@@ -367,10 +376,6 @@ def _with_statistics(shelf: Shelf, changed: Sequence[StatisticsRecord]) -> Shelf
         **{kind: _neighbours(shelf, changed, kind) for kind in NEIGHBOUR_KINDS},
     )
     return replace(shelf, items=existing_since(shelf.items, first), state=state, stamps=stamps)
-
-
-def _seconds(moment: dt.datetime | None, never: float) -> float:
-    return never if moment is None else moment.timestamp()
 
 
 def _neighbours(shelf: Shelf, changed: Sequence[StatisticsRecord], kind: str) -> Neighbours:
@@ -389,12 +394,4 @@ def _neighbours(shelf: Shelf, changed: Sequence[StatisticsRecord], kind: str) ->
 def _version(shelf: Shelf) -> str:
     ids = shelf.items.ids
     order = sorted(range(len(ids)), key=ids.__getitem__)
-    return _digest(shelf.encoder_hash, *(ids[row] for row in order), shelf.stamps[order].tobytes())
-
-
-def _digest(*parts: str | bytes) -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        digest.update(part if isinstance(part, bytes) else part.encode())
-        digest.update(b"\0")
-    return digest.hexdigest()
+    return digest(shelf.encoder_hash, *(ids[row] for row in order), shelf.stamps[order].tobytes())

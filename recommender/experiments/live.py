@@ -1,0 +1,49 @@
+"""The experiments that run, as whoever serves needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from recommender.experiments.assignment import Allocation
+from recommender.models import Experiment
+from recommender.types import Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One live experiment. bundle: whose ranker the variant uses, "" for the one that serves everybody."""
+
+    number: int
+    is_interleaved: bool
+    allocation: Allocation
+    slots: frozenset[Slot]
+    bundle: str = ""
+    changes: Mapping[str, float] = field(default_factory=dict)
+
+    def covers(self, slot: Slot) -> bool:
+        """Is the list of this slot part of the experiment?"""
+        return not self.slots or slot in self.slots
+
+
+def live_trials() -> tuple[Trial, ...]:
+    """The live experiments in the order of their numbers, without those whose bundle is gone. One query."""
+    rows = Experiment.objects.filter(state=Experiment.State.LIVE).select_related("bundle").order_by("pk")
+    return tuple(_trial(row) for row in rows if row.bundle is not None or not row.needs_bundle)
+
+
+def allocation_of(experiment: Experiment) -> Allocation:
+    """Who is in the experiment, and who tries the variant; of an interleaved one everybody sees both."""
+    share = 1.0 if experiment.kind == Experiment.Kind.INTERLEAVED else experiment.variant_share
+    return Allocation(experiment.group, experiment.salt, experiment.first, experiment.share, share)
+
+
+def _trial(row: Experiment) -> Trial:
+    return Trial(
+        row.pk,
+        row.kind == Experiment.Kind.INTERLEAVED,
+        allocation_of(row),
+        frozenset(Slot(name) for name in row.slots if name in list(Slot)),
+        row.bundle.name if row.bundle is not None else "",
+        row.changes,
+    )
