@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from django.apps import AppConfig
@@ -63,9 +63,9 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **options: Any) -> l
     return [
         *_unknown_names(), *_invalid_consent(), *_invalid_order_consent(), *_invalid_values(),
         *_invalid_experiment_tracker(conf.get("EXPERIMENT_TRACKER")), *_invalid_storage(conf.get("BUNDLE_STORAGE")),
-        *_invalid_limits(conf.get("AT_MOST")), *_invalid_throttles(conf.get("THROTTLES")),
+        *_unreadable("AT_MOST", limits_of), *_invalid_throttles(conf.get("THROTTLES")),
         *_invalid_secrets(conf.get("SUBJECT_KEYS")), *_invalid_retention(conf.get("RETENTION")), *_naive_times(),
-        *_invalid_encryption(conf.get("ENCRYPTION_KEYS")), *_invalid_exploration(conf.get("EXPLORE")),
+        *_invalid_encryption(conf.get("ENCRYPTION_KEYS")), *_unreadable("EXPLORE", explorations_of),
     ]  # fmt: skip
 
 
@@ -179,22 +179,13 @@ def _invalid_experiment_tracker(tool: Any) -> Iterator[CheckMessage]:
         yield checks.Warning(message % names, hint % names, id="recommender.W008")
 
 
-def _invalid_limits(at_most: Any) -> Iterator[CheckMessage]:
-    """E004: limits of lists by an attribute that no item has, or by what is no number."""
+def _unreadable(name: str, read: Callable[[Any], object]) -> Iterator[CheckMessage]:
+    """E004: a setting that cannot be meant, such as a limit by an attribute that no item has."""
     try:
-        limits_of(at_most)
+        read(conf.get(name))
     except ConfigurationError as error:
-        hint = _("The default is %(default)r.") % {"default": conf.DEFAULTS["AT_MOST"]}
-        yield checks.Error(f"RECOMMENDER['AT_MOST']: {error}", hint, id="recommender.E004")
-
-
-def _invalid_exploration(declared: Any) -> Iterator[CheckMessage]:
-    """E004: slots that explore in a way that there is not, or in more than all of their lists."""
-    try:
-        explorations_of(declared)
-    except ConfigurationError as error:
-        hint = _("The default is %(default)r.") % {"default": conf.DEFAULTS["EXPLORE"]}
-        yield checks.Error(str(error), hint, id="recommender.E004")
+        hint = _("The default is %(default)r.") % {"default": conf.DEFAULTS[name]}
+        yield checks.Error(f"RECOMMENDER[{name!r}]: {error}", hint, id="recommender.E004")
 
 
 def _invalid_throttles(throttles: Any) -> Iterator[CheckMessage]:

@@ -5,6 +5,7 @@ from recommender.admin.bundles import BundleAdmin
 from recommender.admin.credentials import ApiKeyAdmin, AppTokenAdmin, VisitorLinkAdmin
 from recommender.admin.erasures import ErasureAdmin
 from recommender.admin.events import EventAdmin, ImpressionAdmin, VisitorAdmin
+from recommender.admin.experiments import ExperimentAdmin
 from recommender.admin.items import ItemAdmin, ItemStatisticsAdmin
 from recommender.admin.judgements import JudgementAdmin
 from recommender.admin.personas import PersonaAdmin
@@ -21,6 +22,7 @@ __all__ = [
     "ErasureAdmin",
     "EventAdmin",
     "EventCountAdmin",
+    "ExperimentAdmin",
     "ImpressionAdmin",
     "ItemAdmin",
     "ItemStatisticsAdmin",

@@ -27,7 +27,7 @@ from recommender.admin.steps import PROMOTE, TRAIN, Link, Outcome, Step, require
 from recommender.admin.tunings import TuningSteps, tuning_links
 from recommender.capture import retention
 from recommender.management import background
-from recommender.models import Bundle, Run
+from recommender.models import Bundle, Experiment, Run
 from recommender.runs.comparisons import CHAMPION, SCOPES, label_of
 from recommender.runs.figures import Figures
 
@@ -45,6 +45,9 @@ SIGNS = {
     Run.Verdict.PROVISIONAL: "△",
     Run.Verdict.INSUFFICIENT: "?",
     Run.Verdict.TOO_SHORT: "⏱",
+    Experiment.State.LIVE: "▶",
+    Experiment.State.STOPPED: "■",
+    Experiment.State.FINISHED: "✓",
     Bundle.State.CHAMPION: "★",
     Bundle.State.QUARANTINED: "✗",
 }

@@ -13,7 +13,7 @@ from recommender import bundles
 from recommender.exceptions import RecommenderError, RunError
 from recommender.experiments.assignment import free_range
 from recommender.experiments.balance import SURE
-from recommender.experiments.measuring import measure, planned_people
+from recommender.experiments.measuring import forecast, measure
 from recommender.models import Bundle, Experiment
 from recommender.models.connections import writing
 from recommender.types import Slot
@@ -31,7 +31,7 @@ CHANGES: dict[str, tuple[float, float]] = {
 def start(experiment: Experiment, *, at: dt.datetime) -> None:
     """Let a draft run from now on. Raises RunError, with the repair, for one that cannot."""
     require_startable(experiment)
-    planned = planned_people(experiment, at=at)
+    planned = forecast(experiment, at=at).planned
     with writing(using=router.db_for_write(Experiment)):
         others = list(
             Experiment.objects.select_for_update().filter(state=Experiment.State.LIVE).exclude(pk=experiment.pk)
@@ -139,9 +139,13 @@ def must_stop(experiment: Experiment) -> str:
 
 def has_won(experiment: Experiment) -> bool:
     """Is the variant surely better in the metric that decides?"""
-    name = "preference" if experiment.kind == Experiment.Kind.INTERLEAVED else experiment.metric
-    low = experiment.results.get("metrics", {}).get(name, {}).get("low")
+    low = experiment.results.get("metrics", {}).get(deciding_metric(experiment), {}).get("low")
     return low is not None and low > 0
+
+
+def deciding_metric(experiment: Experiment) -> str:
+    """The name of the metric that decides: of an interleaved experiment which side's choices were clicked more."""
+    return "preference" if experiment.kind == Experiment.Kind.INTERLEAVED else experiment.metric
 
 
 def metric_name(name: str) -> str:

@@ -11,7 +11,7 @@ from recommender.types import Slot
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class LiveExperiment:
     """One live experiment. bundle: whose ranker the variant uses, "" for the one that serves everybody."""
 
     number: int
@@ -26,10 +26,10 @@ class Trial:
         return not self.slots or slot in self.slots
 
 
-def live_trials() -> tuple[Trial, ...]:
+def live_experiments() -> tuple[LiveExperiment, ...]:
     """The live experiments in the order of their numbers, without those whose bundle is gone. One query."""
     rows = Experiment.objects.filter(state=Experiment.State.LIVE).select_related("bundle").order_by("pk")
-    return tuple(_trial(row) for row in rows if row.bundle is not None or not row.needs_bundle)
+    return tuple(_live(row) for row in rows if row.bundle is not None or not row.needs_bundle)
 
 
 def allocation_of(experiment: Experiment) -> Allocation:
@@ -38,8 +38,8 @@ def allocation_of(experiment: Experiment) -> Allocation:
     return Allocation(experiment.group, experiment.salt, experiment.first, experiment.share, share)
 
 
-def _trial(row: Experiment) -> Trial:
-    return Trial(
+def _live(row: Experiment) -> LiveExperiment:
+    return LiveExperiment(
         row.pk,
         row.kind == Experiment.Kind.INTERLEAVED,
         allocation_of(row),

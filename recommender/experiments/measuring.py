@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,20 +27,33 @@ FEWEST_PLANNED = 2_000
 """People planned for where the shop has too little behaviour to compute how many are needed."""
 
 
-def planned_people(experiment: Experiment, *, at: dt.datetime) -> int:
-    """How many people of both arms find the smallest lift worth finding with a power of 80 %.
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """How many people of both arms an experiment needs, and how many it will have a day; 0 where nobody came lately."""
+
+    planned: int
+    n_people_a_day: float
+
+    @property
+    def days(self) -> int | None:
+        """Days until so many people have come; None where nobody comes."""
+        return math.ceil(self.planned / self.n_people_a_day) if self.n_people_a_day else None
+
+
+def forecast(experiment: Experiment, *, at: dt.datetime) -> Forecast:
+    """How many people find the smallest lift worth finding with a power of 80 %.
 
     By what everybody did who was shown a list in the last days whose outcome is complete.
     """
-    if experiment.kind == Experiment.Kind.INTERLEAVED:
-        return FEWEST_PLANNED
     days = dt.timedelta(days=experiment.outcome_days)
     people = anybody(at - 3 * days, at - days).people
+    n_a_day = experiment.share * len(people) / (2 * experiment.outcome_days)
     values = outcomes(people, days=experiment.outcome_days).after[experiment.metric]
     sums = covariates.sums(values)
-    if sums.mean <= 0:
-        return FEWEST_PLANNED
-    return sample_size(sums.mean, sums.variance, lift=experiment.lift, variant_share=experiment.variant_share)
+    if sums.mean <= 0 or experiment.kind == Experiment.Kind.INTERLEAVED:
+        return Forecast(FEWEST_PLANNED, n_a_day)
+    share = experiment.variant_share
+    return Forecast(sample_size(sums.mean, sums.variance, lift=experiment.lift, variant_share=share), n_a_day)
 
 
 def measure(experiment: Experiment, *, at: dt.datetime) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class Shopper:
         self.live: dict[str, Live | None] = {}
         self.n_live_reads = 0
         self.shown_item_ids: set[str] = set()
+        self.person_key = ""
         self.is_fresh = False
         self.has_started_over = False
 
@@ -67,16 +68,6 @@ class Shopper:
         """The signed-in user. Reads `request.user`: the queries and the touched session are Django's own."""
         user = getattr(self.request, "user", None)
         return user_key_of(user) if user is not None and user.is_authenticated else None
-
-    @property
-    def person_key(self) -> str:
-        """By what experiments assign this person: the user, as far as `history` has read who that is, else the visitor;
-        "" for nobody. No query but that of `visitor_key`."""
-        if self.visitor_key is None:
-            return ""
-        row = vars(self).get("_token_row")
-        user_key = row.user_key if row is not None else vars(self).get("user_key")
-        return user_key or str(self.visitor_key)
 
     @cached_property
     def has_consented(self) -> bool:
@@ -199,8 +190,13 @@ class Shopper:
         return None if is_unread and self.gives_consent and "user_key" not in vars(self) else self.user_key
 
     def history(self) -> tuple[PastEvent, ...]:
-        """The newest `HISTORY_LIMIT` events of the person, oldest first. One query, once; none without consent."""
-        return self._history
+        """The newest `HISTORY_LIMIT` events of the person, oldest first. One query, once; none without consent.
+
+        It also says by what experiments assign the person.
+        """
+        events = self._history
+        self.person_key = self.person_key or self._key_of_person()
+        return events
 
     def context(self, at: dt.datetime | None = None) -> Context:
         """The circumstances of the request. No query."""
@@ -242,6 +238,7 @@ class Shopper:
 
     def forget(self) -> None:
         """Drop what was read about the person, so that it is read again."""
+        self.person_key = ""
         for name in ("visitor_key", "user_key", "has_consented", "_account_key", "_history"):
             vars(self).pop(name, None)
 
@@ -260,6 +257,14 @@ class Shopper:
         if rows and is_by_account:  # these rows prove the consent: `visitor_key` need not ask again
             vars(self).setdefault("_account_key", rows[0][-1])
         return past_events(rows)
+
+    def _key_of_person(self) -> str:
+        """The user, as far as the history has read who that is, else the visitor; "" for nobody."""
+        if self.visitor_key is None:
+            return ""
+        row = vars(self).get("_token_row")
+        user_key = row.user_key if row is not None else vars(self).get("user_key")
+        return user_key or str(self.visitor_key)
 
     def _person(self) -> Q:
         """A filter for the visitors of this person; empty for nobody. A cookie tied to another user is left out."""

@@ -7,11 +7,11 @@ import time
 from dataclasses import replace
 
 from recommender.serving import sql_lists
-from recommender.serving.exploring import POOL_SIZE, exploration_of, explored
+from recommender.serving.experiments import Plan, plan
+from recommender.serving.exploring import POOL_SIZE, explored
 from recommender.serving.live_entries import LiveReads, hidden_items, lacks_items, with_live
 from recommender.serving.memory import Served, current
 from recommender.serving.ranking import rank
-from recommender.serving.trials import Plan, plan
 from recommender.types import Ranking, Request, Slot
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def answer(request: Request, page: LiveReads) -> Ranking:
         return sql_lists.answer(request)
     if not served.shelf.index:
         return sql_lists.shop_order(request)
-    exploration = exploration_of(request.slot)
+    exploration = served.explorations.get(request.slot)
     if exploration is None:
         return _listed(request, plan(request, served), page)
     wider = replace(request, limit=request.limit + POOL_SIZE - 1)
@@ -54,7 +54,7 @@ def _listed(request: Request, planned: Plan, page: LiveReads) -> Ranking:
         listed = with_live(ranking, served.shelf, page=page, limit=request.limit)
         if request.slot == Slot.SEARCH or not lacks_items(ranking, served.shelf, page=page, limit=request.limit):
             break
-    return replace(listed, arms=planned.arms) if planned.trials else listed
+    return replace(listed, arms=planned.arms) if planned.experiments else listed
 
 
 def _ranked(request: Request, served: Served) -> Ranking:

@@ -3,6 +3,7 @@ logged: what is never shown is never learned about, and only known chances let a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,8 @@ from recommender.experiments.exploring import EPSILON, THOMPSON
 from recommender.serving.shelf import Shelf
 from recommender.types import Entry, Ranking, Slot
 
+logger = logging.getLogger(__name__)
+
 POOL_SIZE = 12
 """Items of which one is drawn: the ranker's own choice and those that follow it."""
 
@@ -23,6 +26,8 @@ PLACES_PER_EXPLORED = 10
 """At most one position in so many explores; a shorter list explores at its last one as much less often."""
 
 WAYS = (EPSILON, THOMPSON)
+
+_logged: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +38,18 @@ class Exploration:
     rate: float
 
 
-def exploration_of(slot: Slot) -> Exploration | None:
-    """What the setting `EXPLORE` says of a slot. Raises ConfigurationError for a value that cannot be meant."""
+def declared_explorations() -> dict[Slot, Exploration]:
+    """What the setting `EXPLORE` says; nothing, and one line in the log, for a value that cannot be meant."""
     declared = conf.get("EXPLORE")
-    return explorations_of(declared).get(slot) if declared else None
+    if not declared:
+        return {}
+    try:
+        return explorations_of(declared)
+    except ConfigurationError as error:
+        if str(error) not in _logged:
+            logger.error("no list explores: %s", error)
+            _logged.add(str(error))
+        return {}
 
 
 def explorations_of(declared: Any) -> dict[Slot, Exploration]:
@@ -53,7 +66,9 @@ def _slot(name: Any, declared: Any) -> Slot:
 
 
 def _exploration(name: Any, declared: Any) -> Exploration:
-    values: dict[str, Any] = {"how": EPSILON, "rate": 0.1} | dict(declared if isinstance(declared, Mapping) else {"how": declared})
+    values: dict[str, Any] = {"how": EPSILON, "rate": 0.1} | dict(
+        declared if isinstance(declared, Mapping) else {"how": declared}
+    )
     how, rate = values.pop("how"), values.pop("rate")
     is_share = isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate <= 1
     if values or how not in WAYS or not is_share:
@@ -63,7 +78,7 @@ def _exploration(name: Any, declared: Any) -> Exploration:
 
 def _expected(name: Any, declared: Any) -> str:
     return (
-        f"RECOMMENDER['EXPLORE'] has {name!r}: {declared!r}. Expected a slot other than search, and "
+        f"EXPLORE has {name!r}: {declared!r}. Expected a slot other than search, and "
         '{"how": "epsilon" or "thompson", "rate": a share above 0 and up to 1}.'
     )
 

@@ -18,13 +18,14 @@ from django.db import connections, router
 
 from recommender import bundles, conf
 from recommender.exceptions import BundleError
-from recommender.experiments.live import Trial, live_trials
+from recommender.experiments.live import LiveExperiment, live_experiments
 from recommender.metrics import OutcomeCounts
 from recommender.models import Bundle, Item
 from recommender.models.connections import apart
+from recommender.serving.exploring import Exploration, declared_explorations
 from recommender.serving.nobody import Nobody
 from recommender.serving.shelf import Shelf, empty_shelf, load_shelf, refresh_shelf, shelf_with_vectors
-from recommender.types import Rung
+from recommender.types import Rung, Slot
 
 if TYPE_CHECKING:
     from django.db.backends.sqlite3.base import DatabaseWrapper
@@ -47,16 +48,17 @@ counts = OutcomeCounts("serving", "Loads that failed, and answers before the fir
 class Served:
     """The pair that answers a request; an answer never mixes two pairs.
 
-    `is_loaded` is False for the empty pair that stands in until the first load has ended. trials: the experiments that
-    run; challengers: the pairs of their variants, by the name of the bundle.
+    `is_loaded` is False for the empty pair that stands in until the first load has ended. experiments: those that run;
+    challengers: the pairs of their variants, by the name of the bundle.
     """
 
     shelf: Shelf
     ranker: Ranker | None = None
     bundle: str = ""
     is_loaded: bool = True
-    trials: tuple[Trial, ...] = ()
+    experiments: tuple[LiveExperiment, ...] = ()
     challengers: Mapping[str, Served] = field(default_factory=dict, repr=False)
+    explorations: Mapping[Slot, Exploration] = field(default_factory=dict)
     nobody: Nobody = field(init=False, default_factory=Nobody, compare=False, repr=False)
 
     @classmethod
@@ -236,7 +238,7 @@ def _refresh() -> None:
     memory = _memory
     n_failures_before = memory.n_failures
     try:
-        memory.served = _with_trials(_renewed(memory.served), memory.served)
+        memory.served = _with_experiments(_renewed(memory.served), memory.served)
         if memory.n_failures == n_failures_before and not memory.lacks_bundle:
             memory.succeed()
     except Exception as error:  # the edge of every page: lower rungs serve, a later refresh tries again
@@ -256,19 +258,20 @@ def _renewed(served: Served | None) -> Served:
     return served if shelf is served.shelf else _paired(shelf, served.ranker, served.bundle)
 
 
-def _with_trials(served: Served, before: Served | None) -> Served:
+def _with_experiments(served: Served, before: Served | None) -> Served:
     """The pair with the experiments that run, and a pair for each bundle that they try. One query."""
-    trials, challengers = live_trials(), dict[str, Served]()
-    for name in {trial.bundle for trial in trials} - {"", served.bundle}:
+    experiments, challengers = live_experiments(), dict[str, Served]()
+    for name in {experiment.bundle for experiment in experiments} - {"", served.bundle}:
         challenger = before.challengers.get(name) if before is not None else None
         challenger = _renewed_challenger(challenger) if challenger is not None else _challenger(name, served.shelf)
         if challenger is not None:
             challengers[name] = challenger
     loaded = {"", served.bundle, *challengers}
-    trials = tuple(trial for trial in trials if trial.bundle in loaded)
-    if trials == served.trials and challengers == served.challengers:
+    experiments = tuple(experiment for experiment in experiments if experiment.bundle in loaded)
+    now = (experiments, challengers, declared_explorations())
+    if now == (served.experiments, served.challengers, served.explorations):
         return served
-    return replace(served, trials=trials, challengers=challengers)
+    return replace(served, experiments=experiments, challengers=challengers, explorations=now[-1])
 
 
 def _renewed_challenger(challenger: Served) -> Served:

@@ -234,9 +234,11 @@ def test_started_experiment_has_its_people_and_its_plan():
 def test_plan_follows_from_what_people_did_before():
     some = draft(lift=0.2)
     many(some, "a", 400, ordering=40, first=NOW - 15 * DAY)
-    plan = measuring.planned_people(some, at=NOW)
+    forecast = measuring.forecast(some, at=NOW)
     by_hand = 3.877**2 * (0.09 / 0.5 + 0.09 * 1.2 / 0.5) / (0.1 * 0.2) ** 2
-    assert plan == pytest.approx(by_hand, rel=0.01)
+    assert forecast.planned == pytest.approx(by_hand, rel=0.01)
+    assert forecast.n_people_a_day == pytest.approx(400 / 14)
+    assert forecast.days == pytest.approx(by_hand / (400 / 14), abs=10)
 
 
 @pytest.mark.parametrize(

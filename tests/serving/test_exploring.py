@@ -11,7 +11,7 @@ import pytest
 from recommender import pipeline
 from recommender.checks import check_settings
 from recommender.exceptions import ConfigurationError
-from recommender.serving.exploring import Exploration, exploration_of, explorations_of, explored
+from recommender.serving.exploring import Exploration, declared_explorations, explorations_of, explored
 from recommender.types import Entry, Live, Ranking, Rung, Slot
 from tests.serving.small_shop import SmallShop
 
@@ -73,7 +73,7 @@ def test_list_without_anything_further_is_left_alone(shelf):
 
 
 def test_nothing_explores_by_default(demo_shop):
-    assert exploration_of(Slot.HOME) is None
+    assert declared_explorations() == {}
     assert pipeline.recommend("home", limit=8).pool == ()
 
 
@@ -100,3 +100,10 @@ def test_setting_that_cannot_be_meant_is_refused_with_an_example(declared, setti
 def test_default_of_a_slot_that_explores_is_a_tenth_by_epsilon():
     assert explorations_of({"home": {}}) == {Slot.HOME: Exploration("epsilon", 0.1)}
     assert replace(Exploration("epsilon", 0.1), rate=0.2).rate == 0.2
+
+
+def test_wrong_setting_is_logged_once_and_breaks_no_page(demo_shop, settings, caplog):
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "EXPLORE": {"home": {"how": "by luck"}}, "REFRESH_SECONDS": 0}
+    for _list in range(2):
+        assert len(pipeline.recommend("trending", limit=8)) == 8
+    assert caplog.text.count("no list explores") == 1

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from recommender.experiments.assignment import CONTROL, VARIANT, Allocation
-from recommender.experiments.live import Trial
+from recommender.experiments.live import LiveExperiment
 from recommender.models import Bundle, Experiment, Impression
+from recommender.serving.experiments import plan
 from recommender.serving.ranking import rank
-from recommender.serving.trials import plan
 from recommender.types import Context, Request, Slot
 from tests.serving.small_shop import NOW, SmallShop
 
@@ -40,17 +40,17 @@ def rival(shop):
     return other.served()
 
 
-def trial(*, interleaved=False, **changes):
+def experiment(*, interleaved=False, **changes):
     allocation = Allocation("main", "salt", 0.0, 1.0, 1.0 if interleaved else 0.5)
-    return replace(Trial(7, interleaved, allocation, frozenset(), bundle="rival"), **changes)
+    return replace(LiveExperiment(7, interleaved, allocation, frozenset(), bundle="rival"), **changes)
 
 
 def tried(shop, rival, **changes):
-    return replace(shop.served(), trials=(trial(**changes),), challengers={"rival": rival})
+    return replace(shop.served(), experiments=(experiment(**changes),), challengers={"rival": rival})
 
 
 def person_in(served, arm):
-    return next(key for key in PEOPLE if served.trials[0].allocation.arm(key) == arm)
+    return next(key for key in PEOPLE if served.experiments[0].allocation.arm(key) == arm)
 
 
 def test_variant_is_answered_by_its_bundle_and_control_as_before(shop, rival):
@@ -97,19 +97,23 @@ def test_pages_of_an_interleaved_search_are_one_draft(shop, rival):
 
 
 def test_setting_of_a_variant_reaches_its_requests_alone(shop):
-    served = replace(shop.served(), trials=(trial(bundle="", changes={"diversity": 0.2, "personal_search": 2.0}),))
+    served = replace(
+        shop.served(), experiments=(experiment(bundle="", changes={"diversity": 0.2, "personal_search": 2.0}),)
+    )
     requests = {}
     for arm in (CONTROL, VARIANT):
         request = replace(SEARCH, person_key=person_in(served, arm))
-        plan(request, served).rank(request, lambda asked, _served, arm=arm: requests.setdefault(arm, asked))
+        plan(request, served).rank(
+            request, lambda request_of_arm, _served, arm=arm: requests.setdefault(arm, request_of_arm)
+        )
     assert (requests[VARIANT].diversity, requests[VARIANT].personal_weight) == (0.2, 2.0)
     assert (requests[CONTROL].diversity, requests[CONTROL].personal_weight) == (None, 1.0)
 
 
 def test_experiment_leaves_the_impersonal_search_impersonal(shop):
-    served = replace(shop.served(), trials=(trial(bundle="", changes={"personal_search": 2.0}),))
+    served = replace(shop.served(), experiments=(experiment(bundle="", changes={"personal_search": 2.0}),))
     request = replace(SEARCH, person_key=person_in(served, VARIANT), personal_weight=0.0)
-    assert plan(request, served).rank(request, lambda asked, _served: asked).personal_weight == 0.0
+    assert plan(request, served).rank(request, lambda request_of_arm, _served: request_of_arm).personal_weight == 0.0
 
 
 @pytest.fixture
@@ -136,9 +140,9 @@ def test_ended_experiment_is_recorded_no_more(client, demo_shop, live_experiment
 
 def test_experiment_whose_bundle_is_gone_is_not_tried(demo_shop, live_experiment):
     Experiment.objects.update(needs_bundle=True)
-    from recommender.experiments.live import live_trials
+    from recommender.experiments.live import live_experiments
 
-    assert live_trials() == ()
+    assert live_experiments() == ()
 
 
 def test_bundle_of_a_live_experiment_is_kept(demo_shop):

@@ -8,7 +8,7 @@ from itertools import islice
 
 from recommender.experiments.assignment import CONTROL, VARIANT
 from recommender.experiments.interleaving import team_draft
-from recommender.experiments.live import Trial
+from recommender.experiments.live import LiveExperiment
 from recommender.serving.memory import Served
 from recommender.types import Ranking, Request
 
@@ -20,24 +20,26 @@ Rank = Callable[[Request, Served], Ranking]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a request is answered. arms: what is logged of it; trial: the interleaved experiment and its variant."""
+    """How a request is answered. arms: what is logged of it; experiment: the interleaved experiment and its variant."""
 
     served: Served
-    trials: tuple[tuple[Trial, str], ...] = ()
+    experiments: tuple[tuple[LiveExperiment, str], ...] = ()
 
     @property
     def arms(self) -> str:
         """The experiments of the list with its arm in each, such as "7b 9ab"."""
-        return " ".join(f"{trial.number}{BOTH if trial.is_interleaved else arm}" for trial, arm in self.trials)
+        return " ".join(
+            f"{experiment.number}{BOTH if experiment.is_interleaved else arm}" for experiment, arm in self.experiments
+        )
 
     def rank(self, request: Request, rank: Rank) -> Ranking:
         """Rank as the arms say; an interleaved list draws on both rankers."""
         served, interleaved = self.served, None
-        for trial, arm in self.trials:
-            if trial.is_interleaved:
-                interleaved = trial
+        for experiment, arm in self.experiments:
+            if experiment.is_interleaved:
+                interleaved = experiment
             elif arm == VARIANT:
-                request, served = _changed(request, trial), _served(served, trial)
+                request, served = _changed(request, experiment), _served(served, experiment)
         if interleaved is None:
             return rank(request, served)
         return _drafted(request, served, interleaved, rank)
@@ -45,18 +47,18 @@ class Plan:
 
 def plan(request: Request, served: Served) -> Plan:
     """The experiments that this shopper and slot belong to; none for nobody. No query."""
-    if not served.trials or not request.person_key:
+    if not served.experiments or not request.person_key:
         return Plan(served)
-    trials = [
-        (trial, arm)
-        for trial in served.trials
-        if trial.covers(request.slot) and (arm := trial.allocation.arm(request.person_key))
+    experiments = [
+        (experiment, arm)
+        for experiment in served.experiments
+        if experiment.covers(request.slot) and (arm := experiment.allocation.arm(request.person_key))
     ]
-    return Plan(served, tuple(trials))
+    return Plan(served, tuple(experiments))
 
 
-def _changed(request: Request, trial: Trial) -> Request:
-    changes = trial.changes
+def _changed(request: Request, experiment: LiveExperiment) -> Request:
+    changes = experiment.changes
     weight = changes.get("personal_search")
     return replace(
         request,
@@ -66,19 +68,19 @@ def _changed(request: Request, trial: Trial) -> Request:
     )
 
 
-def _served(served: Served, trial: Trial) -> Served:
-    return served.challengers[trial.bundle] if trial.bundle and trial.bundle != served.bundle else served
+def _served(served: Served, experiment: LiveExperiment) -> Served:
+    return served.challengers[experiment.bundle] if experiment.bundle and experiment.bundle != served.bundle else served
 
 
-def _drafted(request: Request, served: Served, trial: Trial, rank: Rank) -> Ranking:
+def _drafted(request: Request, served: Served, experiment: LiveExperiment, rank: Rank) -> Ranking:
     """Merge the lists of both arms, from the first position on, so that later pages continue the same draft."""
     whole = replace(request, offset=0, limit=request.offset + request.limit)
     control = rank(whole, served)
-    variant = rank(_changed(whole, trial), _served(served, trial))
+    variant = rank(_changed(whole, experiment), _served(served, experiment))
     sides = {
         side: {entry.item_id: entry for entry in ranking} for side, ranking in ((CONTROL, control), (VARIANT, variant))
     }
-    seed = ":".join([str(trial.number), request.person_key, str(request.context.at.date()), *_subject(request)])
+    seed = ":".join([str(experiment.number), request.person_key, str(request.context.at.date()), *_subject(request)])
     drafted = team_draft(list(sides[CONTROL]), list(sides[VARIANT]), limit=whole.limit, seed=seed)
     entries = (
         replace(sides[team][item_id], position=position, team=team)
