@@ -21,6 +21,7 @@ from recommender.catalog import Catalog, catalog_for_label, catalogs
 from recommender.catalog.limits import limits_of
 from recommender.catalog.paths import path_fault
 from recommender.exceptions import ConfigurationError, RecommenderError
+from recommender.experiments.rollout import rollout_of
 from recommender.models import Event, encryption
 from recommender.serving.exploring import explorations_of
 from recommender.tracking.pages import last_word, may_name, meant_by
@@ -66,6 +67,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **options: Any) -> l
         *_unreadable("AT_MOST", limits_of), *_invalid_throttles(conf.get("THROTTLES")),
         *_invalid_secrets(conf.get("SUBJECT_KEYS")), *_invalid_retention(conf.get("RETENTION")), *_naive_times(),
         *_invalid_encryption(conf.get("ENCRYPTION_KEYS")), *_unreadable("EXPLORE", explorations_of),
+        *_unreadable("ROLLOUT", rollout_of),
     ]  # fmt: skip
 
 

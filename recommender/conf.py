@@ -71,6 +71,8 @@ DEFAULTS: dict[str, Any] = {
     "DIVERSITY": 0.9,
     # Slots whose last position explores: {"home": {"how": "epsilon", "rate": 0.1}}; the other way is "thompson".
     "EXPLORE": {},
+    # What a run promotes serves a share of the shoppers first: {"share": 0.1, "days": 7}; {}: everybody at once.
+    "ROLLOUT": {},
     # How much a shopper's likings count in the order of a search; 0.0 switches them off.
     "PERSONAL_SEARCH": 1.0,
     # How many items of a list may share a value, by attribute, such as {"brand": 2, "category": 4}.

@@ -6,12 +6,14 @@ import logging
 from collections.abc import Callable
 
 from django.db import router, transaction
+from django.utils import timezone
 from django.utils.translation import gettext
 
 from recommender import bundles, datasets, runs
 from recommender.bundles.arms import write_arms
 from recommender.datasets import files as dataset_files
 from recommender.exceptions import InsufficientData, LeaseLost, RecommenderError, TooLittleTime
+from recommender.experiments.rollout import try_out
 from recommender.ml.hardware import hardware
 from recommender.models import Bundle, Run
 from recommender.models.connections import persistently
@@ -98,8 +100,9 @@ def _finished(
     """Record the end and let `champion` serve, in one transaction: a process that is killed did both or neither."""
 
     def record_end(watch: Watch) -> None:
-        words = " ".join(filter(None, [reason, watch.remark]))
         with transaction.atomic(using=router.db_for_write(Run)):
+            tried, remark = try_out(champion, at=timezone.now()) if champion is not None else (None, "")
+            words = " ".join(filter(None, [reason, watch.remark, remark]))
             runs.finish(
                 watch.run_id,
                 watch.token,
@@ -109,7 +112,7 @@ def _finished(
                 bundle=bundle,
                 record=watch.record,
             )
-            if champion is not None:
+            if champion is not None and tried is None:
                 bundles.make_champion(champion, is_provisional=verdict == Run.Verdict.PROVISIONAL)
 
     return record_end
