@@ -20,14 +20,14 @@ from recommender.serving.ranker import Ranker
 from recommender.serving.shelf import load_shelf
 from recommender.types import HISTORY_LIMIT, Context, EventType, Request, Slot
 
-FEWEST_PLACES = 100
+FEWEST_POSITIONS = 100
 """Below so many explored positions nothing is estimated."""
 
-MOST_PLACES = 20_000
+MOST_POSITIONS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ExploredPosition:
     """One explored position: what was drawn, from what, with which chance, and whether it was clicked."""
 
     shown: Impression
@@ -38,7 +38,7 @@ class Place:
 
 @dataclass(slots=True)
 class Logged:
-    """Parallel lists over places: the reward, the weight, and two predictions of the bundle in question."""
+    """Parallel lists over positions: the reward, the weight, and two predictions of the bundle in question."""
 
     reward: list[float] = field(default_factory=list)
     weight: list[float] = field(default_factory=list)
@@ -57,13 +57,13 @@ class Logged:
         }
 
 
-def explored_places(*, until: dt.datetime) -> list[Place]:
+def explored_positions(*, until: dt.datetime) -> list[ExploredPosition]:
     """The newest explored positions whose clicks are complete by `until`, oldest first. Two queries."""
     window = dt.timedelta(seconds=LABEL_WINDOW_SECONDS)
     lists = list(
         Impression.objects.filter(pool__isnull=False, is_bot=False, occurred_at__lt=until - window)
         .select_related("visitor")
-        .order_by("-occurred_at")[:MOST_PLACES]
+        .order_by("-occurred_at")[:MOST_POSITIONS]
     )
     clicks: defaultdict[object, list[tuple[str, dt.datetime]]] = defaultdict(list)
     for first in range(0, len(lists), 500):
@@ -72,7 +72,9 @@ def explored_places(*, until: dt.datetime) -> list[Place]:
         for ranking_id, item_id, at in rows.values_list("ranking_id", "item_id", "occurred_at"):
             clicks[ranking_id].append((item_id, at))
     return [
-        Place(row, item_id, chance, any(one == item_id and at < row.occurred_at + window for one, at in clicks[row.pk]))
+        ExploredPosition(
+            row, item_id, chance, any(one == item_id and at < row.occurred_at + window for one, at in clicks[row.pk])
+        )
         for row in reversed(lists)
         for item_id, chance in [(row.item_ids[-1], row.propensities[-1])]
     ]
@@ -84,13 +86,13 @@ def served_by(name: str) -> Served:
     return Served.paired(load_shelf(ranker.encoder_hash, ranker.item_vectors), ranker, name)
 
 
-def logged(places: Sequence[Place], served: Served) -> Logged:
-    """What the bundle would have put at each place; places whose items have left the catalogue are left out."""
+def logged(positions: Sequence[ExploredPosition], served: Served) -> Logged:
+    """What the bundle would have put at each position; positions whose items have left the catalogue are left out."""
     result = Logged()
-    for place, request in zip(places, _requests(places), strict=True):
-        candidates = [served.shelf.row(item_id) for item_id in place.shown.pool or ()]
+    for position, request in zip(positions, _requests(positions), strict=True):
+        candidates = [served.shelf.row(item_id) for item_id in position.shown.pool or ()]
         rows = np.array([row for row in candidates if row >= 0], np.int32)
-        shown = served.shelf.row(place.item_id)
+        shown = served.shelf.row(position.item_id)
         if len(rows) < 2 or shown not in rows:
             continue
         question = Question(request, served.shelf.profile(request), served)
@@ -98,17 +100,17 @@ def logged(places: Sequence[Place], served: Served) -> Logged:
         if scores is None:
             return Logged()
         choice = int(scores.argmax())
-        result.reward.append(float(place.is_clicked))
-        result.weight.append(float(rows[choice] == shown) / place.propensity)
+        result.reward.append(float(position.is_clicked))
+        result.weight.append(float(rows[choice] == shown) / position.propensity)
         result.predicted.append(float(scores[rows == shown][0]))
         result.expected.append(float(scores[choice]))
     return result
 
 
-def _requests(places: Sequence[Place]) -> Iterator[Request]:
-    """The request of each place as it was: the person's events until then. One query for each place."""
-    for place in places:
-        shown = place.shown
+def _requests(positions: Sequence[ExploredPosition]) -> Iterator[Request]:
+    """The request of each position as it was: the person's events until then. One query for each position."""
+    for position in positions:
+        shown = position.shown
         past = Event.objects.filter(visitor=shown.visitor, is_bot=False, occurred_at__lt=shown.occurred_at)
         rows = past.order_by("-occurred_at", "-pk").values_list(*PAST_EVENT_COLUMNS)[:HISTORY_LIMIT]
         yield Request(

@@ -40,15 +40,19 @@ def test_click_counts_on_the_drawn_item_and_within_its_day():
     rows = explore(3, ["a", "b", "c"], clicked={"b"})
     late = {"message_id": "late", "type": "select_item", "item_id": "a", "ranking_id": rows[0].pk}
     Event.objects.create(occurred_at=SHOWN_AT + dt.timedelta(days=2), **late)
-    places = off_policy.explored_places(until=timezone.now())
-    assert [(place.item_id, place.is_clicked) for place in places] == [("a", False), ("b", True), ("c", False)]
+    positions = off_policy.explored_positions(until=timezone.now())
+    assert [(position.item_id, position.is_clicked) for position in positions] == [
+        ("a", False),
+        ("b", True),
+        ("c", False),
+    ]
 
 
 def test_lists_without_exploration_and_of_today_are_left_out():
     Impression.objects.create(slot="home", rung="champion", item_ids=["a"], propensities=[1.0], occurred_at=SHOWN_AT)
     explore(1, ["a", "b"])
     Impression.objects.update(occurred_at=timezone.now())
-    assert off_policy.explored_places(until=timezone.now()) == []
+    assert off_policy.explored_positions(until=timezone.now()) == []
 
 
 @pytest.fixture
@@ -65,8 +69,8 @@ def untrained(demo_shop):
 def test_weights_are_those_of_what_the_bundle_would_show(untrained):
     pool = list(Item.objects.filter(is_active=True).order_by("pk").values_list("item_id", flat=True)[:4])
     explore(200, pool)
-    places = off_policy.explored_places(until=timezone.now())
-    logged = off_policy.logged(places, off_policy.served_by(untrained.name))
+    positions = off_policy.explored_positions(until=timezone.now())
+    logged = off_policy.logged(positions, off_policy.served_by(untrained.name))
     assert np.mean(logged.weight) == pytest.approx(1)
     assert set(logged.weight) == {0.0, 4.0}
     assert len(set(logged.expected)) == 1
@@ -74,7 +78,7 @@ def test_weights_are_those_of_what_the_bundle_would_show(untrained):
 
 def test_bundle_whose_choice_is_always_clicked_is_told_so(untrained, capsys):
     pool = list(Item.objects.filter(is_active=True).order_by("pk").values_list("item_id", flat=True)[:4])
-    probe = off_policy.logged([*_places(pool)], off_policy.served_by(untrained.name))
+    probe = off_policy.logged([*_positions(pool)], off_policy.served_by(untrained.name))
     choice = pool[probe.weight.index(max(probe.weight))]
     Impression.objects.all().delete()
     explore(200, pool, clicked={choice})
@@ -84,9 +88,9 @@ def test_bundle_whose_choice_is_always_clicked_is_told_so(untrained, capsys):
     assert f"{untrained} champion   SNIPS  1.0000 [1.0000, 1.0000]  n 50" in printed
 
 
-def _places(pool):
+def _positions(pool):
     explore(len(pool), pool)
-    return off_policy.explored_places(until=timezone.now())
+    return off_policy.explored_positions(until=timezone.now())
 
 
 def test_too_few_positions_and_an_unknown_bundle_are_refused(demo_shop):
@@ -99,6 +103,6 @@ def test_too_few_positions_and_an_unknown_bundle_are_refused(demo_shop):
 
 def test_positions_of_items_that_are_gone_are_left_out(untrained):
     explore(3, ["gone", "away"])
-    places = off_policy.explored_places(until=timezone.now())
-    assert off_policy.logged(places, off_policy.served_by(untrained.name)).reward == []
+    positions = off_policy.explored_positions(until=timezone.now())
+    assert off_policy.logged(positions, off_policy.served_by(untrained.name)).reward == []
     assert len(pipeline.recommend("trending")) > 0

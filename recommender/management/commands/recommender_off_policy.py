@@ -20,18 +20,18 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        places = off_policy.explored_places(until=timezone.now())
-        if len(places) < off_policy.FEWEST_PLACES:
+        positions = off_policy.explored_positions(until=timezone.now())
+        if len(positions) < off_policy.FEWEST_POSITIONS:
             raise CommandError(
                 _("There are %(n)d explored positions, and %(least)d are needed. Set RECOMMENDER['EXPLORE'] and wait.")
-                % {"n": len(places), "least": off_policy.FEWEST_PLACES}
+                % {"n": len(positions), "least": off_policy.FEWEST_POSITIONS}
             )
-        clicked = sum(place.is_clicked for place in places) / len(places)
+        clicked = sum(position.is_clicked for position in positions) / len(positions)
         self.stdout.write(
-            _("%(n)d explored positions, clicks per position %(rate).4f") % {"n": len(places), "rate": clicked}
+            _("%(n)d explored positions, clicks per position %(rate).4f") % {"n": len(positions), "rate": clicked}
         )
         for bundle in self._bundles(options["bundle"]):
-            self._write(bundle, places)
+            self._write(bundle, positions)
 
     def _bundles(self, names: list[str]) -> list[Bundle]:
         usable = Bundle.objects.exclude(state=Bundle.State.QUARANTINED).order_by("-created_at")
@@ -40,9 +40,9 @@ class Command(BaseCommand):
             raise CommandError(_("There is no such bundle. The bundles are: %s.") % ", ".join(map(str, usable)))
         return chosen
 
-    def _write(self, bundle: Bundle, places: list[off_policy.Place]) -> None:
+    def _write(self, bundle: Bundle, positions: list[off_policy.ExploredPosition]) -> None:
         try:
-            logged = off_policy.logged(places, off_policy.served_by(bundle.name))
+            logged = off_policy.logged(positions, off_policy.served_by(bundle.name))
         except BundleError as error:
             self.stderr.write(f"{bundle}: {error}")
             return
