@@ -65,6 +65,7 @@ class Person:
     visitor_key: uuid.UUID | None = None
     live: dict[str, Live | None] = field(default_factory=dict)
     n_live_reads: int = 0
+    segment_id: int | None = None
 
     def history(self) -> tuple[PastEvent, ...]:
         return self.events

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_cache_control, patch_vary_headers
 
@@ -43,6 +43,8 @@ class RecommenderMiddleware:
             response: HttpResponseBase = self.get_response(request)  # type: ignore[assignment]
         finally:
             capture.current_request.reset(token)
+        if "recommender_redirect" in vars(request):
+            response = _led(request, response)
         if _is_concerned(request, response):
             finish(request, response)
         return response
@@ -55,6 +57,8 @@ class RecommenderMiddleware:
             response: HttpResponseBase = await self.get_response(request)  # type: ignore[misc]
         finally:
             capture.current_request.reset(token)
+        if "recommender_redirect" in vars(request):
+            response = _led(request, response)
         if _is_concerned(request, response):
             await sync_to_async(finish, thread_sensitive=True)(request, response)
         return response
@@ -77,6 +81,16 @@ def _warm_up() -> None:
         serving.warm_up()
     except Exception:
         _complain("warm-up", "the recommender did not begin to load")
+
+
+def _led(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Lead a search to the page that a rule of the shop names, unless its own page has failed or leads elsewhere."""
+    if response.status_code != 200:
+        return response
+    led = HttpResponseRedirect(request.recommender_redirect)  # type: ignore[attr-defined]
+    led.cookies.update(response.cookies)
+    led._resource_closers.extend(response._resource_closers)  # type: ignore[attr-defined]
+    return led
 
 
 def _is_concerned(request: HttpRequest, response: HttpResponseBase) -> bool:

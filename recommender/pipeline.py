@@ -45,7 +45,9 @@ MAX_FROZEN = 300
 
 
 class Asker(LiveReads, Protocol):
-    """What the pipeline needs of a shopper; `identity.Shopper` is one."""
+    """What the pipeline needs of a shopper; `identity.Shopper` is one. `segment_id` is read with the history."""
+
+    segment_id: int | None
 
     @property
     def person_key(self) -> str: ...
@@ -228,7 +230,8 @@ def _answer(request: Request, shopper: Asker | None) -> Ranking:
     started = time.perf_counter()
     if shopper is not None:
         history = shopper.history() if request.personal_weight else ()
-        request = replace(request, history=history, person_key=shopper.person_key)
+        person_key = shopper.person_key
+        request = replace(request, history=history, person_key=person_key, segment_id=shopper.segment_id)
     ranking = answer(request, shopper or ReadsOfOneList())
     metrics.observe_list(ranking.slot.value, ranking.rung.value, time.perf_counter() - started)
     return ranking

@@ -205,6 +205,7 @@ class Request:
     compared. `at_most`: how many items may share a value, by attribute. `personal_weight`: how much the shopper's
     likings count in a search, 0 for not at all. person_key: by which experiments assign the shopper, "" for nobody.
     `diversity` and `new_share` replace the setting and what validation chose, where an experiment says so.
+    `segment_id`: primary key of the shopper's segment, for rules.
     """
 
     slot: Slot
@@ -228,6 +229,7 @@ class Request:
     personal_weight: float = 1.0
     diversity: float | None = None
     new_share: float | None = None
+    segment_id: int | None = None
 
 
 class Arrangement(TypedDict, total=False):
@@ -287,6 +289,7 @@ class Entry:
     """One item of a ranking; `position` starts at 1. `is_near`: it does not match the query, but comes near it.
 
     propensity: with what chance the item came to its position. team: the arm of an experiment that chose it.
+    rules: ids of the rules that moved it; pinned: the position that a rule gives it, 0 for none.
     """
 
     item_id: str
@@ -297,6 +300,26 @@ class Entry:
     is_near: bool = False
     propensity: float = 1.0
     team: str = ""
+    rules: tuple[int, ...] = ()
+    pinned: int = 0
+
+
+class WhySkipped(enum.StrEnum):
+    """Why a rule could not pin an item."""
+
+    GONE = "gone"
+    HIDDEN = "hidden"
+    SOLD_OUT = "sold_out"
+    EXCLUDED = "excluded"
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedPin:
+    """An item that a rule pins and that is not shown: no longer in the catalogue, hidden, sold out, or left out."""
+
+    rule: int
+    item_id: str
+    why: WhySkipped
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +327,9 @@ class Ranking:
     """The list for one request. `n_found` counts the matches before the limit, `n_near` what follows them.
 
     For a search without a match, `relaxed` says what was given up and `notice` tells the shopper. arms: experiments
-    that it belongs to, each with its arm, such as "7b 9ab". pool: what the last position was drawn from.
+    that it belongs to, each with its arm, such as "7b 9ab". pool: what the last position was drawn from. rules: ids of
+    the rules that were applied, held_out: of those that this visitor is not shown, so that their effect can be
+    measured; redirect: where a rule leads the query; banners: texts above the list; skipped: pins without effect.
     """
 
     id: uuid.UUID
@@ -326,6 +351,11 @@ class Ranking:
     facets: tuple[Facet, ...] = ()
     arms: str = ""
     pool: tuple[str, ...] = ()
+    rules: tuple[int, ...] = ()
+    held_out: tuple[int, ...] = ()
+    redirect: str = ""
+    banners: tuple[str, ...] = ()
+    skipped: tuple[SkippedPin, ...] = ()
 
     @property
     def n_listed(self) -> int:

@@ -55,6 +55,7 @@ class Asker:
         self.person_key = str(uuid.uuid4())
         self.live = {}
         self.n_live_reads = 0
+        self.segment_id = None
         self._history = tuple(history)
 
     def history(self):

@@ -96,6 +96,7 @@ class SeenAs:
     device: str = ""
     live: dict[str, Live | None] = field(default_factory=dict)
     n_live_reads: int = 0
+    segment_id: int | None = None
 
     def history(self) -> tuple[PastEvent, ...]:
         return self.events
@@ -109,7 +110,9 @@ def seen_as(visitor: Visitor) -> SeenAs:
     consenting = visitors_of(visitor).filter(has_consented=True, is_profiled=True)
     devices = dict(consenting.order_by("-last_seen_at").values_list("pk", "device"))
     device = visitor.device or next(filter(None, devices.values()), "")
-    return SeenAs(visitor.user_key or str(visitor.key), newest_events(list(devices)), device)
+    return SeenAs(
+        visitor.user_key or str(visitor.key), newest_events(list(devices)), device, segment_id=visitor.segment_id
+    )
 
 
 def newest_events(visitor_pks: Sequence[int]) -> tuple[PastEvent, ...]:

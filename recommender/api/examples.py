@@ -87,6 +87,7 @@ ENTRY: dict[str, Any] = {
     "reasons": [{"code": "matches_query", "text": "Matches “cakestand”", "item_id": ""}],
     "score": 0.913,
     "is_near": False,
+    "rules": [7],
 }
 
 INTENT: dict[str, Any] = {
@@ -123,6 +124,10 @@ RESULTS: dict[str, Any] = {
     "notice": "",
     "sort": "relevance",
     "facets": [],
+    "rules": [7],
+    "redirect": "",
+    "banners": ["Baking is 10 % off until Sunday"],
+    "skipped": [],
     "next_cursor": "",
     "items": [ENTRY],
 }

@@ -15,7 +15,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from recommender.api import erasures, examples, parameters, problems, serializers, token_shapes
 from recommender.api.authentication import SCHEME
 from recommender.capture import ITEMLESS, TYPES
-from recommender.types import EventType, Relaxation, Role, Rung, Slot, Sort
+from recommender.types import EventType, Relaxation, Role, Rung, Slot, Sort, WhySkipped
 
 SETTINGS: dict[str, Any] = {
     "TITLE": "shopreco",
@@ -33,6 +33,7 @@ SETTINGS: dict[str, Any] = {
         "Role": [role.value for role in Role],
         "Relaxation": [step.value for step in Relaxation],
         "Sort": [sort.value for sort in Sort],
+        "WhySkipped": [why.value for why in WhySkipped],
     },
     "SECURITY": [],
     "APPEND_COMPONENTS": {

@@ -13,7 +13,7 @@ from rest_framework import serializers
 from recommender.api.parameters import MAX_ID_LENGTH, MAX_NAMED, no_such
 from recommender.capture import privacy
 from recommender.models import Event, Impression, RejectedEvent, UnpaidRow, Visitor
-from recommender.types import EventType, Relaxation, Role, Rung, Slot, Sort
+from recommender.types import EventType, Relaxation, Role, Rung, Slot, Sort, WhySkipped
 
 MAX_POSITION = 32_767
 """A `PositiveSmallIntegerField` holds no more on PostgreSQL."""
@@ -81,6 +81,18 @@ class EntrySerializer(serializers.Serializer[Any]):
     reasons = ReasonSerializer(many=True)
     score = ScoreField(help_text="Comparable within one answer only.")
     is_near = serializers.BooleanField(help_text="True: it does not match the query, but comes near it.")
+    rules = serializers.ListField(
+        child=serializers.IntegerField(), help_text="Ids of the shop's rules that pinned or moved it."
+    )
+
+
+class SkippedPinSerializer(serializers.Serializer[Any]):
+    rule = serializers.IntegerField(help_text="Id of the rule.")
+    item_id = serializers.CharField()
+    why = serializers.ChoiceField(
+        choices=[why.value for why in WhySkipped],
+        help_text="No longer in the catalogue, hidden, sold out, or left out of this list.",
+    )
 
 
 class IntentWordSerializer(serializers.Serializer[Any]):
@@ -148,6 +160,14 @@ class RankingSerializer(serializers.Serializer[Any]):
     notice = serializers.CharField(help_text="The same in words, for the shopper; else empty.")
     sort = serializers.ChoiceField(choices=[sort.value for sort in Sort], help_text="The order of what matches.")
     facets = FacetSerializer(many=True, help_text="What `facets` asked for, where it offers a choice.")
+    rules = serializers.ListField(
+        child=serializers.IntegerField(), help_text="Ids of the shop's rules that the list obeys."
+    )
+    redirect = serializers.CharField(
+        help_text="Where a rule of the shop leads the query: go there instead of showing the list; else empty."
+    )
+    banners = serializers.ListField(child=serializers.CharField(), help_text="Texts to show above the list.")
+    skipped = SkippedPinSerializer(many=True, help_text="Items that a rule pins and that are not shown.")
     next_cursor = serializers.SerializerMethodField(
         help_text="The `cursor` of the next page of a search that began with *; empty at the end, and without a cursor."
     )
@@ -302,6 +322,11 @@ class StoredImpressionSerializer(serializers.ModelSerializer[Impression]):
     item_ids = serializers.ListField(child=serializers.CharField())
     first_position = serializers.IntegerField()
     occurred_at = UtcDateTimeField()
+    rules = serializers.ListField(
+        child=serializers.IntegerField(),
+        allow_null=True,
+        help_text="Ids of the shop's rules that the list obeyed; negative where it was shown without, to compare.",
+    )
 
     class Meta:
         model = Impression

@@ -70,7 +70,7 @@ def ingest(
     """
     at = timezone.now()
     sound, refused = check_events(drafts, at)
-    shown = [check_impression(draft) for draft in impressions if draft.ranking.entries]
+    shown = [check_impression(draft) for draft in impressions if draft.ranking.entries or draft.ranking.redirect]
     unique = {draft.message_id: (index, draft) for index, draft in reversed(sound)}
     alias = router.db_for_write(Event)
     ordered = [unique[message_id][1] for message_id in sorted(unique)]
@@ -100,9 +100,12 @@ def record(request: Any, draft: EventDraft) -> None:
 
 
 def record_impression(request: Any, ranking: Ranking, *, current_item_id: str = "") -> None:
-    """Keep a list that is being shown until `flush`, once however often it is drawn; its page is personal."""
+    """Keep a list that is being shown until `flush`, once however often it is drawn; its page is personal.
+
+    Without items nothing is kept, unless a rule leads the query elsewhere.
+    """
     mark_personal(request)
-    if ranking.entries and getattr(request, "method", "") != "HEAD":
+    if (ranking.entries or ranking.redirect) and getattr(request, "method", "") != "HEAD":
         draft = ImpressionDraft(ranking, timezone.now(), current_item_id)
         buffer_of(request).impressions.setdefault(ranking.id, draft)
 

@@ -28,7 +28,7 @@ EVENT_COLUMNS = (
 )  # fmt: skip
 IMPRESSION_COLUMNS = (
     "ranking_id", "visitor", "slot", "query", "current_item_id", "item_ids", "propensities", "pool", "teams", "arms",
-    "first_position", "rung", "bundle", "source", "device", "is_bot", "occurred_at",
+    "first_position", "rung", "bundle", "source", "device", "is_bot", "occurred_at", "rules",
 )  # fmt: skip
 
 
@@ -174,8 +174,10 @@ def _impression_values(drafts: list[ImpressionDraft], alias: str) -> list[tuple[
     rows = (
         (
             draft.ranking.id, draft.visitor_key, draft.ranking.slot.value, draft.ranking.query, draft.current_item_id,
-            *_entry_columns(draft.ranking), draft.ranking.arms, draft.ranking.entries[0].position,
-            draft.ranking.rung.value, draft.ranking.bundle, draft.source, draft.device, draft.is_bot, draft.occurred_at,
+            *_entry_columns(draft.ranking), draft.ranking.arms,
+            draft.ranking.entries[0].position if draft.ranking.entries else 1, draft.ranking.rung.value,
+            draft.ranking.bundle, draft.source, draft.device, draft.is_bot, draft.occurred_at,
+            [*draft.ranking.rules, *(-rule for rule in draft.ranking.held_out)] or None,
         )
         for draft in sorted(drafts, key=lambda draft: draft.ranking.id.bytes)
     )  # fmt: skip

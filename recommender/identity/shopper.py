@@ -28,6 +28,9 @@ TOKEN_SCHEME = "visitor"  # noqa: S105 - the word before a token, not a token
 VISITOR_HEADER = "HTTP_RECOMMENDER_VISITOR"
 """For an app that sends the shop's own `Authorization`: the visitor's token, under which the call is recorded."""
 
+_SEGMENT = len(PAST_EVENT_COLUMNS)
+"""The column of the visitor's segment behind those of a past event."""
+
 _TABLETS = re.compile(r"ipad|tablet|kindle|silk|playbook|android(?!.*mobi)", re.IGNORECASE)
 _MOBILES = re.compile(r"mobi|iphone|ipod|android|opera mini", re.IGNORECASE)
 _LANGUAGE_REGION = re.compile(r"^\s*[a-z]{2,3}(?:-[a-z]{4})?-([a-z]{2})\b", re.IGNORECASE)
@@ -37,7 +40,8 @@ class Shopper:
     """One request's visitor and user, read on first use.
 
     `user_key` reads `request.user` and so accesses the session; so does `visitor_key` without a consent cookie and a
-    token. `live`, `n_live_reads` and `shown_item_ids` are shared by the blocks of a page.
+    token. `live`, `n_live_reads` and `shown_item_ids` are shared by the blocks of a page. `segment_id` is read with the
+    history, None before.
     """
 
     def __init__(self, request: HttpRequest) -> None:
@@ -46,6 +50,7 @@ class Shopper:
         self.n_live_reads = 0
         self.shown_item_ids: set[str] = set()
         self.person_key = ""
+        self.segment_id: int | None = None
         self.is_fresh = False
         self.has_started_over = False
 
@@ -241,6 +246,7 @@ class Shopper:
         self.person_key = ""
         for name in ("visitor_key", "user_key", "has_consented", "_account_key", "_history"):
             vars(self).pop(name, None)
+        self.segment_id = None
 
     @cached_property
     def _history(self) -> tuple[PastEvent, ...]:
@@ -252,8 +258,11 @@ class Shopper:
         rows = list(
             Event.objects.filter(visitor_id__in=visitors.values("pk"), is_bot=False)
             .order_by("-occurred_at", "-pk")
-            .values_list(*PAST_EVENT_COLUMNS, *(("visitor__key",) if is_by_account else ()))[:HISTORY_LIMIT]
+            .values_list(*PAST_EVENT_COLUMNS, "visitor__segment_id", *(("visitor__key",) if is_by_account else ()))[
+                :HISTORY_LIMIT
+            ]
         )
+        self.segment_id = next((row[_SEGMENT] for row in rows if row[_SEGMENT] is not None), None)
         if rows and is_by_account:  # these rows prove the consent: `visitor_key` need not ask again
             vars(self).setdefault("_account_key", rows[0][-1])
         return past_events(rows)

@@ -11,6 +11,7 @@ from recommender.models.judgements import Judgement
 from recommender.models.personas import Persona
 from recommender.models.queries import QueryStatistics, Synonym
 from recommender.models.rejections import EventCount, RejectedEvent
+from recommender.models.rules import Rule
 from recommender.models.runs import Bundle, Run
 from recommender.models.segments import Segment
 from recommender.models.unpaid import UnpaidRow
@@ -33,6 +34,7 @@ __all__ = [
     "Persona",
     "QueryStatistics",
     "RejectedEvent",
+    "Rule",
     "Run",
     "Scope",
     "Segment",

@@ -103,7 +103,8 @@ class Impression(models.Model):
     """A list that was shown (event type `view_item_list`), one row per list.
 
     `item_ids` are in the order shown, from position `first_position` on; `propensities` is parallel to them, 1.0 at
-    positions without exploration.
+    positions without exploration. `rules` are the ids of the rules that matched, negative where the visitor was held
+    out; None where none did.
     """
 
     ranking_id = models.UUIDField(_("ranking"), primary_key=True, default=uuid.uuid4, editable=False)
@@ -136,6 +137,7 @@ class Impression(models.Model):
     device = models.CharField(_("device"), max_length=16, blank=True)
     is_bot = models.BooleanField(_("bot"), default=False)
     occurred_at = models.DateTimeField(_("shown"), default=timezone.now, db_index=True)
+    rules = models.JSONField(_("rules"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("impression")
@@ -143,6 +145,9 @@ class Impression(models.Model):
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["visitor", "-occurred_at"], name="recommender_shown_history"),
             models.Index(fields=["occurred_at"], name="recommender_shown_query", condition=~models.Q(query="")),
+            models.Index(
+                fields=["occurred_at"], name="recommender_shown_rules", condition=models.Q(rules__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:

@@ -27,12 +27,13 @@ _rests_until: dict[str, float] = {}
 """When a bundle that was too slow is tried again, by its name and the monotonic clock."""
 
 
-def answer(request: Request, page: LiveReads) -> Ranking:
+def answer(request: Request, page: LiveReads, *, served: Served | None = None) -> Ranking:
     """The list for a request, with live prices; it remembers on the page what it read of them.
 
-    One query per catalogue model for the prices, and two more where many items were hidden since.
+    One query per catalogue model for the prices, and two more where many items were hidden since. served: what answers
+    in place of what this process serves with.
     """
-    served = current()
+    served = served or current()
     if not served.is_loaded:
         return sql_lists.answer(request)
     if not served.shelf.index:
@@ -61,14 +62,14 @@ def _ranked(request: Request, served: Served) -> Ranking:
     """Rank; what other lists of the page show is repeated only where nothing else is left."""
     started = time.monotonic()
     if started < _rests_until.get(served.bundle, 0.0):
-        served = Served(served.shelf)
+        served = Served(served.shelf, rules=served.rules)
     try:
         ranking = rank(request, served=served)
         if not ranking.entries and request.shown_item_ids:
             ranking = rank(replace(request, shown_item_ids=frozenset()), served=served)
     except Exception:  # the edge of the model: whatever breaks in it, the lower rungs still serve
         logger.exception("bundle %s failed on slot %s; lower rungs serve", served.bundle or "-", request.slot)
-        ranking = rank(request, served=Served(served.shelf))
+        ranking = rank(request, served=Served(served.shelf, rules=served.rules))
     _notice_slowness(served, time.monotonic() - started)
     return ranking
 

@@ -90,6 +90,11 @@ def explain(question: Question, listed: Listed, rows: IntArray) -> list[tuple[Re
     return explained
 
 
+def added_reasons(row: int, shelf: Shelf, *, is_pinned: bool) -> tuple[Reason, ...]:
+    """Why an item is there that only a rule brings into the list: the shop chose it, or it fills a position."""
+    return (Reason("chosen", _("Chosen by the shop")),) if is_pinned else tuple(_popularity_reasons(row, shelf))
+
+
 def notice(
     relaxed: Relaxation, query: str, relaxed_query: str, *, left_out: Sequence[str] = (), foreign_price: str = ""
 ) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -86,12 +87,13 @@ def _expected(name: Any, declared: Any) -> str:
 def explored(ranking: Ranking, shelf: Shelf, exploration: Exploration, *, limit: int) -> Ranking:
     """The first `limit` entries, the last of them drawn from those that stood there or behind.
 
-    Only what can be bought is drawn. The chances of the draw are those of the item over all lists of this kind: also
-    where the ranker's own choice stays.
+    Only what can be bought and what no rule pins is drawn. The chances of the draw are those of the item over all lists
+    of this kind: also where the ranker's own choice stays.
     """
     head, tail = ranking.entries[: limit - 1], ranking.entries[limit - 1 :]
-    pool = [entry for entry in tail if entry.live is None or entry.live.available][:POOL_SIZE]
-    if len(pool) < 2:
+    drawable = (entry for entry in tail if not entry.pinned and (entry.live is None or entry.live.available))
+    pool = list(islice(drawable, POOL_SIZE))
+    if len(pool) < 2 or tail[0].pinned:
         return replace(ranking, entries=ranking.entries[:limit])
     generator = np.random.default_rng()
     chances = _chances(pool, shelf, exploration, min(1.0, limit / PLACES_PER_EXPLORED), generator)

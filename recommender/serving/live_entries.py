@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Protocol
@@ -11,7 +11,7 @@ import numpy as np
 
 from recommender.catalog import live_items
 from recommender.serving.shelf import Shelf
-from recommender.types import Entry, Live, Ranking, Slot
+from recommender.types import Entry, Live, Ranking, SkippedPin, Slot, WhySkipped
 
 MAX_LIVE_READS = 3
 """Live reads of one page: with the history that makes at most four queries for all its blocks."""
@@ -61,10 +61,32 @@ def with_live(ranking: Ranking, shelf: Shelf, *, page: LiveReads, limit: int) ->
         visible = visible[:limit]
     visible.sort(key=lambda pair: not pair[1].available)
     first = ranking.entries[0].position if ranking.entries else 1
+    if ranking.rules:
+        ranking, visible = _as_pinned(ranking, visible, live_by_id, first)
     entries = (
         replace(entry, position=position, live=live) for position, (entry, live) in enumerate(visible[:limit], first)
     )
     return replace(ranking, entries=tuple(entries))
+
+
+Visible = list[tuple[Entry, Live]]
+
+
+def _as_pinned(
+    ranking: Ranking, visible: Visible, live_by_id: Mapping[str, Live | None], first: int
+) -> tuple[Ranking, Visible]:
+    """Give what is pinned its position again, as items above it may have left; say which pins are not shown."""
+    pinned = [pair for pair in visible if pair[0].pinned and pair[1].available]
+    seated = [pair for pair in visible if not (pair[0].pinned and pair[1].available)]
+    for pair in sorted(pinned, key=lambda pair: pair[0].pinned):
+        seated.insert(max(0, pair[0].pinned - first), pair)
+    lost = [(entry, live_by_id[entry.item_id]) for entry in ranking.entries if entry.pinned]
+    skipped = (
+        SkippedPin(entry.rules[0], entry.item_id, WhySkipped.HIDDEN if live is None else WhySkipped.SOLD_OUT)
+        for entry, live in lost
+        if live is None or not live.available
+    )
+    return replace(ranking, skipped=(*ranking.skipped, *skipped)), seated
 
 
 def _live_by_id(entries: Sequence[Entry], shelf: Shelf, page: LiveReads) -> dict[str, Live | None]:

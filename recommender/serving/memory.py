@@ -24,6 +24,7 @@ from recommender.models import Bundle, Item
 from recommender.models.connections import apart
 from recommender.serving.exploring import Exploration, declared_explorations
 from recommender.serving.nobody import Nobody
+from recommender.serving.rule_book import RuleBook, compiled, renewed
 from recommender.serving.shelf import Shelf, empty_shelf, load_shelf, refresh_shelf, shelf_with_vectors
 from recommender.types import Rung, Slot
 
@@ -59,6 +60,7 @@ class Served:
     experiments: tuple[LiveExperiment, ...] = ()
     challengers: Mapping[str, Served] = field(default_factory=dict, repr=False)
     explorations: Mapping[Slot, Exploration] = field(default_factory=dict)
+    rules: RuleBook = field(default_factory=RuleBook, compare=False, repr=False)
     nobody: Nobody = field(init=False, default_factory=Nobody, compare=False, repr=False)
 
     @classmethod
@@ -67,6 +69,12 @@ class Served:
         lexical = shelf.lexical.with_vocabulary(ranker.is_word)
         shelf = shelf if lexical is shelf.lexical else replace(shelf, lexical=lexical)
         return cls(shelf.calibrated(ranker.encode), ranker, bundle)
+
+    def ruled_by(self, rules: RuleBook) -> Served:
+        """The same pair under other rules."""
+        other = replace(self, rules=rules)
+        object.__setattr__(other, "nobody", self.nobody)
+        return other
 
     @property
     def rung(self) -> Rung:
@@ -238,7 +246,7 @@ def _refresh() -> None:
     memory = _memory
     n_failures_before = memory.n_failures
     try:
-        memory.served = _with_experiments(_renewed(memory.served), memory.served)
+        memory.served = _with_rules(_with_experiments(_renewed(memory.served), memory.served))
         if memory.n_failures == n_failures_before and not memory.lacks_bundle:
             memory.succeed()
     except Exception as error:  # the edge of every page: lower rungs serve, a later refresh tries again
@@ -255,7 +263,26 @@ def _renewed(served: Served | None) -> Served:
             shelf = load_shelf(ranker.encoder_hash, ranker.item_vectors) if ranker else load_shelf(None)
             return _paired(shelf, ranker, ranker.name if ranker else "")
     shelf = refresh_shelf(served.shelf)
-    return served if shelf is served.shelf else _paired(shelf, served.ranker, served.bundle)
+    return (
+        served if shelf is served.shelf else replace(_paired(shelf, served.ranker, served.bundle), rules=served.rules)
+    )
+
+
+def _with_rules(served: Served) -> Served:
+    """The pair, and those that experiments try, with the rules of this moment, in rows of their shelves: a rule serves
+    as soon as a process refreshes. One query, two where rules have changed."""
+    rules = renewed(served.rules, served.shelf)
+    challengers = {name: _ruled(challenger, rules) for name, challenger in served.challengers.items()}
+    are_current = all(challenger is served.challengers[name] for name, challenger in challengers.items())
+    if rules is served.rules and are_current:
+        return served
+    return replace(served.ruled_by(rules), challengers=challengers)
+
+
+def _ruled(challenger: Served, rules: RuleBook) -> Served:
+    own = challenger.rules
+    is_current = own.stamp == rules.stamp and own.shelf is challenger.shelf
+    return challenger if is_current else challenger.ruled_by(compiled(rules.sources, challenger.shelf, rules.stamp))
 
 
 def _with_experiments(served: Served, before: Served | None) -> Served:

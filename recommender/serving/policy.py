@@ -1,14 +1,17 @@
-"""The final order of scored candidates: diversity, limits and stock. Arrays only, no I/O."""
+"""The final order of scored candidates: diversity, limits, rules and stock. Arrays only, no I/O."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from recommender.types import FloatArray, IntArray
+
+Column = TypeVar("Column", FloatArray, IntArray)
 
 Order = npt.NDArray[np.int64]
 """(n,) int64: indices of the arguments' candidates, in their new order."""
@@ -76,6 +79,34 @@ def leading(*claims: npt.NDArray[np.bool_]) -> Order:
 def available_first(available: npt.NDArray[np.bool_]) -> Order:
     """Move what is out of stock to the end; both parts keep their order. available (n,)."""
     return np.argsort(~available, kind="stable")
+
+
+def moved(places: IntArray) -> Order:
+    """Order by rules: the candidate at i goes up by places[i] (n,), down where that is negative.
+
+    At the same position what goes up comes first, then what stays, then what goes down.
+    """
+    others, moving = np.flatnonzero(places == 0), np.flatnonzero(places)
+    key = 3 * (moving - places[moving]) - np.sign(places[moving])  # what stays has 3 * its position
+    order = np.argsort(key, kind="stable")
+    indices = np.searchsorted(3 * others, key[order]) + np.arange(len(order))
+    result, is_other = np.empty(len(places), np.int64), np.ones(len(places), bool)
+    is_other[indices] = False
+    result[is_other], result[indices] = others, moving[order]
+    return result
+
+
+def seated(values: Column, pins: Sequence[tuple[int, float]]) -> Column:
+    """Insert the value of each pin at its index of the result, ascending; behind the end it comes last. values (n,)."""
+    if not pins:
+        return values
+    n_others, n = len(values), len(values) + len(pins)
+    indices = [min(index, n_others + number) for number, (index, _value) in enumerate(pins)]
+    result = np.empty(n, values.dtype)
+    is_other = np.ones(n, bool)
+    is_other[indices] = False
+    result[is_other], result[indices] = values, [value for _index, value in pins]
+    return result
 
 
 def _unit_range(scores: FloatArray) -> FloatArray:

@@ -79,11 +79,15 @@ class Listed:
 
 @dataclass(frozen=True)
 class Question:
-    """A request, its profile in rows of the shelf, and the shelf and ranker that answer it."""
+    """A request, its profile in rows of the shelf, and the shelf and ranker that answer it.
+
+    permitted (n_items,) bool: what the rules of merchandisers leave, None for everything.
+    """
 
     request: Request
     profile: Profile
     served: Served
+    permitted: Mask | None = None
 
     @cached_property
     def cycles(self) -> Cycles:
@@ -100,6 +104,8 @@ class Question:
         """A fresh (n_items,) bool of what may be listed: active, not left out, dismissed, in the cart or current."""
         shelf, profile, request = self.served.shelf, self.profile, self.request
         allowed = allowed_items(profile, shelf.items)
+        if self.permitted is not None:
+            allowed &= self.permitted
         excluded = [shelf.row(item_id) for item_id in (*request.exclude_item_ids, *request.shown_item_ids)]
         allowed[[row for row in excluded if row >= 0]] = False
         return self.new(allowed) if request.exclude_history else allowed

@@ -3,44 +3,36 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 
-from recommender.serving.explain import explain, notice
+from recommender.serving.explain import added_reasons, explain, notice
 from recommender.serving.facets import facets
 from recommender.serving.filters import offered_filters
-from recommender.serving.limits import limited
-from recommender.serving.lists import LISTS
 from recommender.serving.memory import Served
 from recommender.serving.question import Listed, Question
+from recommender.serving.ruling import Ruled, ruled
+from recommender.serving.shelf import Shelf
 from recommender.types import Entry, Ranking, Request, Slot
 
 
 def rank(request: Request, *, served: Served) -> Ranking:
     """The list of the request's slot, with reasons and, for a search, with the filters to offer. No side effect."""
     shelf = served.shelf
-    question = Question(request, shelf.profile(request), served)
-    listed = LISTS[request.slot](question)
-    start = request.offset if request.slot == Slot.SEARCH else 0
-    page = slice(start, start + request.limit)
-    if request.at_most:
-        listed = limited(listed, shelf, request.at_most, n_places=request.limit)
-    rows = listed.rows[page]
-    near = frozenset(listed.near.tolist())
-    reasons = explain(question, listed, rows)
-    places = zip(rows.tolist(), listed.scores[page].tolist(), reasons, strict=True)
+    applied = served.rules.applied(request, shelf)
+    question = Question(request, shelf.profile(request), served, applied.allowed)
+    chosen = ruled(question, applied)
+    listed = chosen.listed
     return Ranking(
         id=uuid.uuid4(),
         slot=request.slot,
-        entries=tuple(
-            Entry(shelf.items.ids[row], position, score, reason, is_near=row in near)
-            for position, (row, score, reason) in enumerate(places, start + 1)
-        ),
+        entries=_entries(question, chosen),
         rung=listed.rung,
         bundle=served.bundle,
         catalog_version=shelf.version,
         query=request.query,
         corrected_query=listed.corrected_query,
         n_found=listed.n_found,
-        n_near=len(near),
+        n_near=len(listed.near),
         intent=listed.intent,
         offered_filters=(
             offered_filters(listed.intent, listed.rows, shelf, request, listed.relaxed) if listed.intent else ()
@@ -50,7 +42,39 @@ def rank(request: Request, *, served: Served) -> Ranking:
         notice=_notice(request, listed),
         sort=request.sort,
         facets=facets(question, listed),
+        rules=tuple(rule.id for rule in applied.rules),
+        held_out=applied.held_out,
+        redirect=applied.redirect,
+        banners=applied.banners,
+        skipped=chosen.skipped,
     )
+
+
+def _entries(question: Question, chosen: Ruled) -> tuple[Entry, ...]:
+    """The page of the list that the request wants."""
+    request, shelf, listed = question.request, question.served.shelf, chosen.listed
+    start = request.offset if request.slot == Slot.SEARCH else 0
+    page = slice(start, start + request.limit)
+    rows = listed.rows[page]
+    near = frozenset(listed.near.tolist())
+    reasons = explain(question, listed, rows)
+    entries = [
+        Entry(shelf.items.ids[row], position, score, reason, is_near=row in near)
+        for position, (row, score, reason) in enumerate(
+            zip(rows.tolist(), listed.scores[page].tolist(), reasons, strict=True), start + 1
+        )
+    ]
+    if not chosen.applied.rules:
+        return tuple(entries)
+    return tuple(_as_ruled(entry, row, chosen, shelf) for entry, row in zip(entries, rows.tolist(), strict=True))
+
+
+def _as_ruled(entry: Entry, row: int, chosen: Ruled, shelf: Shelf) -> Entry:
+    """An entry with the rules that moved it, and with the reason of one that is there only because of a rule."""
+    rules, pinned = chosen.rules_of(row), chosen.position_of(row)
+    if row in chosen.added:
+        entry = replace(entry, reasons=added_reasons(row, shelf, is_pinned=pinned > 0))
+    return replace(entry, rules=rules, pinned=pinned) if rules else entry
 
 
 def _notice(request: Request, listed: Listed) -> str:

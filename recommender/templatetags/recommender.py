@@ -6,6 +6,7 @@ import logging
 import sys
 import uuid
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -249,6 +250,10 @@ def _search(context: Context, query: str | None, options: SearchOptions) -> Rank
         personal=bool(options.personal),
         cart_item_ids=() if _is_cached() else _item_ids(options.cart),
     )
+    if shopper is not None and ranking.redirect and ranking.redirect != shopper.request.get_full_path():
+        shopper.request.recommender_redirect = ranking.redirect  # type: ignore[attr-defined]
+        _shown(shopper, replace(ranking, entries=()))
+        return ranking
     return _shown(shopper, ranking)
 
 
@@ -284,8 +289,9 @@ def _mark(context: Context) -> None:
 
 
 def _shown(shopper: Shopper | None, ranking: Ranking, *, current_item_id: str = "") -> Ranking:
-    """Record the list, and remember its items: the next list of the page shows others."""
-    if shopper is not None and ranking.entries:
+    """Record the list, and remember its items: the next list of the page shows others. Of a query that is led elsewhere
+    only that is recorded: nobody sees its items."""
+    if shopper is not None and (ranking.entries or ranking.redirect):
         capture.record_impression(shopper.request, ranking, current_item_id=current_item_id)
         shopper.shown_item_ids.update(entry.item_id for entry in ranking.entries)
     return ranking
