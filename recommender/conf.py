@@ -77,6 +77,8 @@ DEFAULTS: dict[str, Any] = {
     "PERSONAL_SEARCH": 1.0,
     # How many items of a list may share a value, by attribute, such as {"brand": 2, "category": 4}.
     "AT_MOST": {},
+    # Whether a merchandiser's rule must be published by somebody else than who changed it last.
+    "TWO_PERSON_RULES": False,
     # Who sends it as a bearer token may read metrics; "": nobody, there is no such page.
     "METRICS_TOKEN": "",
 }

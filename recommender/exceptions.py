@@ -1,5 +1,9 @@
 """The errors of this app; every message says what was expected, what was found and how to repair it."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 
 class RecommenderError(Exception):
     """Anything this app refuses, with the repair in its message."""
@@ -31,6 +35,18 @@ class BundleUnreachable(RecommenderError):
 
 class RunError(RecommenderError):
     """A training run that may not be started, cancelled, promoted or rolled back now."""
+
+
+class RuleError(RecommenderError):
+    """A merchandiser's rule that makes no sense or may not take this step; `errors` says what is wrong, by field."""
+
+    def __init__(self, message: str, *, errors: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.errors = dict(errors or {})
+
+
+class StaleRule(RuleError):
+    """Somebody else has changed the rule since it was read: nothing was written."""
 
 
 class LeaseLost(RunError):

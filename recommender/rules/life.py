@@ -1,0 +1,119 @@
+"""The way of a rule: written as a draft, submitted, published by whoever may, withdrawn; nobody's change is lost.
+
+Each step names the version that it was decided on, and is refused where somebody has changed the rule since.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from recommender import conf
+from recommender.exceptions import RuleError, StaleRule
+from recommender.models import Rule
+from recommender.rules.checking import expired, faults_of
+from recommender.rules.conflicts import conflicts_of
+
+CONTENT = (
+    "name", "action", "item_ids", "attribute", "values", "position", "places", "url", "text", "match", "query", "slot",
+    "segment", "starts_at", "ends_at",
+)  # fmt: skip
+"""What people write; the rest is the life of the rule."""
+
+State = Rule.State
+
+
+def create(rule: Rule, *, user: Any, host: str) -> Rule:
+    """Store a new draft. Raises `RuleError` for one that makes no sense."""
+    require_valid(rule, host=host)
+    rule.created_by = rule.edited_by = user
+    rule.state, rule.version, rule.updated_at = State.DRAFT, 1, timezone.now()
+    rule.save()
+    return rule
+
+
+def change(rule: Rule, *, user: Any, host: str, version: int) -> Rule:
+    """Store a changed draft; one that was in review becomes a draft again. Raises `RuleError`, `StaleRule`."""
+    require_open(rule)
+    require_valid(rule, host=host)
+    content = {name: getattr(rule, name) for name in CONTENT}
+    return _step(rule, version, (State.DRAFT, State.REVIEW), {**content, "state": State.DRAFT, "edited_by": user})
+
+
+def submit(rule: Rule, *, host: str, version: int) -> Rule:
+    """Hand a draft over to review. Raises `RuleError`, `StaleRule`."""
+    _require_publishable(rule, host)
+    return _step(rule, version, (State.DRAFT,), {"state": State.REVIEW, "submitted_at": timezone.now()})
+
+
+def publish(rule: Rule, *, user: Any, host: str, version: int) -> Rule:
+    """Let a rule in review go live. With `TWO_PERSON_RULES` not by whoever changed it last. Raises `RuleError`."""
+    if conf.get("TWO_PERSON_RULES") and rule.edited_by_id == user.pk:
+        raise RuleError(_("You changed this rule last, so somebody else must publish it (TWO_PERSON_RULES)."))
+    _require_publishable(rule, host)
+    values = {"state": State.LIVE, "reviewed_by": user, "reviewed_at": timezone.now(), "cost": {}, "cost_at": None}
+    return _step(rule, version, (State.REVIEW,), values)
+
+
+def withdraw(rule: Rule, *, version: int) -> Rule:
+    """Take a rule out of review or out of the lists. Raises `RuleError`, `StaleRule`."""
+    return _step(rule, version, (State.REVIEW, State.LIVE), {"state": State.WITHDRAWN, "withdrawn_at": timezone.now()})
+
+
+def copy(rule: Rule, *, user: Any) -> Rule:
+    """A new draft with the same content: what was live is never changed, so that its figures stay true."""
+    content = {name: getattr(rule, name) for name in CONTENT}
+    return Rule.objects.create(**content, created_by=user, edited_by=user)
+
+
+def require_open(rule: Rule) -> None:
+    """Raise `RuleError` for a rule that is no longer written: its content is what its figures are about."""
+    if rule.state in (State.LIVE, State.WITHDRAWN):
+        raise RuleError(_("A rule that was live is not changed. Copy it, change the copy, and withdraw this one."))
+
+
+def require_valid(rule: Rule, *, host: str) -> None:
+    """Raise `RuleError` with what is wrong, by field."""
+    if faults := faults_of(rule, host=host):
+        raise RuleError(" ".join(faults.values()), errors=faults)
+
+
+def standing(rule: Rule, *, at: dt.datetime) -> str:
+    """The state as people see it: a live rule may also be "scheduled" or "ended"."""
+    if rule.state != State.LIVE or rule.is_serving(at):
+        return str(rule.state)
+    return "ended" if rule.has_ended(at) else "scheduled"
+
+
+def _require_publishable(rule: Rule, host: str) -> None:
+    """Raise `RuleError` for a rule that is not valid now, or that cannot be live beside another."""
+    now = timezone.now()
+    require_valid(rule, host=host)
+    if faults := expired(rule, at=now):
+        raise RuleError(" ".join(faults.values()), errors=faults)
+    refused = [conflict.text for conflict in conflicts_of(rule, at=now) if conflict.is_refused]
+    if refused:
+        raise RuleError(" ".join(refused), errors={"position": " ".join(refused)})
+
+
+@transaction.atomic
+def _step(rule: Rule, version: int, states: tuple[str, ...], values: Mapping[str, Any]) -> Rule:
+    """Write only where the rule is still at this version and in one of the states. One query, two where refused."""
+    rows = Rule.objects.filter(pk=rule.pk, version=version, state__in=states)
+    if not rows.update(**values, version=F("version") + 1, updated_at=timezone.now()):
+        current = Rule.objects.select_related("edited_by").filter(pk=rule.pk).first()
+        if current is None:
+            raise StaleRule(_("The rule was deleted. Nothing was changed."))
+        if current.version != version:
+            who = current.edited_by.get_username() if current.edited_by else _("somebody")
+            text = _("%(who)s has changed this rule since you opened it. Nothing was changed: look at it again first.")
+            raise StaleRule(text % {"who": who})
+        raise RuleError(_("That is not possible with a rule that is %s.") % current.get_state_display())
+    rule.refresh_from_db()
+    return rule
