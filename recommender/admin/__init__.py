@@ -11,6 +11,7 @@ from recommender.admin.judgements import JudgementAdmin
 from recommender.admin.personas import PersonaAdmin
 from recommender.admin.queries import QueryStatisticsAdmin, SynonymAdmin
 from recommender.admin.rejections import EventCountAdmin, RejectedEventAdmin
+from recommender.admin.rules import RuleAdmin
 from recommender.admin.runs import RunAdmin
 from recommender.admin.segments import SegmentAdmin
 
@@ -30,6 +31,7 @@ __all__ = [
     "PersonaAdmin",
     "QueryStatisticsAdmin",
     "RejectedEventAdmin",
+    "RuleAdmin",
     "RunAdmin",
     "SegmentAdmin",
     "SynonymAdmin",

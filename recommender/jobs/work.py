@@ -19,6 +19,7 @@ from recommender.jobs import erasing, ledger
 from recommender.jobs.timing import Crontab
 from recommender.models import Event, Item, ItemStatistics, QueryStatistics, Segment
 from recommender.personas import segmentation
+from recommender.rules import costs
 from recommender.serving import vectors
 from recommender.types import EventType
 
@@ -98,8 +99,9 @@ def erase() -> None:
 
 
 def measure_experiments() -> None:
-    """Measure the live experiments, stop those that must not go on, end those whose time is over."""
+    """Measure live rules and experiments, stop experiments that must not go on, end those whose time is over."""
     conduct.advance(at=timezone.now())
+    costs.measure_live(at=timezone.now())
 
 
 def reap_runs() -> None:

@@ -1,0 +1,89 @@
+"""The forms of a rule: what it is, and for whom its preview is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from recommender.models import Rule, Segment
+from recommender.rules import life
+from recommender.rules.checking import attributes, faults_of
+from recommender.types import Slot
+
+
+class LinesField(forms.CharField):
+    """A list of texts, one a line."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(widget=forms.Textarea(attrs={"rows": 4, "cols": 40}), required=False, **options)
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list | tuple) else value
+
+    def to_python(self, value: Any) -> Any:
+        return [line.strip() for line in str(value or "").splitlines() if line.strip()]
+
+
+class RuleForm(forms.ModelForm):
+    """A draft. `read_version` is that of the page: a rule that somebody has changed since is not overwritten."""
+
+    host = ""
+    item_ids = LinesField(label=_("Items"), help_text=_("Ids, one a line; for a pin in their order."))
+    values = LinesField(label=_("Values"), help_text=_("Of the attribute, one a line."))
+    attribute = forms.ChoiceField(label=_("Attribute"), required=False)
+    read_version = forms.IntegerField(widget=forms.HiddenInput, required=False)
+
+    class Meta:
+        model = Rule
+        fields = life.CONTENT
+
+    def __init__(self, *positional: Any, **named: Any) -> None:
+        super().__init__(*positional, **named)
+        self.fields["read_version"].initial = self.instance.version
+        chosen: Any = self.fields["attribute"]
+        chosen.choices = [("", "—"), *((name, name) for name in attributes())]
+        if "segment" in self.fields:
+            segments: Any = self.fields["segment"]
+            segments.queryset = Segment.objects.filter(retired_at=None) | Segment.objects.filter(
+                pk=self.instance.segment_id
+            )
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse to overwrite what somebody else has changed since this page was opened; what was typed stays here."""
+        values: dict[str, Any] = super().clean() or {}
+        current = Rule.objects.select_related("edited_by").filter(pk=self.instance.pk).first()
+        if current is not None and current.version != values.get("read_version"):
+            who = current.edited_by.get_username() if current.edited_by else gettext("Somebody")
+            text = gettext(
+                "%(who)s has changed this rule since you opened it. Nothing was overwritten, and what you typed is "
+                "still here: open the rule in another window, and enter there what is to stay."
+            )
+            raise forms.ValidationError(text % {"who": who})
+        return values
+
+    def _post_clean(self) -> None:
+        """Check the rule as a whole, once its fields are right by themselves."""
+        super()._post_clean()  # type: ignore[misc]
+        if not self.errors:
+            for name, message in faults_of(self.instance, host=self.host).items():
+                self.add_error(name if name in self.fields else None, message)
+
+
+class PreviewForm(forms.Form):
+    """Which list to show, and as whom."""
+
+    slot = forms.ChoiceField(choices=[(slot.value, slot.value.replace("_", " ")) for slot in Slot], label=_("List"))
+    query = forms.CharField(required=False, max_length=255, label=_("Query"))
+    item_id = forms.CharField(required=False, max_length=128, label=_("Beside item"))
+    segment = forms.ModelChoiceField(
+        Segment.objects.filter(retired_at=None), required=False, empty_label=_("nobody"), label=_("As")
+    )
+    person = forms.CharField(
+        required=False,
+        max_length=100,
+        label=_("or as shopper"),
+        help_text=_("Name or key of a user, key of a visitor."),
+    )
