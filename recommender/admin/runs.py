@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
@@ -23,11 +23,13 @@ from recommender.admin import figures, trials
 from recommender.admin.guardrails import guardrail_table
 from recommender.admin.provenance import provenance_rows
 from recommender.admin.readonly import N_COUNTED, ReadOnlyAdmin
-from recommender.admin.steps import PROMOTE, TRAIN, Link, Outcome, Step, require, walk
+from recommender.admin.steps import PROMOTE, TRAIN, Link, require
+from recommender.admin.trainings import TrainingSteps
 from recommender.admin.tunings import TuningSteps, tuning_links
 from recommender.capture import retention
 from recommender.management import background
 from recommender.models import Bundle, Experiment, Run
+from recommender.runs import supervision
 from recommender.runs.comparisons import CHAMPION, SCOPES, label_of
 from recommender.runs.figures import Figures
 
@@ -51,6 +53,9 @@ SIGNS = {
     Bundle.State.CHAMPION: "★",
     Bundle.State.QUARANTINED: "✗",
 }
+LOG_LINES, LOG_BYTES = 40, 16_384
+"""The end of a run's log that its page shows."""
+
 TRIGGERS = {
     "admin": _("the admin"),
     "command": _("the command line"),
@@ -68,18 +73,18 @@ def badge(value: str, label: str) -> SafeString:
 
 
 @admin.register(Run)
-class RunAdmin(TuningSteps, ReadOnlyAdmin):
+class RunAdmin(TrainingSteps, TuningSteps, ReadOnlyAdmin):
     list_display = ("run", "state_badge", "verdict_badge", "gain", "took")
     list_display_links = ("run",)
     list_filter = ("kind", "state", "verdict", "created_at")
     list_select_related = ("requested_by", "bundle")
     sortable_by = ("run",)
+    actions = ("compare",)
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
         return [
-            path("train/", wrap(self.train_view), name="recommender_run_train"),
-            path("<int:pk>/cancel/", wrap(self.cancel_view), name="recommender_run_cancel"),
+            *self.training_urls(wrap),
             *self.tuning_urls(wrap),
             *super().get_urls(),
         ]
@@ -147,47 +152,8 @@ class RunAdmin(TuningSteps, ReadOnlyAdmin):
             require(request, "recommender.view_run")
         context = {**self.admin_site.each_context(request), **_page(run), "opts": self.opts, "media": self.media}
         context["links"] = self._run_links(request, run)
+        context["log"] = log_tail(run) if request.user.has_perm(TRAIN) else ""
         return TemplateResponse(request, "admin/recommender/run/detail.html", context | (extra_context or {}))
-
-    def train_view(self, request: HttpRequest) -> HttpResponse:
-        require(request, TRAIN)
-        step = Step(
-            title=gettext("Train now"),
-            question=gettext("Start a training run on all events and items that the shop has recorded?"),
-            consequences=(
-                gettext("A worker trains in the background; the shop keeps working as it is."),
-                gettext("The new model serves only if it is better than what serves now, and nowhere worse."),
-            ),
-            button=gettext("Train now"),
-            back_url=reverse("admin:recommender_run_changelist"),
-        )
-        return walk(self, request, step, lambda: self._train(request))
-
-    def cancel_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        require(request, TRAIN)
-        run = get_object_or_404(Run, pk=pk)
-        step = Step(
-            title=gettext("Cancel run %d") % pk,
-            question=gettext("Stop this run? It is %(state)s, %(share)d %% done.")
-            % {"state": run.get_state_display(), "share": run.progress * 100},
-            consequences=(
-                gettext("What it has learned is discarded; the shop keeps the present model."),
-                gettext("You can train again at any time."),
-            ),
-            button=gettext("Cancel the run"),
-            back_url=_url(run),
-        )
-        return walk(self, request, step, lambda: self._cancel(request, run))
-
-    def _train(self, request: HttpRequest) -> Outcome:
-        run = runs.request_run(trigger="admin", user=request.user)
-        message = gettext("Run %d waits for a training worker. This page shows its progress.") % run.pk
-        return Outcome(run, gettext("Requested from the admin."), message, _url(run))
-
-    def _cancel(self, request: HttpRequest, run: Run) -> Outcome:
-        runs.cancel(run, user=request.user)
-        message = gettext("Run %d is being cancelled. The shop keeps the present model.") % run.pk
-        return Outcome(run, gettext("Cancelled from the admin."), message, _url(run))
 
     def _list_links(self, request: HttpRequest, active: Run | None, serving: dict[str, Bundle]) -> list[Link]:
         links = []
@@ -204,7 +170,8 @@ class RunAdmin(TuningSteps, ReadOnlyAdmin):
         links = []
         if request.user.has_perm(TRAIN):
             again = Link(gettext("Train again"), reverse("admin:recommender_run_train"))
-            ended = tuning_links(run) if run.kind == Run.Kind.TUNING else [again]
+            repeat = Link(gettext("Repeat"), reverse("admin:recommender_run_repeat", args=[run.pk]))
+            ended = tuning_links(run) if run.kind == Run.Kind.TUNING else [again, repeat]
             links += _cancel_links(run) if run.state in runs.ACTIVE else ended
         if run.bundle is not None and request.user.has_perm(PROMOTE):
             links += bundle_links(run.bundle)
@@ -228,6 +195,25 @@ def arms_in_words(bundle: Bundle | None) -> list[str]:
     return [words % {"name": label_of(name), "scope": SCOPES[scope]} for scope, name in arms.items() if scope in SCOPES]
 
 
+def is_silent(run: Run, now: dt.datetime) -> bool:
+    """Is it said to run, and has it not been heard of for longer than a run may be silent?"""
+    heard_at = run.heartbeat_at or run.started_at
+    is_running = run.state in (Run.State.RUNNING, Run.State.CANCELLING)
+    return is_running and heard_at is not None and (now - heard_at).total_seconds() > runs.STALE_SECONDS
+
+
+def log_tail(run: Run) -> str:
+    """The last lines that the training wrote; "" where they are on another host, or gone."""
+    try:
+        with supervision.log_path(run.pk).open("rb") as log:
+            log.seek(0, os.SEEK_END)
+            log.seek(max(0, log.tell() - LOG_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(lines[-LOG_LINES:])
+
+
 def started_by(run: Run) -> str:
     """Return who started a run, or else what."""
     if run.requested_by is not None:
@@ -244,6 +230,7 @@ def _page(run: Run) -> dict[str, Any]:
         "run": run,
         "original": run,
         "is_active": is_active,
+        "is_silent": is_silent(run, now),
         "is_warning": run.verdict == Run.Verdict.TOO_SHORT,
         "refresh_seconds": REFRESH_SECONDS if is_active else 0,
         "state_badge": badge(run.state, run.get_state_display()),

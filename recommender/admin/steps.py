@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
@@ -30,7 +31,8 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One question. Where there is a `warning`, the box beside `insistence` must be ticked first."""
+    """One question. Where there is a `warning`, the box beside `insistence` must be ticked first; a `form`, made of the
+    request, must be valid."""
 
     title: str
     question: str
@@ -39,6 +41,7 @@ class Step:
     back_url: str
     warning: str = ""
     insistence: str = ""
+    form: forms.Form | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ def walk(
         return _ask(model_admin, request, step)
     if step.warning and request.POST.get("insist") != "yes":
         messages.error(request, gettext("Nothing was changed: tick the box to confirm, or go back."))
+        return _ask(model_admin, request, step)
+    if step.form is not None and not step.form.is_valid():
         return _ask(model_admin, request, step)
     try:
         outcome = act()
