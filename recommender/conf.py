@@ -73,6 +73,8 @@ DEFAULTS: dict[str, Any] = {
     "EXPLORE": {},
     # What a run promotes serves a share of the shoppers first: {"share": 0.1, "days": 7}; {}: everybody at once.
     "ROLLOUT": {},
+    # How many different people must approve what a run promotes; 1: the gate alone, or whoever promotes.
+    "PROMOTION_PEOPLE": 1,
     # How much a shopper's likings count in the order of a search; 0.0 switches them off.
     "PERSONAL_SEARCH": 1.0,
     # How many items of a list may share a value, by attribute, such as {"brand": 2, "category": 4}.

@@ -1,6 +1,7 @@
 """Pages in Django's admin: model runs and bundles, personas, and behaviour and items to look at."""
 
 from recommender.admin.alarms import AlarmAdmin
+from recommender.admin.audit import ActionAdmin
 from recommender.admin.bundles import BundleAdmin
 from recommender.admin.credentials import ApiKeyAdmin, AppTokenAdmin, VisitorLinkAdmin
 from recommender.admin.erasures import ErasureAdmin
@@ -16,6 +17,7 @@ from recommender.admin.runs import RunAdmin
 from recommender.admin.segments import SegmentAdmin
 
 __all__ = [
+    "ActionAdmin",
     "AlarmAdmin",
     "ApiKeyAdmin",
     "AppTokenAdmin",

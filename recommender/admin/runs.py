@@ -23,7 +23,7 @@ from recommender.admin import figures, trials
 from recommender.admin.guardrails import guardrail_table
 from recommender.admin.provenance import provenance_rows
 from recommender.admin.readonly import N_COUNTED, ReadOnlyAdmin
-from recommender.admin.steps import PROMOTE, TRAIN, Link, require
+from recommender.admin.steps import APPROVE, PROMOTE, TRAIN, Link, require
 from recommender.admin.trainings import TrainingSteps
 from recommender.admin.tunings import TuningSteps, tuning_links
 from recommender.capture import retention
@@ -173,19 +173,22 @@ class RunAdmin(TrainingSteps, TuningSteps, ReadOnlyAdmin):
             repeat = Link(gettext("Repeat"), reverse("admin:recommender_run_repeat", args=[run.pk]))
             ended = tuning_links(run) if run.kind == Run.Kind.TUNING else [again, repeat]
             links += _cancel_links(run) if run.state in runs.ACTIVE else ended
-        if run.bundle is not None and request.user.has_perm(PROMOTE):
-            links += bundle_links(run.bundle)
-        return links
+        return links + (bundle_links(run.bundle, request.user) if run.bundle is not None else [])
 
 
-def bundle_links(bundle: Bundle) -> list[Link]:
-    """Return what can be done with a bundle: roll back the champion, promote another; nothing with a broken one."""
+def bundle_links(bundle: Bundle, user: Any) -> list[Link]:
+    """Return what a person may do with a bundle: roll back the champion, promote another, or approve that it is
+    promoted where that takes several people; nothing with a broken one."""
     if bundle.state == Bundle.State.CHAMPION:
-        can_roll_back = Bundle.objects.filter(state=Bundle.State.PREVIOUS).exists()
+        can_roll_back = user.has_perm(PROMOTE) and Bundle.objects.filter(state=Bundle.State.PREVIOUS).exists()
         return [Link(gettext("Roll back"), reverse("admin:recommender_bundle_roll_back"))] if can_roll_back else []
     if bundle.state == Bundle.State.QUARANTINED:
         return []
-    return [Link(gettext("Promote"), reverse("admin:recommender_bundle_promote", args=[bundle.pk]), "default")]
+    if bundles.n_people() > 1:
+        url = reverse("admin:recommender_bundle_approve", args=[bundle.pk])
+        return [Link(gettext("Approve"), url, "default")] if user.has_perm(APPROVE) else []
+    url = reverse("admin:recommender_bundle_promote", args=[bundle.pk])
+    return [Link(gettext("Promote"), url, "default")] if user.has_perm(PROMOTE) else []
 
 
 def arms_in_words(bundle: Bundle | None) -> list[str]:
@@ -294,6 +297,8 @@ def _next_after_success(run: Run) -> str:
         return gettext(
             "A simple ranker serves a list in the place of the previous model. To undo this, roll back in Bundles."
         )
+    if _waits_for_people(run):
+        return gettext("It waits for people to approve it. The shop keeps the present model until then.")
     return {
         Run.Verdict.PROMOTED: gettext("This model served the shop until another one took its place."),
         Run.Verdict.REFUSED: gettext("The shop keeps working as before. You may still promote this model yourself."),
@@ -303,6 +308,11 @@ def _next_after_success(run: Run) -> str:
         ),
         Run.Verdict.TOO_SHORT: gettext("Train again with the minutes that the reason names."),
     }.get(Run.Verdict(run.verdict) if run.verdict else Run.Verdict.INSUFFICIENT, "")
+
+
+def _waits_for_people(run: Run) -> bool:
+    is_new = run.bundle is not None and run.bundle.state == Bundle.State.CANDIDATE and run.bundle.promoted_at is None
+    return is_new and run.verdict in (Run.Verdict.PROMOTED, Run.Verdict.PROVISIONAL) and bundles.n_people() > 1
 
 
 def _served(run: Run, measured: Figures) -> tuple[str, str] | None:

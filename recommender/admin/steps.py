@@ -18,6 +18,7 @@ from recommender.exceptions import RecommenderError
 
 TRAIN = "recommender.train_model"
 PROMOTE = "recommender.promote_bundle"
+APPROVE = "recommender.approve_bundle"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Bundles, the folders of weights: their files, which one serves, and bundle 0, which serves before any training."""
 
+from recommender.bundles.approvals import approve, missing_in_words, n_people, open_approvals, require_enough, use_up
 from recommender.bundles.bundle_zero import encoder_spec, ensure_champion, untrained
 from recommender.bundles.manifest import verify
 from recommender.bundles.promotion import (
@@ -19,6 +20,7 @@ from recommender.bundles.promotion import (
 from recommender.bundles.store import fetch, write_bundle
 
 __all__ = [
+    "approve",
     "champion",
     "confirm",
     "encoder_spec",
@@ -26,15 +28,20 @@ __all__ = [
     "fetch",
     "items_without_vector",
     "make_champion",
+    "missing_in_words",
+    "n_people",
+    "open_approvals",
     "previous",
     "promote",
     "prune",
     "quarantine",
+    "require_enough",
     "require_promotable",
     "retained",
     "roll_back",
     "take_back",
     "untrained",
+    "use_up",
     "verify",
     "write_bundle",
 ]

@@ -73,6 +73,18 @@ def remark_on(experiment: Experiment) -> str:
     return sentence % {"share": round(100 * experiment.variant_share, 1), "days": experiment.days}
 
 
+def introduce(bundle: Bundle, *, at: dt.datetime) -> tuple[bool, str]:
+    """Whether a bundle that a run promotes serves everybody now, and a remark for the run.
+
+    It does not where people must approve it first, or where it is rolled out.
+    """
+    champion = bundles.champion()
+    if bundles.n_people() > 1 and champion is not None and champion.pk != bundle.pk:
+        return False, bundles.missing_in_words(bundles.n_people())
+    experiment, remark = try_out(bundle, at=at)
+    return experiment is None, remark
+
+
 def try_out(bundle: Bundle, *, at: dt.datetime) -> tuple[Experiment | None, str]:
     """Roll a bundle out, with the remark for its run; where that is not possible, say why: then it serves at once."""
     try:

@@ -48,6 +48,7 @@ class Bundle(models.Model):
                 fields=["state"], condition=models.Q(state="champion"), name="recommender_one_champion"
             ),
         ]
+        permissions = [("approve_bundle", "Can approve that a bundle serves everybody")]
 
     def __str__(self) -> str:
         return self.name[:12]

@@ -13,7 +13,7 @@ from recommender import bundles, datasets, runs
 from recommender.bundles.arms import write_arms
 from recommender.datasets import files as dataset_files
 from recommender.exceptions import InsufficientData, LeaseLost, RecommenderError, TooLittleTime
-from recommender.experiments.rollout import try_out
+from recommender.experiments.rollout import introduce
 from recommender.ml.hardware import hardware
 from recommender.models import Bundle, Run
 from recommender.models.connections import persistently
@@ -101,7 +101,7 @@ def _finished(
 
     def record_end(watch: Watch) -> None:
         with transaction.atomic(using=router.db_for_write(Run)):
-            tried, remark = try_out(champion, at=timezone.now()) if champion is not None else (None, "")
+            serves, remark = introduce(champion, at=timezone.now()) if champion is not None else (False, "")
             words = " ".join(filter(None, [reason, watch.remark, remark]))
             runs.finish(
                 watch.run_id,
@@ -112,7 +112,7 @@ def _finished(
                 bundle=bundle,
                 record=watch.record,
             )
-            if champion is not None and tried is None:
+            if champion is not None and serves:
                 bundles.make_champion(champion, is_provisional=verdict == Run.Verdict.PROVISIONAL)
 
     return record_end
