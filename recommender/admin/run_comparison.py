@@ -35,7 +35,7 @@ class ComparedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class RunTable:
     """A column for each run, a row for each figure."""
 
     columns: tuple[ComparedRun, ...]
@@ -47,7 +47,7 @@ class Comparison:
         return sum(column.is_other for column in self.columns)
 
 
-def compared(chosen: Sequence[Run]) -> Comparison:
+def compared(chosen: Sequence[Run]) -> RunTable:
     """The table of these runs, in their order. No query."""
     hashes = [run.report.get("data_hash") for run in chosen]
     is_other = [one is None or one != hashes[0] for one in hashes]
@@ -58,7 +58,7 @@ def compared(chosen: Sequence[Run]) -> Comparison:
     ]
     measured = [Figures.of(run.metrics) for run in chosen]
     rows = [*_qualities(measured, is_other), *_facts(chosen, is_other)]
-    return Comparison(tuple(columns), tuple(rows))
+    return RunTable(tuple(columns), tuple(rows))
 
 
 def _qualities(measured: Sequence[Figures], is_other: Sequence[bool]) -> list[ComparedRow]:

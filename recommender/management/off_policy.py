@@ -16,7 +16,6 @@ from recommender.models import Event, Impression
 from recommender.models.claims import PAST_EVENT_COLUMNS, past_events
 from recommender.serving import Served
 from recommender.serving.question import Question
-from recommender.serving.ranker import Ranker
 from recommender.serving.shelf import load_shelf
 from recommender.types import HISTORY_LIMIT, Context, EventType, Request, Slot
 
