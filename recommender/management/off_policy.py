@@ -81,6 +81,8 @@ def explored_positions(*, until: dt.datetime) -> list[ExploredPosition]:
 
 def served_by(name: str) -> Served:
     """The catalogue of now with a bundle, whichever serves. Raises BundleError for a broken one."""
+    from recommender.serving.ranker import Ranker  # needs the extra "serving", which a host may lack
+
     ranker = Ranker.load(bundles.fetch(name), name=name)
     return Served.paired(load_shelf(ranker.encoder_hash, ranker.item_vectors), ranker, name)
 
