@@ -168,6 +168,11 @@ DETAILS = {
     "out-of-scope": "This needs a token for 'profile'; yours was issued for: events.",
     "not-signed-in": "The app's visitor belongs to a user: sign them in with POST me/link.",
     "unknown-erasure": "DELETE me answers with the address of its receipt.",
+    "unknown-rule": "GET rules lists those that there are.",
+    "stale-rule": "ben has changed this rule since you opened it. Nothing was changed: look at it again first. Read it "
+    "again, and send the version that you have read then.",
+    "refused-step": "You changed this rule last, so somebody else must publish it (TWO_PERSON_RULES).",
+    "unknown-endpoint": "A rule has the steps submit, publish, withdraw, copy.",
     "unknown-token": "GET me/tokens lists the ids of those that count.",
     "not-linked": "There is no link that POST me/link has made.",
     "linked-to-another": "Sign this app out with DELETE me/tokens/current, and begin a new visitor with POST visitors.",

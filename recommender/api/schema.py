@@ -14,7 +14,9 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 
 from recommender.api import erasures, examples, parameters, problems, serializers, token_shapes
 from recommender.api.authentication import SCHEME
+from recommender.api.schema_of_rules import rule_operations
 from recommender.capture import ITEMLESS, TYPES
+from recommender.models import Rule
 from recommender.types import EventType, Relaxation, Role, Rung, Slot, Sort, WhySkipped
 
 SETTINGS: dict[str, Any] = {
@@ -33,6 +35,9 @@ SETTINGS: dict[str, Any] = {
         "Role": [role.value for role in Role],
         "Relaxation": [step.value for step in Relaxation],
         "Sort": [sort.value for sort in Sort],
+        "RuleAction": Rule.Action.values,
+        "RuleMatch": Rule.Match.values,
+        "RuleState": Rule.State.values,
         "WhySkipped": [why.value for why in WhySkipped],
     },
     "SECURITY": [],
@@ -338,10 +343,9 @@ def _copied(method: Any) -> Any:
 
 
 def _tag(view: str) -> str:
-    return {"lists": "Lists", "recording": "Events", "visitor": "Visitor", "tokens": "Tokens", "erasures": "Visitor"}[
-        view.split(".")[2]
-    ]
+    return {"lists": "Lists", "recording": "Events", "visitor": "Visitor", "tokens": "Tokens", "erasures": "Visitor",
+            "rules": "Rules"}[view.split(".")[2]]  # fmt: skip
 
 
-for _view, _operations in OPERATIONS.items():
+for _view, _operations in (OPERATIONS | rule_operations(answer, failures)).items():
     _describe(_view, _operations)

@@ -3,7 +3,7 @@
 from django.apps import apps
 from django.urls import path, re_path
 
-from recommender.api import erasures, lists, recording, tokens, visitor
+from recommender.api import erasures, lists, recording, rules, tokens, visitor
 
 urlpatterns = [
     path("visitors", tokens.VisitorsView.as_view(), name="visitors"),
@@ -18,6 +18,9 @@ urlpatterns = [
     path("me/tokens/<str:token_id>", tokens.TokenView.as_view(), name="token"),
     path("me/link", tokens.LinkView.as_view(), name="link"),
     path("tokens/refresh", tokens.RefreshView.as_view(), name="refresh"),
+    path("rules", rules.RulesView.as_view(), name="rules"),
+    path("rules/<str:rule_id>", rules.RuleView.as_view(), name="rule"),
+    path("rules/<str:rule_id>/<str:step>", rules.RuleStepView.as_view(), name="rule_step"),
     re_path("", visitor.UnknownEndpointView.as_view()),
 ]
 

@@ -28,7 +28,8 @@ from recommender.models import AppToken, Erasure, Event, Visitor, VisitorLink
 
 ENDPOINTS = (
     "visitors", "tokens/refresh", "events", "search", "suggest", "recommendations/<slot>", "me", "me/export",
-    "me/tokens", "me/tokens/<token_id>", "me/link",
+    "me/tokens", "me/tokens/<token_id>", "me/link", "rules",
+    "rules/<rule_id>", "rules/<rule_id>/<step>",
 )  # fmt: skip
 
 
