@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from recommender import conf
+from recommender.capture import months
 from recommender.capture.erasure import ROWS_PER_DELETE
 from recommender.models import (
     Alarm,
@@ -49,12 +50,14 @@ KINDS: dict[str, Callable[[dt.datetime], list[Rows]]] = {
 
 def purge(*, at: dt.datetime) -> dict[str, int]:
     """Delete what is older than its kind's days; return how many rows of each kind, those that lost a query among
-    them. Chunks of `ROWS_PER_DELETE`."""
+    them. Chunks of `ROWS_PER_DELETE`. An events table divided by month gets its coming months, and loses whole ones."""
     forget = {"queries": _forget_queries}
-    return {
+    n_dropped = _turn_months(at) if months.is_partitioned() else 0
+    removed = {
         kind: sum(forget.get(kind, _delete)(chunk) for rows in overdue_rows(kind, at) for chunk in _chunks(rows))
         for kind in KINDS
     }
+    return removed | {"events": removed["events"] + n_dropped}
 
 
 def n_overdue(*, at: dt.datetime, most: int | None = None) -> dict[str, int]:
@@ -70,6 +73,11 @@ def n_late(*, at: dt.datetime, most: int | None = None) -> dict[str, int]:
 def overdue_rows(kind: str, at: dt.datetime) -> list[Rows]:
     """The rows of a kind that are older than its days."""
     return KINDS[kind](at - dt.timedelta(days=conf.retention()[kind]))
+
+
+def _turn_months(at: dt.datetime) -> int:
+    months.create_months(at=at)
+    return months.drop_months(before=at - dt.timedelta(days=conf.retention()["events"]))
 
 
 def _chunks(rows: Rows) -> Iterator[Rows]:

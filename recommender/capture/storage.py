@@ -94,7 +94,8 @@ def insert(model: type[models.Model], columns: Sequence[str], values: list[tuple
     """Insert what is not there yet; return how many rows were inserted, which `bulk_create(ignore_conflicts=True)`
     cannot tell. The statement itself looks up whether the row's visitor consents: where not, an order of the shop is
     nobody's, and anything else is left out. On PostgreSQL it locks the visitor, shared, until the end of the
-    transaction: an erasure waits for it, and what comes after the erasure finds no visitor."""
+    transaction: an erasure waits for it, and what comes after the erasure finds no visitor. The conflict names no
+    column: an events table divided by month has no unique index over all of it (see `months`)."""
     if not values:
         return 0
     quote = connections[alias].ops.quote_name
@@ -105,7 +106,7 @@ def insert(model: type[models.Model], columns: Sequence[str], values: list[tuple
         f"WITH consenting AS (SELECT {quote('id')} AS id FROM {quote(Visitor._meta.db_table)} "
         f"WHERE {quote('key')} = %s AND ({quote('has_consented')} OR {quote('is_pseudonymous')}){shared_lock(alias)}) "
         f"SELECT {marks} "
-        f"WHERE %s OR EXISTS (SELECT 1 FROM consenting) ON CONFLICT ({quote(columns[0])}) DO NOTHING"
+        f"WHERE %s OR EXISTS (SELECT 1 FROM consenting) ON CONFLICT DO NOTHING"
     )
     rows = [
         (row[visitor], *row[:visitor], *row[visitor + 1 :], row[visitor] is None or row[source] == ROWS_OF_THE_SHOP)

@@ -21,7 +21,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from recommender import bundles, capture, checks, tracking
-from recommender.capture import EventDraft, order_consent, retention
+from recommender.capture import EventDraft, months, order_consent, retention
 from recommender.catalog import Catalog, Constant, catalogs
 from recommender.catalog.guesses import unique_fields
 from recommender.models import Alarm, Bundle, Event, Item
@@ -45,6 +45,7 @@ SYNC = "python manage.py recommender_sync"
 RECONCILE = "python manage.py recommender_reconcile"
 TRAIN = "python manage.py recommender_train"
 PURGE = "python manage.py recommender_purge"
+AHEAD = "python manage.py recommender_partition --ahead"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ def examine(*, minutes: float = 15.0, others: Mapping[str, Examination] | None =
         ("alarms", _alarms),
         ("bundles", _bundles),
         ("retention", _retention),
+        ("months", _months),
         ("arrivals", partial(_arrivals, dt.timedelta(minutes=minutes))),
         *(others or {}).items(),
     ]
@@ -262,6 +264,19 @@ def _retention() -> Iterator[Finding]:
         yield Finding("retention", "warning", message, _("%(command)s, and let a worker run.") % {"command": PURGE})
     else:
         yield Finding("retention", "ok", _("Nothing is kept longer than RETENTION_DAYS and RETENTION allow."))
+
+
+def _months() -> Iterator[Finding]:
+    """Partitions of the events table that the daily job should have created."""
+    if months.is_partitioned() and (missing := months.missing_months(at=timezone.now())):
+        message = _("The events table has no partition for: %(months)s.")
+        names = ", ".join(f"{month:%Y-%m}" for month in missing)
+        yield Finding(
+            "months",
+            "warning",
+            message % {"months": names},
+            _("%(command)s, and let a worker run.") % {"command": AHEAD},
+        )
 
 
 def _bundles() -> Iterator[Finding]:
