@@ -126,6 +126,9 @@ class RuleAdmin(StyledAdmin):
         was_live = obj is not None and obj.reviewed_at is not None
         return not was_live and super().has_delete_permission(request, obj)
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": gettext("Rules"), **(extra_context or {})})
+
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:

@@ -20,6 +20,7 @@ from recommender.types import Context, Ranking, Request, Slot
 N_REQUESTS = 12
 N_READ = 200
 N_PLACES = 10
+BESIDE_AN_ITEM = (Slot.SIMILAR, Slot.BOUGHT_TOGETHER)
 
 
 def predict(rule: Rule, served: Served) -> dict[str, dict[str, float]]:
@@ -79,5 +80,10 @@ def _likely(rule: Rule, served: Served) -> Sequence[tuple[str, str, str]]:
     beside = [shelf.items.ids[row] for row in best]
     queries = [(Slot.SEARCH.value, query, "") for query in (rule.query, *shelf.past_queries.queries) if query]
     slots = [rule.slot] if rule.slot else [slot.value for slot in Slot]
-    others = [(slot, "", item_id) for item_id in beside for slot in slots if slot != Slot.SEARCH]
+    others = [
+        (slot, "", item_id if slot in BESIDE_AN_ITEM else "")
+        for item_id in beside
+        for slot in slots
+        if slot != Slot.SEARCH
+    ]
     return [*(queries if Slot.SEARCH in slots else []), *others]

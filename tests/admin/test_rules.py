@@ -225,9 +225,7 @@ class TestLook:
         assert "3 lines of orders in another currency" in page
         assert "▲ people who click +10.00 %, ▼ revenue per person −2.50 GBP" in text_of(publisher.get(URL))
 
-    def test_prediction_stands_where_a_trained_model_serves(
-        self, publisher: Client, last_item: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_nothing_is_predicted_where_no_trained_model_serves(self, publisher: Client, last_item: str) -> None:
         rule = live_rule(last_item)
         assert "no trained model serves" in text_of(publisher.get(f"{URL}{rule.pk}/look/"))
 
