@@ -26,7 +26,7 @@ HEADER = ("when", "who", "what", "object", "id", "message")
 class ActionAdmin(ReadOnlyAdmin):
     list_display = ("action_time", "user", "kind", "subject", "message")
     list_display_links = None
-    list_filter = ("action_time", "content_type")
+    list_filter = ("action_time", ("user", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("user", "content_type")
     ordering = ("-action_time", "-pk")
     change_list_template = "admin/recommender/action/change_list.html"

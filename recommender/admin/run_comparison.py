@@ -75,7 +75,7 @@ def _row(
     label: str, values: Sequence[float | None], is_other: Sequence[bool], write: Callable[[float], str]
 ) -> ComparedRow:
     comparable = [value for value, other in zip(values, is_other, strict=True) if value is not None and not other]
-    best = max(comparable) if len(comparable) > 1 else None
+    best = max(comparable) if len(set(comparable)) > 1 else None
     cells = (
         ("–" if value is None else write(value), not other and value is not None and value == best, other)
         for value, other in zip(values, is_other, strict=True)

@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name': 'action',
-                'verbose_name_plural': 'what people did',
+                'verbose_name_plural': 'actions of staff',
                 'proxy': True,
                 'indexes': [],
                 'constraints': [],

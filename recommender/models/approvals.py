@@ -46,4 +46,4 @@ class Action(LogEntry):
     class Meta:
         proxy = True
         verbose_name = _("action")
-        verbose_name_plural = _("what people did")
+        verbose_name_plural = _("actions of staff")
