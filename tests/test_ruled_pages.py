@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from typing import Any
 
 import pytest
+from django.http import HttpResponse
 from django.template import RequestContext, Template
-from django.test import AsyncClient, Client
+from django.test import Client, RequestFactory
 
 from recommender import serving
+from recommender.middleware import RecommenderMiddleware
 from recommender.models import Impression, Rule
 from recommender.serving import rule_book
 from tests.conftest import DemoShop, request_of
@@ -58,15 +61,16 @@ def test_search_page_leads_to_the_page_of_a_redirect(demo_shop: DemoShop) -> Non
     assert (shown.item_ids, shown.rules, shown.query) == ([], [rule.pk], "Bag")
 
 
-def test_search_page_leads_there_asynchronously_too(demo_shop: DemoShop) -> None:
-    import asyncio
+def test_asynchronous_page_leads_there_too_unless_it_failed() -> None:
+    async def page(request: Any) -> HttpResponse:
+        request.recommender_redirect = "/basket/"
+        return HttpResponse("results", status=int(request.GET["status"]))
 
-    publish("redirect", url="/basket/", match="exact", query="bag")
+    async def get(status: int) -> Any:
+        return await RecommenderMiddleware(page)(RequestFactory().get("/search/", {"status": status}))
 
-    async def get() -> Any:
-        return await AsyncClient().get("/search/?q=bag")
-
-    assert asyncio.run(get())["Location"] == "/basket/"
+    assert asyncio.run(get(200))["Location"] == "/basket/"
+    assert asyncio.run(get(500)).status_code == 500
 
 
 def test_redirect_to_its_own_page_is_not_followed(demo_shop: DemoShop) -> None:
