@@ -1,8 +1,9 @@
-"""A real training process of few steps that kills itself at a named point: started in place of the real one."""
+"""A real training or tuning of few steps that ends itself at a named point: started in place of the real process."""
 
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import django
@@ -15,13 +16,30 @@ from recommender import runs  # noqa: E402
 from recommender.ml import checkpoint, plan  # noqa: E402
 from recommender.ml.context.model import ContextSettings  # noqa: E402
 from recommender.ml.encoder.contrastive import TuneSettings  # noqa: E402
+from recommender.ml.head import additive  # noqa: E402
 from recommender.ml.head.additive import HeadSettings  # noqa: E402
 from recommender.ml.head.forest import ForestSettings  # noqa: E402
 from recommender.ml.head.trees import TreeSettings  # noqa: E402
+from recommender.training.tuning import studies, trials  # noqa: E402
 
 
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def end_in_second_trial(number: int) -> None:
+    """One trial has its score, and the next one has been begun and is not scored."""
+    try_once, begun = studies.Study.try_once, []
+
+    def ended(study, score):
+        def end_and_score(candidate):
+            os.kill(os.getpid(), number)
+            return score(candidate)
+
+        begun.append(study)
+        return try_once(study, end_and_score if len(begun) == 2 else score)
+
+    studies.Study.try_once = ended
 
 
 def die_in_checkpoint() -> None:
@@ -43,7 +61,12 @@ def die_at_the_end() -> None:
     runs.finish = lambda *_, **__: die()
 
 
-POINTS = {"checkpoint": die_in_checkpoint, "end": die_at_the_end}
+POINTS = {
+    "checkpoint": die_in_checkpoint,
+    "end": die_at_the_end,
+    "trial": partial(end_in_second_trial, signal.SIGKILL),
+    "asked to stop": partial(end_in_second_trial, signal.SIGTERM),
+}
 
 if __name__ == "__main__":
     point, run_id, token = sys.argv[1:]
@@ -57,6 +80,7 @@ if __name__ == "__main__":
         init(self, *positional, **few | named | {"lists_per_cutoff": 20})
 
     plan.TrainingSettings.__init__ = of_few_steps
+    trials.LEAST_CASES, trials.MOST_CASES, additive.LEAST_STEPS = 5, 20, 10
     os.nice = lambda _: 0  # beside other tests it would get no time
     POINTS.get(point, lambda: None)()
     call_command("recommender_run", run_id, token)
