@@ -58,6 +58,8 @@ DEFAULTS: dict[str, Any] = {
     "FEWEST_EVENTS": 10,
     # "Bought together" shows no pair of items that fewer people bought in one order.
     "FEWEST_BUYERS": 3,
+    # The overview credits a list with clicks, carts and orders for so many days after it was shown.
+    "ATTRIBUTION_DAYS": 1.0,
     # A process looks for changed items, statistics and bundles at most this often.
     "REFRESH_SECONDS": 5.0,
     # Largest body that the events endpoint reads, and most events in it.
@@ -112,6 +114,8 @@ DEFAULT_RETENTION: dict[str, float] = {
     "links": 365,
     "rejected_events": 14,
     "event_counts": 730,
+    "figures": 730,
+    "query_figures": 90,
     "erasures": 1095,
 }
 """Days that each kind is kept: of queries their text; of tokens, links and erasures since they ended."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from importlib import import_module
 from typing import Any
@@ -34,10 +36,30 @@ class OutcomeCounts(Counter[str]):
         super().__setitem__(outcome, n)
 
 
+Answers = Counter[tuple[int, str, str, int]]
+"""Numbers of lists by hour since 1970, slot, rung and the bound in milliseconds that they kept, 0 beyond the last."""
+
+answers: Answers = Counter()
+"""The lists that this process has made and that are not in the table yet."""
+
+_lock = threading.Lock()
+
+
 def observe_list(slot: str, rung: str, seconds: float) -> None:
     """Count a list that was made, by what served it and how long it took."""
+    within = next((round(bound * 1000) for bound in LIST_SECONDS if seconds <= bound), 0)
+    with _lock:
+        answers[int(time.time()) // 3600, slot, rung, within] += 1
     if _lists is not None:
         _lists.labels(slot, rung).observe(seconds)
+
+
+def take_answers() -> Answers:
+    """Return what was counted since this was called before, and begin anew."""
+    with _lock:
+        taken = Counter(answers)
+        answers.clear()
+    return taken
 
 
 def _metric(kind: str, name: str, description: str, labels: list[str], **options: Any) -> Any:

@@ -89,8 +89,10 @@ def _forget(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
 @pytest.fixture(autouse=True)
 def _count_nothing_for_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test counted is written by no other test, and not at the end of the process."""
+    from recommender import metrics
     from recommender.capture import counting
 
+    monkeypatch.setattr(metrics, "answers", Counter())
     monkeypatch.setattr(counting, "_pending", Counter())
     monkeypatch.setattr(counting, "_written_at", time.monotonic())
 

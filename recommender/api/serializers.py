@@ -321,6 +321,7 @@ class StoredEventSerializer(serializers.ModelSerializer[Event]):
 class StoredImpressionSerializer(serializers.ModelSerializer[Impression]):
     item_ids = serializers.ListField(child=serializers.CharField())
     first_position = serializers.IntegerField()
+    n_found = serializers.IntegerField(allow_null=True, help_text="How many items matched the words of a search.")
     occurred_at = UtcDateTimeField()
     rules = serializers.ListField(
         child=serializers.IntegerField(),

@@ -1,7 +1,8 @@
 """Accounts for every event: how many of each day and source were accepted, duplicate, rejected or dropped.
 
 A process counts in its memory and adds it to `EventCount` once a minute and at its end, so that counting costs a page
-nothing. A process that is killed takes the numbers of its last minute with it.
+nothing. A process that is killed takes the numbers of its last minute with it. How long lists took is written with it,
+into `AnswerTimes`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from functools import partial
 from django.db import DatabaseError, InterfaceError, connections, models, router, transaction
 from django.utils import timezone
 
-from recommender.models import EventCount
+from recommender import metrics
+from recommender.models import AnswerTimes, EventCount
 from recommender.models.connections import committed
 
 logger = logging.getLogger(__name__)
@@ -40,24 +42,28 @@ def count(outcomes: Outcomes, *, day: dt.date | None = None) -> None:
     """Count what became of events once the transaction around it is committed; `day` is today where it is left out."""
     day = day or timezone.now().date()
     numbers = {(day, source, outcome): n for (source, outcome), n in outcomes.items() if n}
-    if numbers:
+    if numbers or metrics.answers:
         transaction.on_commit(partial(_note, numbers), using=router.db_for_write(EventCount), robust=True)
 
 
 def write() -> None:
-    """Add to the table what this process has counted. One statement for each day and source; keeps what it cannot
-    write for the next time."""
+    """Add to the tables what this process has counted. One statement for each day and source, and for each hour, slot,
+    rung and bound of the lists; keeps what it cannot write for the next time."""
     global _pending, _written_at
     with _lock:
         numbers, _pending, _written_at = _pending, Counter(), time.monotonic()
-    if not numbers or _database != _name_of_database():
+    if _database != _name_of_database():
+        return
+    answers = metrics.take_answers()
+    if not numbers and not answers:
         return
     try:
-        committed(partial(_add, numbers), using=router.db_for_write(EventCount))
+        committed(partial(_add_all, numbers, answers), using=router.db_for_write(EventCount))
     except (DatabaseError, InterfaceError) as error:
         logger.warning("counts of events were not written, and are tried again: %s", type(error).__name__)
         with _lock:
             _pending.update(numbers)
+        metrics.answers.update(answers)
 
 
 def _note(numbers: Mapping[tuple[dt.date, str, str], int]) -> None:
@@ -71,6 +77,16 @@ def _note(numbers: Mapping[tuple[dt.date, str, str], int]) -> None:
 
 def _name_of_database() -> str:
     return str(connections[router.db_for_write(EventCount)].settings_dict["NAME"])
+
+
+def _add_all(numbers: Mapping[tuple[dt.date, str, str], int], answers: metrics.Answers) -> None:
+    _add(numbers)
+    for (hour, slot, rung, within_ms), n in sorted(answers.items()):
+        key = {"hour": dt.datetime.fromtimestamp(hour * 3600, dt.UTC), "slot": slot, "rung": rung}
+        row = AnswerTimes.objects.filter(**key, within_ms=within_ms)
+        if not row.update(n=models.F("n") + n):
+            AnswerTimes.objects.bulk_create([AnswerTimes(**key, within_ms=within_ms)], ignore_conflicts=True)
+            row.update(n=models.F("n") + n)
 
 
 def _add(numbers: Mapping[tuple[dt.date, str, str], int]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from recommender.models import Event, Impression, RejectedEvent
+from recommender.models import Event, Impression, QueryFigures, RejectedEvent
 from recommender.models.encryption import StoredValue, is_newest, is_readable, plain
 
 ROWS_PER_CHUNK = 1_000
@@ -38,13 +38,13 @@ def encrypt_stored() -> EncryptionReport:
 
 
 def n_unreadable() -> int:
-    """How many of the newest queries no key opens. Three queries."""
+    """How many of the newest queries no key opens. Four queries."""
     newest = [_stored(rows).order_by("-pk")[:N_EXAMINED] for rows in _with_queries()]
     return sum(not is_readable(stored) for rows in newest for _, stored in rows)
 
 
 def _with_queries() -> list[QuerySet[Any]]:
-    return [model._default_manager.exclude(query="") for model in (Event, Impression, RejectedEvent)]
+    return [model._default_manager.exclude(query="") for model in (Event, Impression, RejectedEvent, QueryFigures)]
 
 
 def _stored(rows: QuerySet[Any]) -> QuerySet[Any, tuple[Any, str]]:

@@ -19,8 +19,8 @@ EVENT_FIELDS = (
     "ranking_id", "position", "source", "device", "region", "is_bot",
 )  # fmt: skip
 IMPRESSION_FIELDS = (
-    "ranking_id", "slot", "query", "current_item_id", "item_ids", "first_position", "rung", "bundle", "source",
-    "device", "is_bot", "occurred_at", "rules",
+    "ranking_id", "slot", "query", "current_item_id", "item_ids", "first_position", "n_found", "rung", "bundle",
+    "source", "device", "is_bot", "occurred_at", "arms", "rules",
 )  # fmt: skip
 VISITOR_FIELDS = (
     "key", "user_key", "has_consented", "is_profiled", "is_pseudonymous", "has_objected", "is_bot", "device",

@@ -18,7 +18,7 @@ from recommender.capture.sql import column_names, prepared, shared_lock
 from recommender.capture.visitors import forget_visitors, with_visitors
 from recommender.models import Event, Impression, Visitor
 from recommender.models.claims import ROWS_OF_THE_SHOP
-from recommender.types import Ranking
+from recommender.types import Ranking, Slot
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ EVENT_COLUMNS = (
 )  # fmt: skip
 IMPRESSION_COLUMNS = (
     "ranking_id", "visitor", "slot", "query", "current_item_id", "item_ids", "propensities", "pool", "teams", "arms",
-    "first_position", "rung", "bundle", "source", "device", "is_bot", "occurred_at", "rules",
+    "first_position", "rung", "bundle", "source", "device", "is_bot", "occurred_at", "rules", "n_found",
 )  # fmt: skip
 
 
@@ -179,6 +179,7 @@ def _impression_values(drafts: list[ImpressionDraft], alias: str) -> list[tuple[
             draft.ranking.entries[0].position if draft.ranking.entries else 1, draft.ranking.rung.value,
             draft.ranking.bundle, draft.source, draft.device, draft.is_bot, draft.occurred_at,
             [*draft.ranking.rules, *(-rule for rule in draft.ranking.held_out)] or None,
+            draft.ranking.n_found if draft.ranking.slot is Slot.SEARCH else None,
         )
         for draft in sorted(drafts, key=lambda draft: draft.ranking.id.bytes)
     )  # fmt: skip

@@ -15,7 +15,8 @@ from recommender.capture import erasure
 from recommender.capture.tombstone_files import file_tombstones
 from recommender.datasets import queries, statistics
 from recommender.jobs.timing import Crontab, next_time
-from recommender.models import Erasure, Event, ItemStatistics, QueryStatistics, Run, Segment, Synonym
+from recommender.models import Erasure, Event, ItemStatistics, QueryFigures, QueryStatistics, Run, Segment, Synonym
+from recommender.overview import roll_up_queries
 from recommender.personas import segmentation
 from recommender.runs import folders
 
@@ -81,6 +82,8 @@ def _recomputed() -> dict[str, int]:
     queries.learn_queries()
     queries.delete_unsupported_synonyms()
     gone = {model.__name__: n - model._default_manager.count() for model, n in before.items()}
+    if QueryFigures.objects.exists():
+        roll_up_queries()
     if Segment.objects.exists():
         segmentation.refresh()
     if ItemStatistics.objects.exists():

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from django.db import models
 from django.utils import timezone
 
-from recommender import bundles, conf, runs, tracking
+from recommender import bundles, conf, overview, runs, tracking
 from recommender.capture import retention
 from recommender.catalog import sync
 from recommender.datasets import queries, statistics
@@ -87,10 +87,21 @@ def reconcile_all() -> None:
     tracking.reconcile()
 
 
+def roll_up() -> None:
+    """Sum up the newest hours for the overview."""
+    overview.roll_up()
+
+
+def roll_up_queries() -> None:
+    """Count the queries of the overview's periods anew."""
+    overview.roll_up_queries()
+
+
 def purge_retention() -> None:
     """Delete what is older than `RETENTION_DAYS` and `RETENTION` allow."""
     if retention.purge(at=timezone.now())["queries"]:
         queries.learn_queries()
+        overview.roll_up_queries()
 
 
 def erase() -> None:
@@ -130,6 +141,8 @@ WORK: dict[str, Callable[[], None]] = {
     "refresh_statistics": refresh_statistics,
     "learn_queries": learn_queries,
     "reconcile": reconcile,
+    "roll_up": roll_up,
+    "roll_up_queries": roll_up_queries,
     "refresh_segments": refresh_segments,
     "reconcile_all": reconcile_all,
     "purge_retention": purge_retention,
@@ -146,6 +159,8 @@ TIMES: dict[str, dt.timedelta] = {
     "refresh_statistics": dt.timedelta(minutes=5),
     "learn_queries": dt.timedelta(hours=1),
     "reconcile": dt.timedelta(minutes=10),
+    "roll_up": dt.timedelta(minutes=5),
+    "roll_up_queries": dt.timedelta(hours=1),
     "refresh_segments": dt.timedelta(hours=6),
     "reconcile_all": dt.timedelta(days=1),
     "purge_retention": dt.timedelta(days=1),

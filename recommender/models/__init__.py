@@ -9,6 +9,14 @@ from recommender.models.experiments import Experiment
 from recommender.models.items import Item, ItemStatistics, ItemVector
 from recommender.models.jobs import Job, Worker
 from recommender.models.judgements import Judgement
+from recommender.models.overview import (
+    AnswerTimes,
+    HourlyFigures,
+    HourlyRevenue,
+    HourlyTraffic,
+    Overview,
+    QueryFigures,
+)
 from recommender.models.personas import Persona
 from recommender.models.queries import QueryStatistics, Synonym
 from recommender.models.rejections import EventCount, RejectedEvent
@@ -20,6 +28,7 @@ from recommender.models.unpaid import UnpaidRow
 __all__ = [
     "Action",
     "Alarm",
+    "AnswerTimes",
     "ApiKey",
     "AppToken",
     "Approval",
@@ -28,13 +37,18 @@ __all__ = [
     "Event",
     "EventCount",
     "Experiment",
+    "HourlyFigures",
+    "HourlyRevenue",
+    "HourlyTraffic",
     "Impression",
     "Item",
     "ItemStatistics",
     "ItemVector",
     "Job",
     "Judgement",
+    "Overview",
     "Persona",
+    "QueryFigures",
     "QueryStatistics",
     "RejectedEvent",
     "Rule",

@@ -131,6 +131,9 @@ class Impression(models.Model):
         help_text=_("Which arm chose the item of each position, where both did in turns."),
     )
     first_position = models.PositiveSmallIntegerField(_("first position"), default=1)
+    n_found = models.PositiveIntegerField(
+        _("found"), null=True, blank=True, help_text=_("How many items matched the words of a search.")
+    )
     rung = models.CharField(_("served by"), max_length=12, choices=_choices(Rung))
     bundle = models.CharField(_("bundle"), max_length=64, blank=True)
     source = models.CharField(_("source"), max_length=10, default="page")

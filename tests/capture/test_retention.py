@@ -22,7 +22,9 @@ from recommender.models import (
     Erasure,
     Event,
     EventCount,
+    HourlyFigures,
     Impression,
+    QueryFigures,
     QueryStatistics,
     RejectedEvent,
     UnpaidRow,
@@ -42,6 +44,8 @@ KEPT_DAYS = {
     "links": 8,
     "rejected_events": 2,
     "event_counts": 9,
+    "figures": 10,
+    "query_figures": 3,
     "erasures": 20,
 }
 
@@ -70,6 +74,8 @@ def rows_at(at: dt.datetime) -> dict[str, Any]:
         "tokens": AppToken.objects.create(visitor=stays, expires_at=at),
         "links": VisitorLink.objects.create(visitor=stays, user_key="7", unlinked_at=at),
         "rejected_events": RejectedEvent.objects.create(received_at=at),
+        "figures": HourlyFigures.objects.create(hour=at, slot="home", rung="champion"),
+        "query_figures": QueryFigures.objects.create(n_days=1, computed_at=at),
         "event_counts": EventCount.objects.create(day=at.date(), source="page"),
         "erasures": Erasure.objects.create(state=Erasure.State.FINISHED, finished_at=at),
         "visitors": Visitor.objects.create(last_seen_at=at),
