@@ -9,6 +9,7 @@ from recommender.admin.events import EventAdmin, ImpressionAdmin, VisitorAdmin
 from recommender.admin.experiments import ExperimentAdmin
 from recommender.admin.items import ItemAdmin, ItemStatisticsAdmin
 from recommender.admin.judgements import JudgementAdmin
+from recommender.admin.overview import OverviewAdmin
 from recommender.admin.personas import PersonaAdmin
 from recommender.admin.queries import QueryStatisticsAdmin, SynonymAdmin
 from recommender.admin.rejections import EventCountAdmin, RejectedEventAdmin
@@ -30,6 +31,7 @@ __all__ = [
     "ItemAdmin",
     "ItemStatisticsAdmin",
     "JudgementAdmin",
+    "OverviewAdmin",
     "PersonaAdmin",
     "QueryStatisticsAdmin",
     "RejectedEventAdmin",

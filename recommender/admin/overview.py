@@ -1,0 +1,226 @@
+"""The first page of a morning: what lists and searches led to, how sure that is, and what the shop should look at."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.formats import date_format, number_format
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+
+from recommender import bundles, conf, overview
+from recommender.admin.charts import Bar, Series, bar_chart, line_chart
+from recommender.admin.readonly import ReadOnlyAdmin
+from recommender.admin.steps import require
+from recommender.models import Alarm, HourlyTraffic, Overview, Run
+from recommender.overview import reading
+from recommender.overview.intervals import Estimate, difference
+
+NONE = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One figure: its value, its interval, and how it compares with the time before, in sign, word and colour."""
+
+    label: str
+    value: str
+    bounds: str = ""
+    css: str = "even"
+    sign: str = ""
+    change: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListRow:
+    """The lists of one slot and arm, as text."""
+
+    slot: str
+    arm: str
+    n_lists: str
+    n_clicks: str
+    n_carts: str
+    n_orders: str
+    clicked: str
+    ordered: str
+    money: tuple[str, ...]
+    margin: tuple[str, ...]
+
+
+@admin.register(Overview)
+class OverviewAdmin(ReadOnlyAdmin):
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show one period; `?days=` chooses among `overview.SPANS`."""
+        require(request, "recommender.view_overview")
+        text = request.GET.get("days", "")
+        n_days = int(text) if text in {str(span) for span in overview.SPANS} else 7
+        at = timezone.now()
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "title": gettext("Overview"),
+            "n_days": n_days,
+            "spans": overview.SPANS,
+            **_page(n_days, at),
+        }
+        return TemplateResponse(request, "admin/recommender/overview/page.html", context)
+
+
+def _page(n_days: int, at: dt.datetime) -> dict[str, Any]:
+    period, before = reading.period(n_days, at=at), reading.total_before(n_days, at=at)
+    computed_at = HourlyTraffic.objects.order_by("-hour").values_list("computed_at", flat=True).first()
+    return {
+        "cards": _cards(period, before),
+        "lists": [_row(slot, arm, figures) for (slot, arm), figures in period.by_list.items()],
+        "day_chart": _day_chart(period),
+        "days": [(date_format(day, "j M"), figures.counts, _rate(figures.clicked)) for day, figures in period.by_day],
+        "rung_chart": _rung_chart(period),
+        "searches": _searches(period),
+        "top": reading.top_queries(n_days),
+        "unmatched": reading.unmatched_queries(n_days),
+        "rare": reading.rare_queries(n_days),
+        "facts": _facts(period, computed_at),
+        "computed_at": computed_at,
+        "window_days": conf.get("ATTRIBUTION_DAYS"),
+    }
+
+
+def _cards(period: reading.Period, before: reading.ListFigures) -> list[Card]:
+    total = period.total
+    counts, past = total.counts, before.counts
+    cards = [
+        _count(gettext("Lists shown"), counts["n_lists"], past["n_lists"]),
+        _rate_card(gettext("Lists with a click"), total.clicked, before.clicked),
+        _rate_card(gettext("Lists with an order"), total.ordered, before.ordered),
+        _count(gettext("Items ordered"), counts["n_orders"], past["n_orders"]),
+    ]
+    earlier = {money.currency: money.per_thousand for money in before.money}
+    for money in total.money:
+        label = gettext("Revenue per 1,000 lists, %s") % (money.currency or gettext("no currency"))
+        cards.append(_amount_card(label, money.per_thousand, earlier.get(money.currency)))
+    return cards
+
+
+def _count(label: str, now: int, before: int) -> Card:
+    change = gettext("%s before") % number_format(before, force_grouping=True) if before else ""
+    return Card(label, number_format(now, force_grouping=True), change=change)
+
+
+def _rate_card(label: str, now: Estimate | None, before: Estimate | None) -> Card:
+    css, sign, words = _compared(now, before)
+    return Card(label, _percent(now), _bounds(now, 100, " %"), css, sign, words)
+
+
+def _amount_card(label: str, now: Estimate | None, before: Estimate | None) -> Card:
+    css, sign, words = _compared(now, before)
+    return Card(label, NONE if now is None else f"{now.value:,.2f}", _bounds(now, 1, ""), css, sign, words)
+
+
+def _compared(now: Estimate | None, before: Estimate | None) -> tuple[str, str, str]:
+    change = difference(now, before)
+    if change is None:
+        return "even", "", gettext("nothing to compare with")
+    if change.low > 0:
+        return "better", "▲", gettext("surely more than before")
+    if change.high < 0:
+        return "worse", "▼", gettext("surely less than before")
+    return "even", "●", gettext("no clear difference from before")
+
+
+def _row(slot: str, arm: str, figures: reading.ListFigures) -> ListRow:
+    counts = {name: number_format(n, force_grouping=True) for name, n in figures.counts.items()}
+    return ListRow(
+        slot.replace("_", " "), arm[:12] or NONE, counts["n_lists"], counts["n_clicks"], counts["n_carts"],
+        counts["n_orders"], _rate(figures.clicked), _rate(figures.ordered),
+        tuple(_money(money) for money in figures.money) or (NONE,),
+        tuple(_margin(money) for money in figures.money) or (NONE,),
+    )  # fmt: skip
+
+
+def _money(money: reading.Money) -> str:
+    amount = money.per_thousand
+    return NONE if amount is None else f"{amount.value:,.2f} {money.currency} {_bounds(amount, 1, '')}"
+
+
+def _margin(money: reading.Money) -> str:
+    return NONE if money.margin_per_thousand is None else f"{money.margin_per_thousand:,.2f} {money.currency}"
+
+
+def _rate(estimate: Estimate | None) -> str:
+    return NONE if estimate is None else f"{_percent(estimate)} {_bounds(estimate, 100, ' %')}"
+
+
+def _percent(estimate: Estimate | None) -> str:
+    return NONE if estimate is None else f"{100 * estimate.value:.1f} %"
+
+
+def _bounds(estimate: Estimate | None, factor: float, unit: str) -> str:
+    if estimate is None:
+        return ""
+    decimals = 1 if unit else 2
+    return f"[{factor * estimate.low:,.{decimals}f}, {factor * estimate.high:,.{decimals}f}]{unit}"
+
+
+def _day_chart(period: reading.Period) -> SafeString:
+    """Clicks by day as a line; of a single day as columns there is nothing to see."""
+    points = [(float(n), 100 * figures.clicked.value) for n, (_day, figures) in enumerate(period.by_day, 1)
+              if figures.clicked is not None]  # fmt: skip
+    if len(points) < 2:
+        return SafeString("")
+    series = [Series(gettext("lists with a click"), points)]
+    return line_chart(series, title=gettext("Lists with a click, by day"), x_label=gettext("day"), y_label="%")
+
+
+def _rung_chart(period: reading.Period) -> SafeString:
+    n_lists = sum(period.by_rung.values())
+    bars = [
+        Bar(rung.replace("_", " "), n / n_lists, f"{n / n_lists:.0%} · {n:,}")
+        for rung, n in period.by_rung.items()
+        if n_lists
+    ]
+    return bar_chart(bars, title=gettext("What served the lists"))
+
+
+def _searches(period: reading.Period) -> list[tuple[str, str]]:
+    traffic = period.traffic
+    unmatched = None if not traffic["n_answered"] else traffic["n_unmatched"] / traffic["n_answered"]
+    return [
+        (gettext("Searches"), number_format(traffic["n_searches"], force_grouping=True)),
+        (gettext("Searches without a result"), NONE if unmatched is None else f"{unmatched:.1%}"),
+    ]
+
+
+def _facts(period: reading.Period, computed_at: dt.datetime | None) -> list[tuple[str, str]]:
+    champion = bundles.champion()
+    trained_at = champion.created_at if champion is not None and champion.is_trained else None
+    n_alarms, active = Alarm.objects.filter(seen_at=None).count(), Run.objects.filter(state="running").exists()
+    consenting = period.total.counts["n_lists"] / period.n_timed if period.n_timed else None
+    return [
+        (
+            gettext("Model trained"),
+            gettext("never") if trained_at is None else date_format(trained_at, "DATETIME_FORMAT"),
+        ),
+        (gettext("Training"), gettext("in progress") if active else gettext("idle")),
+        (
+            gettext("Summed up"),
+            gettext("never") if computed_at is None else date_format(computed_at, "DATETIME_FORMAT"),
+        ),
+        (gettext("Events an hour"), f"{period.traffic['n_events'] / period.n_hours:,.1f}"),
+        (gettext("Lists shown with consent"), NONE if consenting is None else f"{min(consenting, 1):.0%}"),
+        (gettext("95 % of lists ready within"), _milliseconds(period.p95_ms)),
+        (gettext("New alarms"), str(n_alarms)),
+    ]
+
+
+def _milliseconds(value: float | None) -> str:
+    if value is None:
+        return NONE
+    return gettext("longer than was measured") if math.isinf(value) else gettext("%(ms).0f ms") % {"ms": value}
