@@ -194,7 +194,9 @@ def _off_policy(runs: int, generator: np.random.Generator) -> Iterator[Figure]:
             yield Figure(f"{way}, {name}: truth outside, %", 100 * n_missed / runs, 7, "%")
 
 
-def _logged(way: str, generator: np.random.Generator, n: int = 3_000) -> tuple[float, dict[str, off_policy.Estimate]]:
+def _logged(
+    way: str, generator: np.random.Generator, n: int = 3_000
+) -> tuple[float, dict[str, off_policy.OffPolicyEstimate]]:
     """What a ranker by another score would earn, and what the log of the present one says of it."""
     rates = generator.beta(2.0, 18.0, (n, POOL))
     present, other = (rates + generator.normal(0, 0.05, rates.shape) for _ranker in range(2))

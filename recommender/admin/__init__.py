@@ -1,7 +1,7 @@
 """Pages in Django's admin: model runs and bundles, personas, and behaviour and items to look at."""
 
 from recommender.admin.alarms import AlarmAdmin
-from recommender.admin.audit import ActionAdmin
+from recommender.admin.audit import ApprovalAdmin
 from recommender.admin.bundles import BundleAdmin
 from recommender.admin.credentials import ApiKeyAdmin, AppTokenAdmin, VisitorLinkAdmin
 from recommender.admin.erasures import ErasureAdmin
@@ -18,10 +18,10 @@ from recommender.admin.runs import RunAdmin
 from recommender.admin.segments import SegmentAdmin
 
 __all__ = [
-    "ActionAdmin",
     "AlarmAdmin",
     "ApiKeyAdmin",
     "AppTokenAdmin",
+    "ApprovalAdmin",
     "BundleAdmin",
     "ErasureAdmin",
     "EventAdmin",

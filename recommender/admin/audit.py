@@ -6,65 +6,88 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.db.models import QuerySet
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext
 
 from recommender.admin.exporting import csv_file
-from recommender.admin.readonly import ReadOnlyAdmin
+from recommender.admin.readonly import BoundedPaginator, ReadOnlyAdmin
 from recommender.admin.steps import Link, require
-from recommender.models import Action
+from recommender.models import Approval
 
-EXPORT = "recommender.view_action"
+SEE = "recommender.view_action"
 HEADER = ("when", "who", "what", "object", "id", "message")
+N_A_PAGE = 50
 
 
-@admin.register(Action)
-class ActionAdmin(ReadOnlyAdmin):
-    list_display = ("action_time", "user", "kind", "subject", "message")
-    list_display_links = None
-    list_filter = ("action_time", ("user", admin.RelatedOnlyFieldListFilter))
-    list_select_related = ("user", "content_type")
-    ordering = ("-action_time", "-pk")
-    change_list_template = "admin/recommender/action/change_list.html"
+@admin.register(Approval)
+class ApprovalAdmin(ReadOnlyAdmin):
+    """Approvals of promotions, and beside them the page of all that people did."""
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Action]:
-        return super().get_queryset(request).filter(content_type__app_label="recommender")
+    list_display = ("bundle", "name", "note", "created_at", "used_at")
+    list_select_related = ("bundle",)
+    ordering = ("-pk",)
+    change_list_template = "admin/recommender/approval/change_list.html"
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
-        return [path("export/", wrap(self.export_view), name="recommender_action_export"), *super().get_urls()]
+        return [
+            path("actions/", wrap(self.actions_view), name="recommender_actions"),
+            path("actions/export/", wrap(self.export_view), name="recommender_actions_export"),
+            *super().get_urls(),
+        ]
 
-    @admin.display(description=_("what"))
-    def kind(self, action: Action) -> str:
-        return f"{action.content_type}: {action.get_action_flag_display()}"
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        links = [Link(gettext("What people did"), reverse("admin:recommender_actions"))]
+        shown = links if request.user.has_perm(SEE) else []
+        return super().changelist_view(request, {"links": shown, **(extra_context or {})})
 
-    @admin.display(description=_("object"))
-    def subject(self, action: Action) -> SafeString | str:
-        model = action.content_type.model if action.content_type is not None else ""
-        try:
-            url = reverse(f"admin:recommender_{model}_change", args=[action.object_id])
-        except NoReverseMatch:
-            return action.object_repr
-        return format_html('<a href="{}">{}</a>', url, action.object_repr)
-
-    @admin.display(description=_("what they wrote"))
-    def message(self, action: Action) -> str:
-        return action.get_change_message()
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        links = [Link(str(_("Export as CSV")), reverse("admin:recommender_action_export"))]
-        return super().changelist_view(request, {"links": links, **(extra_context or {})})
+    def actions_view(self, request: HttpRequest) -> HttpResponse:
+        require(request, SEE)
+        who = request.GET.get("who", "")[:150]
+        entries = _entries().order_by("-action_time", "-pk")
+        if who:
+            entries = entries.filter(**{f"user__{LogEntry.user.field.related_model.USERNAME_FIELD}": who})  # type: ignore[attr-defined]
+        entries_of_page = BoundedPaginator(entries, N_A_PAGE).get_page(request.GET.get("p"))
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "title": gettext("What people did"),
+            "page": entries_of_page,
+            "rows": [(entry, _kind(entry), _url(entry), entry.get_change_message()) for entry in entries_of_page],
+            "who": who,
+            "links": [Link(gettext("Export as CSV"), reverse("admin:recommender_actions_export"))],
+        }
+        return TemplateResponse(request, "admin/recommender/approval/actions.html", context)
 
     def export_view(self, request: HttpRequest) -> StreamingHttpResponse:
-        require(request, EXPORT)
-        return csv_file("actions.csv", HEADER, self._rows(request))
+        require(request, SEE)
+        return csv_file("actions.csv", HEADER, _rows())
 
-    def _rows(self, request: HttpRequest) -> Iterator[tuple[Any, ...]]:
-        actions = self.get_queryset(request).select_related("user", "content_type").order_by("pk")
-        for action in actions.iterator(chunk_size=2_000):
-            when, who = action.action_time.isoformat(), action.user.get_username()
-            yield when, who, self.kind(action), action.object_repr, action.object_id, action.get_change_message()
+
+def _entries() -> QuerySet[LogEntry]:
+    entries = LogEntry.objects.filter(content_type__app_label="recommender")
+    return entries.select_related("user", "content_type")
+
+
+def _rows() -> Iterator[tuple[Any, ...]]:
+    for entry in _entries().order_by("pk").iterator(chunk_size=2_000):
+        when, who = entry.action_time.isoformat(), entry.user.get_username()
+        yield when, who, _kind(entry), entry.object_repr, entry.object_id, entry.get_change_message()
+
+
+def _kind(entry: LogEntry) -> str:
+    name = entry.content_type.name if entry.content_type is not None else ""
+    return f"{name}: {entry.get_action_flag_display()}"
+
+
+def _url(entry: LogEntry) -> str:
+    model = entry.content_type.model if entry.content_type is not None else ""
+    try:
+        return reverse(f"admin:recommender_{model}_change", args=[entry.object_id])
+    except NoReverseMatch:
+        return ""

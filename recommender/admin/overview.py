@@ -39,7 +39,7 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class ListRow:
+class SlotRow:
     """The lists of one slot and arm, as text."""
 
     slot: str
@@ -135,9 +135,9 @@ def _compared(now: Estimate | None, before: Estimate | None) -> tuple[str, str, 
     return "even", "●", gettext("no clear difference from before")
 
 
-def _row(slot: str, arm: str, figures: reading.ListFigures) -> ListRow:
+def _row(slot: str, arm: str, figures: reading.ListFigures) -> SlotRow:
     counts = {name: number_format(n, force_grouping=True) for name, n in figures.counts.items()}
-    return ListRow(
+    return SlotRow(
         slot.replace("_", " "), arm[:12] or NONE, counts["n_lists"], counts["n_clicks"], counts["n_carts"],
         counts["n_orders"], _rate(figures.clicked), _rate(figures.ordered),
         tuple(_money(money) for money in figures.money) or (NONE,),

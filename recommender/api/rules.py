@@ -72,8 +72,8 @@ class RuleContentSerializer(StrictSerializer):
     query = serializers.CharField(
         max_length=255, allow_blank=True, required=False, help_text="The query, or the category."
     )
-    slot = serializers.ChoiceField(
-        choices=[slot.value for slot in Slot], allow_blank=True, required=False, help_text="Empty: every list."
+    slot = serializers.CharField(
+        max_length=20, allow_blank=True, required=False, help_text="A slot, as in events; empty: every list."
     )
     segment = serializers.IntegerField(
         min_value=0,
@@ -84,6 +84,13 @@ class RuleContentSerializer(StrictSerializer):
     )
     starts_at = UtcDateTimeField(allow_null=True, required=False)
     ends_at = UtcDateTimeField(allow_null=True, required=False)
+
+    def validate_slot(self, name: str) -> str:
+        """A slot that exists, or none."""
+        names = [slot.value for slot in Slot]
+        if name and name not in names:
+            raise serializers.ValidationError(f"There is no slot {name!r}. Known: {', '.join(names)}.")
+        return name
 
     def validate_segment(self, number: int | None) -> Segment | None:
         """The segment with this number."""

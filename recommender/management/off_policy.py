@@ -11,7 +11,7 @@ import numpy as np
 
 from recommender import bundles
 from recommender.durations import LABEL_WINDOW_SECONDS
-from recommender.experiments.off_policy import Estimate, doubly_robust, ips, snips
+from recommender.experiments.off_policy import OffPolicyEstimate, doubly_robust, ips, snips
 from recommender.models import Event, Impression
 from recommender.models.claims import PAST_EVENT_COLUMNS, past_events
 from recommender.serving import Served
@@ -44,7 +44,7 @@ class Logged:
     predicted: list[float] = field(default_factory=list)
     expected: list[float] = field(default_factory=list)
 
-    def estimates(self) -> dict[str, Estimate]:
+    def estimates(self) -> dict[str, OffPolicyEstimate]:
         """Clicks per explored position by each estimator."""
         reward, weight, predicted, expected = (
             np.array(values) for values in (self.reward, self.weight, self.predicted, self.expected)

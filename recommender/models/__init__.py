@@ -1,7 +1,7 @@
 """Everything that is stored, one module per subject."""
 
 from recommender.models.alarms import Alarm
-from recommender.models.approvals import Action, Approval
+from recommender.models.approvals import Approval
 from recommender.models.credentials import ApiKey, AppToken, Scope, VisitorLink
 from recommender.models.erasures import Erasure, Tombstone
 from recommender.models.events import Event, Impression, Visitor
@@ -26,7 +26,6 @@ from recommender.models.segments import Segment
 from recommender.models.unpaid import UnpaidRow
 
 __all__ = [
-    "Action",
     "Alarm",
     "AnswerTimes",
     "ApiKey",

@@ -1,11 +1,10 @@
-"""Approvals: who agreed that a bundle serves everybody, and why; and the log of all that people did."""
+"""Approvals: who agreed that a bundle serves everybody, and why."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 from django.conf import settings
-from django.contrib.admin.models import LogEntry
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -28,6 +27,7 @@ class Approval(models.Model):
     class Meta:
         verbose_name = _("approval")
         verbose_name_plural = _("approvals")
+        permissions = [("view_action", "Can see and export what people did")]
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(
                 fields=["bundle", "user"],
@@ -38,12 +38,3 @@ class Approval(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.note}"
-
-
-class Action(LogEntry):
-    """What a person did in the admin of this app."""
-
-    class Meta:
-        proxy = True
-        verbose_name = _("action")
-        verbose_name_plural = _("actions of staff")

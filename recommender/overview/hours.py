@@ -1,4 +1,4 @@
-"""Sums up lists, what they led to, events and searches by hour. What is summed up again gives the same rows."""
+"""ListSums up lists, what they led to, events and searches by hour. What is summed up again gives the same rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recommender.durations import CLICK_ATTRIBUTION_DAYS
 from recommender.models import Event, HourlyFigures, HourlyRevenue, HourlyTraffic, Impression
 from recommender.models.claims import MAX_CLAIM_AGE
 from recommender.models.staff import visitors_of_staff
-from recommender.overview.outcomes import Sums, outcomes_between, sum_up
+from recommender.overview.outcomes import ListSums, outcomes_between, sum_up
 from recommender.overview.searches import hour_of, searches_between
 
 HOUR = dt.timedelta(hours=1)
@@ -102,7 +102,7 @@ def _lists(start: dt.datetime, end: dt.datetime) -> Iterator[tuple[object, ...]]
     return (row for row in lists.values_list(*columns).iterator() if row[6] not in staff)
 
 
-def _figures(key: tuple[dt.datetime, str, str, str], sums: Sums) -> HourlyFigures:
+def _figures(key: tuple[dt.datetime, str, str, str], sums: ListSums) -> HourlyFigures:
     hour, slot, rung, arm = key
     return HourlyFigures(
         hour=hour,
@@ -119,7 +119,7 @@ def _figures(key: tuple[dt.datetime, str, str, str], sums: Sums) -> HourlyFigure
     )
 
 
-def _revenue(sums: dict[tuple[dt.datetime, str, str, str], Sums]) -> list[HourlyRevenue]:
+def _revenue(sums: dict[tuple[dt.datetime, str, str, str], ListSums]) -> list[HourlyRevenue]:
     return [
         HourlyRevenue(
             hour=hour,

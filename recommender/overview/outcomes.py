@@ -45,7 +45,7 @@ class Income:
 
 
 @dataclass(slots=True)
-class Sums:
+class ListSums:
     """Lists of one key, and what they led to; see `models.HourlyFigures`."""
 
     n_lists: int = 0
@@ -79,13 +79,13 @@ def outcomes_between(start: dt.datetime, end: dt.datetime) -> Outcomes:
     return outcomes
 
 
-def sum_up(lists: Iterable[Sequence[Any]], outcomes: Outcomes, *, window: dt.timedelta) -> dict[Key, Sums]:
+def sum_up(lists: Iterable[Sequence[Any]], outcomes: Outcomes, *, window: dt.timedelta) -> dict[Key, ListSums]:
     """Sum up lists (pk, slot, rung, bundle, shown at, item ids, visitor, user) and their outcomes by key.
 
     An outcome counts for its list if the same person caused it, with an item of the list, within `window` of it; a
     cart and an order imply the click; the same item counts once.
     """
-    sums: defaultdict[Key, Sums] = defaultdict(Sums)
+    sums: defaultdict[Key, ListSums] = defaultdict(ListSums)
     for ranking_id, slot, rung, bundle, shown_at, item_ids, visitor_id, user_key in lists:
         row = sums[hour_of(shown_at), slot, rung, bundle]
         row.n_lists += 1
@@ -103,7 +103,7 @@ def sum_up(lists: Iterable[Sequence[Any]], outcomes: Outcomes, *, window: dt.tim
     return sums
 
 
-def _credit(row: Sums, credited: Sequence[ListOutcome]) -> None:
+def _credit(row: ListSums, credited: Sequence[ListOutcome]) -> None:
     """Add the outcomes of one list."""
     items = {kind: {outcome.item_id for outcome in credited if outcome.type == kind} for kind in CREDITED}
     n_clicks, n_carts, n_orders = len(set().union(*items.values())), *(len(items[kind]) for kind in CREDITED[1:])

@@ -19,7 +19,7 @@ from tests.admin.test_experiments import clerk
 
 pytestmark = pytest.mark.django_db
 
-BUNDLES, ACTIONS = "/admin/recommender/bundle/", "/admin/recommender/action/"
+BUNDLES, ACTIONS = "/admin/recommender/bundle/", "/admin/recommender/approval/actions/"
 NOTE = {"note": "Exposure and ten searches look right."}
 
 
@@ -126,6 +126,19 @@ def test_page_of_actions_shows_this_app_alone(admin_client: Client) -> None:
     assert "Elsewhere." not in text
 
 
+def test_actions_of_one_person_are_shown_alone(admin_client: Client) -> None:
+    log("Promoted.")
+    assert "Promoted." in page(admin_client, ACTIONS + "?who=ann")
+    assert "Nobody has done anything yet." in page(admin_client, ACTIONS + "?who=bob&p=x")
+
+
+def test_approvals_are_listed_with_their_notes(admin_client: Client, new: Bundle) -> None:
+    admin_client.post(f"{BUNDLES}{new.pk}/approve/", NOTE)
+    text = page(admin_client, "/admin/recommender/approval/")
+    assert NOTE["note"] in text
+    assert ACTIONS in text
+
+
 def test_file_of_actions_runs_nothing_in_a_spreadsheet(admin_client: Client) -> None:
     log("=HYPERLINK(1)", name="@evil")
     response = admin_client.get(f"{ACTIONS}export/")
@@ -138,5 +151,6 @@ def test_file_of_actions_runs_nothing_in_a_spreadsheet(admin_client: Client) -> 
 
 def test_actions_are_refused_to_who_may_not_see_them() -> None:
     viewer = clerk("view_bundle")
+    assert viewer.get("/admin/recommender/approval/").status_code == 403
     assert viewer.get(ACTIONS).status_code == 403
     assert viewer.get(f"{ACTIONS}export/").status_code == 403

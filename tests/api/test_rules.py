@@ -147,3 +147,8 @@ def test_two_pins_for_one_position_are_refused_and_shown(editor: Client, publish
     assert "“pin 1” pins an item to position 1 too" in problem["detail"]
     (conflict,) = send(editor, path, method="GET")["conflicts"]
     assert conflict["is_refused"]
+
+
+def test_rule_for_a_slot_that_does_not_exist_is_refused_with_those_that_do(editor: Client, last_item: str) -> None:
+    problem = send(editor, "", pin(last_item, slot="hme"), status=400)
+    assert "There is no slot 'hme'. Known: home" in json.dumps(problem)
