@@ -329,6 +329,12 @@ class StoredImpressionSerializer(serializers.ModelSerializer[Impression]):
         help_text="Ids of the shop's rules that the list obeyed; negative where it was shown without, to compare.",
     )
 
+    pool = serializers.ListField(
+        child=serializers.CharField(),
+        allow_null=True,
+        help_text="Items of which one was drawn for the last position; null where nothing was drawn.",
+    )
+
     class Meta:
         model = Impression
         fields = privacy.IMPRESSION_FIELDS

@@ -20,7 +20,7 @@ EVENT_FIELDS = (
 )  # fmt: skip
 IMPRESSION_FIELDS = (
     "ranking_id", "slot", "query", "current_item_id", "item_ids", "first_position", "n_found", "rung", "bundle",
-    "source", "device", "is_bot", "occurred_at", "propensities", "pool", "teams", "arms", "rules",
+    "source", "device", "is_bot", "occurred_at", "pool", "teams", "arms", "rules",
 )  # fmt: skip
 VISITOR_FIELDS = (
     "key", "user_key", "has_consented", "is_profiled", "is_pseudonymous", "has_objected", "is_bot", "device",
