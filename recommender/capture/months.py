@@ -72,13 +72,15 @@ def create_months(*, at: dt.datetime) -> list[dt.date]:
 
 
 def drop_months(*, before: dt.datetime) -> int:
-    """Drop the partitions that end before a moment, and the keys of their message ids; return how many events."""
+    """Drop the partitions that end before a moment, and the keys of their message ids; return how many events.
+
+    Keys that an earlier call was interrupted over are deleted too.
+    """
     n_dropped = 0
     for name, end in _partitions().items():
         if end <= before.date():
             n_dropped += patiently(partial(_drop, name))
-    if n_dropped:
-        _delete_keys(before)
+    _delete_keys(before)
     return n_dropped
 
 

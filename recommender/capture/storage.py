@@ -9,7 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections, models, transaction
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+    connections,
+    models,
+    transaction,
+)
 
 from recommender.capture import order_consent
 from recommender.capture.attribution import attributed
@@ -30,6 +38,12 @@ IMPRESSION_COLUMNS = (
     "ranking_id", "visitor", "slot", "query", "current_item_id", "item_ids", "propensities", "pool", "teams", "arms",
     "first_position", "rung", "bundle", "source", "device", "is_bot", "occurred_at", "rules", "n_found",
 )  # fmt: skip
+
+NO_UNIQUE_INDEX = "42P10"
+"""PostgreSQL's answer to a conflict over a column without one: `recommender_partition` has divided the table."""
+
+_divided: set[str] = set()
+"""The databases whose events table this process has seen divided by month."""
 
 
 @dataclass(slots=True)
@@ -94,8 +108,8 @@ def insert(model: type[models.Model], columns: Sequence[str], values: list[tuple
     """Insert what is not there yet; return how many rows were inserted, which `bulk_create(ignore_conflicts=True)`
     cannot tell. The statement itself looks up whether the row's visitor consents: where not, an order of the shop is
     nobody's, and anything else is left out. On PostgreSQL it locks the visitor, shared, until the end of the
-    transaction: an erasure waits for it, and what comes after the erasure finds no visitor. The conflict names no
-    column: an events table divided by month has no unique index over all of it (see `months`)."""
+    transaction: an erasure waits for it, and what comes after the erasure finds no visitor. A conflict names its
+    column, so that a primary key that is taken, by a sequence that lags behind, is no duplicate but an error."""
     if not values:
         return 0
     quote = connections[alias].ops.quote_name
@@ -106,7 +120,7 @@ def insert(model: type[models.Model], columns: Sequence[str], values: list[tuple
         f"WITH consenting AS (SELECT {quote('id')} AS id FROM {quote(Visitor._meta.db_table)} "
         f"WHERE {quote('key')} = %s AND ({quote('has_consented')} OR {quote('is_pseudonymous')}){shared_lock(alias)}) "
         f"SELECT {marks} "
-        f"WHERE %s OR EXISTS (SELECT 1 FROM consenting) ON CONFLICT DO NOTHING"
+        f"WHERE %s OR EXISTS (SELECT 1 FROM consenting){_on_conflict(model, columns[0], alias)}"
     )
     rows = [
         (row[visitor], *row[:visitor], *row[visitor + 1 :], row[visitor] is None or row[source] == ROWS_OF_THE_SHOP)
@@ -122,8 +136,7 @@ def _insert_events(drafts: list[EventDraft], stored: Stored, *, at: dt.datetime,
     values = _event_values(drafts, at, alias)
     n_refused_before = len(stored.refused)
     try:
-        with transaction.atomic(using=alias):
-            n_accepted = insert(Event, EVENT_COLUMNS, values, alias=alias)
+        n_accepted = _insert_together(values, alias)
     except (OperationalError, InterfaceError):
         raise
     except (DatabaseError, ValueError, OverflowError):
@@ -132,6 +145,26 @@ def _insert_events(drafts: list[EventDraft], stored: Stored, *, at: dt.datetime,
     n_not_inserted = len(drafts) - n_accepted - (len(stored.refused) - n_refused_before)
     n_dropped = _n_without_consent(drafts, alias) if n_not_inserted else 0
     stored.add(drafts[0].source, accepted=n_accepted, duplicate=n_not_inserted - n_dropped, dropped=n_dropped)
+
+
+def _insert_together(values: list[tuple[Any, ...]], alias: str) -> int:
+    """All or none; a second time where the table turns out to be divided by month since this process looked."""
+    try:
+        with transaction.atomic(using=alias):
+            return insert(Event, EVENT_COLUMNS, values, alias=alias)
+    except ProgrammingError as error:
+        if getattr(error.__cause__, "sqlstate", None) != NO_UNIQUE_INDEX:
+            raise
+    _divided.add(alias)
+    with transaction.atomic(using=alias):
+        return insert(Event, EVENT_COLUMNS, values, alias=alias)
+
+
+def _on_conflict(model: type[models.Model], column: str, alias: str) -> str:
+    """Empty for events divided by month: there triggers skip what is stored (see `months`)."""
+    if model is Event and alias in _divided:
+        return ""
+    return f" ON CONFLICT ({connections[alias].ops.quote_name(column)}) DO NOTHING"
 
 
 def _insert_one_by_one(drafts: list[EventDraft], values: list[tuple[Any, ...]], stored: Stored, alias: str) -> int:
