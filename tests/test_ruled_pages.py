@@ -59,6 +59,7 @@ def test_search_page_leads_to_the_page_of_a_redirect(demo_shop: DemoShop) -> Non
     assert "private" in response["Cache-Control"]
     shown = Impression.objects.get(slot="search")
     assert (shown.item_ids, shown.rules, shown.query) == ([], [rule.pk], "Bag")
+    assert shown.n_found is None  # whoever is led to a page has not searched in vain
 
 
 def test_asynchronous_page_leads_there_too_unless_it_failed() -> None:

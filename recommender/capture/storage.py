@@ -212,7 +212,7 @@ def _impression_values(drafts: list[ImpressionDraft], alias: str) -> list[tuple[
             draft.ranking.entries[0].position if draft.ranking.entries else 1, draft.ranking.rung.value,
             draft.ranking.bundle, draft.source, draft.device, draft.is_bot, draft.occurred_at,
             [*draft.ranking.rules, *(-rule for rule in draft.ranking.held_out)] or None,
-            draft.ranking.n_found if draft.ranking.slot is Slot.SEARCH else None,
+            draft.ranking.n_found if draft.ranking.slot is Slot.SEARCH and not draft.ranking.redirect else None,
         )
         for draft in sorted(drafts, key=lambda draft: draft.ranking.id.bytes)
     )  # fmt: skip

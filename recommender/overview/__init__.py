@@ -1,4 +1,4 @@
-"""ListSums of behaviour by hour, made in the background, so that the overview never reads a raw event."""
+"""Sums of behaviour by hour, made in the background, so that the overview never reads a raw event."""
 
 from recommender.overview.hours import LATE, RollUp, roll_up, window
 from recommender.overview.queries import SPANS, roll_up_queries

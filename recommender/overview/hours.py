@@ -1,4 +1,4 @@
-"""ListSums up lists, what they led to, events and searches by hour. What is summed up again gives the same rows."""
+"""Sums up lists, what they led to, events and searches by hour. What is summed up again gives the same rows."""
 
 from __future__ import annotations
 
