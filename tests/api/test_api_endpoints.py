@@ -27,6 +27,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("me", "patch"): {"profiling": True},
 }
 QUERIES: dict[str, dict[str, str]] = {"search": {"q": "tea"}, "suggest": {"q": "te"}}
+OF_THE_STAFF = {"rules", "rule", "rule_step"}
+"""Endpoints that no shopper may call: tests/api/test_rules.py walks them."""
 LAST = (("link", "delete"), ("me", "delete"), ("tokens", "delete"))
 """Nothing is left of the person after them."""
 
@@ -87,13 +89,14 @@ def behave(visitor: Visitor) -> None:
 
 
 def endpoints() -> Iterator[tuple[str, str]]:
-    """Name and method of all there are, as the URLs say; what ends the walk comes last."""
+    """Name and method of all that a shopper may call, as the URLs say; what ends the walk comes last."""
     served = []
     for pattern in urlpatterns:
         view = pattern.callback.view_class
         methods = [name for name in view.http_method_names if name in vars(view)]
         assert bool(methods) == bool(pattern.name), "an endpoint has a name and methods of its own"
-        served += [(pattern.name, method) for method in methods]
+        if pattern.name not in OF_THE_STAFF:
+            served += [(pattern.name, method) for method in methods]
     yield from (one for one in served if one not in LAST)
     yield from LAST
 
@@ -165,6 +168,24 @@ def test_every_endpoint_answers_somebody_on_whom_everything_is_stored(person: Pe
             walked.append((name, method))
     assert set(walked) == set(endpoints())
     assert not Event.objects.filter(visitor__in=[person.browser, person.app]).exists()
+
+
+@pytest.mark.parametrize(("client_of", "status"), [(signed_in, 403), (with_token, 401)])
+@pytest.mark.parametrize("person", [True], indirect=True)
+def test_shopper_is_refused_what_is_of_the_staff(person: Person, client_of: Any, status: int) -> None:
+    walked = set()
+    for pattern in urlpatterns:
+        if pattern.name not in OF_THE_STAFF:
+            continue
+        given = {"rule": [uuid.uuid4()], "rule_step": [uuid.uuid4(), "publish"]}.get(pattern.name, [])
+        address = reverse(f"recommender:{pattern.name}", args=given)
+        for method in pattern.callback.view_class.http_method_names:
+            if method not in vars(pattern.callback.view_class):
+                continue
+            answer = client_of(person).generic(method.upper(), address, b"{}", "application/json")
+            assert answer.status_code == status, (pattern.name, method, answer.content)
+        walked.add(pattern.name)
+    assert walked == OF_THE_STAFF
 
 
 @pytest.mark.parametrize("person", [True], indirect=True)

@@ -1,5 +1,4 @@
 import datetime as dt
-import uuid
 from decimal import Decimal
 
 import numpy as np
@@ -287,7 +286,7 @@ def test_default_moment_is_now(stock):
 
 def request(*history, **values):
     return Request(
-        Slot.HOME, Context(NOW, device="mobile", region="GB"), history=history, visitor_key=uuid.uuid4(), **values
+        Slot.HOME, Context(NOW, device="mobile", region="GB"), history=history, person_key="1", **values
     )
 
 
