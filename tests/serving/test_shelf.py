@@ -285,9 +285,7 @@ def test_default_moment_is_now(stock):
 
 
 def request(*history, **values):
-    return Request(
-        Slot.HOME, Context(NOW, device="mobile", region="GB"), history=history, person_key="1", **values
-    )
+    return Request(Slot.HOME, Context(NOW, device="mobile", region="GB"), history=history, person_key="1", **values)
 
 
 def ago(minutes, kind, item_id="", **values):
