@@ -19,9 +19,9 @@ from recommender import bundles, conf, overview
 from recommender.admin.charts import Bar, Series, bar_chart, line_chart
 from recommender.admin.readonly import ReadOnlyAdmin
 from recommender.admin.steps import require
+from recommender.experiments.intervals import Estimate, difference
 from recommender.models import Alarm, HourlyTraffic, Overview, Run
 from recommender.overview import reading
-from recommender.overview.intervals import Estimate, difference
 
 NONE = "–"
 

@@ -12,8 +12,8 @@ from django.db import models
 from django.db.models import Sum
 from django.db.models.functions import TruncDay
 
+from recommender.experiments.intervals import Estimate, mean, quantile, rate
 from recommender.models import AnswerTimes, HourlyFigures, HourlyRevenue, HourlyTraffic, QueryFigures
-from recommender.overview.intervals import Estimate, mean, quantile, rate
 from recommender.overview.queries import start_of
 
 COUNTS = ("n_lists", "n_clicked", "n_carted", "n_ordered", "n_clicks", "n_carts", "n_orders")

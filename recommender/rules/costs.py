@@ -14,10 +14,10 @@ import numpy as np
 from django.db.models import Min
 
 from recommender.experiments.exposures import Exposed
+from recommender.experiments.intervals import Estimate, difference, difference_of_means, rate
 from recommender.experiments.outcomes import outcomes
 from recommender.models import Impression, Rule
 from recommender.models.staff import visitors_of_staff
-from recommender.rules.intervals import difference_of_means, difference_of_shares
 
 ON, OUT = "on", "out"
 LEAST_PEOPLE = 2
@@ -76,8 +76,8 @@ def _people(rule: Rule, at: dt.datetime) -> list[Exposed]:
 
 def _shares(has: Any, is_on: Any) -> dict[str, float]:
     on, out = has[is_on], has[~is_on]
-    interval = difference_of_shares(int(on.sum()), len(on), int(out.sum()), len(out))
-    return _figure(float(on.mean()), float(out.mean()), interval)
+    change = difference(rate(int(on.sum()), len(on)), rate(int(out.sum()), len(out)))
+    return _figure(float(on.mean()), float(out.mean()), change)
 
 
 def _means(values: Any, is_on: Any) -> dict[str, float]:
@@ -85,6 +85,8 @@ def _means(values: Any, is_on: Any) -> dict[str, float]:
     return _figure(float(on.mean()), float(out.mean()), difference_of_means(on, out))
 
 
-def _figure(on: float, out: float, interval: tuple[float, float, float]) -> dict[str, float]:
-    low, difference, high = interval
-    return {"on": on, "out": out, "low": low, "difference": difference, "high": high}
+def _figure(on: float, out: float, change: Estimate | None) -> dict[str, float]:
+    """As it is stored. Raises ValueError without an estimate: `measure` asks for `LEAST_PEOPLE` of each group."""
+    if change is None:
+        raise ValueError(f"an interval needs {LEAST_PEOPLE} people of each group")
+    return {"on": on, "out": out, "low": change.low, "difference": change.value, "high": change.high}

@@ -13,9 +13,9 @@ from django.utils import timezone
 
 from recommender import overview
 from recommender.admin.overview import _compared
+from recommender.experiments.intervals import rate
 from recommender.models import AnswerTimes, Bundle, Event, HourlyRevenue, Impression
 from recommender.overview import reading
-from recommender.overview.intervals import rate
 from tests.admin.test_experiments import clerk
 from tests.overview.shop import NOON, bought, from_list, happened, shown, visitor
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
 Z = 1.959964
 """Of the standard normal distribution: 95 % lie within."""
+
+Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,26 @@ def difference(now: Estimate | None, before: Estimate | None) -> Estimate | None
     below = math.hypot(now.value - now.low, before.high - before.value)
     above = math.hypot(now.high - now.value, before.value - before.low)
     return Estimate(change, change - below, change + above)
+
+
+def difference_of_means(values: Values, others: Values) -> Estimate | None:
+    """How much more the mean of `values` is, from the amounts of each case; None below two cases of either.
+
+    Source: Welch 1947, "The generalization of Student's problem when several different population variances are
+    involved", with Satterthwaite's degrees of freedom.
+    """
+    if min(len(values), len(others)) < 2:
+        return None
+    change = float(values.mean() - others.mean())
+    parts = [float(group.var(ddof=1)) / len(group) for group in (values, others)]
+    error = math.sqrt(sum(parts))
+    if not error:
+        return Estimate(change, change, change)
+    degrees = sum(parts) ** 2 / sum(
+        part * part / (len(group) - 1) for part, group in zip(parts, (values, others), strict=True)
+    )
+    reach = float(special.stdtrit(degrees, 0.975)) * error
+    return Estimate(change, change - reach, change + reach)
 
 
 def quantile(n_within: list[tuple[float, int]], share: float) -> float | None:

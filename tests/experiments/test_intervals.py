@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
-from recommender.overview.intervals import Estimate, difference, mean, quantile, rate
+from recommender.experiments.intervals import Estimate, difference, difference_of_means, mean, quantile, rate
 
 
 def test_rate_has_wilsons_interval() -> None:
@@ -45,3 +46,25 @@ def test_quantile_lies_within_its_bound() -> None:
     assert quantile(bounds, 0.5) == 5.0
     assert quantile(bounds, 0.95) == pytest.approx(27.5)
     assert quantile([(5.0, 1), (math.inf, 99)], 0.95) == math.inf
+
+
+def test_shares_of_none_and_all_stay_in_bounds() -> None:
+    estimate = difference(rate(0, 10), rate(0, 10))
+    assert estimate is not None
+    assert estimate.low < estimate.value == 0 < estimate.high
+
+
+def test_welch_holds_the_true_difference_in_95_of_100() -> None:
+    generator = np.random.default_rng(1)
+    n_held = 0
+    for _ in range(400):
+        few, many = generator.exponential(3, 30), generator.normal(2, 1, 200)
+        estimate = difference_of_means(few, many)
+        assert estimate is not None
+        n_held += estimate.low <= 1 <= estimate.high
+    assert 0.9 <= n_held / 400 <= 0.99
+
+
+def test_difference_of_means_without_any_spread_or_with_too_few() -> None:
+    assert difference_of_means(np.ones(3), np.zeros(3)) == Estimate(1, 1, 1)
+    assert difference_of_means(np.ones(1), np.zeros(3)) is None
