@@ -295,10 +295,14 @@ def _with_experiments(served: Served, before: Served | None) -> Served:
             challengers[name] = challenger
     loaded = {"", served.bundle, *challengers}
     experiments = tuple(experiment for experiment in experiments if experiment.bundle in loaded)
-    now = (experiments, challengers, declared_explorations())
-    if now == (served.experiments, served.challengers, served.explorations):
+    explorations = declared_explorations()
+    if (
+        (experiments, explorations) == (served.experiments, served.explorations)
+        and challengers.keys() == served.challengers.keys()
+        and all(challenger is served.challengers[name] for name, challenger in challengers.items())
+    ):
         return served
-    return replace(served, experiments=experiments, challengers=challengers, explorations=now[-1])
+    return replace(served, experiments=experiments, challengers=challengers, explorations=explorations)
 
 
 def _renewed_challenger(challenger: Served) -> Served:

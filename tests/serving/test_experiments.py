@@ -9,6 +9,7 @@ import pytest
 from recommender.experiments.assignment import CONTROL, VARIANT, Allocation
 from recommender.experiments.live import LiveExperiment
 from recommender.models import Bundle, Experiment, Impression
+from recommender.serving import memory
 from recommender.serving.experiments import plan
 from recommender.serving.ranking import rank
 from recommender.types import Context, Request, Slot
@@ -114,6 +115,15 @@ def test_experiment_leaves_the_impersonal_search_impersonal(shop):
     served = replace(shop.served(), experiments=(experiment(bundle="", changes={"personal_search": 2.0}),))
     request = replace(SEARCH, person_key=person_in(served, VARIANT), personal_weight=0.0)
     assert plan(request, served).rank(request, lambda request_of_arm, _served: request_of_arm).personal_weight == 0.0
+
+
+def test_rival_whose_items_alone_have_changed_is_renewed(shop, rival, monkeypatch):
+    served, changed = tried(shop, rival), SmallShop(*shop.items).served().shelf
+    monkeypatch.setattr(memory, "live_experiments", lambda: served.experiments)
+    monkeypatch.setattr(memory, "declared_explorations", lambda: served.explorations)
+    assert memory._with_experiments(served, served) is served
+    monkeypatch.setattr(memory, "refresh_shelf", lambda shelf: changed)
+    assert memory._with_experiments(served, served).challengers["rival"].shelf is changed
 
 
 @pytest.fixture
