@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from django.core import signing
@@ -14,7 +15,7 @@ from recommender import serving
 from recommender.api.problems import Problem
 from recommender.identity import Shopper
 from recommender.serving.live_entries import with_live
-from recommender.types import Ranking
+from recommender.types import Entry, Ranking
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,9 @@ def _cursor(key: str, start: int) -> str:
 
 
 def _cache_key(key: str) -> str:
-    return f"recommender.frozen.{key}"
+    """Results as another version of the code keeps them are not there: they could lack a field or have one too many."""
+    names = ".".join(field.name for stored in (Ranking, Entry) for field in fields(stored))
+    return f"recommender.frozen.{hashlib.blake2s(names.encode(), digest_size=4).hexdigest()}.{key}"
 
 
 def _owner(shopper: Shopper) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import gzip
 import itertools
@@ -18,6 +19,7 @@ from recommender import conf, serving
 from recommender.api import frozen
 from recommender.identity import keys, tokens
 from recommender.models import Event, Impression, Item, Visitor
+from recommender.types import Ranking
 from tests.api.test_api import ROOT, App, assert_problem, view
 from tests.conftest import DemoShop, assert_queries
 
@@ -213,6 +215,12 @@ class TestCursor:
     def test_cursor_expires_with_the_cache(self, app: App) -> None:
         cursor = app.get("search", q="bag", cursor="*", limit=4).json()["next_cursor"]
         cache.clear()
+        assert "cursor=*" in assert_problem(app.get("search", cursor=cursor), 410, "expired-cursor")
+
+    def test_cursor_of_a_version_with_other_fields_has_expired(self, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+        cursor = app.get("search", q="bag", cursor="*", limit=4).json()["next_cursor"]
+        newer = dataclasses.make_dataclass("newer", ["more"], bases=(Ranking,), frozen=True, kw_only=True)
+        monkeypatch.setattr(frozen, "Ranking", newer)
         assert "cursor=*" in assert_problem(app.get("search", cursor=cursor), 410, "expired-cursor")
 
     @pytest.mark.parametrize("cursor", ["x", "0" * 32 + ".4:forged", "é" * 50])
