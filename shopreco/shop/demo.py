@@ -19,9 +19,8 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 
-from recommender import tasks
+from recommender.jobs import worker
 from recommender.models import Bundle, Event, ItemStatistics, Run
-from shopreco.celery import app
 from shopreco.shop.models import Department, OrderLine, Product
 from shopreco.shop.processes import Child, Children
 
@@ -69,14 +68,26 @@ def run_step(step: Step, say: Say) -> None:
 
 
 def start_workers(children: Children, say: Say) -> None:
+    """Start what does the background work: Celery's processes, or where it is not installed our own worker."""
+    if importlib.util.find_spec("celery") is not None:
+        _start_celery(children, say)
+        return
+    child = children.start("worker", [sys.executable, "manage.py", "recommender_worker"])
+    _wait_until(lambda: worker.is_alive(worker.TRAINING), child, say)
+
+
+def _start_celery(children: Children, say: Say) -> None:
     """Start a Celery worker for each queue, and beat; wait for the one that trains."""
+    from recommender import tasks
+    from shopreco.celery import app
+
     (Path(settings.VAR_DIR) / "broker" / "control").mkdir(parents=True, exist_ok=True)
     celery = [sys.executable, "-m", "celery", "-A", "shopreco"]
     folder = children.log_folder.parent
     short, training = tasks.queues(app)
-    worker = [*celery, "worker", "--loglevel", "INFO", "--pool", "solo", "--without-gossip", "--without-mingle"]
-    children.start("worker-default", [*worker, "--queues", short, "--hostname", "default@%h"])
-    trainer = children.start("worker-training", [*worker, "--queues", training, "--hostname", "training@%h"])
+    command = [*celery, "worker", "--loglevel", "INFO", "--pool", "solo", "--without-gossip", "--without-mingle"]
+    children.start("worker-default", [*command, "--queues", short, "--hostname", "default@%h"])
+    trainer = children.start("worker-training", [*command, "--queues", training, "--hostname", "training@%h"])
     children.start(
         "beat", [*celery, "beat", "--loglevel", "INFO", "--schedule", str(folder / "beat-schedule"), "--pidfile", ""]
     )
