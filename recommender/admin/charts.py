@@ -6,7 +6,7 @@ Our own drawing, since a chart here is 40 lines of markup: no script, no image, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from django.utils.html import format_html, format_html_join
@@ -57,8 +57,13 @@ class _Scale:
         return f"{self.start + share * (self.end - self.start):.1f}"
 
 
-def line_chart(series: Sequence[Series], *, title: str, x_label: str, y_label: str) -> SafeString:
-    """Draw one line per series with axes, ticks and a legend; values that are not finite are left out."""
+def line_chart(
+    series: Sequence[Series], *, title: str, x_label: str, y_label: str, x_names: Mapping[float, str] | None = None
+) -> SafeString:
+    """Draw one line per series with axes, ticks and a legend; values that are not finite are left out.
+
+    x_names: what stands at the x axis in place of numbers, such as days; of many every second, third and so on.
+    """
     lines = [replace(line, points=points) for line in series if (points := _drawable(line.points))]
     if not lines:
         return SafeString("")
@@ -69,7 +74,7 @@ def line_chart(series: Sequence[Series], *, title: str, x_label: str, y_label: s
     y_scale = _Scale(min(y_ticks[0], *ys), max(y_ticks[-1], *ys), HEIGHT - BOTTOM, TOP)
     parts = [
         _grid(y_ticks, y_scale),
-        _x_axis([tick for tick in x_ticks if min(xs) <= tick <= max(xs)], x_scale, x_label, y_label),
+        _x_axis(_x_marks(x_ticks, x_names, xs), x_scale, x_label, y_label),
         format_html_join("", "{}", ((_line(line, n, x_scale, y_scale),) for n, line in enumerate(lines))),
         _legend([line.name for line in lines]),
     ]
@@ -190,11 +195,21 @@ def _grid(marks: Iterable[float], scale: _Scale) -> SafeString:
     )
 
 
-def _x_axis(marks: Iterable[float], scale: _Scale, x_label: str, y_label: str) -> SafeString:
+N_X_NAMES = 6
+
+
+def _x_marks(marks: Iterable[float], names: Mapping[float, str] | None, xs: Sequence[float]) -> list[tuple[float, str]]:
+    if names is None:
+        return [(mark, f"{mark:g}") for mark in marks if min(xs) <= mark <= max(xs)]
+    within = [(mark, name) for mark, name in sorted(names.items()) if min(xs) <= mark <= max(xs)]
+    return within[:: -(-len(within) // N_X_NAMES) or 1]
+
+
+def _x_axis(marks: Iterable[tuple[float, str]], scale: _Scale, x_label: str, y_label: str) -> SafeString:
     axis = format_html_join(
         "",
         '<text class="rec-tick" x="{}" y="{}" text-anchor="middle">{}</text>',
-        ((scale(mark), HEIGHT - BOTTOM + 17, f"{mark:g}") for mark in marks),
+        ((scale(mark), HEIGHT - BOTTOM + 17, name) for mark, name in marks),
     )
     return format_html(
         '<path class="rec-axis" d="M{} {}H{}"/>{}<text class="rec-quiet" x="{}" y="{}" text-anchor="end">{}</text>'

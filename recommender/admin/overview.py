@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from recommender.admin.charts import Bar, Series, bar_chart, line_chart
 from recommender.admin.readonly import ReadOnlyAdmin
 from recommender.admin.steps import require
 from recommender.experiments.intervals import Estimate, difference
-from recommender.models import Alarm, HourlyTraffic, Overview, Run
+from recommender.models import Alarm, Experiment, HourlyTraffic, Overview, Run
 from recommender.overview import reading
 
 NONE = "–"
@@ -77,12 +78,14 @@ class OverviewAdmin(ReadOnlyAdmin):
 def _page(n_days: int, at: dt.datetime) -> dict[str, Any]:
     period, before = reading.period(n_days, at=at), reading.total_before(n_days, at=at)
     computed_at = HourlyTraffic.objects.order_by("-hour").values_list("computed_at", flat=True).first()
+    arms = _arms_in_words({arm for _slot, arm in period.by_list})
     return {
         "cards": _cards(period, before),
-        "lists": [_row(slot, arm, figures) for (slot, arm), figures in period.by_list.items()],
-        "day_chart": _day_chart(period),
-        "days": [(date_format(day, "j M"), figures.counts, _rate(figures.clicked)) for day, figures in period.by_day],
+        "lists": [_row(slot, arms.get(arm, arm[:12]), figures) for (slot, arm), figures in period.by_list.items()],
+        "day_charts": [chart for chart in (_day_chart(period), *_money_charts(period)) if chart],
+        "days": [_day(day, figures) for day, figures in period.by_day],
         "rung_chart": _rung_chart(period),
+        "rungs": [(rung.replace("_", " "), _number(n)) for rung, n in period.by_rung.items()],
         "searches": _searches(period),
         "top": reading.top_queries(n_days),
         "unmatched": reading.unmatched_queries(n_days),
@@ -93,25 +96,46 @@ def _page(n_days: int, at: dt.datetime) -> dict[str, Any]:
     }
 
 
-def _cards(period: reading.Period, before: reading.ListFigures) -> list[Card]:
+EXPERIMENT = re.compile(r"(\d+)(ab?|b)")
+"""An experiment and the arm that a list was shown in, as `Impression.arms` has them."""
+
+
+def _arms_in_words(arms: set[str]) -> dict[str, str]:
+    """By arm of experiments what a person calls it. One query where there is such an arm."""
+    words = {"a": gettext("as before"), "b": gettext("variant"), "ab": gettext("interleaved")}
+    parts = {arm: [match.groups() for token in arm.split() if (match := EXPERIMENT.fullmatch(token))] for arm in arms}
+    numbers = {int(number) for pairs in parts.values() for number, _side in pairs}
+    names = dict(Experiment.objects.filter(pk__in=numbers).values_list("pk", "name")) if numbers else {}
+    return {
+        arm: ", ".join(f"{names.get(int(number), number)}: {words[side]}" for number, side in pairs)
+        for arm, pairs in parts.items()
+        if len(pairs) == len(arm.split()) > 0
+    }
+
+
+def _cards(period: reading.Period, before: reading.ListFigures | None) -> list[Card]:
     total = period.total
-    counts, past = total.counts, before.counts
+    counts, past = total.counts, before.counts if before else {}
     cards = [
-        _count(gettext("Lists shown"), counts["n_lists"], past["n_lists"]),
-        _rate_card(gettext("Lists with a click"), total.clicked, before.clicked),
-        _rate_card(gettext("Lists with an order"), total.ordered, before.ordered),
-        _count(gettext("Items ordered"), counts["n_orders"], past["n_orders"]),
+        _count(gettext("Lists shown"), counts["n_lists"], past.get("n_lists")),
+        _rate_card(gettext("Lists with a click"), total.clicked, before.clicked if before else None),
+        _rate_card(gettext("Lists with an order"), total.ordered, before.ordered if before else None),
+        _count(gettext("Items ordered"), counts["n_orders"], past.get("n_orders")),
     ]
-    earlier = {money.currency: money.per_thousand for money in before.money}
+    earlier = {money.currency: money.per_thousand for money in before.money} if before else {}
     for money in total.money:
         label = gettext("Revenue per 1,000 lists, %s") % (money.currency or gettext("no currency"))
         cards.append(_amount_card(label, money.per_thousand, earlier.get(money.currency)))
     return cards
 
 
-def _count(label: str, now: int, before: int) -> Card:
-    change = gettext("%s before") % number_format(before, force_grouping=True) if before else ""
-    return Card(label, number_format(now, force_grouping=True), change=change)
+def _count(label: str, now: int, before: int | None) -> Card:
+    change = "" if before is None else gettext("%s before") % _number(before)
+    return Card(label, _number(now), change=change)
+
+
+def _number(n: int) -> str:
+    return number_format(n, force_grouping=True)
 
 
 def _rate_card(label: str, now: Estimate | None, before: Estimate | None) -> Card:
@@ -136,9 +160,9 @@ def _compared(now: Estimate | None, before: Estimate | None) -> tuple[str, str, 
 
 
 def _row(slot: str, arm: str, figures: reading.ListFigures) -> SlotRow:
-    counts = {name: number_format(n, force_grouping=True) for name, n in figures.counts.items()}
+    counts = {name: _number(n) for name, n in figures.counts.items()}
     return SlotRow(
-        slot.replace("_", " "), arm[:12] or NONE, counts["n_lists"], counts["n_clicks"], counts["n_carts"],
+        slot.replace("_", " "), arm or NONE, counts["n_lists"], counts["n_clicks"], counts["n_carts"],
         counts["n_orders"], _rate(figures.clicked), _rate(figures.ordered),
         tuple(_money(money) for money in figures.money) or (NONE,),
         tuple(_margin(money) for money in figures.money) or (NONE,),
@@ -169,14 +193,39 @@ def _bounds(estimate: Estimate | None, factor: float, unit: str) -> str:
     return f"[{factor * estimate.low:,.{decimals}f}, {factor * estimate.high:,.{decimals}f}]{unit}"
 
 
+def _day(day: dt.datetime, figures: reading.ListFigures) -> tuple[str, dict[str, str], str, list[str]]:
+    counts = {name: _number(n) for name, n in figures.counts.items()}
+    revenue = [f"{money.revenue:,.2f} {money.currency}".strip() for money in figures.money]
+    return date_format(day, "MONTH_DAY_FORMAT"), counts, _rate(figures.clicked), revenue or [NONE]
+
+
 def _day_chart(period: reading.Period) -> SafeString:
-    """Clicks by day as a line; of a single day as columns there is nothing to see."""
+    """Clicks by day; of a single day there is no line to see."""
     points = [(float(n), 100 * figures.clicked.value) for n, (_day, figures) in enumerate(period.by_day, 1)
               if figures.clicked is not None]  # fmt: skip
+    return _by_day(period, gettext("Lists with a click, by day"), gettext("lists with a click"), points, "%")
+
+
+def _money_charts(period: reading.Period) -> list[SafeString]:
+    """Revenue per thousand lists by day, a chart for each currency: amounts of two have no common scale."""
+    charts = []
+    for currency in sorted({money.currency for money in period.total.money}):
+        points = [
+            (float(n), reading.PER_LISTS * revenue / figures.counts["n_lists"])
+            for n, (_day, figures) in enumerate(period.by_day, 1)
+            if figures.counts["n_lists"]
+            for revenue in [sum(money.revenue for money in figures.money if money.currency == currency)]
+        ]
+        title = gettext("Revenue per 1,000 lists, by day")
+        charts.append(_by_day(period, title, gettext("revenue per 1,000 lists"), points, currency))
+    return charts
+
+
+def _by_day(period: reading.Period, title: str, name: str, points: list[tuple[float, float]], unit: str) -> SafeString:
     if len(points) < 2:
         return SafeString("")
-    series = [Series(gettext("lists with a click"), points)]
-    return line_chart(series, title=gettext("Lists with a click, by day"), x_label=gettext("day"), y_label="%")
+    days = {float(n): date_format(day, "j M") for n, (day, _figures) in enumerate(period.by_day, 1)}
+    return line_chart([Series(name, points)], title=title, x_label="", y_label=unit, x_names=days)
 
 
 def _rung_chart(period: reading.Period) -> SafeString:
@@ -193,7 +242,7 @@ def _searches(period: reading.Period) -> list[tuple[str, str]]:
     traffic = period.traffic
     unmatched = None if not traffic["n_answered"] else traffic["n_unmatched"] / traffic["n_answered"]
     return [
-        (gettext("Searches"), number_format(traffic["n_searches"], force_grouping=True)),
+        (gettext("Searches"), _number(traffic["n_searches"])),
         (gettext("Searches without a result"), NONE if unmatched is None else f"{unmatched:.1%}"),
     ]
 
@@ -202,7 +251,7 @@ def _facts(period: reading.Period, computed_at: dt.datetime | None) -> list[tupl
     champion = bundles.champion()
     trained_at = champion.created_at if champion is not None and champion.is_trained else None
     n_alarms, active = Alarm.objects.filter(seen_at=None).count(), Run.objects.filter(state="running").exists()
-    consenting = period.total.counts["n_lists"] / period.n_timed if period.n_timed else None
+    consenting = 1 - period.n_dropped / period.n_sent if period.n_sent else None
     return [
         (
             gettext("Model trained"),
@@ -214,7 +263,8 @@ def _facts(period: reading.Period, computed_at: dt.datetime | None) -> list[tupl
             gettext("never") if computed_at is None else date_format(computed_at, "DATETIME_FORMAT"),
         ),
         (gettext("Events an hour"), f"{period.traffic['n_events'] / period.n_hours:,.1f}"),
-        (gettext("Lists shown with consent"), NONE if consenting is None else f"{min(consenting, 1):.0%}"),
+        (gettext("Newest event"), NONE if period.newest is None else date_format(period.newest, "DATETIME_FORMAT")),
+        (gettext("Events with consent"), NONE if consenting is None else f"{consenting:.0%}"),
         (gettext("95 % of lists ready within"), _milliseconds(period.p95_ms)),
         (gettext("New alarms"), str(n_alarms)),
     ]

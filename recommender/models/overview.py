@@ -14,7 +14,8 @@ from recommender.models.encryption import EncryptedTextField
 class HourlyFigures(models.Model):
     """Lists of one hour, slot, rung and arm, and what they led to within the window of attribution.
 
-    `arm` is what served the list: today the bundle's name, empty where none did. `n_clicked`, `n_carted` and
+    `arm` is what served the list: the arms of the experiments that it was shown in, such as "7a 9b", else the name of
+    the bundle, empty where none did. `n_clicked`, `n_carted` and
     `n_ordered` count lists, `n_clicks`, `n_carts` and `n_orders` the items in them.
     """
 

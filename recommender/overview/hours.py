@@ -23,6 +23,8 @@ HOUR = dt.timedelta(hours=1)
 CHUNK = dt.timedelta(days=1)
 """What is summed up in one transaction."""
 
+MAX_ARM_LENGTH = 64
+
 LATE = MAX_CLAIM_AGE
 """An event may come so long after it happened: as long as clients of the API may date one back."""
 
@@ -98,8 +100,23 @@ def _sum_up_again(start: dt.datetime, end: dt.datetime, at: dt.datetime) -> None
 def _lists(start: dt.datetime, end: dt.datetime) -> Iterator[tuple[object, ...]]:
     staff = visitors_of_staff()
     lists = Impression.objects.filter(is_bot=False, occurred_at__gte=start, occurred_at__lt=end)
-    columns = ("pk", "slot", "rung", "bundle", "occurred_at", "item_ids", "visitor_id", "visitor__user_key")
-    return (row for row in lists.values_list(*columns).iterator() if row[6] not in staff)
+    columns = ("pk", "slot", "rung", "bundle", "arms", "occurred_at", "item_ids", "visitor_id", "visitor__user_key")
+    rows = lists.values_list(*columns).iterator()
+    return (
+        (pk, slot, rung, arm_of(bundle, arms), *rest)
+        for pk, slot, rung, bundle, arms, *rest in rows
+        if rest[2] not in staff
+    )
+
+
+def arm_of(bundle: str, arms: str) -> str:
+    """The arms of the experiments that a list was shown in, such as "7a 9b", or else the bundle that served it.
+
+    Of more experiments than the column has room for, the first.
+    """
+    while len(arms) > MAX_ARM_LENGTH:
+        arms = arms.rpartition(" ")[0]
+    return arms or bundle
 
 
 def _figures(key: tuple[dt.datetime, str, str, str], sums: ListSums) -> HourlyFigures:

@@ -80,14 +80,14 @@ def outcomes_between(start: dt.datetime, end: dt.datetime) -> Outcomes:
 
 
 def sum_up(lists: Iterable[Sequence[Any]], outcomes: Outcomes, *, window: dt.timedelta) -> dict[Key, ListSums]:
-    """Sum up lists (pk, slot, rung, bundle, shown at, item ids, visitor, user) and their outcomes by key.
+    """Sum up lists (pk, slot, rung, arm, shown at, item ids, visitor, user) and their outcomes by key.
 
     An outcome counts for its list if the same person caused it, with an item of the list, within `window` of it; a
     cart and an order imply the click; the same item counts once.
     """
     sums: defaultdict[Key, ListSums] = defaultdict(ListSums)
-    for ranking_id, slot, rung, bundle, shown_at, item_ids, visitor_id, user_key in lists:
-        row = sums[hour_of(shown_at), slot, rung, bundle]
+    for ranking_id, slot, rung, arm, shown_at, item_ids, visitor_id, user_key in lists:
+        row = sums[hour_of(shown_at), slot, rung, arm]
         row.n_lists += 1
         if ranking_id in outcomes:
             person, items = person_of(visitor_id, user_key), frozenset(item_ids)

@@ -7,19 +7,31 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from django.db import models
-from django.db.models import Sum
+from django.db.models import Max, Min, Sum
 from django.db.models.functions import TruncDay
 
 from recommender.experiments.intervals import Estimate, mean, quantile, rate
-from recommender.models import AnswerTimes, HourlyFigures, HourlyRevenue, HourlyTraffic, QueryFigures
+from recommender.models import (
+    AnswerTimes,
+    EventCount,
+    HourlyFigures,
+    HourlyRevenue,
+    HourlyTraffic,
+    QueryFigures,
+)
+from recommender.models.claims import ROWS_OF_THE_SHOP
 from recommender.overview.queries import start_of
 
 COUNTS = ("n_lists", "n_clicked", "n_carted", "n_ordered", "n_clicks", "n_carts", "n_orders")
 TRAFFIC = ("n_events", "n_searches", "n_answered", "n_unmatched")
 PER_LISTS = 1_000
 N_TOP = 10
+
+MoneySums = dict[tuple[str, str, str], tuple[float, float, float | None]]
+"""Revenue, its squares and margin by slot, arm and currency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +78,11 @@ class ListFigures:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """All sums of some days. by_list: by slot and arm; by_rung: lists; by_day: midnight and figures, ascending."""
+    """All sums of some days.
+
+    by_list: by slot and arm; by_rung: lists; by_day: midnight and figures, ascending; n_sent and n_dropped: events of
+    shoppers, and those of them without consent; newest: the hour of the newest event.
+    """
 
     total: ListFigures
     by_list: Mapping[tuple[str, str], ListFigures] = field(default_factory=dict)
@@ -76,10 +92,13 @@ class Period:
     n_hours: int = 0
     n_timed: int = 0
     p95_ms: float | None = None
+    n_sent: int = 0
+    n_dropped: int = 0
+    newest: dt.datetime | None = None
 
 
 def period(n_days: int, *, at: dt.datetime) -> Period:
-    """The figures of the `n_days` days that end with that of `at`. Five queries, whatever was recorded."""
+    """The figures of the `n_days` days that end with that of `at`. Eight queries, whatever was recorded."""
     start = start_of(n_days, at)
     rows = list(
         _hours(start, at).values_list("slot", "arm", "rung").annotate(*(Sum(name) for name in COUNTS)).order_by()
@@ -92,6 +111,7 @@ def period(n_days: int, *, at: dt.datetime) -> Period:
         by_rung[rung] += sums[0]
     traffic = HourlyTraffic.objects.filter(hour__gte=start, hour__lte=at).aggregate(*(Sum(name) for name in TRAFFIC))
     times = _times(start, at)
+    n_sent, n_dropped = _consent(start)
     return Period(
         total=_figures([tuple(sums) for _slot, _arm, _rung, *sums in rows], money),
         by_list={
@@ -104,13 +124,19 @@ def period(n_days: int, *, at: dt.datetime) -> Period:
         n_hours=max(1, math.ceil((at - start).total_seconds() / 3_600)),
         n_timed=sum(n for _bound, n in times),
         p95_ms=quantile(times, 0.95),
+        n_sent=n_sent,
+        n_dropped=n_dropped,
+        newest=HourlyTraffic.objects.filter(n_events__gt=0).aggregate(hour=Max("hour"))["hour"],
     )
 
 
-def total_before(n_days: int, *, at: dt.datetime) -> ListFigures:
-    """The figures of as long a time before the period. Two queries."""
+def total_before(n_days: int, *, at: dt.datetime) -> ListFigures | None:
+    """The figures of as long a time before the period; None where that time is not summed up whole. Three queries."""
     start = start_of(n_days, at)
     before = start - (at - start)
+    first = HourlyTraffic.objects.aggregate(first=Min("hour"))["first"]
+    if first is None or first > before:
+        return None
     sums = _hours(before, start).aggregate(*(Sum(name) for name in COUNTS))
     return _figures([tuple(sums[f"{name}__sum"] or 0 for name in COUNTS)], _revenue(before, start))
 
@@ -138,21 +164,33 @@ def _hours(start: dt.datetime, end: dt.datetime) -> models.QuerySet[HourlyFigure
 def _by_day(start: dt.datetime, end: dt.datetime) -> tuple[tuple[dt.datetime, ListFigures], ...]:
     days = _hours(start, end).annotate(day=TruncDay("hour"))
     rows = days.values_list("day").annotate(*(Sum(name) for name in COUNTS)).order_by("day")
-    return tuple((day, _figures([tuple(sums)], {})) for day, *sums in rows)
+    incomes = HourlyRevenue.objects.filter(hour__gte=start, hour__lt=end).annotate(day=TruncDay("hour"))
+    sums = incomes.values_list("day", "currency").annotate(Sum("revenue"), Sum("squares"), Sum("margin")).order_by()
+    money: defaultdict[dt.datetime, MoneySums] = defaultdict(dict)
+    for day, currency, *row in sums:
+        money[day]["", "", currency] = _as_floats(*row)
+    return tuple((day, _figures([tuple(counts)], money[day])) for day, *counts in rows)
 
 
-def _revenue(start: dt.datetime, end: dt.datetime) -> dict[tuple[str, str, str], tuple[float, float, float | None]]:
+def _consent(start: dt.datetime) -> tuple[int, int]:
+    """Events of shoppers since the day of `start`, and those that were dropped for want of consent. One query."""
+    names = ("accepted", "duplicate", "rejected", "dropped")
+    counts = EventCount.objects.filter(day__gte=start.astimezone(dt.UTC).date()).exclude(source=ROWS_OF_THE_SHOP)
+    sums = counts.aggregate(*(Sum(name) for name in names))
+    return sum(sums[f"{name}__sum"] or 0 for name in names), sums["dropped__sum"] or 0
+
+
+def _revenue(start: dt.datetime, end: dt.datetime) -> MoneySums:
     rows = HourlyRevenue.objects.filter(hour__gte=start, hour__lt=end).values_list("slot", "arm", "currency")
     sums = rows.annotate(Sum("revenue"), Sum("squares"), Sum("margin")).order_by()
-    return {
-        (slot, arm, currency): (float(revenue), float(squares), None if margin is None else float(margin))
-        for slot, arm, currency, revenue, squares, margin in sums
-    }
+    return {(slot, arm, currency): _as_floats(*row) for slot, arm, currency, *row in sums}
 
 
-def _figures(
-    sums: Iterable[tuple[int, ...]], money: Mapping[tuple[str, str, str], tuple[float, float, float | None]]
-) -> ListFigures:
+def _as_floats(revenue: Decimal, squares: float, margin: Decimal | None) -> tuple[float, float, float | None]:
+    return float(revenue), float(squares), None if margin is None else float(margin)
+
+
+def _figures(sums: Iterable[tuple[int, ...]], money: MoneySums) -> ListFigures:
     counts = dict(zip(COUNTS, [sum(column) for column in zip(*sums, strict=True)] or [0] * len(COUNTS), strict=True))
     by_currency: defaultdict[str, list[tuple[float, float, float | None]]] = defaultdict(list)
     for (_slot, _arm, currency), row in money.items():

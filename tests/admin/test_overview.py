@@ -10,11 +10,12 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django.utils.formats import date_format
 
 from recommender import overview
 from recommender.admin.overview import _compared
 from recommender.experiments.intervals import rate
-from recommender.models import AnswerTimes, Bundle, Event, HourlyRevenue, Impression
+from recommender.models import AnswerTimes, Bundle, Event, EventCount, Experiment, HourlyRevenue, Impression
 from recommender.overview import reading
 from tests.admin.test_experiments import clerk
 from tests.overview.shop import NOON, bought, from_list, happened, shown, visitor
@@ -104,11 +105,47 @@ def test_time_before_is_compared() -> None:
                 from_list(one, "select_item", "x", after=dt.timedelta(minutes=1))
     at = NOON + dt.timedelta(hours=1)
     overview.roll_up(at=at, everything=True)
+    assert reading.total_before(1, at=at) is None, "the day before is not recorded whole"
+    shown(visitor(), "x", at=NOON - dt.timedelta(days=2))
+    overview.roll_up(at=at, everything=True)
     period, before = reading.period(1, at=at), reading.total_before(1, at=at)
+    assert before is not None
     assert (period.total.counts["n_clicked"], before.counts["n_clicked"]) == (200, 20)
     assert _compared(period.total.clicked, before.clicked) == ("better", "▲", "surely more than before")
     assert _compared(before.clicked, period.total.clicked)[0] == "worse"
     assert _compared(period.total.clicked, None)[2] == "nothing to compare with"
+
+
+def test_lists_of_an_experiment_stand_by_its_arms(admin_client: Client) -> None:
+    experiment, at = Experiment.objects.create(name="calmer lists"), timezone.now()
+    for arms in (f"{experiment.pk}a", f"{experiment.pk}b", f"{experiment.pk}b", ""):
+        Impression.objects.filter(pk=shown(visitor(), "x", at=at).pk).update(arms=arms)
+    overview.roll_up(at=at)
+    by_list = {arm: figures.counts["n_lists"] for (_slot, arm), figures in reading.period(1, at=at).by_list.items()}
+    assert by_list == {f"{experiment.pk}a": 1, f"{experiment.pk}b": 2, "b1": 1}
+    text = page(admin_client)
+    assert "calmer lists: variant" in text
+    assert "calmer lists: as before" in text
+
+
+def test_share_of_events_with_consent_is_that_of_shoppers(admin_client: Client) -> None:
+    today = timezone.now().astimezone(dt.UTC).date()
+    EventCount.objects.create(day=today, source="page", accepted=5, duplicate=1, rejected=1, dropped=3)
+    EventCount.objects.create(day=today, source="order", accepted=90)
+    EventCount.objects.create(day=today - dt.timedelta(days=300), source="page", dropped=90)
+    assert "<dt>Events with consent</dt><dd>70%</dd>" in page(admin_client)
+
+
+def test_days_stand_below_their_chart(admin_client: Client) -> None:
+    at = timezone.now()
+    for ago in range(6):
+        one = shown(visitor(), "x", at=at - dt.timedelta(days=ago, minutes=1))
+        bought(one, "x", "12.00", after=dt.timedelta(0))
+    overview.roll_up(at=at, everything=True)
+    text = page(admin_client)
+    assert text.count('<svg class="rec-chart rec-lines"') == 2, "clicks and revenue"
+    assert text.count(date_format(at - dt.timedelta(days=2), "j M") + "</text>") == 2
+    assert "12.00 EUR" in text
 
 
 def test_times_of_answers_give_the_95th_percentile(admin_client: Client) -> None:
