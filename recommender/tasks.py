@@ -215,6 +215,11 @@ def publish(
     return True
 
 
+def pause_seconds() -> float:
+    """For how long this process still publishes nothing because the broker failed; 0 if it publishes."""
+    return max(0.0, _paused_until - time.monotonic())
+
+
 def n_waiting(app: Celery, task: Task) -> int:
     """How many messages wait in the queue of a task. Raises what the broker raises."""
     name = app.amqp.router.route({}, task.name)["queue"]

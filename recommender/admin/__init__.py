@@ -7,6 +7,7 @@ from recommender.admin.credentials import ApiKeyAdmin, AppTokenAdmin, VisitorLin
 from recommender.admin.erasures import ErasureAdmin
 from recommender.admin.events import EventAdmin, ImpressionAdmin, VisitorAdmin
 from recommender.admin.experiments import ExperimentAdmin
+from recommender.admin.health import HealthAdmin
 from recommender.admin.items import ItemAdmin, ItemStatisticsAdmin
 from recommender.admin.judgements import JudgementAdmin
 from recommender.admin.overview import OverviewAdmin
@@ -27,6 +28,7 @@ __all__ = [
     "EventAdmin",
     "EventCountAdmin",
     "ExperimentAdmin",
+    "HealthAdmin",
     "ImpressionAdmin",
     "ItemAdmin",
     "ItemStatisticsAdmin",

@@ -67,6 +67,12 @@ def metrics_view(request: HttpRequest) -> HttpResponse:
     return HttpResponse(gauges.exposition(), content_type=metrics.prometheus_client.CONTENT_TYPE_LATEST)
 
 
+def parts_not_asked() -> dict[str, float]:
+    """The parts that did not answer `readyz` in this process, with the seconds until they are asked again."""
+    now = time.monotonic()
+    return {part: until - now for part, until in _down_until.items() if until > now}
+
+
 def _state(part: str, ask: Callable[[], object]) -> str:
     if time.monotonic() < _down_until.get(part, 0.0):
         return DOWN

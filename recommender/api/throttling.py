@@ -29,6 +29,11 @@ PAUSE_SECONDS = 5.0
 _paused_until = 0.0
 
 
+def pause_seconds() -> float:
+    """For how long this process still counts no call because the cache failed; 0 if it counts."""
+    return max(0.0, _paused_until - time.monotonic())
+
+
 class Throttle(SimpleRateThrottle):
     """Counts the calls of one subject in fixed spans. Without a cache it lets all calls through, but no bulk read.
 

@@ -11,18 +11,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
+from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from recommender import jobs, runs
 from recommender.exceptions import ConfigurationError, MissingDependency
 from recommender.jobs import worker
-from recommender.management.doctor import Finding
+from recommender.management.findings import ANSWER_SECONDS, Finding, not_known, within
 from recommender.models import Job, Run
 
 WORKER = "python manage.py recommender_worker"
 TOPIC = "background"
 SHOWN_JOBS = ("sync_changed", "encode_items", "refresh_statistics")
+MOST_MESSAGES = 1_000
+"""More messages that wait are a warning: one is published for each change at most every two seconds."""
+
 LATE_FACTOR, LATE_SECONDS = 2, 120
 """A job that is later than twice its interval and two minutes counts as late."""
 
@@ -43,7 +47,10 @@ def training_command() -> str:
 
 
 def examine() -> Iterator[Finding]:
-    """The broker, the workers, and when recurring jobs were last done. Waits for at most four seconds."""
+    """The broker, its queues, the workers, what waits, and when recurring jobs were last done.
+
+    Waits for at most twice `ANSWER_SECONDS`, and for a broker that does not answer once.
+    """
     tasks, app = _celery()
     listened: set[str] = set()
     if app is None:
@@ -52,6 +59,9 @@ def examine() -> Iterator[Finding]:
         yield _queue_names(tasks, app)
         listened, finding = _broker(tasks, app)
         yield finding
+        yield _queue_lengths(tasks, app, answers=finding.level == "ok")
+    yield from _own_workers()
+    yield from _waiting_work()
     lacking = _lacking(tasks, app, listened)
     yield from _workers(lacking)
     yield from _last_done(has_worker=worker.SHORT not in lacking)
@@ -95,9 +105,13 @@ def _queue_names(tasks: Any, app: Any) -> Finding:
 def _broker(tasks: Any, app: Any) -> tuple[set[str], Finding]:
     """The queues that a worker listens to, and whether the broker answers."""
     address = app.connection_for_write().as_uri()  # without its password
-    try:
+
+    def ask() -> dict[str, list[str]]:
         tasks.require_broker(app)
-        listening = tasks.listening(app)
+        return dict(tasks.listening(app))
+
+    try:
+        listening = within(ANSWER_SECONDS, "broker", ask)
     except Exception as error:  # whatever the transport raises becomes the finding
         message = _("The broker %(address)s does not answer: %(error)s") % {"address": address, "error": error}
         repair = _("Start it, or correct CELERY_BROKER_URL. Until then %(command)s does the work.") % {
@@ -105,8 +119,52 @@ def _broker(tasks: Any, app: Any) -> tuple[set[str], Finding]:
         }
         return set(), Finding(TOPIC, "error", message, repair)
     listened = {queue for names in listening.values() for queue in names}
-    message = _("The broker %(address)s answers, and %(n)d Celery workers do.")
-    return listened, Finding(TOPIC, "ok", message % {"address": address, "n": len(listening)})
+    message = _("The broker %(address)s answers, and %(n)d Celery workers do.") % {
+        "address": address,
+        "n": len(listening),
+    }
+    names = "; ".join(f"{name}: {', '.join(sorted(queues))}" for name, queues in sorted(listening.items()))
+    return listened, Finding(TOPIC, "ok", f"{message} {names}".strip())
+
+
+def _queue_lengths(tasks: Any, app: Any, *, answers: bool) -> Finding:
+    """How many messages wait in each queue of the broker."""
+    what = _("messages that wait")
+    if not answers:
+        return not_known(TOPIC, what, _("the broker does not answer."))
+
+    def ask() -> list[int]:
+        return [tasks.n_waiting(app, task) for task in (tasks.reconcile, tasks.train)]
+
+    try:
+        lengths = within(ANSWER_SECONDS, "queues", ask)
+    except Exception as error:  # a transport that cannot count, or that broke off in between
+        return not_known(TOPIC, what, f"{type(error).__name__}: {error}")
+    numbers = ", ".join(f"{queue} {n}" for queue, n in zip(tasks.queues(app), lengths, strict=True))
+    message = _("Messages that wait: %(numbers)s.") % {"numbers": numbers}
+    if max(lengths) <= MOST_MESSAGES:
+        return Finding(TOPIC, "ok", message)
+    repair = _("Start more workers, or look in their log for what holds them up: %(command)s")
+    return Finding(TOPIC, "warning", message, repair % {"command": start_commands()[0]})
+
+
+def _own_workers() -> Iterator[Finding]:
+    """The processes of `recommender_worker`, each with the threads of its work and its last heartbeat."""
+    now = timezone.now()
+    for each in worker.alive().order_by("name"):
+        facts = {"name": each.name, "work": each.does, "seconds": (now - each.beat_at).total_seconds()}
+        message = _("recommender_worker on %(name)s: threads for %(work)s, heartbeat %(seconds).0f s ago.") % facts
+        yield Finding(TOPIC, "ok", message)
+
+
+def _waiting_work() -> Iterator[Finding]:
+    """What waits in SQL, which is the queue of a project without Celery, and of one whose messages were lost."""
+    n_wanted = Job.objects.filter(
+        models.Q(started_at=None) | models.Q(started_at__lt=models.F("wanted_at")), wanted_at__isnull=False
+    ).count()
+    n_queued = Run.objects.filter(state=Run.State.QUEUED).count()
+    message = _("Work that waits in the database: %(jobs)d marked jobs, %(runs)d requested runs.")
+    yield Finding(TOPIC, "ok", message % {"jobs": n_wanted, "runs": n_queued})
 
 
 def _lacking(tasks: Any, app: Any, listened: set[str]) -> list[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
+import math
+import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -24,6 +24,7 @@ from recommender import bundles, capture, checks, tracking
 from recommender.capture import EventDraft, months, order_consent, retention
 from recommender.catalog import Catalog, Constant, catalogs
 from recommender.catalog.guesses import unique_fields
+from recommender.management.findings import Examination, Finding, exit_code, guarded, guarded_write, not_known
 from recommender.models import Alarm, Bundle, Event, Item
 from recommender.models.claims import ROWS_OF_THE_SHOP
 from recommender.tracking.orders import OrderRows
@@ -31,15 +32,11 @@ from recommender.tracking.pages import item_id_named
 from recommender.tracking.routes import named_routes
 from recommender.types import EventType
 
-logger = logging.getLogger(__name__)
-
-LEVELS = ("ok", "warning", "error")
-"""The index of a level is the exit code of the command."""
-
 N_EXAMPLES = 3
 N_ROWS = 200
 """Number of the newest order rows and events that are examined."""
 
+DOCTOR = "python manage.py recommender_doctor"
 MIGRATE = "python manage.py migrate recommender"
 SYNC = "python manage.py recommender_sync"
 RECONCILE = "python manage.py recommender_reconcile"
@@ -48,55 +45,47 @@ PURGE = "python manage.py recommender_purge"
 AHEAD = "python manage.py recommender_partition --ahead"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one examination. `repair` is a command or a line to write; empty if nothing is wrong."""
+def examine(
+    *,
+    minutes: float = 15.0,
+    others: Mapping[str, Examination] | None = None,
+    writes: bool = True,
+    most_seconds: float = math.inf,
+) -> list[Finding]:
+    """Run every examination; one that raises becomes a finding. Writes one event and removes it, unless not `writes`.
 
-    topic: str
-    level: str
-    message: str
-    repair: str = ""
-
-
-Examination = Callable[[], Iterator[Finding]]
-
-
-def examine(*, minutes: float = 15.0, others: Mapping[str, Examination] | None = None) -> list[Finding]:
-    """Run every examination; one that raises becomes a finding. Writes one event and removes it.
-
-    `others` are examinations from modules above this one, by their topic; they come last.
+    `others` are examinations from modules above this one, by their topic; they come last. Once `most_seconds` have
+    passed, those that are left are not known.
     """
-    tables = list(_guarded("tables", _tables))
-    findings = [*_guarded("settings", _settings), *_guarded("urls", _urls), *tables]
+    deadline = time.monotonic() + most_seconds
+    tables = guarded("tables", _tables)
+    findings = [*guarded_write("settings", _settings), *guarded("urls", _urls), *tables]
     if exit_code(tables) == 2:
-        return [*findings, *_guarded("pages", _pages)]
+        return [*findings, *guarded("pages", _pages)]
+    for topic, look in (*_examinations(minutes), *(others or {}).items()):
+        if time.monotonic() < deadline:
+            findings += guarded(topic, look)
+        else:
+            findings.append(not_known(topic, topic, _("the time for this examination was up."), DOCTOR))
+    return findings + (guarded_write("test event", _test_event) if writes else [])
+
+
+def _examinations(minutes: float) -> list[tuple[str, Examination]]:
+    """The doctor's own examinations, by topic, in the order of the report."""
     order_rows = tracking.tracked_rows()
-    examinations: list[tuple[str, Examination]] = [
+    return [
         *(("items", partial(_items, catalog)) for catalog in catalogs()),
         ("pages", _pages),
         *(("orders", partial(_orders, rows)) for rows in order_rows),
         *([] if order_rows else [("orders", _claimed_orders)]),
         ("order consent", _order_consent),
         ("item ids", _unknown_items),
-        ("test event", _test_event),
         ("alarms", _alarms),
         ("bundles", _bundles),
         ("retention", _retention),
         ("months", _months),
         ("arrivals", partial(_arrivals, dt.timedelta(minutes=minutes))),
-        *(others or {}).items(),
     ]
-    return findings + [finding for topic, look in examinations for finding in _guarded(topic, look)]
-
-
-def exit_code(findings: list[Finding]) -> int:
-    """0: everything is in order, 1: there is a warning, 2: there is an error."""
-    return max((LEVELS.index(finding.level) for finding in findings), default=0)
-
-
-def as_json(findings: list[Finding]) -> dict[str, Any]:
-    """The report for programs."""
-    return {"exit_code": exit_code(findings), "findings": [asdict(finding) for finding in findings]}
 
 
 def finding_about(catalog: Catalog, obj: Any) -> Finding:
@@ -121,15 +110,6 @@ def finding_about(catalog: Catalog, obj: Any) -> Finding:
             repair += " " + _("If your items have no pages, for example behind an API, write: url = None.")
         return Finding("items", "warning", " · ".join(values), repair)
     return Finding("items", "ok", " · ".join(values if facts.is_active else [*values, _("hidden")]))
-
-
-def _guarded(topic: str, look: Examination) -> Iterator[Finding]:
-    try:
-        yield from look()
-    except Exception as error:  # the shop's own code or database; the other examinations go on
-        logger.debug("examination of %s failed", topic, exc_info=True)
-        repair = _("Repair this, then run recommender_doctor.")
-        yield Finding(topic, "error", f"{type(error).__name__}: {error}", repair)
 
 
 def _settings() -> Iterator[Finding]:

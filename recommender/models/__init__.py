@@ -7,7 +7,7 @@ from recommender.models.erasures import Erasure, Tombstone
 from recommender.models.events import Event, Impression, Visitor
 from recommender.models.experiments import Experiment
 from recommender.models.items import Item, ItemStatistics, ItemVector
-from recommender.models.jobs import Job, Worker
+from recommender.models.jobs import Health, Job, Worker
 from recommender.models.judgements import Judgement
 from recommender.models.overview import (
     AnswerTimes,
@@ -36,6 +36,7 @@ __all__ = [
     "Event",
     "EventCount",
     "Experiment",
+    "Health",
     "HourlyFigures",
     "HourlyRevenue",
     "HourlyTraffic",

@@ -40,3 +40,13 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Health(Job):
+    """The health page's entry in the admin, with a permission of its own: `view_health`."""
+
+    class Meta:
+        proxy = True
+        verbose_name = _("health")
+        verbose_name_plural = _("health")
+        default_permissions = ("view",)

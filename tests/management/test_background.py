@@ -22,7 +22,7 @@ from django.utils import timezone
 from recommender import jobs, runs, tasks
 from recommender.jobs import worker
 from recommender.management import background, following
-from recommender.management.doctor import Finding
+from recommender.management.findings import Finding
 from recommender.models import Job, Run, Worker
 from shopreco.celery import app
 from tests.conftest import run_worker

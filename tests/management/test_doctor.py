@@ -15,7 +15,8 @@ from django.utils import timezone
 from recommender import capture, jobs, tracking
 from recommender.catalog import Catalog, Constant
 from recommender.management import doctor
-from recommender.management.doctor import Finding, examine, exit_code
+from recommender.management.doctor import examine
+from recommender.management.findings import Finding, exit_code
 from recommender.models import Bundle, Event, Item, Job, Visitor, Worker
 from recommender.tracking import page, track_pages
 from shopreco.shop.models import Product

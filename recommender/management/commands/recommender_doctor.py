@@ -7,13 +7,14 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils.translation import gettext as _
 
-from recommender.management import background, doctor
+from recommender.management import health
+from recommender.management.findings import as_json, exit_code
 
-MARKS = {"ok": "ok     ", "warning": "warning", "error": "error  "}
+MARKS = {"ok": "ok     ", "unknown": "unknown", "warning": "warning", "error": "error  "}
 
 
 class Command(BaseCommand):
-    help = _("Examine the installation. Exit code 0: everything is in order, 1: a warning, 2: an error.")
+    help = _("Examine the installation. Exit code 0: all is in order, 1: a warning or something unknown, 2: an error.")
     requires_system_checks: list[str] = []  # the examination runs them itself
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -21,12 +22,12 @@ class Command(BaseCommand):
         parser.add_argument("--minutes", type=float, default=15.0, help=_("count the events of the last MINUTES"))
 
     def handle(self, *args: Any, **options: Any) -> None:
-        findings = doctor.examine(minutes=options["minutes"], others={"background": background.examine})
+        findings = health.examine(minutes=options["minutes"])
         if options["json"]:
-            self.stdout.write(json.dumps(doctor.as_json(findings), indent=1, ensure_ascii=False))
+            self.stdout.write(json.dumps(as_json(findings), indent=1, ensure_ascii=False))
         else:
             for finding in findings:
                 self.stdout.write(f"{MARKS[finding.level]} {finding.topic}: {finding.message}")
                 if finding.repair:
                     self.stdout.write(f"        -> {finding.repair}")
-        sys.exit(doctor.exit_code(findings))
+        sys.exit(exit_code(findings))
