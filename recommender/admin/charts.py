@@ -157,7 +157,10 @@ def interval_chart(gains: Sequence[tuple[str, Gain]], *, title: str) -> SafeStri
         ),
         *(_interval(label, gain, TOP + n * row + 10, scale) for n, (label, gain) in enumerate(finite)),
     ]  # fmt: skip
-    texts = (f"{label}: {gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})" for label, gain in finite)
+    texts = (
+        gettext("%(name)s: %(mean)+.4f (%(low)+.4f to %(high)+.4f)") % {"name": label, **gain._asdict()}
+        for label, gain in finite
+    )
     return _svg(parts, title=title, description="; ".join(texts), css="rec-intervals", height=height, width=width)
 
 
@@ -256,7 +259,9 @@ def _interval(label: str, gain: Gain, y: float, scale: _Scale) -> SafeString:
 
 def _describe_lines(lines: Sequence[Series], y_label: str) -> str:
     return "; ".join(
-        f"{line.name}: {y_label} from {line.points[0][1]:.4g} to {line.points[-1][1]:.4g}" for line in lines
+        gettext("%(name)s: %(label)s from %(first).4g to %(last).4g")
+        % {"name": line.name, "label": y_label, "first": line.points[0][1], "last": line.points[-1][1]}
+        for line in lines
     )
 
 

@@ -67,7 +67,7 @@ class BehaviourAdmin(ReadOnlyAdmin):
 
 @admin.register(Event)
 class EventAdmin(BehaviourAdmin):
-    list_display = ("occurred_at", "type", "what", "quantity", "who", "source", "device")
+    list_display = ("occurred_at", "type", "what", "quantity", "who", "source_in_words", "device_in_words")
     list_filter = ("type", SourceFilter, DeviceFilter, "is_bot", "occurred_at")
     search_fields = ("item_id",)
     search_help_text = _("Item id, message id, user's name, or the key of a user or a visitor")
@@ -82,7 +82,7 @@ class EventAdmin(BehaviourAdmin):
 
 @admin.register(Impression)
 class ImpressionAdmin(BehaviourAdmin):
-    list_display = ("occurred_at", "slot", "n_items", "query", "rung", "who", "source", "device")
+    list_display = ("occurred_at", "slot", "n_items", "query", "rung", "who", "source_in_words", "device_in_words")
     list_filter = ("slot", "rung", SourceFilter, DeviceFilter, "is_bot", "occurred_at")
     search_fields = ("ranking_id",)
     search_help_text = _("Ranking id, user's name, or the key of a user or a visitor")
@@ -104,7 +104,15 @@ class ImpressionAdmin(BehaviourAdmin):
 
 @admin.register(Visitor)
 class VisitorAdmin(ReadOnlyAdmin):
-    list_display = ("short_key", "user_key", "last_seen_at", "device", "has_consented", "is_profiled", "persona")
+    list_display = (
+        "short_key",
+        "user_key",
+        "last_seen_at",
+        "device_in_words",
+        "has_consented",
+        "is_profiled",
+        "persona",
+    )
     list_filter = (SignedInFilter, PersonalisedFilter, SegmentFilter, DeviceFilter, "last_seen_at")
     search_fields = ("key",)
     search_help_text = _("Name of a user, or the key of a user or a visitor")

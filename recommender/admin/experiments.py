@@ -22,6 +22,7 @@ from recommender.admin.steps import Link, Outcome, Step, require, walk
 from recommender.experiments import conduct, measuring
 from recommender.models import Bundle, Experiment
 from recommender.models.experiments import new_salt
+from recommender.models.words import WORDS, words_of
 from recommender.types import Slot
 
 RUN = "recommender.run_experiment"
@@ -36,7 +37,7 @@ class ExperimentForm(forms.ModelForm):
     """What is tried on whom; the settings of the variant are fields of their own, empty for what it leaves as it is."""
 
     slots = forms.MultipleChoiceField(
-        choices=[(slot.value, slot.value.replace("_", " ")) for slot in Slot],
+        choices=[(slot.value, WORDS[slot.value]) for slot in Slot],
         required=False,
         widget=forms.CheckboxSelectMultiple,
         label=_("Slots"),
@@ -159,7 +160,7 @@ class ExperimentAdmin(StyledAdmin):
             "experiment": experiment,
             "state_badge": self.state_badge(experiment),
             "metric": self.decided_by(experiment),
-            "slots": ", ".join(name.replace("_", " ") for name in experiment.slots),
+            "slots": ", ".join(words_of(name) for name in experiment.slots),
             "changes": experiment.changes,
             "results": results_of(experiment),
             "ends_at": conduct.ends_at(experiment) if experiment.state == Experiment.State.LIVE else None,

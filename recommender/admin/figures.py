@@ -14,6 +14,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from recommender.admin.charts import Bar, Series, bar_chart, interval_chart, line_chart
+from recommender.models.words import title_of, words_of
 from recommender.runs.comparisons import SCOPES, explanation_of, label_of
 from recommender.runs.figures import Figures, Gain, ListQuality, ProbabilityQuality
 
@@ -150,20 +151,16 @@ def loss_charts(losses: Any) -> list[tuple[str, SafeString]]:
         is_long = len(points) >= N_SMOOTHED
         series = [Series(gettext("each step"), points, is_faint=is_long)]
         series += [Series(gettext("running mean"), _running_mean(points))] if is_long else []
-        title = gettext("Loss of the %(stage)s") % {"stage": stage_name(stage)}
+        title = gettext("Loss of the %(stage)s") % {"stage": words_of(stage)}
         charts.append((title, line_chart(series, title=title, x_label=gettext("step"), y_label=gettext("loss"))))
     return charts
-
-
-def stage_name(stage: str) -> str:
-    return stage.replace("_", " ")
 
 
 def stage_chart(seconds: Any) -> SafeString:
     """Return the time of each stage as bars, in the order they ran."""
     entries = seconds.items() if isinstance(seconds, dict) else ()
     timed = [(str(stage), number) for stage, value in entries if not math.isnan(number := _number(value))]
-    bars = [Bar(capfirst(stage_name(stage)), number, duration(number)) for stage, number in timed]
+    bars = [Bar(title_of(stage), number, duration(number)) for stage, number in timed]
     return bar_chart(bars, title=gettext("Time per stage"))
 
 
@@ -172,14 +169,14 @@ def data_rows(report: Any) -> list[tuple[str, str]]:
     entries = report if isinstance(report, dict) else {}
     plain = {name: value for name, value in entries.items() if not isinstance(value, dict | list)}
     order = [*(name for name in REPORT if name in plain), *(name for name in plain if name not in REPORT)]
-    return [(str(REPORT.get(name, capfirst(name.replace("_", " ")))), _entry(name, plain[name])) for name in order]
+    return [(str(REPORT.get(name, title_of(name))), _entry(name, plain[name])) for name in order]
 
 
 def removed_rows(report: Any) -> list[tuple[str, str]]:
     """Return why events were left out and how many, most first."""
     removed = report.get("removed") if isinstance(report, dict) else None
     entries = removed.items() if isinstance(removed, dict) else ()
-    rows = [(capfirst(str(reason).replace("_", " ")), n) for reason, value in entries if (n := _number(value)) >= 1]
+    rows = [(title_of(str(reason)), n) for reason, value in entries if (n := _number(value)) >= 1]
     return [(reason, f"{n:,.0f}") for reason, n in sorted(rows, key=lambda row: -row[1])]
 
 

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from recommender.catalog import catalogs
 from recommender.models import Segment
+from recommender.models.words import WORDS
 
 
 class _FieldFilter(SimpleListFilter):
@@ -44,13 +45,13 @@ class _ConditionFilter(SimpleListFilter):
 class DeviceFilter(_FieldFilter):
     title = _("device")
     parameter_name = field = "device"
-    choices_of_field = (("mobile", _("mobile")), ("tablet", _("tablet")), ("desktop", _("desktop")))
+    choices_of_field = tuple((name, WORDS[name]) for name in ("mobile", "tablet", "desktop"))
 
 
 class SourceFilter(_FieldFilter):
     title = _("source")
     parameter_name = field = "source"
-    choices_of_field = (("page", _("page")), ("api", _("API")), ("order", _("order")), ("signal", _("signal")))
+    choices_of_field = tuple((name, WORDS[name]) for name in ("page", "api", "order", "signal"))
 
 
 class LabelFilter(_FieldFilter):

@@ -22,6 +22,7 @@ from recommender.admin.readonly import ReadOnlyAdmin
 from recommender.admin.steps import require
 from recommender.experiments.intervals import Estimate, difference
 from recommender.models import Alarm, Experiment, HourlyTraffic, Overview, Run
+from recommender.models.words import words_of
 from recommender.overview import reading
 
 NONE = "–"
@@ -162,7 +163,7 @@ def _compared(now: Estimate | None, before: Estimate | None) -> tuple[str, str, 
 def _row(slot: str, arm: str, figures: reading.ListFigures) -> SlotRow:
     counts = {name: _number(n) for name, n in figures.counts.items()}
     return SlotRow(
-        slot.replace("_", " "), arm or NONE, counts["n_lists"], counts["n_clicks"], counts["n_carts"],
+        words_of(slot), arm or NONE, counts["n_lists"], counts["n_clicks"], counts["n_carts"],
         counts["n_orders"], _rate(figures.clicked), _rate(figures.ordered),
         tuple(_money(money) for money in figures.money) or (NONE,),
         tuple(_margin(money) for money in figures.money) or (NONE,),
@@ -231,9 +232,7 @@ def _by_day(period: reading.Period, title: str, name: str, points: list[tuple[fl
 def _rung_chart(period: reading.Period) -> SafeString:
     n_lists = sum(period.by_rung.values())
     bars = [
-        Bar(rung.replace("_", " "), n / n_lists, f"{n / n_lists:.0%} · {n:,}")
-        for rung, n in period.by_rung.items()
-        if n_lists
+        Bar(words_of(rung), n / n_lists, f"{n / n_lists:.0%} · {n:,}") for rung, n in period.by_rung.items() if n_lists
     ]
     return bar_chart(bars, title=gettext("What served the lists"))
 

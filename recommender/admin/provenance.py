@@ -10,8 +10,8 @@ from typing import Any
 from django.utils import formats, timezone
 from django.utils.translation import gettext
 
-from recommender.admin.figures import stage_name
 from recommender.models import Run
+from recommender.models.words import words_of
 from recommender.runs import provenance
 from recommender.runs.figures import Circumstance, Figures
 from recommender.runs.settings import RunSettings
@@ -48,7 +48,7 @@ def _clocked(entries: Mapping[str, Any], figures: Figures) -> str:
     for stage in sorted(provenance.clocked(entries)):  # PostgreSQL keeps no order of keys
         n_steps = getattr(figures.encoder, STEPS_BY_STAGE.get(stage, ""), math.nan)
         steps = "" if math.isnan(n_steps) else gettext(" (%d steps)") % n_steps
-        names.append(f"{stage_name(stage)}{steps}")
+        names.append(f"{words_of(stage)}{steps}")
     return ", ".join(names)
 
 
@@ -84,7 +84,7 @@ def _date(seconds: float | None) -> str:
 def _circumstances(context: Mapping[str, Circumstance]) -> list[tuple[str, str]]:
     """Which circumstances the context model uses, and which not, with the loss in nats that each saves."""
     texts = {
-        name: f"{name} ({circumstance.gain:+.3f})" if math.isfinite(circumstance.gain) else name
+        name: f"{words_of(name)} ({circumstance.gain:+.3f})" if math.isfinite(circumstance.gain) else words_of(name)
         for name, circumstance in context.items()
     }
     return [

@@ -12,6 +12,9 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 from django.utils.text import capfirst
+from django.utils.translation import gettext_lazy as _
+
+from recommender.models.words import words_of
 
 N_COUNTED = 10_000
 """Rows that a page counts and pages through; to see more, search or filter."""
@@ -55,6 +58,14 @@ class ReadOnlyAdmin(StyledAdmin):
     list_max_show_all = 0
     sortable_by: ClassVar[list[str] | tuple[str, ...] | None] = ()
     actions: Any = None
+
+    @admin.display(description=_("source"))
+    def source_in_words(self, row: Any) -> str:
+        return words_of(row.source)
+
+    @admin.display(description=_("device"))
+    def device_in_words(self, row: Any) -> str:
+        return words_of(row.device)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return BoundedChangeList

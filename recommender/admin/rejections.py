@@ -16,7 +16,7 @@ from recommender.models import EventCount, RejectedEvent
 
 @admin.register(EventCount)
 class EventCountAdmin(ReadOnlyAdmin):
-    list_display = ("day", "source", "n_sent", "accepted", "duplicate", "rejected", "dropped")
+    list_display = ("day", "source_in_words", "n_sent", "accepted", "duplicate", "rejected", "dropped")
     list_filter = (SourceFilter, "day")
     ordering = ("-day", "source")
     sortable_by = ("day",)
@@ -28,7 +28,7 @@ class EventCountAdmin(ReadOnlyAdmin):
 
 @admin.register(RejectedEvent)
 class RejectedEventAdmin(ReadOnlyAdmin):
-    list_display = ("received_at", "source", "code", "reason", "event_type", "device")
+    list_display = ("received_at", "source_in_words", "code", "reason", "event_type", "device_in_words")
     list_filter = ("code", SourceFilter, "received_at")
     ordering = ("-received_at",)
     sortable_by = ("received_at",)

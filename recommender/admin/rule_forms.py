@@ -9,6 +9,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from recommender.models import Rule, Segment
+from recommender.models.words import WORDS
 from recommender.rules import life
 from recommender.rules.checking import attributes, faults_of
 from recommender.types import Slot
@@ -34,7 +35,7 @@ class RuleForm(forms.ModelForm):
     item_ids = LinesField(label=_("Items"), help_text=_("Ids, one a line; for a pin in their order."))
     values = LinesField(label=_("Values"), help_text=_("Of the attribute, one a line."))
     attribute = forms.ChoiceField(label=_("Attribute"), required=False)
-    read_version = forms.IntegerField(widget=forms.HiddenInput, required=False)
+    read_version = forms.IntegerField(widget=forms.HiddenInput, required=False, label=_("Version that was read"))
 
     class Meta:
         model = Rule
@@ -75,7 +76,7 @@ class RuleForm(forms.ModelForm):
 class PreviewForm(forms.Form):
     """Which list to show, and as whom."""
 
-    slot = forms.ChoiceField(choices=[(slot.value, slot.value.replace("_", " ")) for slot in Slot], label=_("List"))
+    slot = forms.ChoiceField(choices=[(slot.value, WORDS[slot.value]) for slot in Slot], label=_("List"))
     query = forms.CharField(required=False, max_length=255, label=_("Query"))
     item_id = forms.CharField(required=False, max_length=128, label=_("Beside item"))
     segment = forms.ModelChoiceField(

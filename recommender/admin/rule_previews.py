@@ -14,6 +14,7 @@ from recommender.admin.people import SeenAs, seen_as, visitors_matching
 from recommender.admin.rule_forms import PreviewForm
 from recommender.catalog.limits import limits_for
 from recommender.models import Rule, Visitor
+from recommender.models.words import words_of
 from recommender.serving import Served
 from recommender.serving.predicting import requests_of
 from recommender.serving.previews import before_and_after
@@ -116,7 +117,7 @@ def _moved(entry: Entry, positions: dict[str, int], rule: Rule) -> PreviewedItem
 
 
 def _title(wanted: Request) -> str:
-    name = wanted.slot.value.replace("_", " ")
+    name = words_of(wanted.slot.value)
     if wanted.query:
         return f"{name}: “{wanted.query}”"
     return f"{name}: {wanted.item_id}" if wanted.item_id else name

@@ -29,6 +29,7 @@ from recommender.admin.tunings import TuningSteps, tuning_links
 from recommender.capture import retention
 from recommender.management import background
 from recommender.models import Bundle, Experiment, Run
+from recommender.models.words import words_of
 from recommender.runs import supervision
 from recommender.runs.comparisons import CHAMPION, SCOPES, label_of
 from recommender.runs.figures import Figures
@@ -240,7 +241,7 @@ def _page(run: Run) -> dict[str, Any]:
         "verdict_badge": badge(run.verdict, run.get_verdict_display()) if run.verdict else "",
         "bundle_badge": badge(run.bundle.state, run.bundle.get_state_display()) if run.bundle else "",
         "percent": round(run.progress * 100),
-        "stage": figures.stage_name(run.stage),
+        "stage": words_of(run.stage),
         "took": figures.duration(_seconds(run, now)),
         "started_by": started_by(run),
         "next": _next(run),

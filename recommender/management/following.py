@@ -15,6 +15,7 @@ from recommender import runs
 from recommender.management import background
 from recommender.models import Run
 from recommender.models.connections import persistently
+from recommender.models.words import words_of
 from recommender.runs import supervision
 
 LOOK_SECONDS = 0.5
@@ -99,7 +100,7 @@ def _line_per_stage() -> Callable[[Run], None]:
 
 
 def _stage(run: Run) -> str:
-    return (run.stage or run.get_state_display()).replace("_", " ")
+    return words_of(run.stage) or run.get_state_display()
 
 
 def _not_trained_here(run: Run) -> str:

@@ -35,7 +35,7 @@ class Erasure(models.Model):
     subject = models.CharField(_("person"), max_length=64, blank=True, help_text=_("A keyed hash, not a name."))
     trigger = models.CharField(_("requested by"), max_length=8, choices=Trigger, default=Trigger.CODE)
     state = models.CharField(_("state"), max_length=12, choices=State, default=State.REQUESTED, db_index=True)
-    names = models.JSONField(default=dict, blank=True)
+    names = models.JSONField(_("keys of the person"), default=dict, blank=True)
     receipt = models.JSONField(_("receipt"), default=dict, blank=True)
     waits_for = models.TextField(_("waits for"), blank=True)
     requested_at = models.DateTimeField(_("requested"), default=timezone.now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 from django.utils import timezone
@@ -11,11 +11,12 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from recommender.models.encryption import EncryptedTextField
+from recommender.models.words import WORDS, words_of
 from recommender.types import EventType, Rung, Slot
 
 
-def _choices(names: type[EventType] | type[Slot] | type[Rung]) -> list[tuple[str, str]]:
-    return [(name.value, name.value.replace("_", " ")) for name in names]
+def _choices(names: type[EventType] | type[Slot] | type[Rung]) -> list[tuple[str, Any]]:
+    return [(name.value, WORDS[name.value]) for name in names]
 
 
 class Visitor(models.Model):
@@ -68,7 +69,9 @@ class Event(models.Model):
     """One event, stored once per `message_id`. Without a visitor it counts only for popularity and co-purchase."""
 
     message_id = models.CharField(_("message id"), max_length=160, unique=True)
-    visitor = models.ForeignKey(Visitor, models.CASCADE, null=True, blank=True, related_name="events")
+    visitor = models.ForeignKey(
+        Visitor, models.CASCADE, null=True, blank=True, related_name="events", verbose_name=_("visitor")
+    )
     type = models.CharField(_("type"), max_length=20, choices=_choices(EventType))
     item_id = models.CharField(_("item id"), max_length=128, blank=True)
     query = EncryptedTextField(_("query"), blank=True)
@@ -96,7 +99,7 @@ class Event(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.type} {self.item_id or self.query}".strip()
+        return f"{words_of(self.type)} {self.item_id or self.query}".strip()
 
 
 class Impression(models.Model):
@@ -108,7 +111,9 @@ class Impression(models.Model):
     """
 
     ranking_id = models.UUIDField(_("ranking"), primary_key=True, default=uuid.uuid4, editable=False)
-    visitor = models.ForeignKey(Visitor, models.CASCADE, null=True, blank=True, related_name="impressions")
+    visitor = models.ForeignKey(
+        Visitor, models.CASCADE, null=True, blank=True, related_name="impressions", verbose_name=_("visitor")
+    )
     slot = models.CharField(_("slot"), max_length=20, choices=_choices(Slot))
     query = EncryptedTextField(_("query"), blank=True)
     current_item_id = models.CharField(_("shown beside item"), max_length=128, blank=True)
@@ -155,4 +160,4 @@ class Impression(models.Model):
 
     def __str__(self) -> str:
         n = len(self.item_ids)
-        return ngettext("%(slot)s, %(n)d item", "%(slot)s, %(n)d items", n) % {"slot": self.slot, "n": n}
+        return ngettext("%(slot)s, %(n)d item", "%(slot)s, %(n)d items", n) % {"slot": words_of(self.slot), "n": n}

@@ -67,18 +67,18 @@ class ItemStatistics(models.Model):
     visitor's history; regression over all items of its buyers; what they bought in their next order.
     """
 
-    item = models.OneToOneField(Item, models.CASCADE, related_name="statistics")
+    item = models.OneToOneField(Item, models.CASCADE, related_name="statistics", verbose_name=_("item"))
     n_1 = models.FloatField(_("last day"), default=0)
     n_7 = models.FloatField(_("last 7 days"), default=0)
     n_30 = models.FloatField(_("last 30 days"), default=0)
     n_total = models.FloatField(_("ever"), default=0)
     last_event_at = models.DateTimeField(_("last event"), null=True, blank=True)
     first_event_at = models.DateTimeField(_("first event"), null=True, blank=True)
-    basket_neighbours = models.JSONField(default=list, blank=True)
-    visitor_neighbours = models.JSONField(default=list, blank=True)
-    regression_neighbours = models.JSONField(default=list, blank=True)
-    sequel_neighbours = models.JSONField(default=list, blank=True)
-    computed_at = models.DateTimeField(default=timezone.now, db_index=True)
+    basket_neighbours = models.JSONField(_("bought in one order"), default=list, blank=True)
+    visitor_neighbours = models.JSONField(_("chosen by one visitor"), default=list, blank=True)
+    regression_neighbours = models.JSONField(_("by regression over its buyers"), default=list, blank=True)
+    sequel_neighbours = models.JSONField(_("bought in the next order"), default=list, blank=True)
+    computed_at = models.DateTimeField(_("computed"), default=timezone.now, db_index=True)
 
     class Meta:
         verbose_name = _("item statistics")

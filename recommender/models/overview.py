@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from recommender.models.encryption import EncryptedTextField
+from recommender.models.words import words_of
 
 
 class HourlyFigures(models.Model):
@@ -40,7 +41,7 @@ class HourlyFigures(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.hour:%Y-%m-%d %H} {self.slot} {self.arm}".strip()
+        return f"{self.hour:%Y-%m-%d %H} {words_of(self.slot)} {self.arm}".strip()
 
 
 class HourlyRevenue(models.Model):
@@ -118,7 +119,7 @@ class AnswerTimes(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.hour:%Y-%m-%d %H} {self.slot} ≤ {self.within_ms} ms"
+        return f"{self.hour:%Y-%m-%d %H} {words_of(self.slot)} ≤ {self.within_ms} ms"
 
 
 class QueryFigures(models.Model):

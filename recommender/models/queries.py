@@ -22,7 +22,7 @@ class QueryStatistics(models.Model):
     n_searches = models.PositiveIntegerField(_("searches"), default=0)
     items = models.JSONField(_("chosen items"), default=list, blank=True)
     last_at = models.DateTimeField(_("last searched"), default=timezone.now)
-    computed_at = models.DateTimeField(default=timezone.now, db_index=True)
+    computed_at = models.DateTimeField(_("computed"), default=timezone.now, db_index=True)
 
     class Meta:
         verbose_name = _("query")

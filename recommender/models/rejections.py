@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from recommender.models.encryption import EncryptedTextField
 from recommender.models.events import Visitor
+from recommender.models.words import words_of
 
 
 class EventCount(models.Model):
@@ -31,7 +32,7 @@ class EventCount(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.day} {self.source}".strip()
+        return f"{self.day} {words_of(self.source)}".strip()
 
     @property
     def sent(self) -> int:
@@ -47,18 +48,20 @@ class RejectedEvent(models.Model):
     """
 
     key = models.UUIDField(_("key"), default=uuid.uuid4, unique=True, editable=False)
-    visitor = models.ForeignKey(Visitor, models.CASCADE, null=True, blank=True, related_name="rejected_events")
+    visitor = models.ForeignKey(
+        Visitor, models.CASCADE, null=True, blank=True, related_name="rejected_events", verbose_name=_("visitor")
+    )
     received_at = models.DateTimeField(_("received"), default=timezone.now, db_index=True)
     source = models.CharField(_("source"), max_length=10, blank=True)
     code = models.CharField(_("reason"), max_length=40, db_index=True, help_text=_("The field at fault."))
     reason = models.CharField(_("what was wrong"), max_length=255, blank=True)
     payload = models.JSONField(_("event"), default=dict)
     query = EncryptedTextField(_("query"), blank=True)
-    clock_behind = models.FloatField(default=0)
+    clock_behind = models.FloatField(_("seconds that the clock was behind"), default=0)
     device = models.CharField(_("device"), max_length=16, blank=True)
     region = models.CharField(_("region"), max_length=32, blank=True)
     is_bot = models.BooleanField(_("bot"), default=False)
-    names_user = models.BooleanField(default=False)
+    names_user = models.BooleanField(_("came for a user"), default=False)
 
     class Meta:
         verbose_name = _("rejected event")

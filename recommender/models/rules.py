@@ -10,6 +10,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from recommender.models.words import WORDS
 from recommender.types import Slot
 
 
@@ -64,7 +65,7 @@ class Rule(models.Model):
     match = models.CharField(_("for"), max_length=8, choices=Match, default=Match.ANY)
     query = models.CharField(_("query or category"), max_length=255, blank=True)
     slot = models.CharField(
-        _("slot"), max_length=20, blank=True, choices=[(slot.value, slot.value.replace("_", " ")) for slot in Slot]
+        _("slot"), max_length=20, blank=True, choices=[(slot.value, WORDS[slot.value]) for slot in Slot]
     )
     segment = models.ForeignKey(
         "recommender.Segment",

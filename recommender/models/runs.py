@@ -109,8 +109,10 @@ class Run(models.Model):
         blank=True,
         help_text=_("Since when later runs use the settings that this tuning found."),
     )
-    bundle = models.ForeignKey(Bundle, models.SET_NULL, null=True, blank=True, related_name="runs")
-    fencing_token = models.PositiveIntegerField(default=0)
+    bundle = models.ForeignKey(
+        Bundle, models.SET_NULL, null=True, blank=True, related_name="runs", verbose_name=_("bundle")
+    )
+    fencing_token = models.PositiveIntegerField(_("fencing token"), default=0)
     worker = models.CharField(_("worker"), max_length=200, blank=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now)
     started_at = models.DateTimeField(_("started"), null=True, blank=True)

@@ -11,6 +11,7 @@ from django.utils.translation import gettext
 from recommender.exceptions import TooLittleTime
 from recommender.ml.pace import CLOCK
 from recommender.ml.progress import Progress
+from recommender.models.words import words_of
 from recommender.runs.settings import RunSettings
 
 LEAST_STEPS = 10
@@ -90,7 +91,7 @@ def refuse_cut_off(courses: Iterable[Course], ended_by: Mapping[str, str], setti
     words = "; ".join(
         steps
         % {
-            "stage": course.stage.replace("_", " "),
+            "stage": words_of(course.stage),
             "n": f"{course.n_steps:,}",
             "planned": f"{course.n_planned:,}",
             "least": f"{course.least(least):,}",
