@@ -86,7 +86,7 @@ def _page(n_days: int, at: dt.datetime) -> dict[str, Any]:
         "day_charts": [chart for chart in (_day_chart(period), *_money_charts(period)) if chart],
         "days": [_day(day, figures) for day, figures in period.by_day],
         "rung_chart": _rung_chart(period),
-        "rungs": [(rung.replace("_", " "), _number(n)) for rung, n in period.by_rung.items()],
+        "rungs": [(words_of(rung), _number(n)) for rung, n in period.by_rung.items()],
         "searches": _searches(period),
         "top": reading.top_queries(n_days),
         "unmatched": reading.unmatched_queries(n_days),
