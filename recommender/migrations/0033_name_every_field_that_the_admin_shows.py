@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommender', '0031_sum_up_by_hour'),
+        ('recommender', '0032_show_health'),
     ]
 
     operations = [
