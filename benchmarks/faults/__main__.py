@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.faults import bundles, clients, outages, runs, storage  # noqa: F401  they register their faults
+from benchmarks.faults import absences, bundles, clients, erasures, outages, runs, storage  # noqa: F401  they register their faults
 from benchmarks.faults.bench import Bench
 from benchmarks.faults.registry import FAULTS, HEADER, as_json, line, outcomes
 from shopreco.shop.processes import Children

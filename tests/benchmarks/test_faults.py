@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks.faults import __main__, registry
+from benchmarks.faults.absences import without
 from benchmarks.faults.load import Answer, Ledger, Load, event_of
 from benchmarks.faults.registry import FAULTS, Fault, Outcome, as_json, line, outcomes
 
@@ -28,7 +32,7 @@ def failing(bench: Any) -> Outcome:
 
 def test_every_fault_has_a_number_and_a_name_of_its_own() -> None:
     names = [one.name for one in FAULTS.values()]
-    assert sorted(FAULTS) == list(range(1, 21))
+    assert sorted(FAULTS) == list(range(1, 23))
     assert len(set(names)) == len(names)
     assert [one.number for one in FAULTS.values()] == list(FAULTS)
 
@@ -59,6 +63,16 @@ def test_file_has_to_be_named(capsys: pytest.CaptureFixture[str], monkeypatch: p
     with pytest.raises(SystemExit):
         __main__.main()
     assert "--json" in capsys.readouterr().err
+
+
+def test_hidden_package_cannot_be_found_in_another_process_and_its_neighbours_can() -> None:
+    code = "import sys, importlib.util as u; print([u.find_spec(name) is None for name in sys.argv[1:]]); import celery"
+    command = [sys.executable, "-c", code, "celery", "kombu", "django"]
+    ended = subprocess.run(
+        command, env={**os.environ, **without("celery", "kombu")}, capture_output=True, text=True, check=False
+    )
+    assert ended.stdout == "[True, True, False]\n"
+    assert ended.stderr.endswith("ModuleNotFoundError: No module named 'celery'\n")
 
 
 def receipt(**counts: Any) -> dict[str, Any]:

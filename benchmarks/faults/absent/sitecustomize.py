@@ -3,6 +3,18 @@ it is as if they were not installed."""
 
 import os
 import sys
+from importlib.machinery import PathFinder
+from typing import Any
 
-for _name in os.environ.get("ABSENT_PACKAGES", "").split():
-    sys.modules[_name] = None  # type: ignore[assignment]  # to import it raises ModuleNotFoundError
+
+class HidingFinder(PathFinder):
+    """Finds what the usual one finds, but for the absent packages."""
+
+    absent = frozenset(os.environ.get("ABSENT_PACKAGES", "").split())
+
+    @classmethod
+    def find_spec(cls, fullname: str, *where: Any, **named: Any) -> Any:
+        return None if fullname.partition(".")[0] in cls.absent else super().find_spec(fullname, *where, **named)
+
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = HidingFinder
