@@ -233,7 +233,7 @@ def _line(line: Series, number: int, x_scale: _Scale, y_scale: _Scale) -> SafeSt
 
 def _legend(names: Sequence[str]) -> SafeString:
     """Put the names in one row above the plot, right of the label of the y axis."""
-    step = min(130, (WIDTH - 90) // len(names))
+    step = (WIDTH - 90) // len(names)
     return format_html_join(
         "",
         '<path class="rec-line rec-s{0}" d="M{1} 10h22"/><text class="rec-label" x="{2}" y="14">{3}</text>',

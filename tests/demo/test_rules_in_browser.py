@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.utils import timezone
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from recommender import pipeline, serving
 from recommender.models import Rule
+from tests.demo.looking import every_look, sign_in
 from tests.demo.test_browser import Browser, browser, wait_for
 
 __all__ = ["browser"]
@@ -28,42 +26,11 @@ COST = {
 }  # fmt: skip
 
 
-def picture(browser: Browser, name: str) -> None:
-    """Where the environment names a folder, a picture of the whole page."""
-    if folder := os.environ.get("RULE_PICTURES"):
-        height = browser.driver.execute_script("return document.documentElement.scrollHeight")
-        width = browser.driver.execute_script("return window.innerWidth")
-        metrics = {"width": width, "height": min(height, 4_000), "deviceScaleFactor": 1, "mobile": width < 600}
-        browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        browser.driver.save_screenshot(str(Path(folder) / f"{name}.png"))
-
-
-def every_look(browser: Browser, name: str) -> None:
-    for width in (1280, 390):
-        for scheme in ("light", "dark"):
-            browser.resize(width)
-            browser.prefer(scheme)
-            overflow = browser.driver.execute_script(
-                "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-            )
-            assert overflow <= 0, f"{name} is {overflow} px too wide at {width}"
-            picture(browser, f"{name}-{width}-{scheme}")
-    browser.resize(1280)
-
-
-def sign_in(browser: Browser, path: str) -> None:
-    User.objects.create_superuser("admin", "admin@example.com", "admin")
-    browser.visit(f"/admin/login/?next={path}")
-    browser.first("#id_username").send_keys("admin")
-    browser.first("#id_password").send_keys("admin", Keys.ENTER)
-    wait_for(lambda: path in browser.driver.current_url, what=path)
-
-
 def test_merchandiser_writes_previews_and_publishes_a_rule(browser: Browser) -> None:
     serving.reload()
     last = pipeline.recommend("home", limit=10).entries[-1]
     sign_in(browser, "/admin/recommender/rule/add/")
-    every_look(browser, "form")
+    every_look(browser, "rule-form")
     fields: dict[str, Any] = {"name": "Bells first", "item_ids": last.item_id, "position": "1"}
     for name, value in fields.items():
         browser.first(f"#id_{name}").send_keys(value)
@@ -81,7 +48,7 @@ def test_merchandiser_writes_previews_and_publishes_a_rule(browser: Browser) -> 
         browser.driver.find_element(By.LINK_TEXT, label).send_keys(Keys.ENTER)
         button = browser.first(".rec-step input[type=submit]")
         if label == "Publish":
-            every_look(browser, "question")
+            every_look(browser, "rule-question")
             button = browser.first(".rec-step input[type=submit]")
         button.send_keys(Keys.ENTER)
         wait_for(lambda: browser.all(".messagelist .success"), what=label)
@@ -103,10 +70,10 @@ def test_pages_of_rules_fit_every_screen(browser: Browser) -> None:
     Rule.objects.create(name="Up to the fair", action="banner", text="Ten per cent off until Sunday", **common)
     serving.reload()
     sign_in(browser, "/admin/recommender/rule/")
-    every_look(browser, "list")
+    every_look(browser, "rules")
     browser.visit(f"/admin/recommender/rule/{rule.pk}/look/")
     assert "surely less" in browser.first(".rec-table").text
-    every_look(browser, "look")
+    every_look(browser, "rule")
     browser.driver.delete_all_cookies()
     browser.visit("/")
     every_look(browser, "shop")
