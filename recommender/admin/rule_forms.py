@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -51,6 +52,15 @@ class RuleForm(forms.ModelForm):
             segments.queryset = Segment.objects.filter(retired_at=None) | Segment.objects.filter(
                 pk=self.instance.segment_id
             )
+        for name in ("starts_at", "ends_at"):
+            self._name_both_parts_of(name)
+
+    def _name_both_parts_of(self, name: str) -> None:
+        """Django's pair of a date and a time has one label for both, which a screen reader does not say."""
+        if name in self.fields and isinstance(self.fields[name].widget, forms.SplitDateTimeWidget):
+            label = capfirst(str(self.fields[name].label))
+            for widget, part in zip(self.fields[name].widget.widgets, (gettext("date"), gettext("time")), strict=True):
+                widget.attrs["aria-label"] = f"{label}, {part}"
 
     def clean(self) -> dict[str, Any]:
         """Refuse to overwrite what somebody else has changed since this page was opened; what was typed stays here."""

@@ -146,3 +146,9 @@ def test_every_text_of_a_template_is_wrapped(template: Path) -> None:
     attributes = re.findall(r'\b(?:alt|title|placeholder|aria-label)="([^"]*)"', source)
     texts = [text.strip() for text in re.split(r"<[^>]*>", source)]
     assert not [text for text in (*attributes, *texts) if WORD.search(text) and text not in SAME_EVERYWHERE]
+
+
+@pytest.mark.parametrize("template", sorted((APP / "templates" / "admin").rglob("*.html")), ids=lambda path: path.name)
+def test_table_that_scrolls_is_reached_by_keyboard_and_has_a_name(template: Path) -> None:
+    tables = re.findall(r'<div class="rec-scroll[^>]*>', template.read_text())
+    assert not [tag for tag in tables if 'tabindex="0"' not in tag or "aria-label=" not in tag]
