@@ -18,6 +18,7 @@ from recommender.admin.steps import Link, require
 from recommender.management import health
 from recommender.management.findings import Finding
 from recommender.models import Health
+from recommender.models.words import words_of
 
 PAGE_SECONDS = 20.0
 """After so long no further examination begins: proxies give up after 30 to 60 seconds."""
@@ -89,4 +90,4 @@ def _line(request: HttpRequest, finding: Finding) -> HealthLine:
         model, label = PAGES[finding.topic]
         if request.user.has_perm(f"recommender.view_{model}"):
             link = Link(str(label), reverse(f"admin:recommender_{model}_changelist"))
-    return HealthLine(css, sign, str(word), finding.topic, finding.message, finding.repair, link)
+    return HealthLine(css, sign, str(word), words_of(finding.topic), finding.message, finding.repair, link)

