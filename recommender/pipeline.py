@@ -28,11 +28,14 @@ __all__ = [
     "MAX_OFFSET",
     "Asker",
     "Suggestion",
+    "of_shopper",
     "rank",
     "recommend",
     "search",
+    "search_request",
     "search_whole",
     "slot_named",
+    "slot_request",
     "suggest",
 ]
 
@@ -84,15 +87,28 @@ def search(
     `ConfigurationError` for a filter, an order or a facet that does not exist.
     """
     with apart_once():
-        request = Request(
-            Slot.SEARCH,
-            _context(shopper, at),
-            query=normal_query(query),
-            limit=_clamped(limit, MAX_LIMIT),
-            offset=max(0, min(offset, MAX_OFFSET)),
-            cart_item_ids=tuple(cart_item_ids),
-        )
-        return _answer(_arranged(request, **arrangement), shopper)
+        request = search_request(query, shopper=shopper, limit=limit, cart_item_ids=cart_item_ids, at=at, **arrangement)
+        return _answer(replace(request, offset=max(0, min(offset, MAX_OFFSET))), shopper)
+
+
+def search_request(
+    query: str,
+    *,
+    shopper: Asker | None = None,
+    limit: int = 24,
+    cart_item_ids: Sequence[str] = (),
+    at: dt.datetime | None = None,
+    **arrangement: Unpack[Arrangement],
+) -> Request:
+    """What `search` asks, but for the shopper's past. No query. Raises `ConfigurationError` as it does."""
+    request = Request(
+        Slot.SEARCH,
+        _context(shopper, at),
+        query=normal_query(query),
+        limit=_clamped(limit, MAX_LIMIT),
+        cart_item_ids=tuple(cart_item_ids),
+    )
+    return _arranged(request, **arrangement)
 
 
 def search_whole(query: str, *, shopper: Asker | None = None, **arrangement: Unpack[Arrangement]) -> Ranking:
@@ -118,14 +134,31 @@ def recommend(
     an attribute that does not exist.
     """
     with apart_once():
-        request = Request(
-            slot_named(slot),
-            _context(shopper, at),
-            item_id=item_id,
-            limit=_clamped(limit, MAX_LIMIT),
-            cart_item_ids=tuple(cart_item_ids),
+        request = slot_request(
+            slot, shopper=shopper, item_id=item_id, cart_item_ids=cart_item_ids, limit=limit, at=at, **narrowing
         )
-        return _answer(_narrowed(request, **narrowing), shopper)
+        return _answer(request, shopper)
+
+
+def slot_request(
+    slot: Slot | str,
+    *,
+    shopper: Asker | None = None,
+    item_id: str = "",
+    cart_item_ids: Sequence[str] = (),
+    limit: int = 8,
+    at: dt.datetime | None = None,
+    **narrowing: Unpack[Narrowing],
+) -> Request:
+    """What `recommend` asks, but for the shopper's past. No query. Raises `ConfigurationError` as it does."""
+    request = Request(
+        slot_named(slot),
+        _context(shopper, at),
+        item_id=item_id,
+        limit=_clamped(limit, MAX_LIMIT),
+        cart_item_ids=tuple(cart_item_ids),
+    )
+    return _narrowed(request, **narrowing)
 
 
 def suggest(prefix: str, *, limit: int = 8) -> list[Suggestion]:
@@ -225,13 +258,18 @@ def _narrowed(
     )
 
 
+def of_shopper(request: Request, shopper: Asker | None) -> Request:
+    """The request with what is known of the shopper. At most one query, for the history."""
+    if shopper is None:
+        return request
+    history = shopper.history() if request.personal_weight else ()
+    return replace(request, history=history, person_key=shopper.person_key, segment_id=shopper.segment_id)
+
+
 def _answer(request: Request, shopper: Asker | None) -> Ranking:
     """Answer this shopper, as well as this process can at the moment."""
     started = time.perf_counter()
-    if shopper is not None:
-        history = shopper.history() if request.personal_weight else ()
-        person_key = shopper.person_key
-        request = replace(request, history=history, person_key=person_key, segment_id=shopper.segment_id)
+    request = of_shopper(request, shopper)
     ranking = answer(request, shopper or ReadsOfOneList())
     metrics.observe_list(ranking.slot.value, ranking.rung.value, time.perf_counter() - started)
     return ranking

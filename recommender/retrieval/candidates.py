@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recommender.features.shop_state import ShopState
-from recommender.retrieval.base import Candidates, Mask, Wanted
+from recommender.retrieval.base import Candidates, Mask, Retriever, Wanted
 from recommender.retrieval.behaviour import OwnRetriever, evidence, neighbours_of, own_candidates, own_weights, seeds
 from recommender.retrieval.fusion import fuse_ranks
 from recommender.retrieval.popular import PopularRetriever, popularity
@@ -15,6 +15,9 @@ from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray
 
 N_CANDIDATES = 300
 """Candidates that the head scores: what its two milliseconds allow."""
+
+NEAR_WEIGHT = 2.0
+"""Of what is near in text, beside what the same visitors chose, in the list of similar items."""
 
 DISMISSED = EVENT_CODES[EventType.DISMISS_ITEM]
 
@@ -30,21 +33,31 @@ def allowed_items(profile: Profile, items: ItemTable) -> Mask:
 
 
 def candidates(wanted: Wanted, state: ShopState, items: ItemTable, vectors: FloatArray | None) -> Candidates:
-    """Return up to `N_CANDIDATES` items, fused by rank: own items, neighbours, near in vector, popular.
+    """Return up to `N_CANDIDATES` items of all `sources`, fused by rank.
 
     Without any, as in a shop without events, these are the newest items. vectors (n_items, d), None without an encoder.
     """
+    fused = fuse_ranks(list(sources(wanted, state, vectors).values()), limit=N_CANDIDATES)
+    return fused if len(fused) else newest(wanted, items)
+
+
+def sources(wanted: Wanted, state: ShopState, vectors: FloatArray | None) -> dict[str, Candidates]:
+    """Return by source what it retrieves: neighbours by four tables, own items, near in vector, popular."""
     own = own_weights(wanted.profile, OwnRetriever().types)
     rows, weights = seeds(wanted.profile, own)
-    neighbours = (
-        neighbours_of(table, rows, weights, limit=N_CANDIDATES, allowed=wanted.allowed)
-        for table in (state.visitor, state.basket, state.regression, state.sequel)
-    )
-    retrievers = (VectorRetriever(vectors), LatestRetriever(vectors), PopularRetriever(popularity(state)))
-    retrieved = (retriever.retrieve(wanted, limit=N_CANDIDATES) for retriever in retrievers)
+    tables = {"visitor": state.visitor, "basket": state.basket, "regression": state.regression, "sequel": state.sequel}
+    neighbours = {
+        name: neighbours_of(table, rows, weights, limit=N_CANDIDATES, allowed=wanted.allowed)
+        for name, table in tables.items()
+    }
+    retrievers: dict[str, Retriever] = {
+        "vector": VectorRetriever(vectors),
+        "latest": LatestRetriever(vectors),
+        "popular": PopularRetriever(popularity(state)),
+    }
     by_habit = own_candidates(own, wanted.allowed, limit=N_CANDIDATES)
-    fused = fuse_ranks([*neighbours, by_habit, *retrieved], limit=N_CANDIDATES)
-    return fused if len(fused) else newest(wanted, items)
+    retrieved = {name: retriever.retrieve(wanted, limit=N_CANDIDATES) for name, retriever in retrievers.items()}
+    return {**neighbours, "own": by_habit, **retrieved}
 
 
 def similar_items(here: IntArray, near: Candidates, state: ShopState, allowed: Mask) -> Candidates:
@@ -52,10 +65,15 @@ def similar_items(here: IntArray, near: Candidates, state: ShopState, allowed: M
 
     here (1,): the current item; near: what is near to it in text.
     """
+    chosen_too, believed = chosen_with(here, state, allowed)
+    return fuse_ranks([near, chosen_too], limit=N_CANDIDATES, weights=[NEAR_WEIGHT, believed])
+
+
+def chosen_with(here: IntArray, state: ShopState, allowed: Mask) -> tuple[Candidates, FloatArray]:
+    """Return what the visitors of an item (1,) chose too, and how far each of that is believed."""
     weight = np.ones(1, np.float32)
     chosen_too = neighbours_of(state.visitor, here, weight, limit=N_CANDIDATES, allowed=allowed, public_only=True)
-    believed = evidence(state, int(here[0]), chosen_too)
-    return fuse_ranks([near, chosen_too], limit=N_CANDIDATES, weights=[2, believed])
+    return chosen_too, evidence(state, int(here[0]), chosen_too)
 
 
 def newest(wanted: Wanted, items: ItemTable) -> Candidates:

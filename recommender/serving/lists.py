@@ -11,7 +11,7 @@ import numpy as np
 from recommender import conf
 from recommender.features.head import DEFAULT_NEW_SHARE
 from recommender.retrieval import fusion
-from recommender.retrieval.base import Candidates, Wanted
+from recommender.retrieval.base import Candidates, Mask, Wanted
 from recommender.retrieval.behaviour import neighbours_of
 from recommender.retrieval.candidates import N_CANDIDATES, candidates, newest, similar_items
 from recommender.retrieval.popular import PopularRetriever, popularity
@@ -20,6 +20,7 @@ from recommender.serving import policy
 from recommender.serving.question import Listed, Question
 from recommender.serving.search import search
 from recommender.serving.session import LOOKS, PURCHASE, Session
+from recommender.serving.shelf import Shelf
 from recommender.types import EventType, FloatArray, IntArray, Rung, Slot
 
 N_LAST_PURCHASES = 5
@@ -38,11 +39,9 @@ def home(question: Question) -> Listed:
     ranker = question.served.ranker
     if ranker is not None and not ranker.knows_newcomers and question.is_blank:
         return trending(question)
-    allowed, due = question.allowed(), Candidates.none()
-    if question.request.is_composed:
-        allowed, due = question.new(allowed), question.due_items(N_DUE, allowed)
-    context_vector, shelf = question.context_vector(), question.served.shelf
-    retrieved = candidates(Wanted(question.profile, allowed, context_vector), shelf.state, shelf.items, shelf.vectors)
+    wanted, due = wanted_at_home(question)
+    shelf, context_vector = question.served.shelf, wanted.vector
+    retrieved = candidates(wanted, shelf.state, shelf.items, shelf.vectors)
     rows = np.concatenate([retrieved.rows, due.rows])
     scores = question.scores(rows, context_vector) if len(rows) else None
     rung = question.served.rung if scores is not None else Rung.POPULARITY
@@ -57,6 +56,14 @@ def home(question: Question) -> Listed:
     session = Session.of(question)
     led = ranked if session is None else _led(session.rows(), ranked)
     return replace(_listed(question, led, rung), session=session, without_session=ranked.rows, source=Slot.HOME)
+
+
+def wanted_at_home(question: Question) -> tuple[Wanted, Candidates]:
+    """What "for you" looks for, and the own items that are due; in a composed list the former is new to the shopper."""
+    allowed, due = question.allowed(), Candidates.none()
+    if question.request.is_composed:
+        allowed, due = question.new(allowed), question.due_items(N_DUE, allowed)
+    return Wanted(question.profile, allowed, question.context_vector()), due
 
 
 def cart(question: Question) -> Listed:
@@ -74,12 +81,15 @@ def similar(question: Question) -> Listed:
     if not len(current):
         return trending(question)
     allowed = question.allowed()
+    return _listed(question, similar_items(current, near_to(current, shelf, allowed), shelf.state, allowed))
+
+
+def near_to(current: IntArray, shelf: Shelf, allowed: Mask) -> Candidates:
+    """What is near in text to the current item (1,): by vectors, without them by the words of its title."""
     if shelf.vectors is not None:
-        near = nearest(shelf.vectors, shelf.vectors[current[0]], limit=N_CANDIDATES, allowed=allowed)
-    else:
-        words = shelf.lexical.search(shelf.titles[current[0]], N_CANDIDATES)
-        near = Candidates(words.rows[allowed[words.rows]], words.scores[allowed[words.rows]])
-    return _listed(question, similar_items(current, near, shelf.state, allowed))
+        return nearest(shelf.vectors, shelf.vectors[current[0]], limit=N_CANDIDATES, allowed=allowed)
+    words = shelf.lexical.search(shelf.titles[current[0]], N_CANDIDATES)
+    return Candidates(words.rows[allowed[words.rows]], words.scores[allowed[words.rows]])
 
 
 def bought_together(question: Question) -> Listed:

@@ -54,7 +54,8 @@ class Preference:
 
     graded: rows (n,) and their grades, best first; answers (n,): how well the words of each answer the query, which
     no preference overrides. rows (n,) int32 and scores (n,) float32: in the order for this shopper; lifted (m,) int32:
-    rows that stand higher in it than for somebody without a past.
+    rows that stand higher in it than for somebody without a past. by_sales and by_liking (n,), in the order of graded:
+    what sales and the shopper's likings add to the grade; empty where they add nothing.
     """
 
     question: Question
@@ -63,6 +64,8 @@ class Preference:
     rows: IntArray
     scores: FloatArray
     lifted: IntArray = field(default_factory=lambda: np.empty(0, np.int32))
+    by_sales: FloatArray = field(default_factory=lambda: np.empty(0, np.float32))
+    by_liking: FloatArray = field(default_factory=lambda: np.empty(0, np.float32))
 
     @classmethod
     def of(cls, question: Question, graded: Candidates, answers: IntArray) -> Preference:
@@ -75,15 +78,19 @@ class Preference:
         openness = ambiguity(grades)
         if openness < LEAST_AMBIGUITY:
             return cls(question, graded, answers, rows, grades)
-        usual_scores = grades + openness * SALES_WEIGHT * _centred(_sales(question, rows))
+        by_sales = openness * SALES_WEIGHT * _centred(_sales(question, rows))
+        usual_scores = grades + by_sales
         usual = _order(usual_scores, answers)
         liking = _liking(question, rows)
         if liking is None:
-            return cls(question, graded, answers, rows[usual], usual_scores[usual].astype(np.float32))
-        scores = usual_scores + openness * LIKING_WEIGHT * question.request.personal_weight * liking
+            scores = usual_scores[usual].astype(np.float32)
+            return cls(question, graded, answers, rows[usual], scores, by_sales=by_sales)
+        by_liking = openness * LIKING_WEIGHT * question.request.personal_weight * liking
+        scores = usual_scores + by_liking
         order = _order(scores, answers)
-        is_lifted = np.argsort(order) < np.argsort(usual)
-        return cls(question, graded, answers, rows[order], scores[order].astype(np.float32), rows[is_lifted])
+        lifted = rows[np.argsort(order) < np.argsort(usual)]
+        scores = scores[order].astype(np.float32)
+        return cls(question, graded, answers, rows[order], scores, lifted, by_sales, by_liking)
 
     def positions(self) -> dict[int, int]:
         """The position of each row."""

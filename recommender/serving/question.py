@@ -20,6 +20,8 @@ from recommender.types import EventType, FloatArray, IntArray, Intent, Relaxatio
 
 if TYPE_CHECKING:
     from recommender.serving.personal import Preference
+    from recommender.serving.ranker import Ranker, ScoredCandidates
+    from recommender.serving.search import Attempt
     from recommender.serving.session import Session
 
 ARM_SLOTS = (Slot.HOME, Slot.CART)
@@ -40,7 +42,7 @@ class Listed:
     where that is not the one of the request.
     near (m,) int32: which of the rows do not match a search and are only near; matches (n_found,) int32: all rows that
     match, whether they are listed or not; allowed (n_items,) bool: what may be listed, whatever the filters are;
-    preference: how the shopper's likings order what was graded.
+    preference: how the shopper's likings order what was graded; attempt: what the words of a search matched.
     """
 
     rows: IntArray
@@ -59,6 +61,7 @@ class Listed:
     matches: IntArray = field(default_factory=no_rows)
     allowed: Mask = field(default_factory=lambda: np.empty(0, bool))
     preference: Preference | None = None
+    attempt: Attempt | None = None
 
     @classmethod
     def empty(cls) -> Listed:
@@ -170,17 +173,20 @@ class Question:
         return ranker.encode_query(query)
 
     def scores(self, rows: IntArray, context_vector: FloatArray | None) -> FloatArray | None:
-        """The head's probability (n,) of each row, None without a ranker or vectors.
-
-        On a list that an arm serves, the probability is the arm's. Raises BundleError for what is no number: an order
-        by it would be any order.
-        """
+        """The head's probability (n,) of each row, None without a ranker or vectors. Raises BundleError as below."""
         ranker, shelf = self.served.ranker, self.served.shelf
         if ranker is None or shelf.vectors is None:
             return None
         scored = ranker.score(
             self.profile, rows, shelf.state, shelf.items, shelf.vectors, context_vector=context_vector
         )
+        return self.scores_of(scored, rows, ranker)
+
+    def scores_of(self, scored: ScoredCandidates, rows: IntArray, ranker: Ranker) -> FloatArray:
+        """What the ranker says of rows (n,); on a list that an arm serves, the probability is the arm's.
+
+        Raises BundleError for what is no number: an order by it would be any order.
+        """
         scores = scored.scores
         if ranker.arms and self.request.slot in ARM_SLOTS and not self.is_blank:
             is_new = self._is_new(rows)

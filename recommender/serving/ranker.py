@@ -172,6 +172,10 @@ class Ranker:
         if context_vector is None:
             context_vector = self.context_vector(profile, item_vectors)
         rows = features(profile, candidates, state, items, vectors=RequestVectors(item_vectors, context_vector))
+        return self.scored(rows)
+
+    def scored(self, rows: FloatArray) -> ScoredCandidates:
+        """Score rows (n, f) of `FEATURE_NAMES`."""
         if self.head is None:
             logits = fallback_logits(rows)
             return ScoredCandidates((1 / (1 + np.exp(-logits))).astype(np.float32), logits, rows)

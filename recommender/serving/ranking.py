@@ -18,10 +18,8 @@ from recommender.types import Entry, Ranking, Request, Slot
 def rank(request: Request, *, served: Served) -> Ranking:
     """The list of the request's slot, with reasons and, for a search, with the filters to offer. No side effect."""
     shelf = served.shelf
-    applied = served.rules.applied(request, shelf)
-    question = Question(request, shelf.profile(request), served, applied.allowed)
-    chosen = ruled(question, applied)
-    listed = chosen.listed
+    question, chosen = ruled_list(request, served)
+    applied, listed = chosen.applied, chosen.listed
     return Ranking(
         id=uuid.uuid4(),
         slot=request.slot,
@@ -48,6 +46,13 @@ def rank(request: Request, *, served: Served) -> Ranking:
         banners=applied.banners,
         skipped=chosen.skipped,
     )
+
+
+def ruled_list(request: Request, served: Served) -> tuple[Question, Ruled]:
+    """The question that a request puts, and the whole list that answers it, under the rules."""
+    applied = served.rules.applied(request, served.shelf)
+    question = Question(request, served.shelf.profile(request), served, applied.allowed)
+    return question, ruled(question, applied)
 
 
 def _entries(question: Question, chosen: Ruled) -> tuple[Entry, ...]:

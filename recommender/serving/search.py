@@ -213,6 +213,7 @@ def _listed(question: Question, attempt: Attempt, graded: Candidates, vector: Fl
     return Listed(
         rows, grades, rung, len(matches), attempt.hits.corrected_query, attempt.intent, attempt.relaxation,
         attempt.relaxed_query, near=np.setdiff1d(rows, matches), matches=matches, preference=preference,
+        attempt=attempt,
     )  # fmt: skip
 
 
@@ -258,21 +259,23 @@ def _among(question: Question, allowed: Mask) -> IntArray:
 def _candidates(question: Question, attempt: Attempt, vector: FloatArray | None) -> IntArray:
     """Return the rows (n,), ascending, that match by words or are near in meaning."""
     shelf, by_words = question.served.shelf, attempt.hits.rows
-    if vector is None or shelf.vectors is None or attempt.hits.is_code:
-        return np.sort(by_words)
-    near = nearest(shelf.vectors, vector, limit=N_CANDIDATES, allowed=attempt.allowed)
+    near = by_meaning(shelf, attempt, vector)
     return np.union1d(by_words, near.rows[near.scores > attempt.least_cosine(shelf.floors)]).astype(np.int32)
+
+
+def by_meaning(shelf: Shelf, attempt: Attempt, vector: FloatArray | None) -> Candidates:
+    """Return what is nearest in meaning; nothing without vectors, and where the query is a code."""
+    if vector is None or shelf.vectors is None or attempt.hits.is_code:
+        return Candidates.none()
+    return nearest(shelf.vectors, vector, limit=N_CANDIDATES, allowed=attempt.allowed)
 
 
 def _graded(question: Question, rows: IntArray, attempt: Attempt, vector: FloatArray | None) -> Candidates:
     """Grade those of `rows` that match by the ranker, best first; without a ranker by the score of the words."""
-    shelf, ranker, query = question.served.shelf, question.served.ranker, attempt.intent.text
+    shelf, ranker = question.served.shelf, question.served.ranker
     if not len(rows):
         return Candidates.none()
-    is_plain = attempt.given_up in (Relaxation.NONE, Relaxation.FILTERS)
-    hits = attempt.hits if is_plain else shelf.lexical.search(query, N_BEST)  # as in training
-    intent = shelf.understand(query) if ranker is not None and ranker.knows_matches else None
-    columns = match_features(query, rows, shelf, hits=hits, vector=vector, intent=intent)
+    columns = described(question, rows, attempt, vector)
     matches = np.ones(len(rows), bool) if question.request.among else _matches(attempt, rows, columns, shelf.floors)
     if ranker is None or vector is None:
         scores = _looked_up(attempt.hits.rows, attempt.hits.scores, rows[matches]) / 2  # in (0, 1]
@@ -281,6 +284,15 @@ def _graded(question: Question, rows: IntArray, attempt: Attempt, vector: FloatA
     if attempt.given_up is not Relaxation.WORDS:
         grades = _with_texts(grades, rows[matches], columns[matches], attempt.hits)
     return Candidates.best(rows[matches], grades, len(rows))
+
+
+def described(question: Question, rows: IntArray, attempt: Attempt, vector: FloatArray | None) -> FloatArray:
+    """Return (n, f) of `MATCH_FEATURES` for rows (n,): what the ranker grades."""
+    shelf, ranker, query = question.served.shelf, question.served.ranker, attempt.intent.text
+    is_plain = attempt.given_up in (Relaxation.NONE, Relaxation.FILTERS)
+    hits = attempt.hits if is_plain else shelf.lexical.search(query, N_BEST)  # as in training
+    intent = shelf.understand(query) if ranker is not None and ranker.knows_matches else None
+    return match_features(query, rows, shelf, hits=hits, vector=vector, intent=intent)
 
 
 def _with_texts(grades: FloatArray, rows: IntArray, columns: FloatArray, hits: LexicalHits) -> FloatArray:
