@@ -17,6 +17,7 @@ from recommender.admin.rejections import EventCountAdmin, RejectedEventAdmin
 from recommender.admin.rules import RuleAdmin
 from recommender.admin.runs import RunAdmin
 from recommender.admin.segments import SegmentAdmin
+from recommender.admin.workbench import WorkbenchAdmin
 
 __all__ = [
     "AlarmAdmin",
@@ -43,4 +44,5 @@ __all__ = [
     "SynonymAdmin",
     "VisitorAdmin",
     "VisitorLinkAdmin",
+    "WorkbenchAdmin",
 ]

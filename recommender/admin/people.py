@@ -22,6 +22,9 @@ from recommender.types import Context, Live, PastEvent
 N_MATCHES = 200
 """Most people that a search may find; with more, its words are too common."""
 
+N_NAMED = 6
+"""People who are named where words mean several."""
+
 N_EVENTS = 500
 """Newest events that a description uses; the pipeline reads as many."""
 
@@ -57,6 +60,19 @@ def visitors_matching(words: str) -> Q:
     condition = Q(user_key__in=[words, *keys_matching(words)])
     key = uuid_or_none(words)
     return condition | Q(key=key) if key else condition
+
+
+def people_named(words: str) -> list[Visitor]:
+    """Return the newest visitor of each person whom words name, at most `N_NAMED`; a whole user name names one."""
+    words = words.strip()
+    model = get_user_model()
+    exact = model._default_manager.filter(**{model.USERNAME_FIELD: words}).values_list("pk", flat=True)
+    keys = [str(pk) for pk in exact]
+    condition = Q(user_key__in=keys) if keys else visitors_matching(words)
+    by_person: dict[str, Visitor] = {}
+    for visitor in Visitor.objects.filter(condition).order_by("-last_seen_at")[:N_MATCHES]:
+        by_person.setdefault(visitor.user_key or str(visitor.key), visitor)
+    return list(by_person.values())[:N_NAMED]
 
 
 def uuid_or_none(words: str) -> uuid.UUID | None:
@@ -105,23 +121,25 @@ class SeenAs:
         return Context(at or timezone.now(), device=self.device)
 
 
-def seen_as(visitor: Visitor) -> SeenAs:
-    """Return the shopper with the newest `N_EVENTS` events of the person. Two queries."""
+def seen_as(visitor: Visitor, *, at: dt.datetime | None = None) -> SeenAs:
+    """Return the shopper with the newest `N_EVENTS` events of the person until a moment. Two queries."""
     consenting = visitors_of(visitor).filter(has_consented=True, is_profiled=True)
     devices = dict(consenting.order_by("-last_seen_at").values_list("pk", "device"))
     device = visitor.device or next(filter(None, devices.values()), "")
     return SeenAs(
-        visitor.user_key or str(visitor.key), newest_events(list(devices)), device, segment_id=visitor.segment_id
+        visitor.user_key or str(visitor.key),
+        newest_events(list(devices), until=at),
+        device,
+        segment_id=visitor.segment_id,
     )
 
 
-def newest_events(visitor_pks: Sequence[int]) -> tuple[PastEvent, ...]:
-    """Return the newest events of some visitors, oldest first. One query."""
-    rows = (
-        Event.objects.filter(visitor_id__in=visitor_pks)
-        .order_by("-occurred_at", "-pk")
-        .values_list(*PAST_EVENT_COLUMNS)[:N_EVENTS]
-    )
+def newest_events(visitor_pks: Sequence[int], *, until: dt.datetime | None = None) -> tuple[PastEvent, ...]:
+    """Return the newest events of some visitors, until a moment, oldest first. One query."""
+    events = Event.objects.filter(visitor_id__in=visitor_pks)
+    if until is not None:
+        events = events.filter(occurred_at__lte=until)
+    rows = events.order_by("-occurred_at", "-pk").values_list(*PAST_EVENT_COLUMNS)[:N_EVENTS]
     return past_events(list(rows))
 
 

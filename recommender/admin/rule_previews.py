@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext
 
@@ -72,6 +74,13 @@ def preview_of(rule: Rule, request: HttpRequest, served: Served) -> Preview:
         form, _title(wanted), tuple(map(PreviewedItem, before.entries)),
         tuple(_moved(entry, positions, rule) for entry in after), after.banners, after.redirect, tuple(notes),
     )  # fmt: skip
+
+
+def workbench_url(rule: Rule, form: PreviewForm) -> str:
+    """The address of the workbench with the list of a preview, without the rule and with it."""
+    values = {name: form[name].value() for name in ("slot", "query", "item_id", "segment", "person")}
+    chosen = {name: value for name, value in values.items() if value}
+    return f"{reverse('admin:recommender_workbench_changelist')}?{urlencode(chosen | {'rule': rule.pk})}"
 
 
 def _wanted(form: PreviewForm, rule: Rule, request: HttpRequest) -> tuple[Request, list[str]]:

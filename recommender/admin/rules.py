@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from recommender import serving
 from recommender.admin.readonly import StyledAdmin
 from recommender.admin.rule_forms import RuleForm
-from recommender.admin.rule_previews import preview_of
+from recommender.admin.rule_previews import preview_of, workbench_url
 from recommender.admin.rule_words import (
     condition_of,
     cost_line,
@@ -42,6 +42,7 @@ from recommender.serving.predicting import predict
 EDIT, ADD, VIEW, PUBLISH = (
     "recommender.change_rule", "recommender.add_rule", "recommender.view_rule", "recommender.publish_rule",
 )  # fmt: skip
+LOOK = "recommender.view_workbench"
 STANDINGS = {
     "draft": ("insufficient", _("draft")),
     "review": ("queued", _("in review")),
@@ -163,6 +164,7 @@ class RuleAdmin(StyledAdmin):
             Rule.objects.select_related("segment", "created_by", "edited_by", "reviewed_by"), pk=pk
         )
         now, served = timezone.now(), serving.current()
+        preview = preview_of(rule, request, served)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -176,7 +178,8 @@ class RuleAdmin(StyledAdmin):
             "window": window_of(rule),
             "faults": _faults_now(rule, request.get_host(), now),
             "conflicts": conflicts_of(rule, at=now) if rule.state != State.WITHDRAWN else [],
-            "preview": preview_of(rule, request, served),
+            "preview": preview,
+            "workbench_url": workbench_url(rule, preview.form) if preview.title and request.user.has_perm(LOOK) else "",
             "measured": measured_rows(rule),
             "people": people_of(rule) if rule.reviewed_at else "",
             "predicted": predicted_rows(predict(rule, served)),

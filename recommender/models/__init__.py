@@ -24,6 +24,7 @@ from recommender.models.rules import Rule
 from recommender.models.runs import Bundle, Run
 from recommender.models.segments import Segment
 from recommender.models.unpaid import UnpaidRow
+from recommender.models.workbench import Workbench
 
 __all__ = [
     "Alarm",
@@ -60,5 +61,6 @@ __all__ = [
     "UnpaidRow",
     "Visitor",
     "VisitorLink",
+    "Workbench",
     "Worker",
 ]
