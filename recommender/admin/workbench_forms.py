@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from recommender.admin.people import names_of, people_named
 from recommender.models import Bundle, Item, Rule, Segment, Visitor
+from recommender.models.words import WORDS
 from recommender.text.query import MAX_QUERY_LENGTH, normal_query
 from recommender.types import Slot
 
@@ -42,7 +43,7 @@ GONE_BUNDLE = _("This bundle is gone, or quarantined because it is broken. Choos
 class WorkbenchForm(forms.Form):
     """Everything has a default but the query of a search; a list beside an item needs the item."""
 
-    slot = forms.ChoiceField(choices=[(slot.value, slot.value.replace("_", " ")) for slot in SLOTS], label=_("List"))
+    slot = forms.ChoiceField(choices=[(slot.value, WORDS[slot.value]) for slot in SLOTS], label=_("List"))
     query = forms.CharField(required=False, max_length=MAX_QUERY_LENGTH, label=_("Query"))
     item_id = forms.CharField(required=False, max_length=128, label=_("Beside item"), help_text=_("Its id."))
     cart = forms.CharField(

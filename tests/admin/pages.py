@@ -118,6 +118,10 @@ def addresses() -> Iterator[tuple[str, str]]:
                 name = pattern.name if isinstance(pattern, URLPattern) else None
                 if name and name.rpartition("_")[2] not in NO_PAGE and name not in NO_PAGE:
                     yield from ((name, url) for url in _urls(name, model))
+    workbench = reverse("admin:recommender_workbench_changelist")
+    shopper = models.Visitor.objects.exclude(user_key=None).order_by("pk")[0].key
+    for values in (f"slot=search&query={accented('bag cups')}", f"slot=home&person={shopper}", "slot=trending&rule=1"):
+        yield "workbench", f"{workbench}?{values}"
     yield "app_list", reverse("admin:app_list", args=["recommender"])
 
 
