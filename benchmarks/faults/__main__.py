@@ -1,6 +1,6 @@
 """What the shop loses and how long it waits while its servers, trainers, bundles and clients fail.
 
-    python -m benchmarks.faults [--only N] [--quick] --json FILE
+    python -m benchmarks.faults [--only N] [--quick] [--previous COMMIT] --json FILE
 
 It starts PostgreSQL, Redis, gunicorn and Celery of its own, in a temporary folder and on free ports, injects one fault
 after the other under a load of events, and compares what was acknowledged with what is stored. Everything that it
@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.faults import absences, bundles, clients, erasures, outages, runs, storage  # noqa: F401  they register their faults
+from benchmarks.faults import absences, bundles, clients, erasures, outages, runs, storage, upgrades  # noqa: F401
 from benchmarks.faults.bench import Bench
 from benchmarks.faults.registry import FAULTS, HEADER, as_json, line, outcomes
 from shopreco.shop.processes import Children
@@ -29,6 +29,7 @@ def main() -> None:
         "--only", type=int, choices=sorted(FAULTS), action="append", metavar="N", help="a fault's number"
     )
     parser.add_argument("--quick", action="store_true", help="each fault lasts a fifth as long")
+    parser.add_argument("--previous", default="", metavar="COMMIT", help="the version before the upgrade of fault 23")
     parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="where the results are written")
     options = parser.parse_args()
     chosen = [FAULTS[number] for number in sorted(options.only or FAULTS)]
@@ -40,6 +41,7 @@ def main() -> None:
         Children(Path(folder) / "logs") as children,
     ):
         bench = Bench.start(Path(folder), children, is_quick=options.quick)
+        bench.previous = options.previous
         logging.disable()  # what this process injects into itself is in the table
         print(HEADER)
         for one, outcome in outcomes(bench, chosen):

@@ -17,7 +17,7 @@ import django
 import psycopg
 
 from benchmarks.faults.load import Ledger, Load
-from benchmarks.faults.servers import Celery, Postgres, Redis, Web, python
+from benchmarks.faults.servers import ROOT, Celery, Postgres, Redis, Web, python
 from shopreco.shop.processes import Children
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ N_CUSTOMERS = 40
 
 @dataclass(slots=True)
 class Bench:
-    """What a fault gets: the servers, and how long a phase of it lasts."""
+    """What a fault gets: the servers, and how long a phase of it lasts.
+
+    previous: the commit of the version that an upgrade begins with, empty for the one that `upgrades` finds.
+    """
 
     folder: Path
     children: Children
@@ -38,6 +41,7 @@ class Bench:
     postgres: Postgres
     redis: Redis
     web: Web
+    previous: str = ""
     n_missing: int = 0
     balance: int = 0
 
@@ -126,15 +130,18 @@ def environment_of(var: Path) -> dict[str, str]:
     }
 
 
-def load_shop(environment: dict[str, str]) -> None:
-    """Create the tables and fill them with some customers, their orders and an untrained bundle."""
+def load_shop(environment: Mapping[str, str], *, folder: Path = ROOT) -> None:
+    """Create the tables and fill them with some customers, their orders and an untrained bundle.
+
+    folder: of the code of the shop.
+    """
     for command in (
         ("migrate", "--verbosity", "0"),
         ("demo_load", "--sample", str(N_CUSTOMERS)),
         ("recommender_reconcile",),
         ("recommender_sync",),
     ):
-        python("manage.py", *command, environment=environment)
+        python("manage.py", *command, environment=environment, folder=folder)
 
 
 def stored_in(environment: Mapping[str, str], prefix: str) -> list[str]:

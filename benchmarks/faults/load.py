@@ -177,7 +177,7 @@ class Load(Clients):
 
 
 class Readers(Clients):
-    """Shoppers who open pages and send searches; `look` gets the answers to the latter."""
+    """Shoppers who open pages and send searches, as nobody or by one token; `look` gets the answers to the latter."""
 
     PATHS = ("/", "/search/?q=heart", f"{API}/search?q=heart", f"{API}/recommendations/home")
 
@@ -187,15 +187,16 @@ class Readers(Clients):
         *,
         n_clients: int = 2,
         paths: Sequence[str] = PATHS,
+        token: str = "",
         look: Callable[[str, Answer], None] = lambda path, answer: None,
     ) -> None:
         super().__init__(n_clients)
-        self.address, self.paths, self.look = address, paths, look
+        self.address, self.paths, self.token, self.look = address, paths, token, look
         self.ledger = Ledger()
 
     def work(self, number: int) -> None:
         for path in self.paths:
-            answer = call(self.address, path)
+            answer = call(self.address, path, token=self.token)
             with self.ledger.lock:
                 self.ledger.statuses[answer.status] += 1
                 self.ledger.answered.append(answer)

@@ -217,11 +217,14 @@ class Celery(Server):
         return "" if self.child is None else self.child.log.read_text(errors="replace")
 
 
-def python(*arguments: str, environment: Mapping[str, str]) -> str:
-    """What Python printed in a process of its own. Raises RuntimeError with its last lines where it failed."""
+def python(*arguments: str, environment: Mapping[str, str], folder: Path = ROOT) -> str:
+    """What Python printed in a process of its own. Raises RuntimeError with its last lines where it failed.
+
+    folder: of the code of the shop.
+    """
     ended = subprocess.run(
         [sys.executable, *arguments],
-        cwd=ROOT,
+        cwd=folder,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

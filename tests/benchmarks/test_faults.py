@@ -17,6 +17,7 @@ from benchmarks.faults import __main__, registry
 from benchmarks.faults.absences import without
 from benchmarks.faults.load import Answer, Ledger, Load, event_of
 from benchmarks.faults.registry import FAULTS, Fault, Outcome, as_json, line, outcomes
+from benchmarks.faults.upgrades import longest_in
 
 
 class Bench:
@@ -32,7 +33,7 @@ def failing(bench: Any) -> Outcome:
 
 def test_every_fault_has_a_number_and_a_name_of_its_own() -> None:
     names = [one.name for one in FAULTS.values()]
-    assert sorted(FAULTS) == list(range(1, 23))
+    assert sorted(FAULTS) == list(range(1, 24))
     assert len(set(names)) == len(names)
     assert [one.number for one in FAULTS.values()] == list(FAULTS)
 
@@ -73,6 +74,19 @@ def test_hidden_package_cannot_be_found_in_another_process_and_its_neighbours_ca
     )
     assert ended.stdout == "[True, True, False]\n"
     assert ended.stderr.endswith("ModuleNotFoundError: No module named 'celery'\n")
+
+
+def test_lock_of_a_migration_lasts_from_its_first_statement_to_the_end_of_the_transaction() -> None:
+    log = """\
+2026-11-29 15:00:00.000 UTC [7] LOG:  duration: 0.050 ms  statement: BEGIN
+2026-11-29 15:00:02.000 UTC [7] LOG:  duration: 1900.000 ms  statement: SELECT 1
+2026-11-29 15:00:02.500 UTC [7] LOG:  duration: 100.000 ms  statement: ALTER TABLE "recommender_event" ADD COLUMN
+\t"arms" varchar(80) NULL
+2026-11-29 15:00:03.000 UTC [8] ERROR:  canceling statement due to user request
+2026-11-29 15:00:03.200 UTC [7] LOG:  duration: 700.000 ms  statement: CREATE INDEX "shown" ON "recommender_event"
+2026-11-29 15:00:03.300 UTC [7] LOG:  duration: 0.500 ms  statement: COMMIT
+"""
+    assert longest_in(log) == pytest.approx((1.9, 0.9))
 
 
 def receipt(**counts: Any) -> dict[str, Any]:
