@@ -205,7 +205,8 @@ class Request:
     compared. `at_most`: how many items may share a value, by attribute. `personal_weight`: how much the shopper's
     likings count in a search, 0 for not at all. person_key: by which experiments assign the shopper, "" for nobody.
     `diversity` and `new_share` replace the setting and what validation chose, where an experiment says so.
-    `segment_id`: primary key of the shopper's segment, for rules.
+    `segment_id`: primary key of the shopper's segment, for rules. `variants`: numbers of the experiments whose variant
+    answers, for the rules that they try.
     """
 
     slot: Slot
@@ -230,6 +231,7 @@ class Request:
     diversity: float | None = None
     new_share: float | None = None
     segment_id: int | None = None
+    variants: frozenset[int] = frozenset()
 
 
 class Arrangement(TypedDict, total=False):

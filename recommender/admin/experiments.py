@@ -79,8 +79,6 @@ class ExperimentForm(forms.ModelForm):
                 message = gettext("Write a number from %(low)g to %(high)g, or leave it empty.")
                 self.add_error(name, message % {"low": low, "high": high})
         changes = {name: values[name] for name in conduct.CHANGES if values.get(name) is not None}
-        if not self.errors and not changes and values.get("bundle") is None:
-            self.add_error("bundle", gettext("Both arms are the same: choose a bundle or a setting for the variant."))
         if values.get("promotes") and values.get("bundle") is None:
             self.add_error("promotes", gettext("Only a bundle can be promoted: choose one for the variant."))
         self.instance.changes = changes
@@ -162,6 +160,7 @@ class ExperimentAdmin(StyledAdmin):
             "metric": self.decided_by(experiment),
             "slots": ", ".join(words_of(name) for name in experiment.slots),
             "changes": experiment.changes,
+            "rules": experiment.rules.all(),
             "results": results_of(experiment),
             "ends_at": conduct.ends_at(experiment) if experiment.state == Experiment.State.LIVE else None,
             "links": links,
@@ -209,8 +208,11 @@ class ExperimentAdmin(StyledAdmin):
 
     def _links(self, request: HttpRequest, experiment: Experiment) -> list[Link]:
         links = []
+        is_draft = experiment.state == Experiment.State.DRAFT
+        if is_draft and request.user.has_perm("recommender.add_rule"):
+            url = f"{reverse('admin:recommender_rule_add')}?experiment={experiment.pk}"
+            links.append(Link(gettext("Write a rule for the variant"), url))
         if request.user.has_perm(RUN) and experiment.state in (Experiment.State.DRAFT, Experiment.State.LIVE):
-            is_draft = experiment.state == Experiment.State.DRAFT
             label, name = (gettext("Start"), "start") if is_draft else (gettext("Stop"), "stop")
             url = reverse(f"admin:recommender_experiment_{name}", args=[experiment.pk])
             links.append(Link(label, url, "default" if is_draft else "danger"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.db.models import Q
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from recommender.models import Rule, Segment
+from recommender.models import Experiment, Rule, Segment
 from recommender.models.words import WORDS
 from recommender.rules import life
 from recommender.rules.checking import attributes, faults_of
@@ -61,6 +62,12 @@ class RuleForm(forms.ModelForm):
             label = capfirst(str(self.fields[name].label))
             for widget, part in zip(self.fields[name].widget.widgets, (gettext("date"), gettext("time")), strict=True):
                 widget.attrs["aria-label"] = f"{label}, {part}"
+
+        if "experiment" in self.fields:
+            experiments: Any = self.fields["experiment"]
+            experiments.queryset = Experiment.objects.filter(
+                Q(state__in=(Experiment.State.DRAFT, Experiment.State.LIVE)) | Q(pk=self.instance.experiment_id)
+            )
 
     def clean(self) -> dict[str, Any]:
         """Refuse to overwrite what somebody else has changed since this page was opened; what was typed stays here."""

@@ -53,6 +53,8 @@ def condition_of(rule: Rule) -> str:
         parts.append(gettext("in %s") % rule.get_slot_display())
     if rule.segment is not None:
         parts.append(gettext("for %s") % rule.segment)
+    if rule.experiment is not None:
+        parts.append(gettext("for the variant of %s") % rule.experiment)
     return ", ".join(parts) or gettext("all lists, all shoppers")
 
 

@@ -62,7 +62,7 @@ class RuleAdmin(StyledAdmin):
     list_display = ("rule", "standing", "what", "for_whom", "window", "cost_shown", "problems")
     list_display_links = None
     list_filter = ("state", "action", "slot")
-    list_select_related = ("segment",)
+    list_select_related = ("segment", "experiment")
     search_fields = ("name", "query")
     show_full_result_count = False
     actions = None
@@ -71,7 +71,7 @@ class RuleAdmin(StyledAdmin):
         (_("On which items: pin, boost, bury, filter, exclude"),
          {"fields": ("item_ids", "attribute", "values", "position", "places")}),
         (_("Redirect and banner"), {"fields": ("url", "text")}),
-        (_("For whom"), {"fields": ("match", "query", "slot", "segment")}),
+        (_("For whom"), {"fields": ("match", "query", "slot", "segment", "experiment")}),
         (_("When"), {"fields": ("starts_at", "ends_at")}),
     )  # fmt: skip
 
@@ -161,7 +161,7 @@ class RuleAdmin(StyledAdmin):
         """All about one rule: what it does before and after, what it collides with, what it costs."""
         require(request, VIEW)
         rule = get_object_or_404(
-            Rule.objects.select_related("segment", "created_by", "edited_by", "reviewed_by"), pk=pk
+            Rule.objects.select_related("segment", "experiment", "created_by", "edited_by", "reviewed_by"), pk=pk
         )
         now, served = timezone.now(), serving.current()
         preview = preview_of(rule, request, served)
@@ -228,7 +228,7 @@ class RuleAdmin(StyledAdmin):
         self, request: HttpRequest, pk: int, label: str, consequences: tuple[str, ...], act: Callable[[Rule, int], Rule]
     ) -> HttpResponse:
         """Ask, then take one step on the version that the question was about."""
-        rule = get_object_or_404(Rule.objects.select_related("segment"), pk=pk)
+        rule = get_object_or_404(Rule.objects.select_related("segment", "experiment"), pk=pk)
         version = request.POST.get("version") or request.GET.get("version") or ""
         step = Step(
             title=f"{label}: {rule}",

@@ -18,7 +18,7 @@ from recommender.api.parameters import MAX_ID_LENGTH, MAX_NAME_LENGTH, Parameter
 from recommender.api.problems import Problem
 from recommender.api.serializers import StrictSerializer, UtcDateTimeField
 from recommender.exceptions import RuleError, StaleRule
-from recommender.models import Rule, Segment
+from recommender.models import Experiment, Rule, Segment
 from recommender.rules import life
 from recommender.rules.checking import MAX_ITEMS, MAX_POSITION
 from recommender.rules.conflicts import conflicts_of
@@ -82,6 +82,12 @@ class RuleContentSerializer(StrictSerializer):
         required=False,
         help_text="Number of a segment; null: all.",
     )
+    experiment = serializers.IntegerField(
+        min_value=1,
+        allow_null=True,
+        required=False,
+        help_text="Number of an experiment, whose variant alone is under the rule; null: everybody.",
+    )
     starts_at = UtcDateTimeField(allow_null=True, required=False)
     ends_at = UtcDateTimeField(allow_null=True, required=False)
 
@@ -100,6 +106,15 @@ class RuleContentSerializer(StrictSerializer):
         if segment is None:
             raise serializers.ValidationError("There is no segment with this number.")
         return segment
+
+    def validate_experiment(self, number: int | None) -> Experiment | None:
+        """The experiment with this number."""
+        if number is None:
+            return None
+        experiment = Experiment.objects.filter(pk=number).first()
+        if experiment is None:
+            raise serializers.ValidationError("There is no experiment with this number.")
+        return experiment
 
 
 class ChangedRuleSerializer(RuleContentSerializer):
@@ -137,6 +152,7 @@ class RuleSerializer(serializers.Serializer[Any]):
     query = serializers.CharField()
     slot = serializers.CharField(help_text="Empty: every list.")
     segment = serializers.IntegerField(source="segment.number", default=None, allow_null=True)
+    experiment = serializers.IntegerField(source="experiment_id", allow_null=True)
     starts_at = UtcDateTimeField(allow_null=True)
     ends_at = UtcDateTimeField(allow_null=True)
     created_by = serializers.CharField(source="created_by.get_username", default="")
@@ -193,7 +209,7 @@ class RulesView(StaffView):
     def get(self, request: Request) -> Response:
         """List them. At most seven queries, whatever their number."""
         self.staff("recommender.view_rule")
-        rules = Rule.objects.select_related("segment", "created_by", "edited_by", "reviewed_by")
+        rules = Rule.objects.select_related("segment", "experiment", "created_by", "edited_by", "reviewed_by")
         if state := self.values.get("state"):
             rules = rules.filter(state=state)
         first = self.values["offset"]
@@ -248,7 +264,7 @@ class RuleStepView(StaffView):
 def _rule(rule_id: str) -> Rule:
     """The rule with this id. Raises `Problem`."""
     is_number = rule_id.isascii() and rule_id.isdecimal() and len(rule_id) < 18
-    rules = Rule.objects.select_related("segment", "created_by", "edited_by", "reviewed_by")
+    rules = Rule.objects.select_related("segment", "experiment", "created_by", "edited_by", "reviewed_by")
     rule = rules.filter(pk=int(rule_id)).first() if is_number else None
     if rule is None:
         raise Problem("unknown-rule", "GET rules lists those that there are.")

@@ -11,7 +11,8 @@ from recommender.api import rules
 RULE: dict[str, Any] = {
     "rule_id": 7, "version": 3, "state": "live", "name": "Cakestands first", "action": "pin", "item_ids": ["22423"],
     "attribute": "", "values": [], "position": 1, "places": None, "url": "", "text": "", "match": "contains",
-    "query": "cake", "slot": "", "segment": None, "starts_at": None, "ends_at": "2026-03-08T00:00:00Z",
+    "query": "cake", "slot": "", "segment": None, "experiment": None, "starts_at": None,
+    "ends_at": "2026-03-08T00:00:00Z",
     "created_by": "anna", "edited_by": "anna", "reviewed_by": "ben", "updated_at": "2026-03-01T09:30:00Z",
     "reviewed_at": "2026-03-01T09:30:00Z", "cost": {"n_on": 1900, "n_out": 100, "n_mixed": 0}, "conflicts": [],
 }  # fmt: skip

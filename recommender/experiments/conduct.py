@@ -14,7 +14,7 @@ from recommender.exceptions import RecommenderError, RunError
 from recommender.experiments.assignment import free_range
 from recommender.experiments.balance import SURE
 from recommender.experiments.measuring import forecast, measure
-from recommender.models import Bundle, Experiment
+from recommender.models import Bundle, Experiment, Rule
 from recommender.models.connections import writing
 from recommender.types import Slot
 
@@ -59,13 +59,25 @@ def require_startable(experiment: Experiment) -> None:
         raise RunError(gettext("There is no slot %(name)s.") % {"name": unknown[0]})
     if experiment.needs_bundle and experiment.bundle is None:
         raise RunError(gettext("The bundle of the variant was deleted: choose another one."))
+    has_rules = _has_rules(experiment)
     if experiment.bundle is None:
-        if not experiment.changes:
-            raise RunError(gettext("Both arms are the same: choose a bundle or a setting for the variant."))
+        if not experiment.changes and not has_rules:
+            raise RunError(
+                gettext("Both arms are the same: choose a bundle or a setting for the variant, or write a rule for it.")
+            )
         return
-    if experiment.bundle.state == Bundle.State.CHAMPION and not experiment.changes:
+    if experiment.bundle.state == Bundle.State.CHAMPION and not experiment.changes and not has_rules:
         raise RunError(gettext("The bundle of the variant serves everybody already: choose another one."))
     bundles.require_promotable(experiment.bundle)
+
+
+def _has_rules(experiment: Experiment) -> bool:
+    """Whether the variant has rules of its own. Raises RunError for one that is not live: its figures would be about
+    less than was planned."""
+    rules = list(Rule.objects.filter(experiment_id=experiment.pk or 0).exclude(state=Rule.State.WITHDRAWN))
+    if waiting := [rule for rule in rules if rule.state != Rule.State.LIVE]:
+        raise RunError(gettext("The rule “%s” of the variant is not live: publish or withdraw it first.") % waiting[0])
+    return bool(rules)
 
 
 def _require_changes(changes: Any) -> None:

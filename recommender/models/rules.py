@@ -76,6 +76,15 @@ class Rule(models.Model):
         verbose_name=_("segment"),
         help_text=_("Empty: all shoppers."),
     )
+    experiment = models.ForeignKey(
+        "recommender.Experiment",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="rules",
+        verbose_name=_("tried by"),
+        help_text=_("An experiment: only shoppers who try its variant are under the rule, and nobody once it is over."),
+    )
     starts_at = models.DateTimeField(_("starts"), null=True, blank=True)
     ends_at = models.DateTimeField(_("ends"), null=True, blank=True)
     state = models.CharField(_("state"), max_length=9, choices=State, default=State.DRAFT, editable=False)

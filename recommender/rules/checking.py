@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from recommender import conf
 from recommender.catalog import attribute_names
-from recommender.models import Item, Rule
+from recommender.models import Experiment, Item, Rule
 from recommender.types import Slot
 
 MAX_ITEMS = 500
@@ -135,6 +135,9 @@ def _condition(rule: Rule) -> Iterator[Fault]:
         yield "slot", _("Choose one of: %s.") % ", ".join(slot.value for slot in Slot)
     if rule.action == Rule.Action.REDIRECT and not has_query:
         yield "match", _("A redirect needs the query that it leads away.")
+    experiment = rule.experiment
+    if experiment is not None and experiment.state not in (Experiment.State.DRAFT, Experiment.State.LIVE):
+        yield "experiment", _("This experiment is over, so that nobody is under the rule. Choose another, or none.")
     segment = rule.segment
     if segment is not None and (segment.retired_at is not None or not segment.n_people):
         yield "segment", _("Nobody is in this segment any more. Choose another, or all shoppers.")

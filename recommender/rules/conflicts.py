@@ -54,7 +54,9 @@ def _collisions(rule: Rule, others: Iterable[Rule]) -> Iterable[Conflict]:
         if actions == {Action.PIN}:
             if shared := sorted(_positions(rule) & _positions(other)):
                 text = _("“%(name)s” pins an item to position %(position)d too. Choose another position.")
-                yield Conflict(other, text % {"name": other.name, "position": shared[0]}, is_refused=True)
+                if is_tried := rule.experiment_id != other.experiment_id:
+                    text = _("“%(name)s” pins an item to position %(position)d too. The one that is tried comes first.")
+                yield Conflict(other, text % {"name": other.name, "position": shared[0]}, is_refused=not is_tried)
         elif actions == {Action.REDIRECT} and rule.url != other.url:
             text = _("“%(name)s” leads the same query to %(url)s. The closer match wins, then the older rule.")
             yield Conflict(other, text % {"name": other.name, "url": other.url})
@@ -75,6 +77,7 @@ def _may_meet(rule: Rule, other: Rule) -> bool:
         (rule.starts_at is None or other.ends_at is None or rule.starts_at < other.ends_at)
         and (other.starts_at is None or rule.ends_at is None or other.starts_at < rule.ends_at)
         and (not _slot(rule) or not _slot(other) or _slot(rule) == _slot(other))
+        and (rule.experiment_id is None or other.experiment_id in (None, rule.experiment_id))
         and (rule.segment_id is None or other.segment_id is None or rule.segment_id == other.segment_id)
     )
     return do_overlap and _may_match_both(rule, other)

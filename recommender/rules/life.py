@@ -22,7 +22,7 @@ from recommender.rules.conflicts import conflicts_of
 
 CONTENT = (
     "name", "action", "item_ids", "attribute", "values", "position", "places", "url", "text", "match", "query", "slot",
-    "segment", "starts_at", "ends_at",
+    "segment", "experiment", "starts_at", "ends_at",
 )  # fmt: skip
 """What people write; the rest is the life of the rule."""
 

@@ -17,7 +17,8 @@ def before_and_after(rule: Rule, request: Request, served: Served) -> tuple[Rank
 
     Nothing is recorded, nobody is held out, and no experiment or exploration takes part. The queries of two lists.
     """
-    request = replace(request, person_key="")
+    tried = frozenset() if rule.experiment_id is None else frozenset({rule.experiment_id})
+    request = replace(request, person_key="", variants=tried)
     plain = replace(served, experiments=(), explorations={})
     others = [source for source in served.rules.sources if source.pk != rule.pk]
     reads = ReadsOfOneList()

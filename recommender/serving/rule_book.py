@@ -51,6 +51,7 @@ class LiveRule:
     action: str
     slot: str
     segment_id: int | None
+    experiment_id: int | None
     starts: float
     ends: float
     rows: IntArray
@@ -68,8 +69,12 @@ class LiveRule:
 
         Multiply-add-shift on the hashed key: strongly universal, so that two rules hold out people independently
         (Dietzfelbinger 1996, "Universal hashing and k-wise independent random variables via integer arithmetic").
+        Nobody is held out of a rule that an experiment tries: its control is not under it.
         """
-        return ((self.multiplier * person + self.addend) & _MODULUS) >> 64 < HELD_OUT_SHARE * _DRAWN
+        return (
+            self.experiment_id is None
+            and ((self.multiplier * person + self.addend) & _MODULUS) >> 64 < HELD_OUT_SHARE * _DRAWN
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,12 +173,19 @@ class RuleBook:
         )
 
     def matching(self, request: Request, shelf: Shelf) -> Iterator[LiveRule]:
-        """The rules whose conditions a request fulfils, the closest first: the query, words of it, category, slot."""
+        """The rules whose conditions a request fulfils: first those that an experiment tries, and of all the closest
+        first: the query, words of it, category, slot."""
         at, slot, segment_id = request.context.at.timestamp(), request.slot.value, request.segment_id
+        others = []
         for rule in dict.fromkeys(self._candidates(request, shelf)):
             is_for_all = rule.segment_id is None or rule.segment_id == segment_id
-            if rule.starts <= at < rule.ends and is_for_all and rule.slot in ("", slot):
+            if not (rule.starts <= at < rule.ends and is_for_all and rule.slot in ("", slot)):
+                continue
+            if rule.experiment_id is None:
+                others.append(rule)
+            elif rule.experiment_id in request.variants:
                 yield rule
+        yield from others
 
     def _candidates(self, request: Request, shelf: Shelf) -> Iterator[LiveRule]:
         if request.query and self.exact:
@@ -287,6 +299,7 @@ def _compiled(rule: Rule, shelf: Shelf) -> LiveRule:
         action=rule.action,
         slot=rule.slot,
         segment_id=rule.segment_id,
+        experiment_id=rule.experiment_id,
         starts=rule.starts_at.timestamp() if rule.starts_at else -np.inf,
         ends=rule.ends_at.timestamp() if rule.ends_at else np.inf,
         rows=rows_of(rule, shelf),

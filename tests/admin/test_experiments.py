@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from recommender.models import Bundle, Experiment
+from recommender.models import Bundle, Experiment, Rule
 
 pytestmark = pytest.mark.django_db
 
@@ -59,7 +59,6 @@ def test_plan_becomes_a_draft_that_says_what_the_variant_changes(admin_client: C
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"diversity": ""}, "Both arms are the same"),
         ({"diversity": "7"}, "Write a number from 0 to 1"),
         ({"promotes": "on"}, "Only a bundle can be promoted"),
         ({"share": "2"}, "less than or equal to 1.0"),
@@ -153,3 +152,19 @@ def test_who_may_run_experiments_may_not_plan_them() -> None:
 
 def test_who_may_see_nothing_is_refused() -> None:
     assert clerk().get(f"{URL}{make().pk}/change/").status_code == 403
+
+
+def test_rule_for_the_variant_is_written_from_the_plan(admin_client: Client) -> None:
+    draft, over = make(name="mugs first"), make(name="old one", state="stopped")
+    link = f"/admin/recommender/rule/add/?experiment={draft.pk}"
+    assert link in page(admin_client, f"{draft.pk}/change/")
+    form = admin_client.get(link).content.decode()
+    assert f'<option value="{draft.pk}" selected>' in form
+    assert f'<option value="{over.pk}"' not in form
+    rule = Rule.objects.create(name="Mugs", action="banner", text="Mugs", experiment=draft, state="live")
+    look = f"/admin/recommender/rule/{rule.pk}/look/"
+    assert "for the variant of mugs first" in admin_client.get(look).content.decode()
+    admin_client.post(f"{URL}{draft.pk}/start/")
+    assert "rule “Mugs”" in page(admin_client, f"{draft.pk}/change/")
+    Experiment.objects.filter(pk=draft.pk).update(state="stopped")
+    assert "This experiment is over" in admin_client.get(look).content.decode()

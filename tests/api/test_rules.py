@@ -10,7 +10,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from recommender import pipeline, serving
-from recommender.models import Rule, Segment
+from recommender.models import Experiment, Rule, Segment
 from tests.conftest import DemoShop
 
 pytestmark = pytest.mark.django_db
@@ -152,3 +152,10 @@ def test_two_pins_for_one_position_are_refused_and_shown(editor: Client, publish
 def test_rule_for_a_slot_that_does_not_exist_is_refused_with_those_that_do(editor: Client, last_item: str) -> None:
     problem = send(editor, "", pin(last_item, slot="hme"), status=400)
     assert "There is no slot 'hme'. Known: home" in json.dumps(problem)
+
+
+def test_rule_may_be_for_the_variant_of_an_experiment(editor: Client, last_item: str) -> None:
+    experiment = Experiment.objects.create(name="mugs first")
+    assert send(editor, "", pin(last_item, experiment=experiment.pk), status=201)["experiment"] == experiment.pk
+    problem = send(editor, "", pin(last_item, experiment=experiment.pk + 1), status=400)
+    assert "There is no experiment with this number." in str(problem)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from recommender import bundles
 from recommender.exceptions import RunError
 from recommender.experiments import conduct, measuring
-from recommender.models import Bundle, Event, Experiment, Impression, Visitor
+from recommender.models import Bundle, Event, Experiment, Impression, Rule, Visitor
 
 pytestmark = pytest.mark.django_db
 
@@ -282,3 +282,14 @@ def test_bundle_that_serves_everybody_is_no_variant():
 def test_only_a_live_experiment_can_be_stopped():
     with pytest.raises(RunError, match="not live"):
         conduct.stop(draft(), at=NOW, reason="")
+
+
+def test_rules_alone_make_a_variant_once_they_are_live():
+    draft = Experiment.objects.create(name="mugs first")
+    rule = Rule.objects.create(name="mugs", action="banner", text="Mugs", experiment=draft)
+    with pytest.raises(RunError, match="publish or withdraw it first"):
+        conduct.start(draft, at=NOW)
+    Rule.objects.update(state=Rule.State.LIVE)
+    conduct.start(draft, at=NOW)
+    assert Experiment.objects.get().state == Experiment.State.LIVE
+    assert rule.experiment == draft

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from recommender.exceptions import RuleError, StaleRule
-from recommender.models import Item, Rule, Segment
+from recommender.models import Experiment, Item, Rule, Segment
 from recommender.rules import life
 from recommender.rules.checking import faults_of
 from recommender.rules.conflicts import conflicts_of
@@ -203,6 +203,11 @@ class TestConflicts:
         assert not conflicts_of(draft("pin", "b", slot="", match="exact", query="blue mug"), at=now)
         met = conflicts_of(draft("pin", "b", slot="", match="contains", query="mugs"), at=now)
         assert [conflict.is_refused for conflict in met] == [True]
+        experiment = Experiment.objects.create(name="x")
+        tried = draft("pin", "b", slot="", match="contains", query="mugs", experiment=experiment)
+        (conflict,) = conflicts_of(tried, at=now)
+        assert "The one that is tried comes first" in conflict.text
+        assert not conflict.is_refused
 
     def test_opposite_wishes_for_one_item_are_shown(self, anna: User) -> None:
         live(anna, "exclude", "a", name="never")

@@ -15,7 +15,8 @@ from django.utils import timezone
 
 from recommender import capture, pipeline, serving
 from recommender.capture import ImpressionDraft
-from recommender.models import Impression, Item, Rule, Segment, Visitor
+from recommender.experiments import conduct
+from recommender.models import Experiment, Impression, Item, Rule, Segment, Visitor
 from recommender.serving import Served, memory, policy, rule_book
 from recommender.serving.live_entries import ReadsOfOneList, with_live
 from recommender.serving.ranking import rank
@@ -165,6 +166,16 @@ class TestConditions:
         assert ids(listed(shop, pin, slot=Slot.HOME))[0] == "i5"
         assert ids(listed(shop, pin, slot=Slot.TRENDING))[0] == "i0"
 
+    def test_rule_that_is_tried_is_for_the_variant_only_and_comes_first(self, shop: SmallShop) -> None:
+        pins = [rule("pin", "i4", position=1), rule("pin", "i5", pk=2, position=1, experiment_id=7)]
+        assert ids(listed(shop, *pins, variants=frozenset({7})))[:2] == ["i5", "i4"]
+        for variants in (frozenset[int](), frozenset({8})):
+            assert ids(listed(shop, *pins, variants=variants))[:2] == ["i4", "i0"]
+        everybody = {
+            ids(listed(shop, pins[1], variants=frozenset({7}), person_key=str(number)))[0] for number in range(100)
+        }
+        assert everybody == {"i5"}, "nobody is held out"
+
     def test_rule_of_a_segment_is_for_its_shoppers_only(self, shop: SmallShop) -> None:
         pin = rule("pin", "i5", position=1, segment_id=3)
         assert ids(listed(shop, pin, segment_id=3))[0] == "i5"
@@ -283,6 +294,28 @@ class TestServing:
         assert ids(pipeline.recommend("trending"))[0] == ids(first)[3]
         Rule.objects.filter(pk=rule.pk).update(state=Rule.State.WITHDRAWN, version=2)
         assert ids(pipeline.recommend("trending")) == ids(first)
+
+    def test_variant_of_an_experiment_is_under_its_rules(self, demo_shop: DemoShop, shopper: Any) -> None:
+        experiment = Experiment.objects.create(name="mugs first", variant_share=0.5)
+        first = pipeline.recommend("trending", shopper=shopper)
+        self.publish("pin", ids(first)[3], position=1, slot="trending", experiment=experiment)
+        serving.reload()
+        assert ids(pipeline.recommend("trending", shopper=shopper)) == ids(first), "nobody, before it starts"
+        conduct.start(experiment, at=timezone.now())
+        arms = set()
+        for salt in map(str, range(20)):
+            Experiment.objects.update(salt=salt)
+            serving.reload()
+            shopper.shown_item_ids.clear()
+            ranking = pipeline.recommend("trending", shopper=shopper)
+            arm = ranking.arms.removeprefix(str(experiment.pk))
+            arms.add(arm)
+            assert ids(ranking)[0] == ids(first)[3 if arm == "b" else 0]
+        assert arms == {"a", "b"}
+        conduct.stop(experiment, at=timezone.now(), reason="enough")
+        serving.reload()
+        shopper.shown_item_ids.clear()
+        assert ids(pipeline.recommend("trending", shopper=shopper)) == ids(first), "nobody, once it is over"
 
     def test_new_item_of_a_brand_is_under_the_rule_of_the_brand(self, demo_shop: DemoShop, settings: Any) -> None:
         settings.RECOMMENDER = settings.RECOMMENDER | {"REFRESH_SECONDS": 0}
