@@ -109,6 +109,7 @@ DEFAULT_RETENTION: dict[str, float] = {
     "queries": 90,
     "impressions": 365,
     "unpaid_rows": 90,
+    "past_prices": 60,
     "alarms": 365,
     "tokens": 30,
     "links": 365,

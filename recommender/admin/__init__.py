@@ -10,6 +10,7 @@ from recommender.admin.experiments import ExperimentAdmin
 from recommender.admin.health import HealthAdmin
 from recommender.admin.items import ItemAdmin, ItemStatisticsAdmin
 from recommender.admin.judgements import JudgementAdmin
+from recommender.admin.outreach import OutreachAdmin
 from recommender.admin.overview import OverviewAdmin
 from recommender.admin.personas import PersonaAdmin
 from recommender.admin.queries import QueryStatisticsAdmin, SynonymAdmin
@@ -34,6 +35,7 @@ __all__ = [
     "ItemAdmin",
     "ItemStatisticsAdmin",
     "JudgementAdmin",
+    "OutreachAdmin",
     "OverviewAdmin",
     "PersonaAdmin",
     "QueryStatisticsAdmin",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, reverse
 from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -45,6 +49,13 @@ PAGES = {
 """The page where more is seen, or repaired, by topic."""
 
 
+CODE = re.compile(
+    r"`(?P<marked>[^`]+)`|(?:python\s+manage\.py|celery\s-A)\s.*"
+    r"|(?:(?:GET|POST|PUT|PATCH|DELETE)\s)?\S*[A-Za-z][./:_]+\S*\w\S*|/[A-Za-z]\S*"
+)
+"""What a finding names: commands, paths, settings, queues; the same in every language."""
+
+
 @dataclass(frozen=True, slots=True)
 class HealthLine:
     """One finding as the page shows it."""
@@ -53,13 +64,17 @@ class HealthLine:
     sign: str
     word: str
     topic: str
-    message: str
-    repair: str
+    message: SafeString
+    repair: SafeString
     link: Link | None
 
 
 @admin.register(Health)
 class HealthAdmin(ReadOnlyAdmin):
+    def get_urls(self) -> list[URLPattern]:
+        """The one page; the rows of the proxy are no findings."""
+        return [pattern for pattern in super().get_urls() if pattern.name == "recommender_health_changelist"]
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Examine and show. Only a POST writes the test event, which is removed again."""
         require(request, "recommender.view_health")
@@ -90,4 +105,19 @@ def _line(request: HttpRequest, finding: Finding) -> HealthLine:
         model, label = PAGES[finding.topic]
         if request.user.has_perm(f"recommender.view_{model}"):
             link = Link(str(label), reverse(f"admin:recommender_{model}_changelist"))
-    return HealthLine(css, sign, str(word), words_of(finding.topic), finding.message, finding.repair, link)
+    topic = words_of(finding.topic)
+    return HealthLine(css, sign, str(word), topic, _with_code(finding.message), _with_code(finding.repair), link)
+
+
+def _with_code(text: str) -> SafeString:
+    """The text with what it names as code."""
+    return format_html_join("", "{}", ((part,) for part in _parts(text)))
+
+
+def _parts(text: str) -> Iterator[str]:
+    end = 0
+    for match in CODE.finditer(text):
+        yield text[end : match.start()]
+        yield format_html("<code>{}</code>", match["marked"] or match[0])
+        end = match.end()
+    yield text[end:]

@@ -6,18 +6,29 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from recommender import serving
 from recommender.admin.charts import Bar, bar_chart
+from recommender.admin.exporting import csv_file
+from recommender.admin.handouts import SEE_PEOPLE, hand_out
 from recommender.admin.items import listed
 from recommender.admin.people import names_of
 from recommender.admin.readonly import ReadOnlyAdmin
+from recommender.admin.steps import Link, Step, require
 from recommender.models import Segment, Visitor
+from recommender.outreach.members import members
 
+EXPORT = "recommender.export_segment"
+COLUMNS = ("user", "orders", "last_order", "interests")
 N_EXAMPLES = 10
 LEAST_COUNT = 3.0
 """Least weighted events by all members together for an item to be an example."""
@@ -37,6 +48,33 @@ class SegmentAdmin(ReadOnlyAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return admin.ModelAdmin.has_change_permission(self, request, obj)
+
+    def get_urls(self) -> list[URLPattern]:
+        export = self.admin_site.admin_view(self.export_view)
+        return [path("<int:pk>/export/", export, name="recommender_segment_export"), *super().get_urls()]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {"links": _links(request, object_id), **(extra_context or {})}
+        return super().change_view(request, object_id, form_url, context)
+
+    def export_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Ask, then hand out the people of a segment as a file."""
+        require(request, EXPORT)
+        segment = get_object_or_404(Segment, pk=pk, retired_at=None)
+        step = Step(
+            title=gettext("Export %s") % segment,
+            question=gettext("Take the people of this segment as a file?"),
+            consequences=(
+                gettext("It names people with an account who have consented: user, orders, last order, interests."),
+                gettext("Visitors without an account are left out, so there may be fewer than the segment counts."),
+                gettext("Your name and the time are written down among the actions of staff."),
+            ),
+            button=gettext("Export as CSV"),
+            back_url=reverse("admin:recommender_segment_change", args=[pk]),
+        )
+        return hand_out(self, request, step, what=str(segment), obj=segment, file=lambda: _file_of(segment))
 
     @admin.display(description=_("segment"))
     def title(self, segment: Segment) -> str:
@@ -92,3 +130,16 @@ class SegmentAdmin(ReadOnlyAdmin):
             for visitor in visitors
         )
         return format_html_join(", ", '<a href="{}">{}</a>', links) or SafeString("—")
+
+
+def _links(request: HttpRequest, object_id: str) -> list[Link]:
+    """The steps of one segment that this user may take."""
+    if not (object_id.isdecimal() and request.user.has_perm(EXPORT) and request.user.has_perm(SEE_PEOPLE)):
+        return []
+    return [Link(gettext("Export as CSV"), reverse("admin:recommender_segment_export", args=[object_id]))]
+
+
+def _file_of(segment: Segment) -> HttpResponseBase:
+    rows = members(segment, serving.current().shelf, at=timezone.now())
+    cells = ((row.user_key, row.n_orders, row.last_order_on, "; ".join(row.interests)) for row in rows)
+    return csv_file(f"segment-{segment.number}-{timezone.now():%Y-%m-%d}.csv", COLUMNS, cells)

@@ -69,12 +69,12 @@ def walk(
 ) -> HttpResponse:
     """Ask on GET; on POST act, unless a warning was not confirmed. A refusal is shown with its reason."""
     if request.method != "POST":
-        return _ask(model_admin, request, step)
+        return ask(model_admin, request, step)
     if step.warning and request.POST.get("insist") != "yes":
         messages.error(request, gettext("Nothing was changed: tick the box to confirm, or go back."))
-        return _ask(model_admin, request, step)
+        return ask(model_admin, request, step)
     if step.form is not None and not step.form.is_valid():
-        return _ask(model_admin, request, step)
+        return ask(model_admin, request, step)
     try:
         outcome = act()
     except RecommenderError as error:
@@ -85,7 +85,8 @@ def walk(
     return redirect(outcome.url)
 
 
-def _ask(model_admin: admin.ModelAdmin, request: HttpRequest, step: Step) -> HttpResponse:
+def ask(model_admin: admin.ModelAdmin, request: HttpRequest, step: Step) -> HttpResponse:
+    """The page with the question of a step."""
     context = {
         **model_admin.admin_site.each_context(request),
         "opts": model_admin.opts,

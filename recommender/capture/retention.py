@@ -22,6 +22,7 @@ from recommender.models import (
     HourlyRevenue,
     HourlyTraffic,
     Impression,
+    PriceChange,
     QueryFigures,
     RejectedEvent,
     UnpaidRow,
@@ -42,6 +43,7 @@ KINDS: dict[str, Callable[[dt.datetime], list[Rows]]] = {
     "events": lambda before: [Event.objects.filter(occurred_at__lt=before)],
     "impressions": lambda before: [Impression.objects.filter(occurred_at__lt=before)],
     "unpaid_rows": lambda before: [UnpaidRow.objects.filter(occurred_at__lt=before)],
+    "past_prices": lambda before: [PriceChange.objects.filter(ended_at__lt=before)],
     "alarms": lambda before: [Alarm.objects.filter(raised_at__lt=before)],
     "tokens": lambda before: [AppToken.objects.filter(expires_at__lt=before)],
     "links": lambda before: [VisitorLink.objects.filter(unlinked_at__lt=before)],
@@ -71,12 +73,12 @@ def purge(*, at: dt.datetime) -> dict[str, int]:
 
 
 def n_overdue(*, at: dt.datetime, most: int | None = None) -> dict[str, int]:
-    """How many rows of each kind are older than its days, counted up to `most`. Seventeen queries."""
+    """How many rows of each kind are older than its days, counted up to `most`. Eighteen queries."""
     return {kind: sum(rows[:most].count() for rows in overdue_rows(kind, at)) for kind in KINDS}
 
 
 def n_late(*, at: dt.datetime, most: int | None = None) -> dict[str, int]:
-    """The kinds of which the daily job should have deleted rows long ago, and how many. Seventeen queries."""
+    """The kinds of which the daily job should have deleted rows long ago, and how many. Eighteen queries."""
     return {kind: n for kind, n in n_overdue(at=at - LATE, most=most).items() if n}
 
 

@@ -16,7 +16,7 @@ from django.db import models, router, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.utils import timezone
 
-from recommender.catalog import Catalog, catalog_for_label, catalog_of, catalogs
+from recommender.catalog import Catalog, catalog_for_label, catalog_of, catalogs, past_prices
 from recommender.catalog.paths import concrete_label, object_key
 from recommender.catalog.registry import catalogs_for
 from recommender.catalog.values import ItemFacts, text_hash
@@ -180,7 +180,7 @@ def _write(catalog: Catalog, objects: Iterable[Any], report: SyncReport) -> None
     facts = {fact.item_id: fact for fact in _facts(catalog, objects, report)}
     stored = {item.item_id: item for item in Item.objects.filter(item_id__in=facts)}
     _refuse_others(catalog, facts, stored, report)
-    now, hashes = timezone.now(), _source_hashes(catalog, objects)
+    now, hashes, prices = timezone.now(), _source_hashes(catalog, objects), past_prices.prices_of(stored.values())
     created = [_new_item(catalog, fact, now) for item_id, fact in facts.items() if item_id not in stored]
     differences = {item_id: _apply(item, catalog, facts[item_id], now) for item_id, item in stored.items()}
     changed = [stored[item_id] for item_id, names in differences.items() if names]
@@ -191,6 +191,7 @@ def _write(catalog: Catalog, objects: Iterable[Any], report: SyncReport) -> None
         Item.objects.bulk_create(created, ignore_conflicts=True)
     if changed:
         Item.objects.bulk_update(changed, ["updated_at", *sorted(set().union(*differences.values()))])
+        past_prices.remember(prices, changed, now)
     if as_before := [item for item in rehashed if item.pk]:
         Item.objects.bulk_update(as_before, ["source_hash"])
     report.n_created += len(created)

@@ -95,7 +95,7 @@ def _without_celery(tasks: Any) -> Finding:
 
 def _queue_names(tasks: Any, app: Any) -> Finding:
     name = tasks.project_name(app)
-    message = _("The queues are %(queues)s.") % {"queues": ", ".join(tasks.queues(app))}
+    message = _("The queues are %(queues)s.") % {"queues": ", ".join(f"`{queue}`" for queue in tasks.queues(app))}
     if name not in tasks.NAMES_OF_NOBODY:
         return Finding(TOPIC, "ok", message)
     repair = _('Give the Celery app a name of its own: Celery("myshop"). Another project may use the same queues.')
@@ -123,7 +123,7 @@ def _broker(tasks: Any, app: Any) -> tuple[set[str], Finding]:
         "address": address,
         "n": len(listening),
     }
-    names = "; ".join(f"{name}: {', '.join(sorted(queues))}" for name, queues in sorted(listening.items()))
+    names = "; ".join(f"`{name}: {', '.join(sorted(queues))}`" for name, queues in sorted(listening.items()))
     return listened, Finding(TOPIC, "ok", f"{message} {names}".strip())
 
 
@@ -140,7 +140,7 @@ def _queue_lengths(tasks: Any, app: Any, *, answers: bool) -> Finding:
         lengths = within(ANSWER_SECONDS, "queues", ask)
     except Exception as error:  # a transport that cannot count, or that broke off in between
         return not_known(TOPIC, what, f"{type(error).__name__}: {error}")
-    numbers = ", ".join(f"{queue} {n}" for queue, n in zip(tasks.queues(app), lengths, strict=True))
+    numbers = ", ".join(f"`{queue}` {n}" for queue, n in zip(tasks.queues(app), lengths, strict=True))
     message = _("Messages that wait: %(numbers)s.") % {"numbers": numbers}
     if max(lengths) <= MOST_MESSAGES:
         return Finding(TOPIC, "ok", message)

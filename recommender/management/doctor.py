@@ -369,7 +369,7 @@ def _arrivals(window: dt.timedelta) -> Iterator[Finding]:
     kinds = Event.objects.filter(received_at__gte=timezone.now() - window).values_list("type", flat=True)
     minutes = f"{window.total_seconds() / 60:g}"
     if counts := Counter(kinds):
-        events = ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))
+        events = ", ".join(f"{n} `{kind}`" for kind, n in sorted(counts.items()))
         message = _("In the last %(minutes)s minutes: %(events)s.") % {"minutes": minutes, "events": events}
         yield Finding("arrivals", "ok", message)
     elif newest := Event.objects.order_by("-received_at").values_list("received_at", flat=True).first():

@@ -83,7 +83,7 @@ def _pauses() -> Iterator[Finding]:
     if not active:
         yield Finding("pauses", "ok", _("This process pauses nothing because of a failure."))
     state = memory.model_state()
-    message = _("This process serves with: %(state)s.") % {"state": state}
+    message = _("This process serves with: `%(state)s`.") % {"state": state}
     repair = _("Look in the log for why it cannot load its model; it tries again within five minutes.")
     is_failed = state == "failed"
     yield Finding("pauses", "warning" if is_failed else "ok", message, repair if is_failed else "")

@@ -6,9 +6,10 @@ from recommender.models.credentials import ApiKey, AppToken, Scope, VisitorLink
 from recommender.models.erasures import Erasure, Tombstone
 from recommender.models.events import Event, Impression, Visitor
 from recommender.models.experiments import Experiment
-from recommender.models.items import Item, ItemStatistics, ItemVector
+from recommender.models.items import Item, ItemStatistics, ItemVector, PriceChange
 from recommender.models.jobs import Health, Job, Worker
 from recommender.models.judgements import Judgement
+from recommender.models.outreach import Outreach
 from recommender.models.overview import (
     AnswerTimes,
     HourlyFigures,
@@ -47,8 +48,10 @@ __all__ = [
     "ItemVector",
     "Job",
     "Judgement",
+    "Outreach",
     "Overview",
     "Persona",
+    "PriceChange",
     "QueryFigures",
     "QueryStatistics",
     "RejectedEvent",

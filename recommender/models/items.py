@@ -42,6 +42,23 @@ class Item(models.Model):
         return self.title or self.item_id
 
 
+class PriceChange(models.Model):
+    """A price that an item had until it changed; its present price is on its own row."""
+
+    item = models.ForeignKey(Item, models.CASCADE, related_name="past_prices")
+    price = models.DecimalField(_("price"), max_digits=15, decimal_places=3)
+    currency = models.CharField(_("currency"), max_length=3, blank=True)
+    ended_at = models.DateTimeField(_("until"), default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = _("past price")
+        verbose_name_plural = _("past prices")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.price} {self.currency}".strip()
+
+
 class ItemVector(models.Model):
     """The vector of one item's text under one encoder: little-endian float32, unit length."""
 

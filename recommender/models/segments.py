@@ -31,6 +31,7 @@ class Segment(models.Model):
         verbose_name = _("segment")
         verbose_name_plural = _("segments")
         ordering: ClassVar[list[Any]] = ["number"]
+        permissions = [("export_segment", "Can export the people of a segment")]
 
     def __str__(self) -> str:
         return self.own_name or self.name or gettext("segment %d") % self.number

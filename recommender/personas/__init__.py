@@ -1,6 +1,6 @@
 """Who the visitors are: one visitor described in words, and the segments that visitors fall into."""
 
-from recommender.personas.description import TitledItems, describe
+from recommender.personas.description import TitledItems, describe, interests_of
 from recommender.personas.parts import ActionCounts, Interest, PersonaDescription
 from recommender.personas.wording import ago
 
@@ -11,4 +11,5 @@ __all__ = [
     "TitledItems",
     "ago",
     "describe",
+    "interests_of",
 ]

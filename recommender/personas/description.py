@@ -17,7 +17,7 @@ from recommender.personas.interests import (
     traces_of,
     word_interests,
 )
-from recommender.personas.parts import PersonaDescription, Rhythm
+from recommender.personas.parts import Interest, PersonaDescription, Rhythm
 from recommender.tables import ItemTable
 from recommender.text.vocabulary import vocabulary_of
 from recommender.types import EventType, PastEvent
@@ -62,6 +62,12 @@ def describe(
         repeated=repeated,
         device=device,
     )
+
+
+def interests_of(events: Sequence[PastEvent], catalogue: TitledItems, *, now: dt.datetime) -> tuple[Interest, ...]:
+    """What a visitor is interested in by these events, oldest first: categories, otherwise words."""
+    traces = traces_of(events, catalogue.index, catalogue.titles, now=now)
+    return category_interests(traces, catalogue.items) or word_interests(traces, vocabulary_of(catalogue.titles))
 
 
 def _prices(traces: Sequence[Trace], items: ItemTable, currency: str) -> str:

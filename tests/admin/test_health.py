@@ -23,6 +23,7 @@ from recommender import tasks
 from recommender.management import background, findings, health
 from recommender.management.findings import UNKNOWN, Finding, exit_code, guarded, within
 from recommender.models import Alarm, Bundle, Event, EventCount
+from recommender.models.words import words_of
 from tests.admin.test_experiments import clerk
 
 pytestmark = pytest.mark.django_db
@@ -66,7 +67,7 @@ def test_page_shows_every_finding_of_the_command_with_its_repair(demo_shop: Any,
     report = json.loads(output.getvalue())["findings"]
     text = page(admin_client, test="event")
     shown = re.findall(r'<th scope="row">([^<]+)</th>', text)
-    assert sorted(shown) == sorted(finding["topic"] for finding in report)
+    assert sorted(shown) == sorted(words_of(finding["topic"]) for finding in report)
     assert "1 alarms: far more visitors than usual" in text
     assert "Look at the alarms in the admin and mark them as seen." in text
     assert 'href="/admin/recommender/alarm/"' in text
@@ -131,7 +132,7 @@ def test_long_queue_is_a_warning(monkeypatch: Any) -> None:
     monkeypatch.setattr(tasks, "n_waiting", lambda app, task: 3 if task is tasks.train else 4_000)
     (finding,) = [finding for finding in findings_on("background") if finding.message.startswith("Messages that")]
     assert finding.level == "warning"
-    assert "shopreco-recommender 4000, shopreco-training 3" in finding.message
+    assert "`shopreco-recommender` 4000, `shopreco-training` 3" in finding.message
 
 
 def test_query_that_takes_too_long_is_broken_off() -> None:

@@ -31,8 +31,8 @@ NAMES = {
 """What has the same name in every language."""
 
 IDENTIFIER = re.compile(r"\b[\da-f]{8,}\b(-[\da-f]{4,})*|/item/\w+/")
-RAW_RECORDS = {"recommender_overview_change", "recommender_overview_history", "recommender_health_changelist"}
-"""The sums of one hour as they are stored, where no page leads; and health, full of commands, paths and addresses."""
+RAW_RECORDS = {"recommender_overview_change", "recommender_overview_history"}
+"""The sums of one hour as they are stored; no page leads there."""
 
 UNTRANSLATED = {"script", "style", "pre", "code", "kbd"}
 """What stands in them is not said in any language."""

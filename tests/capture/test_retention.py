@@ -24,6 +24,8 @@ from recommender.models import (
     EventCount,
     HourlyFigures,
     Impression,
+    Item,
+    PriceChange,
     QueryFigures,
     QueryStatistics,
     RejectedEvent,
@@ -39,6 +41,7 @@ KEPT_DAYS = {
     "queries": 3,
     "impressions": 5,
     "unpaid_rows": 4,
+    "past_prices": 5,
     "alarms": 6,
     "tokens": 7,
     "links": 8,
@@ -65,11 +68,17 @@ def seen(key: uuid.UUID, *, days: float, query: str = "") -> None:
     capture.ingest(drafts, [ImpressionDraft(ranking, at, visitor_key=key)])
 
 
+def an_item() -> Item:
+    key = uuid.uuid4().hex
+    return Item.objects.create(item_id=key, label="shop.Product", object_id=key)
+
+
 def rows_at(at: dt.datetime) -> dict[str, Any]:
     """A row of each kind beside behaviour, at a moment."""
     stays = Visitor.objects.create(last_seen_at=at + dt.timedelta(days=99))
     return {
         "unpaid_rows": UnpaidRow.objects.create(message_id=uuid.uuid4().hex, occurred_at=at),
+        "past_prices": PriceChange.objects.create(item=an_item(), price=9, ended_at=at),
         "alarms": Alarm.objects.create(kind="look", item_id=uuid.uuid4().hex, day=at.date(), raised_at=at),
         "tokens": AppToken.objects.create(visitor=stays, expires_at=at),
         "links": VisitorLink.objects.create(visitor=stays, user_key="7", unlinked_at=at),
