@@ -81,6 +81,8 @@ DEFAULTS: dict[str, Any] = {
     "PERSONAL_SEARCH": 1.0,
     # How many items of a list may share a value, by attribute, such as {"brand": 2, "category": 4}.
     "AT_MOST": {},
+    # By which attributes of your Catalogs exposure is watched, beside brand, category, price and newness.
+    "EXPOSURE_ATTRIBUTES": ("vendor",),
     # Whether a merchandiser's rule must be published by somebody else than who changed it last.
     "TWO_PERSON_RULES": False,
     # Who sends it as a bearer token may read metrics; "": nobody, there is no such page.

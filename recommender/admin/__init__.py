@@ -7,6 +7,7 @@ from recommender.admin.credentials import ApiKeyAdmin, AppTokenAdmin, VisitorLin
 from recommender.admin.erasures import ErasureAdmin
 from recommender.admin.events import EventAdmin, ImpressionAdmin, VisitorAdmin
 from recommender.admin.experiments import ExperimentAdmin
+from recommender.admin.exposure import ExposureAdmin, ExposureFloorAdmin
 from recommender.admin.health import HealthAdmin
 from recommender.admin.items import ItemAdmin, ItemStatisticsAdmin
 from recommender.admin.judgements import JudgementAdmin
@@ -30,6 +31,8 @@ __all__ = [
     "EventAdmin",
     "EventCountAdmin",
     "ExperimentAdmin",
+    "ExposureAdmin",
+    "ExposureFloorAdmin",
     "HealthAdmin",
     "ImpressionAdmin",
     "ItemAdmin",

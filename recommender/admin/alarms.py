@@ -1,4 +1,4 @@
-"""Alarms of manipulation: which item or query, how many visitors, and how many of them count."""
+"""Alarms: which item or query was manipulated, by how many visitors, and which groups of items are shown too little."""
 
 from __future__ import annotations
 
@@ -34,20 +34,30 @@ class AlarmChangeList(BoundedChangeList):
 
 @admin.register(Alarm)
 class AlarmAdmin(ReadOnlyAdmin):
-    list_display = ("day", "period", "kind", "what", "n_people", "limit", "state")
+    list_display = ("day", "period", "kind", "what", "people", "of_whom_count", "state")
     list_filter = (SeenFilter, "kind")
     search_fields = ("item_id__exact", "query__startswith")
-    search_help_text = _("Item id, or the beginning of a query")
+    search_help_text = _("Item id, or the beginning of a query or group")
     ordering = ("-day", "-n_people")
-    sortable_by = ("n_people",)
+    sortable_by = ("people",)
     actions = ("mark_seen",)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return AlarmChangeList
 
-    @admin.display(description=_("item or query"))
+    @admin.display(description=_("item, query or group"))
     def what(self, alarm: Alarm) -> str:
+        if alarm.kind == Alarm.Kind.EXPOSURE:
+            return str(alarm)
         return f"“{alarm.query}”" if alarm.query else getattr(alarm, "item_title", alarm.item_id)
+
+    @admin.display(description=_("visitors"), ordering="n_people")
+    def people(self, alarm: Alarm) -> str:
+        return "–" if alarm.kind == Alarm.Kind.EXPOSURE else str(alarm.n_people)
+
+    @admin.display(description=_("of whom count"))
+    def of_whom_count(self, alarm: Alarm) -> str:
+        return "–" if alarm.kind == Alarm.Kind.EXPOSURE else str(alarm.limit)
 
     @admin.display(description=_("period"))
     def period(self, alarm: Alarm) -> str:

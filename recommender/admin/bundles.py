@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from recommender import bundles
 from recommender.admin import figures
+from recommender.admin.exposure_tables import beside_promotion
 from recommender.admin.readonly import ReadOnlyAdmin
 from recommender.admin.runs import badge, bundle_links
 from recommender.admin.steps import APPROVE, PROMOTE, Outcome, Step, require, walk
@@ -98,6 +99,7 @@ class BundleAdmin(ReadOnlyAdmin):
             back_url=_url(bundle),
             warning=warning,
             insistence=gettext("I have read this. Promote it anyway."),
+            beside=beside_promotion(bundle),
         )
         return walk(self, request, step, lambda: _promote(request, bundle, is_against_gate=bool(warning)))
 
@@ -116,6 +118,7 @@ class BundleAdmin(ReadOnlyAdmin):
             warning=warning,
             insistence=gettext("I have read this. Approve it anyway."),
             form=form,
+            beside=beside_promotion(bundle),
         )
         return walk(self, request, step, lambda: _approve(request, bundle, form.cleaned_data["note"]))
 

@@ -44,6 +44,16 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class ShareRow:
+    """One label with several shares, what they are in words, and a floor, 0 for none."""
+
+    label: str
+    shares: tuple[float, ...]
+    text: str
+    floor: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class _Scale:
     """Maps values linearly to pixels."""
 
@@ -101,6 +111,46 @@ def bar_chart(bars: Sequence[Bar], *, title: str) -> SafeString:
     )  # fmt: skip
     description = "; ".join(f"{bar.label}: {bar.text or format(bar.value, 'g')}" for bar in bars)
     return _svg([rows], title=title, description=description, css="rec-bars", height=row * len(bars), width=width)
+
+
+def share_chart(rows: Sequence[ShareRow], *, names: Sequence[str], title: str) -> SafeString:
+    """Draw for each row one bar from 0 for each of `names`, and a tick where its floor is; a legend is above."""
+    if not rows:
+        return SafeString("")
+    step, width, size = 26 + 10 * len(names), 420, 7
+    highest = max((max(row.shares) for row in rows), default=0)
+    scale = _Scale(0, max(highest, *(row.floor for row in rows)) or 1, 0, width)
+    parts = [_key(names)]
+    for number, row in enumerate(rows):
+        top = 26 + number * step
+        parts.append(
+            format_html(
+                '<text class="rec-label" x="0" y="{}">{}</text>'
+                '<text class="rec-quiet" x="{}" y="{}" text-anchor="end">{}</text>',
+                top + 12, _short(row.label, 40), width, top + 12, row.text,
+            )
+        )  # fmt: skip
+        parts += [
+            format_html(
+                '<rect class="rec-share rec-f{}" x="0" y="{}" width="{}" height="{}" rx="2"/>',
+                n, top + 18 + n * 10, scale(max(share, 0)), size,
+            )
+            for n, share in enumerate(row.shares)
+        ]  # fmt: skip
+        if row.floor:
+            parts.append(format_html('<path class="rec-floor" d="M{} {}v12"/>', scale(row.floor), top + 15))
+    description = "; ".join(f"{row.label}: {row.text}" for row in rows)
+    return _svg(parts, title=title, description=description, css="rec-bars", height=30 + step * len(rows), width=width)
+
+
+def _key(names: Sequence[str]) -> SafeString:
+    """The colour of each kind of bar, in one row."""
+    return format_html_join(
+        "",
+        '<rect class="rec-share rec-f{0}" x="{1}" y="4" width="12" height="8" rx="2"/>'
+        '<text class="rec-quiet" x="{2}" y="12">{3}</text>',
+        ((n, n * 140, n * 140 + 18, _short(name, 20)) for n, name in enumerate(names)),
+    )
 
 
 def column_chart(columns: Sequence[Bar], *, title: str, label_every: int = 1) -> SafeString:

@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from recommender import bundles, runs
 from recommender.admin import figures, trials
+from recommender.admin.exposure_tables import tables_of
 from recommender.admin.guardrails import guardrail_table
 from recommender.admin.provenance import provenance_rows
 from recommender.admin.readonly import N_COUNTED, ReadOnlyAdmin
@@ -251,6 +252,7 @@ def _page(run: Run) -> dict[str, Any]:
         "head_tables": figures.head_tables(measured),
         "search_table": figures.search_table(measured),
         "guardrail_table": guardrail_table(measured),
+        "exposure_tables": tables_of(measured),
         "loss_charts": figures.loss_charts(run.losses),
         "stage_chart": figures.stage_chart(run.seconds),
         "data_rows": figures.data_rows(run.report),

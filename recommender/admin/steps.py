@@ -33,7 +33,7 @@ class Link:
 @dataclass(frozen=True, slots=True)
 class Step:
     """One question. Where there is a `warning`, the box beside `insistence` must be ticked first; a `form`, made of the
-    request, must be valid."""
+    request, must be valid. beside: what to look at before, below the button."""
 
     title: str
     question: str
@@ -43,6 +43,7 @@ class Step:
     warning: str = ""
     insistence: str = ""
     form: forms.Form | None = None
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def _gauges() -> Iterator[GaugeMetricFamily]:
     n_quarantined = Bundle.objects.filter(state=Bundle.State.QUARANTINED).count()
     yield GaugeMetricFamily("recommender_quarantined_bundles", "Bundles with damaged files.", value=n_quarantined)
     n_alarms = Alarm.objects.filter(seen_at=None).count()
-    yield GaugeMetricFamily("recommender_alarms", "Alarms of manipulation that nobody has seen.", value=n_alarms)
+    yield GaugeMetricFamily("recommender_alarms", "Alarms that nobody has seen.", value=n_alarms)
 
 
 def _gauge(name: str, description: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:

@@ -18,6 +18,9 @@ from recommender.models import (
     Erasure,
     Event,
     EventCount,
+    ExposureDay,
+    GroupExposure,
+    GroupFigures,
     HourlyFigures,
     HourlyRevenue,
     HourlyTraffic,
@@ -49,10 +52,13 @@ KINDS: dict[str, Callable[[dt.datetime], list[Rows]]] = {
     "links": lambda before: [VisitorLink.objects.filter(unlinked_at__lt=before)],
     "rejected_events": lambda before: [RejectedEvent.objects.filter(received_at__lt=before)],
     "event_counts": lambda before: [EventCount.objects.filter(day__lt=before.date())],
-    "figures": lambda before: [
-        model._default_manager.filter(hour__lt=before)
-        for model in (HourlyFigures, HourlyRevenue, HourlyTraffic, AnswerTimes)
-    ],
+    "figures": lambda before: (
+        [
+            model._default_manager.filter(hour__lt=before)
+            for model in (HourlyFigures, HourlyRevenue, HourlyTraffic, AnswerTimes)
+        ]
+        + [model._default_manager.filter(day__lt=before.date()) for model in (GroupExposure, GroupFigures, ExposureDay)]
+    ),
     "query_figures": lambda before: [QueryFigures.objects.filter(computed_at__lt=before)],
     "erasures": lambda before: [Erasure.objects.filter(state=Erasure.State.FINISHED, finished_at__lt=before)],
     "visitors": lambda before: [Visitor.objects.filter(last_seen_at__lt=before, events__isnull=True)],
@@ -73,12 +79,12 @@ def purge(*, at: dt.datetime) -> dict[str, int]:
 
 
 def n_overdue(*, at: dt.datetime, most: int | None = None) -> dict[str, int]:
-    """How many rows of each kind are older than its days, counted up to `most`. Eighteen queries."""
+    """How many rows of each kind are older than its days, counted up to `most`. Twenty-one queries."""
     return {kind: sum(rows[:most].count() for rows in overdue_rows(kind, at)) for kind in KINDS}
 
 
 def n_late(*, at: dt.datetime, most: int | None = None) -> dict[str, int]:
-    """The kinds of which the daily job should have deleted rows long ago, and how many. Eighteen queries."""
+    """The kinds of which the daily job should have deleted rows long ago, and how many. Twenty-one queries."""
     return {kind: n for kind, n in n_overdue(at=at - LATE, most=most).items() if n}
 
 

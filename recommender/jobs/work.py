@@ -9,7 +9,7 @@ from collections.abc import Callable
 from django.db import models
 from django.utils import timezone
 
-from recommender import bundles, conf, overview, runs, tracking
+from recommender import bundles, conf, exposure, overview, runs, tracking
 from recommender.capture import retention
 from recommender.catalog import sync
 from recommender.datasets import queries, statistics
@@ -97,6 +97,12 @@ def roll_up_queries() -> None:
     overview.roll_up_queries()
 
 
+def count_exposure() -> None:
+    """Count what was shown since the last hour, and look whether a group is shown less than its floor."""
+    exposure.count_days()
+    exposure.watch_floors()
+
+
 def purge_retention() -> None:
     """Delete what is older than `RETENTION_DAYS` and `RETENTION` allow."""
     if retention.purge(at=timezone.now())["queries"]:
@@ -143,6 +149,7 @@ WORK: dict[str, Callable[[], None]] = {
     "reconcile": reconcile,
     "roll_up": roll_up,
     "roll_up_queries": roll_up_queries,
+    "count_exposure": count_exposure,
     "refresh_segments": refresh_segments,
     "reconcile_all": reconcile_all,
     "purge_retention": purge_retention,
@@ -161,6 +168,7 @@ TIMES: dict[str, dt.timedelta] = {
     "reconcile": dt.timedelta(minutes=10),
     "roll_up": dt.timedelta(minutes=5),
     "roll_up_queries": dt.timedelta(hours=1),
+    "count_exposure": dt.timedelta(hours=1),
     "refresh_segments": dt.timedelta(hours=6),
     "reconcile_all": dt.timedelta(days=1),
     "purge_retention": dt.timedelta(days=1),

@@ -231,7 +231,7 @@ def _claimed_orders() -> Iterator[Finding]:
 
 def _alarms() -> Iterator[Finding]:
     """Alarms of manipulation that nobody has seen."""
-    if n_new := Alarm.objects.filter(seen_at=None).count():
+    if n_new := Alarm.objects.filter(seen_at=None).exclude(kind=Alarm.Kind.EXPOSURE).count():
         message = _("%(n)d alarms: far more visitors than usual. Only a usual number of them counts.") % {"n": n_new}
         yield Finding("alarms", "warning", message, _("Look at the alarms in the admin and mark them as seen."))
 

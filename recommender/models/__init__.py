@@ -6,6 +6,7 @@ from recommender.models.credentials import ApiKey, AppToken, Scope, VisitorLink
 from recommender.models.erasures import Erasure, Tombstone
 from recommender.models.events import Event, Impression, Visitor
 from recommender.models.experiments import Experiment
+from recommender.models.exposure import Exposure, ExposureDay, ExposureFloor, GroupExposure, GroupFigures
 from recommender.models.items import Item, ItemStatistics, ItemVector, PriceChange
 from recommender.models.jobs import Health, Job, Worker
 from recommender.models.judgements import Judgement
@@ -38,6 +39,11 @@ __all__ = [
     "Event",
     "EventCount",
     "Experiment",
+    "Exposure",
+    "ExposureDay",
+    "ExposureFloor",
+    "GroupExposure",
+    "GroupFigures",
     "Health",
     "HourlyFigures",
     "HourlyRevenue",

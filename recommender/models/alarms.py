@@ -1,4 +1,5 @@
-"""Alarms: far more visitors did something with an item or a query than the shop's orders make likely."""
+"""Alarms: far more visitors did something with an item or a query than the shop's orders make likely, or a group of
+items gets less exposure than its floor."""
 
 from __future__ import annotations
 
@@ -11,9 +12,10 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Alarm(models.Model):
-    """One day, or one month, of one item or query. It says how many visitors there were, never who.
+    """One day, or one month, of one item, query or group. It says how many visitors there were, never who.
 
-    The lists are not affected: of `n_people` visitors who have not bought anything only `limit` count.
+    The lists are not affected: of `n_people` visitors who have not bought anything only `limit` count. Of a
+    group that is shown too little `query` holds the name, and `figures` says in words how little.
     """
 
     class Kind(models.TextChoices):
@@ -21,10 +23,12 @@ class Alarm(models.Model):
         CART = "cart", _("put into the cart")
         SEARCH = "search", _("searched")
         OTHER = "other", _("dismissed or put back")
+        EXPOSURE = "exposure", _("shown too little")
 
-    kind = models.CharField(_("what was done"), max_length=6, choices=Kind)
+    kind = models.CharField(_("what was done"), max_length=8, choices=Kind)
     item_id = models.CharField(_("item id"), max_length=128, blank=True)
-    query = models.CharField(_("query"), max_length=255, blank=True)
+    query = models.CharField(_("query or group"), max_length=255, blank=True)
+    figures = models.CharField(_("figures"), max_length=300, blank=True, db_default="")
     day = models.DateField(_("day"), help_text=_("The day, or the last of 30 days when the alarm was raised."))
     n_days = models.PositiveSmallIntegerField(_("days"), default=1)
     n_people = models.PositiveIntegerField(_("visitors"), default=0)
@@ -42,6 +46,8 @@ class Alarm(models.Model):
         ]
 
     def __str__(self) -> str:
+        if self.kind == self.Kind.EXPOSURE:
+            return f"{self.query}: {self.figures}"
         return gettext("%(n)d visitors %(did)s: %(what)s") % {
             "n": self.n_people,
             "did": self.get_kind_display(),

@@ -86,6 +86,30 @@ class SearchFigures:
         return self.tuned.mrr - self.untuned.mrr if self.tuned and self.untuned else 0.0
 
 
+class ShareInterval(NamedTuple):
+    """A share with the bounds of its 95 % interval, 0 to 1."""
+
+    low: float
+    value: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupShare:
+    """A group of items in the lists of the evaluation: its share of their exposure, and in those of the champion.
+
+    catalogue: of what could be shown; demand: of what the visitors wanted afterwards; floor: what it must get, 0 for
+    none.
+    """
+
+    value: str = ""
+    exposure: ShareInterval | None = None
+    champion: float = NO_FIGURE
+    catalogue: float = 0.0
+    demand: float = 0.0
+    floor: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Guardrail:
     """What must not get worse: this model's value, what it is compared with, and the harm.
@@ -220,7 +244,7 @@ class Figures:
     """All that a run measured; keys of `lists`, `intervals`, `n_cases`, `best_competitor` are scopes ("all", "new").
 
     n_windows: windows whose cases are pooled; level: of the intervals; served: name of the ranker that serves after
-    the run; arms: by list, the simple competitor that serves it in its place.
+    the run; arms: by list, the simple competitor that serves it in its place; exposure: groups by attribute.
     """
 
     lists: Mapping[str, Mapping[str, ListQuality]] = field(default_factory=dict)
@@ -240,6 +264,7 @@ class Figures:
     search: SearchFigures | None = None
     guardrails: tuple[Guardrail, ...] = ()
     rolling: Rolling | None = None
+    exposure: Mapping[str, tuple[GroupShare, ...]] = field(default_factory=dict)
     tuning: TuningFigures | None = None
 
     @classmethod

@@ -14,6 +14,8 @@ from recommender.bundles.arms import write_arms
 from recommender.datasets import files as dataset_files
 from recommender.exceptions import InsufficientData, LeaseLost, RecommenderError, TooLittleTime
 from recommender.experiments.rollout import introduce
+from recommender.exposure.floors import raise_alarms
+from recommender.exposure.reports import standings_of
 from recommender.ml.hardware import hardware
 from recommender.models import Bundle, Run
 from recommender.models.connections import persistently
@@ -154,6 +156,7 @@ class Stages:
         write_arms(judgement.trained.folder, judgement.arms)
         bundle = persistently(lambda: publish(dataset, judgement.trained, learned_until=split.test_start))
         self.watch.note(bundle=bundle.name)
+        self._alarm(bundle)
         return persistently(lambda: _decided(bundle, judgement, repeats=self.settings.repeats))
 
     def _review(self, dataset: datasets.Dataset, split: Split) -> None:
@@ -163,6 +166,14 @@ class Stages:
         reviewed = persistently(lambda: review(dataset, split, seed=self.seed, least_cases=least_cases(self.settings)))
         if reviewed is not None:
             self.watch.remark = reviewed.sentence
+
+    def _alarm(self, bundle: Bundle) -> None:
+        """Raise an alarm where the new bundle shows a group less than its floor; a repetition serves nobody."""
+        figures = self.watch.record.figures
+        if self.settings.repeats is None and figures is not None:
+            standings = standings_of(figures.exposure).values()
+            judged = [one for own in standings for one in own]
+            persistently(lambda: raise_alarms(judged, at=timezone.now(), bundle=bundle.name))
 
     def _report(self, dataset: datasets.Dataset, split: Split) -> None:
         """Record what the run learns from and everything else that decides its result, as far as it is known yet."""

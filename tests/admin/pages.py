@@ -14,7 +14,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.urls import NoReverseMatch, URLPattern, reverse
 from django.utils import timezone
 
-from recommender import models, overview, serving
+from recommender import exposure, models, overview, serving
 from recommender.models import Item
 from shopreco.shop.models import Customer, Department, Product
 from tests.admin.test_admin import METRICS, make_bundle, make_run, rail
@@ -24,7 +24,7 @@ from tests.demo.test_rules_in_browser import COST
 ACCENTED = str.maketrans(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", "åƀçđéƒĝĥîĵķļɱñöþɋŕšţûṽŵẋýžÅƁÇĐÉƑĜĤÎĴĶĻṀÑÖÞɊŔŠŢÛṼŴẊÝŽ"
 )
-NO_PAGE = {"jsi18n", "autocomplete", "delete", "recommender_actions_export"}
+NO_PAGE = {"jsi18n", "autocomplete", "delete", "recommender_actions_export", "recommender_exposure_export"}
 """Addresses that are no page of their own: what they answer is a script or a file, or nobody may open them."""
 
 
@@ -47,6 +47,9 @@ def plant() -> None:
     _plant_behaviour(item, visitor, at)
     _plant_models(at)
     _plant_rules(item, at)
+    models.ExposureFloor.objects.create(attribute="category", value=accented("Bags"), part=9)
+    exposure.count_days(at=at)
+    exposure.watch_floors(at=at)
     overview.roll_up(at=at)
     overview.roll_up_queries(at=at)
     user = get_user_model()._default_manager.order_by("-pk")[0]

@@ -89,6 +89,9 @@ def test_run_on_real_orders_ends_with_figures_a_bundle_and_a_reason(live_demo_sh
             assert set(figures) == {"ndcg", "recall", "mrr", "coverage", "popularity_share"}
             assert all(0 <= value <= 1 for value in figures.values())
     assert ended.metrics["served"] == "champion"
+    for groups in (ended.metrics["exposure"][name] for name in ("price", "newness")):
+        assert sum(group["exposure"][1] for group in groups) == pytest.approx(1)
+        assert sum(group["catalogue"] for group in groups) == pytest.approx(1)
     assert {row["name"] for row in ended.metrics["guardrails"]} == set(GUARDRAILS)
     rails = {row["name"]: row for row in ended.metrics["guardrails"]}
     assert rails["parity"]["verdict"] == rails["future"]["verdict"] == "held"

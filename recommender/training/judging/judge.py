@@ -20,6 +20,7 @@ from recommender.training.judging import evaluation
 from recommender.training.judging.arms import arms_for, present_arms
 from recommender.training.judging.bench import Bench, simple_rankers
 from recommender.training.judging.evidence import Evidence, Window
+from recommender.training.judging.exposed import exposure_figures
 from recommender.training.judging.gate import LEAST_CASES, SEARCH_TOLERANCE, Decision, Measurements, decide
 from recommender.training.judging.guardrails import Comparison, guardrails
 from recommender.training.judging.search_guard import search_figures
@@ -87,6 +88,7 @@ class RunJudge:
                 guardrails=rails,
                 rolling=spread(earlier) if earlier else rolling(bench.split, seed=self.seed),
                 n_windows=1 + len(earlier),
+                exposure=exposure_figures(comparison.results, bench.split),
             ),
             sides.trained,
         )
