@@ -54,7 +54,7 @@ class ExperimentForm(forms.ModelForm):
     new_share = forms.FloatField(
         required=False,
         label=_("Share of new items"),
-        help_text=_("0 to 1; in \u201cfor you\u201d, beside what is due again."),
+        help_text=_("0 to 1; in “for you”, beside what is due again."),
     )
 
     class Meta:

@@ -264,6 +264,7 @@ def _facts(period: reading.Period, computed_at: dt.datetime | None) -> list[tupl
         (gettext("Events an hour"), f"{period.traffic['n_events'] / period.n_hours:,.1f}"),
         (gettext("Newest event"), NONE if period.newest is None else date_format(period.newest, "DATETIME_FORMAT")),
         (gettext("Events with consent"), NONE if consenting is None else f"{consenting:.0%}"),
+        # xgettext:no-python-format
         (gettext("95 % of lists ready within"), _milliseconds(period.p95_ms)),
         (gettext("New alarms"), str(n_alarms)),
     ]

@@ -96,7 +96,9 @@ GUARDRAILS: Mapping[str, Limit] = {
     ),
     # Share of real lists that 1 % of fake visitors may enter: five times their own share.
     "attack": Limit(
-        _("Fake visitors (absolute limit)"), _("share of lists that 1 % of fake visitors can get an item into"), 0.05,
+        _("Fake visitors (absolute limit)"),
+        # xgettext:no-python-format
+        _("share of lists that 1 % of fake visitors can get an item into"), 0.05,
         unit="share", is_higher_better=False, is_absolute=True,
     ),
     # What benchmarks/serving allows (15 and 40 ms) is kept beside a champion of 10 and 20 ms.

@@ -1,7 +1,8 @@
-"""Shoppers read the language of the page, in each of the shipped languages."""
+"""Shoppers read the language of the page, and merchandisers theirs, in each of the shipped languages."""
 
 from __future__ import annotations
 
+import ast
 import gettext
 import re
 from pathlib import Path
@@ -11,11 +12,19 @@ import pytest
 from django.template import RequestContext, Template
 from django.test import Client
 from django.utils import translation
+from django.utils.translation.template import templatize
 
 from tests.conftest import DemoShop, request_of
 
 APP = Path(__file__).resolve().parents[2] / "recommender"
 LANGUAGES = ("de", "es", "fa", "fr", "zh_Hans")
+COMPLETE = ("de", "zh_Hans")
+"""Languages in which the admin, the checks and the commands speak too."""
+
+SINGULAR = {"_", "gettext", "gettext_lazy"}
+PLURAL = {"ngettext", "ngettext_lazy"}
+LITERAL = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
+PLACEHOLDER = re.compile(r"%(?:\([a-z_]+\))?[-+#0 ]*[\d.]*[a-z]")
 MODULES = tuple(APP / name for name in ("serving/explain.py", "serving/filters.py", "templatetags/recommender.py"))
 
 
@@ -37,8 +46,77 @@ def test_every_text_for_shoppers_is_translated_and_compiled(language: str) -> No
     missing = [text for text in texts if catalogue.gettext(text) == catalogue.ngettext(text, text, 1) == text]
     assert not missing
     source = (folder / "django.po").read_text()
-    written = re.findall(r'^msgid "(.+)"\nmsgstr "(.+)"$', source, re.MULTILINE)
-    assert {text: catalogue.gettext(text) for text, _ in written} == dict(written), "compile it: make messages"
+    written = {texts[0]: translated[0] for texts, translated, _flags in entries(source) if len(texts) == 1 and texts[0]}
+    assert len(written) > 30
+    assert {text: catalogue.gettext(text) for text in written} == written, "compile it: make messages"
+
+
+def entries(source: str) -> list[tuple[list[str], list[str], str]]:
+    """The texts of each entry of a .po file (one, or singular and plural), their translations, and the flags."""
+    parts = []
+    for block in source.split("\n\n"):
+        strings = re.findall(r'^(msgid|msgid_plural|msgstr)(?:\[\d\])? ((?:".*"\n?)+)', block, re.MULTILINE)
+        joined = [(name, "".join(map(ast.literal_eval, quoted.splitlines()))) for name, quoted in strings]
+        flags = " ".join(re.findall(r"^#, (.*)$", block, re.MULTILINE))
+        ids, translated = ([text for name, text in joined if name.startswith(kind)] for kind in ("msgid", "msgstr"))
+        parts.append((ids, translated, flags))
+    return parts
+
+
+def texts_of_module(source: str) -> set[str]:
+    """Every literal that the module hands to gettext."""
+    texts = set()
+    for node in ast.walk(ast.parse(source)):
+        name = getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
+        for argument in node.args[: 2 if name in PLURAL else 1] if name in SINGULAR | PLURAL else ():  # type: ignore[attr-defined]
+            if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                texts.add(argument.value)
+    return texts
+
+
+def texts_of_template(source: str) -> set[str]:
+    """Every literal of a translating tag, as Django's own makemessages sees it."""
+    calls = re.findall(rf"\b(?:n?gettext|_)\(\s*u?({LITERAL})(?:\s*,\s*u?({LITERAL}))?", templatize(source))
+    return {ast.literal_eval(text) for texts in calls for text in texts if text}
+
+
+def texts_of_the_app() -> set[str]:
+    folders = [path for path in APP.rglob("*.py") if "migrations" not in path.parts]
+    in_code = [texts_of_module(path.read_text()) for path in folders]
+    in_templates = [texts_of_template(path.read_text()) for path in APP.rglob("*.html")]
+    return {text for texts in (*in_code, *in_templates) for text in texts}
+
+
+@pytest.mark.parametrize("language", COMPLETE)
+def test_every_text_of_the_app_is_translated(language: str) -> None:
+    source = (APP / "locale" / language / "LC_MESSAGES" / "django.po").read_text()
+    translated = {text for texts, strings, _flags in entries(source) if all(strings) for text in texts}
+    texts = texts_of_the_app()
+    assert len(texts) > 1_500
+    missing = sorted(texts - translated)
+    assert not missing, f"{len(missing)} texts lack {language}:\n" + "\n".join(map(repr, missing))
+
+
+@pytest.mark.parametrize("language", COMPLETE)
+def test_no_translation_is_a_guess_or_loses_a_placeholder(language: str) -> None:
+    source = (APP / "locale" / language / "LC_MESSAGES" / "django.po").read_text()
+    assert not [texts for texts, _strings, flags in entries(source) if "fuzzy" in flags]
+    n_plurals = 1 if language == "zh_Hans" else 2
+    formatted = [entry for entry in entries(source) if "python-format" in entry[2].split(", ")]
+    assert len(formatted) > 300
+    for texts, strings, _flags in formatted:
+        assert len(strings) == (n_plurals if len(texts) == 2 else 1)
+        wanted = [sorted(PLACEHOLDER.findall(text.replace("%%", ""))) for text in texts]
+        for string in strings:
+            assert sorted(PLACEHOLDER.findall(string.replace("%%", ""))) in wanted, string
+
+
+def test_texts_of_code_and_templates_are_seen() -> None:
+    code = 'a = _("one %s") % n\nngettext("a day", "%d days", n)\nother("no")\ngettext("long " "text")'
+    assert texts_of_module(code) == {"one %s", "a day", "%d days", "long text"}
+    template = """{% load i18n %}{% translate "Save" %}{{ a|default:_("all") }}
+        {% blocktranslate count n=n %}{{ n }} row{% plural %}{{ n }} rows{% endblocktranslate %}"""
+    assert texts_of_template(template) == {"Save", "all", "%(n)s row", "%(n)s rows"}
 
 
 @pytest.mark.django_db
