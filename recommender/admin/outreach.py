@@ -60,7 +60,7 @@ LISTS: dict[str, ReadyList] = {
     ),
     "due": ReadyList(
         _("Due again"),
-        _("Bought several times, and by the person's own pauses due now: what the list \u201cbuy again\u201d shows."),
+        _("Bought several times, and by the person's own pauses due now: what the list “buy again” shows."),
         (
             ("user", _("user")),
             ("item", _("item id")),
@@ -83,6 +83,7 @@ LISTS: dict[str, ReadyList] = {
     ),
     "prices": ReadyList(
         _("Price drops"),
+        # xgettext:no-python-format
         _("Looked at in the last 30 days, not bought since, and at least 5 % cheaper than at the last look."),
         (
             ("user", _("user")),

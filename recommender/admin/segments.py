@@ -97,8 +97,9 @@ class SegmentAdmin(ReadOnlyAdmin):
     @admin.display(description=_("what distinguishes it"))
     def chart(self, segment: Segment) -> SafeString:
         """Draw the members' share on each distinguishing trait, with everybody's in words."""
+        everybody = gettext("everybody")
         bars = [
-            Bar(words, share, f"{share:.0%} · {_('everybody')} {overall:.0%}")
+            Bar(words, share, f"{share:.0%} · {everybody} {overall:.0%}")
             for *__, words, share, overall in segment.traits
         ]
         return bar_chart(bars, title=str(_("What distinguishes it"))) if bars else SafeString("—")
