@@ -98,6 +98,7 @@ class ExposureFloor(models.Model):
         _("at least so much of that"),
         default=0.5,
         validators=[MinValueValidator(0.01), MaxValueValidator(10.0)],
+        # xgettext:no-python-format
         help_text=_("0.5: a group with 10 % of the catalogue must get 5 % of the exposure."),
     )
 

@@ -23,6 +23,7 @@ COMPLETE = ("de", "zh_Hans")
 
 SINGULAR = {"_", "gettext", "gettext_lazy"}
 PLURAL = {"ngettext", "ngettext_lazy"}
+IN_CONTEXT = {"pgettext", "pgettext_lazy"}
 LITERAL = r"""(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
 PLACEHOLDER = re.compile(r"%(?:\([a-z_]+\))?[-+#0 ]*[\d.]*[a-z]")
 MODULES = tuple(APP / name for name in ("serving/explain.py", "serving/filters.py", "templatetags/recommender.py"))
@@ -68,7 +69,9 @@ def texts_of_module(source: str) -> set[str]:
     texts = set()
     for node in ast.walk(ast.parse(source)):
         name = getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
-        for argument in node.args[: 2 if name in PLURAL else 1] if name in SINGULAR | PLURAL else ():  # type: ignore[attr-defined]
+        places = slice(0, 1) if name in SINGULAR else slice(0, 2) if name in PLURAL else slice(1, 2)
+        is_wrapped = name in SINGULAR | PLURAL | IN_CONTEXT
+        for argument in node.args[places] if is_wrapped else ():  # type: ignore[attr-defined]
             if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                 texts.add(argument.value)
     return texts
@@ -112,8 +115,8 @@ def test_no_translation_is_a_guess_or_loses_a_placeholder(language: str) -> None
 
 
 def test_texts_of_code_and_templates_are_seen() -> None:
-    code = 'a = _("one %s") % n\nngettext("a day", "%d days", n)\nother("no")\ngettext("long " "text")'
-    assert texts_of_module(code) == {"one %s", "a day", "%d days", "long text"}
+    code = 'a = _("one %s") % n\nngettext("a day", "%d days", n)\npgettext("of", "May")\nother("no")\ngettext("long " "text")'
+    assert texts_of_module(code) == {"one %s", "a day", "%d days", "long text", "May"}
     template = """{% load i18n %}{% translate "Save" %}{{ a|default:_("all") }}
         {% blocktranslate count n=n %}{{ n }} row{% plural %}{{ n }} rows{% endblocktranslate %}"""
     assert texts_of_template(template) == {"Save", "all", "%(n)s row", "%(n)s rows"}
