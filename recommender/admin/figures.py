@@ -138,6 +138,21 @@ def search_table(figures: Figures) -> dict[str, Any] | None:
     return {"rows": rows, "n_queries": search.n_queries, "verdict": verdict} if rows else None
 
 
+def labels_in_words(figures: Figures) -> str:
+    """What graded answers bring, in one sentence; "" where no trees learned from any."""
+    labels = figures.labels
+    if labels is None or not labels.n_labels > 0:
+        return ""
+    words = gettext(
+        "%(n)s graded answers: on queries whose grades it did not see, search has an NDCG@10 of %(ndcg).4f with them "
+        "and %(without).4f without (%(low)+.4f to %(high)+.4f), %(each)+.4f for each hundred of them."
+    )
+    return words % {
+        "n": _entry("labels", labels.n_labels), "ndcg": labels.ndcg, "without": labels.ndcg_without,
+        "low": labels.low, "high": labels.high, "each": labels.per_hundred,
+    }  # fmt: skip
+
+
 def loss_charts(losses: Any) -> list[tuple[str, SafeString]]:
     """Return a title and a chart per stage that reported a loss; long curves with their running mean."""
     stages: dict[str, list[tuple[float, float]]] = {}

@@ -17,8 +17,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from recommender import serving
+from recommender.admin.figures import labels_in_words
 from recommender.admin.steps import require
-from recommender.models import Judgement, QueryStatistics
+from recommender.models import Judgement, QueryStatistics, Run
+from recommender.runs.figures import Figures
 from recommender.serving.labelling import Contested, contested
 from recommender.text.query import encoder_text, normal_query
 
@@ -68,6 +70,7 @@ class LabellingSteps(admin.ModelAdmin):
             "pair": pair,
             "grades": GRADES,
             "last": _last(request),
+            "gain": _gain_in_words(),
             "n_graded": Judgement.objects.filter(source=source).count(),
         }
         return TemplateResponse(request, "admin/recommender/judgement/queue.html", context)
@@ -96,6 +99,13 @@ class LabellingSteps(admin.ModelAdmin):
         self.log_deletions(request, Judgement.objects.filter(pk=last.pk))
         last.delete()
         messages.success(request, gettext("The last grade was taken back."))
+
+
+def _gain_in_words() -> str:
+    """What grades brought in the newest run that learned from some. One query."""
+    runs = Run.objects.filter(state=Run.State.SUCCEEDED, metrics__labels__isnull=False).order_by("-pk")
+    metrics = runs.values_list("metrics", flat=True).first()
+    return labels_in_words(Figures.of(metrics)) if metrics else ""
 
 
 def _last(request: HttpRequest) -> Judgement | None:

@@ -251,6 +251,7 @@ def _page(run: Run) -> dict[str, Any]:
         "served": _served(run, measured),
         "head_tables": figures.head_tables(measured),
         "search_table": figures.search_table(measured),
+        "labels": figures.labels_in_words(measured),
         "guardrail_table": guardrail_table(measured),
         "exposure_tables": tables_of(measured),
         "loss_charts": figures.loss_charts(run.losses),

@@ -186,6 +186,26 @@ class TeacherFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelFigures:
+    """What graded answers bring: NDCG@10 of search by trees that learned from the grades of other queries, and without.
+
+    n_labels: grades of the queries; the trees learn from half of them at a time. low and high: bounds of the gain.
+    """
+
+    n_labels: float = NO_FIGURE
+    n_queries: float = NO_FIGURE
+    ndcg_without: float = NO_FIGURE
+    ndcg: float = NO_FIGURE
+    low: float = NO_FIGURE
+    high: float = NO_FIGURE
+
+    @property
+    def per_hundred(self) -> float:
+        """The gain in NDCG@10 by a hundred of the grades that the trees learned from."""
+        return 100 * (self.ndcg - self.ndcg_without) / (self.n_labels / 2)
+
+
+@dataclass(frozen=True, slots=True)
 class Circumstance:
     """What a circumstance (hour, device, region) is worth to the context model, in nats, and whether it is used."""
 
@@ -261,6 +281,7 @@ class Figures:
     encoder: EncoderFigures | None = None
     context: Mapping[str, Circumstance] = field(default_factory=dict)
     teacher: TeacherFigures | None = None
+    labels: LabelFigures | None = None
     search: SearchFigures | None = None
     guardrails: tuple[Guardrail, ...] = ()
     rolling: Rolling | None = None

@@ -208,12 +208,9 @@ class Ranker:
 
         rows (n, f) in the order of `retrieval.matching.MATCH_FEATURES`. By `FALLBACK_GRADE` without trained trees.
         """
-        formula = formula_grade(rows)
         if self._parts.matcher is None:
-            return formula
-        trees = self._parts.matcher.run(None, {TREES_INPUT: rows})[0][:, 0]
-        meaning = rows[:, MATCH_FEATURES.index("meaning")]
-        return np.asarray(TREES_SHARE * trees + FORMULA_SHARE * formula + MEANING_SHARE * meaning, np.float32)
+            return formula_grade(rows)
+        return blended_grade(rows, self._parts.matcher.run(None, {TREES_INPUT: rows})[0][:, 0])
 
     @property
     def knows_newcomers(self) -> bool:
@@ -267,6 +264,13 @@ def formula_grade(rows: FloatArray) -> FloatArray:
     others, missing = np.minimum(differing, MOST_NUMBERS)
     penalty = (n_asked > 0) * (OTHER_NUMBER * others + MISSING_NUMBER * missing)
     return np.asarray(_weighted_sum(rows, FALLBACK_GRADE, MATCH_FEATURES, bias=0) - penalty, np.float32)
+
+
+def blended_grade(rows: FloatArray, trees: FloatArray) -> FloatArray:
+    """Return (n,) float32 by trained trees, the fixed formula and meaning; rows (n, f) of `MATCH_FEATURES`, trees (n,)
+    what the trees say."""
+    meaning = rows[:, MATCH_FEATURES.index("meaning")]
+    return np.asarray(TREES_SHARE * trees + FORMULA_SHARE * formula_grade(rows) + MEANING_SHARE * meaning, np.float32)
 
 
 def fallback_logits(rows: FloatArray) -> FloatArray:

@@ -173,7 +173,7 @@ def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Progress
     shutil.rmtree(folder / "bundle", ignore_errors=True)
     (folder / "bundle").mkdir(parents=True)
     watch.stage("search")
-    _fit_matcher(trained, split, settings, folder / "bundle", watch)
+    of_matcher = _fit_matcher(trained, split, settings, folder / "bundle", watch)
     watch.check()
     watch.stage("bundle")
     export.write(trained, folder / "bundle")
@@ -182,7 +182,7 @@ def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Progress
     write_arms(folder / "bundle", {"new": arm} if arm else {})
     parity.record(trained, split, folder, seed=settings.seed)
     np.save(folder / "text_vectors.npy", trained.text_vectors, allow_pickle=False)
-    figures = figures_of_stages(trained, fine_tuning=trained.budget.fine_tuning)
+    figures = figures_of_stages(trained, of_matcher, fine_tuning=trained.budget.fine_tuning)
     record = {
         "figures": figures.as_json(), "base_encoder": trained.base_encoder, "ended_by": trained.ended_by,
         "courses": counter.courses,
@@ -192,10 +192,13 @@ def _fit(split: Split, settings: TrainingSettings, folder: Path, watch: Progress
     draft.replace(folder / RECORD)
 
 
-def _fit_matcher(trained: Artifacts, split: Split, settings: TrainingSettings, folder: Path, watch: Progress) -> None:
-    """Train the trees of search where enough queries were judged; elsewhere search keeps the fixed formula."""
+def _fit_matcher(
+    trained: Artifacts, split: Split, settings: TrainingSettings, folder: Path, watch: Progress
+) -> dict[str, float]:
+    """Train the trees of search where enough queries were judged, and return their figures; elsewhere search keeps the
+    fixed formula."""
     if len(split.judgements) < settings.least_judgements:
-        return
+        return {}
     n_items = len(split.items)
     no_events = ShopState.from_columns(
         at=split.test_start, counts=np.zeros((n_items, 4), np.float32), last_event_at=np.full(n_items, -np.inf)
@@ -205,3 +208,4 @@ def _fit_matcher(trained: Artifacts, split: Split, settings: TrainingSettings, f
     figures = fit_matcher(data, folder, most_texts=trained.budget.judged_texts, seed=settings.seed, progress=watch)
     for name, value in figures.items():
         watch.figure(name, value)
+    return figures

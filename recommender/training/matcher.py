@@ -23,6 +23,7 @@ from recommender.serving.bundle_parts import MATCHER
 from recommender.serving.shelf import Shelf
 from recommender.tables import Judgements
 from recommender.text.query import encoder_text
+from recommender.training.label_gain import label_gain
 from recommender.types import FloatArray, IntArray
 
 N_DISTRACTORS, N_POOL = 8, 2_000
@@ -111,8 +112,13 @@ def fit_matcher(
     forests = [trees.grow(features, target, settings=each, rising=rising) for each in settings]
     _write(forests, folder, features)
     error = trees.predict(forests, features) - target
-    return {
-        "matcher_queries": float(len(np.unique(graded.query[is_used]))),
+    query = graded.query[is_used]
+    n_labels = int(np.isin(data.judgements.query, query).sum())
+    gain = label_gain(
+        features, target, query, n_labels, settings=settings[0], rising=rising, should_stop=progress.should_stop
+    )
+    return gain | {
+        "matcher_queries": float(len(np.unique(query))),
         "matcher_rows": float(len(features)),
         "matcher_error": float(np.sqrt(np.mean(error**2))),
     }

@@ -13,13 +13,15 @@ from recommender.runs.figures import (
     Classifier,
     EncoderFigures,
     Figures,
+    LabelFigures,
     ProbabilityQuality,
     TeacherFigures,
 )
 
 
-def figures_of_stages(trained: Artifacts, *, fine_tuning: str) -> Figures:
-    """The figures of the heads, the encoder, the context model and the teacher; fine_tuning: the method."""
+def figures_of_stages(trained: Artifacts, of_matcher: Mapping[str, float], *, fine_tuning: str) -> Figures:
+    """The figures of the heads, the encoder, the context model, the teacher and the trees of search; fine_tuning: the
+    method."""
     encoder = {"fine_tuning": fine_tuning, **_reported(trained.metrics, "encoder_")}
     skipped_teacher = {"skipped": trained.skipped["teacher"]} if "teacher" in trained.skipped else None
     return Figures(
@@ -34,6 +36,7 @@ def figures_of_stages(trained: Artifacts, *, fine_tuning: str) -> Figures:
             name: Circumstance(worth.gain, name not in trained.idle) for name, worth in trained.circumstances.items()
         },
         teacher=read(TeacherFigures, skipped_teacher or _reported(trained.metrics, "teacher_")),
+        labels=read(LabelFigures, labels) if (labels := _reported(of_matcher, "labels_")) else None,
     )
 
 
