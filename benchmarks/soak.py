@@ -294,8 +294,9 @@ def _report(memory: Memory, answers: Answers, ended: str, *, seconds: float) -> 
     print(f"\n{n:,} requests, {n / max(memory.at[-1], 1.0):.1f} a second over {memory.at[-1] / 60:.1f} minutes")
     for (kind, status), n_of_kind in sorted(answers.statuses.items()):
         print(f"  {kind:<12} {status:>3} × {n_of_kind:,}")
-    median, p99 = (quantiles(answers.seconds, n=100)[index] for index in (49, 98))
-    print(f"seconds: median {median:.3f}, p99 {p99:.3f}, longest {max(answers.seconds):.3f}")
+    if len(answers.seconds) > 1:
+        median, p99 = (quantiles(answers.seconds, n=100)[index] for index in (49, 98))
+        print(f"seconds: median {median:.3f}, p99 {p99:.3f}, longest {max(answers.seconds):.3f}")
     n_server_errors = answers.count(lambda status: status >= 500)
     n_others = answers.count(_is_fault) - n_server_errors
     slopes = {name: memory.slope(name, since=CACHES_FILL * seconds) for name in memory.pids}
@@ -307,7 +308,7 @@ def _report(memory: Memory, answers: Answers, ended: str, *, seconds: float) -> 
     print(f"\n{n_server_errors} server errors and {n_others} other failures of 0 allowed")
     if ended:
         print(f"Ended before its time: {ended}")
-    return not (ended or n_server_errors or n_others) and all(figure.ratio <= 1 for figure in figures)
+    return n > 0 and not (ended or n_server_errors or n_others) and all(figure.ratio <= 1 for figure in figures)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 import threading
 import uuid
 from collections.abc import Iterator
@@ -10,8 +11,10 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.management import CommandError, call_command
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
+from django.db.migrations.loader import MigrationLoader
 from django.test import Client
 from django.utils import timezone
 
@@ -23,6 +26,8 @@ from recommender.models.connections import committed
 from tests.capture.drafts import draft
 
 MONTH = dt.timedelta(days=31)
+OLD = ("recommender", "0037_watch_exposure")
+dropping = importlib.import_module("recommender.migrations.0038_drop_unused_indexes_of_events")
 
 
 @pytest.fixture
@@ -35,6 +40,8 @@ def _whole_again(transactional_db: None) -> Iterator[None]:
         cursor.execute(f"DROP FUNCTION IF EXISTS {months.FUNCTION} CASCADE")
     with connection.schema_editor() as editor:
         editor.create_model(Event)
+    with connection.schema_editor() as editor:
+        dropping.drop_indexes(apps, editor)
 
 
 pytestmark = [pytest.mark.postgres, pytest.mark.usefixtures("_whole_again")]
@@ -64,6 +71,30 @@ def n_keys() -> int:
 
 def partitions() -> list[str]:
     return sorted(months._partitions())
+
+
+def indexed_columns() -> set[str]:
+    """Of the table and its partitions, but for what is unique."""
+    return set(
+        read(
+            "SELECT substring(pg_get_indexdef(indexrelid) FROM ' USING .*') FROM pg_index "
+            "JOIN pg_class ON pg_class.oid = indrelid WHERE relname LIKE 'recommender_event%' AND NOT indisunique"
+        )
+    )
+
+
+def test_migration_drops_its_indexes_from_every_month_too() -> None:
+    before = indexed_columns()
+    with connection.schema_editor() as editor:
+        dropping.create_indexes(MigrationLoader(None).project_state(OLD).apps, editor)
+    store(draft(occurred_at=timezone.now()))
+    partition()
+    gone = {" USING btree (visitor_id)", " USING btree (message_id varchar_pattern_ops)"}
+    assert gone < indexed_columns()
+    with connection.schema_editor() as editor:
+        dropping.drop_indexes(apps, editor)
+    assert not gone & indexed_columns()
+    assert before <= indexed_columns()
 
 
 def test_message_id_is_stored_once_in_whatever_month_it_comes_again() -> None:
@@ -232,3 +263,13 @@ def test_keys_of_an_interrupted_drop_are_deleted_by_the_next(monkeypatch: Any) -
     assert n_keys() == 1
     assert months.drop_months(before=later) == 0
     assert n_keys() == 0
+
+
+def test_orm_is_told_of_a_repeated_message_id() -> None:
+    partition()
+    now = timezone.now()
+    Event.objects.create(message_id="once", type="view_item", occurred_at=now)
+    with transaction.atomic():
+        with pytest.raises(IntegrityError, match="once"), transaction.atomic():
+            Event.objects.create(message_id="once", type="view_item", occurred_at=now + 2 * MONTH)
+        assert Event.objects.count() == 1

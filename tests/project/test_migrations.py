@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from django.db import migrations, models
+from django.core.management import call_command
+from django.db import connection, migrations, models
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
+
+from recommender.models import Event
 
 FIRST = ("recommender", "0026_store_queries_encrypted")
 """The oldest version beside which a newer one has been seen to serve: see fault 23 of benchmarks/faults."""
@@ -72,3 +75,26 @@ def test_what_the_version_before_fails_at_would_be_noticed(operation: Operation,
     reasons = list(refusals([operation], state))
     assert len(reasons) == bool(reason)
     assert all(reason in each for each in reasons)
+
+
+@pytest.mark.django_db
+def test_events_are_written_into_no_index_that_another_begins_with() -> None:
+    with connection.cursor() as cursor:
+        constraints = connection.introspection.get_constraints(cursor, Event._meta.db_table)
+    indexed = [each["columns"] for each in constraints.values() if each["index"] and not each["unique"]]
+    assert ["visitor_id", "occurred_at"] in indexed
+    assert ["visitor_id"] not in indexed
+    assert ["message_id"] not in indexed
+    assert any(each["columns"] == ["message_id"] and each["unique"] for each in constraints.values())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_dropped_indexes_of_events_come_back_with_the_version_before() -> None:
+    call_command("migrate", "recommender", "0037", verbosity=0)
+    try:
+        with connection.cursor() as cursor:
+            constraints = connection.introspection.get_constraints(cursor, Event._meta.db_table)
+        assert [each["columns"] for each in constraints.values()].count(["visitor_id"]) == 2  # the foreign key too
+    finally:
+        call_command("migrate", "recommender", verbosity=0)
+    test_events_are_written_into_no_index_that_another_begins_with()
