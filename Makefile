@@ -58,11 +58,16 @@ openapi: $(STAMP) ## Write docs/openapi.yaml from the API
 	$(EMBEDDED) $(MANAGE) spectacular --urlconf recommender.urls --custom-settings recommender.api.schema.SETTINGS \
 		--file docs/openapi.yaml --validate --fail-on-warn
 
-messages: $(STAMP) ## Collect and compile the app's translatable texts; needs GNU gettext
+messages: $(STAMP) ## Collect and compile the translatable texts of the app and of the demo; needs GNU gettext
 	cd recommender && $(EMBEDDED) $(abspath $(BIN))/python ../manage.py makemessages -l en --no-obsolete --add-location file
 	for source in $(filter-out %/en/LC_MESSAGES/django.po,$(wildcard recommender/locale/*/LC_MESSAGES/django.po)); do \
 		msgmerge --quiet --update --backup=none --no-fuzzy-matching $$source recommender/locale/en/LC_MESSAGES/django.po && \
 		msgattrib --translated --no-obsolete --output-file=$$source $$source && \
+		msgfmt --check-format --output-file=$${source%.po}.mo $$source || exit 1; done
+	$(EMBEDDED) $(BIN)/python manage.py makemessages -l de -l zh_Hans --no-obsolete --add-location file \
+		-i '$(VENV)*' -i recommender -i tests -i benchmarks -i build -i var
+	for source in shopreco/locale/*/LC_MESSAGES/django.po; do \
+		msgattrib --translated --no-fuzzy --no-obsolete --output-file=$$source $$source && \
 		msgfmt --check-format --output-file=$${source%.po}.mo $$source || exit 1; done
 
 clean: ## Remove what was built and the demo's data; the virtual environment stays

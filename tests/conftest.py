@@ -22,7 +22,7 @@ from django.core.cache import cache
 from django.core.management.color import no_style
 from django.db import connection, models, transaction
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from tests import environment, shops
 
@@ -79,6 +79,7 @@ def django_db_modify_db_settings() -> None:
 def _forget(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     """Nothing that one test cached or loaded serves the next; `serving.reload()` picks up what a test has written."""
     cache.clear()
+    translation.deactivate()  # LocaleMiddleware leaves the language of the last page behind
     monkeypatch.setattr(logging.getLogger("recommender"), "propagate", True)  # so that caplog hears it
     settings.RECOMMENDER = {**django_settings.RECOMMENDER, "REFRESH_SECONDS": 3600.0}
     if (ledger := sys.modules.get("recommender.jobs.ledger")) is not None:

@@ -13,6 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
+from recommender.admin.numbers import local
 from recommender.runs.figures import Gain
 
 WIDTH = 460
@@ -178,7 +179,7 @@ def column_chart(columns: Sequence[Bar], *, title: str, label_every: int = 1) ->
                 )
             )  # fmt: skip
     parts.append(format_html('<path class="rec-axis" d="M0 {0}H{1}"/>', height - 18, width))
-    description = ", ".join(f"{column.label}: {column.value:g}" for column in columns if column.value)
+    description = ", ".join(f"{column.label}: {local(column.value, 'g')}" for column in columns if column.value)
     return _svg(parts, title=title, description=description, css="rec-columns", height=height, width=width)
 
 
@@ -197,7 +198,7 @@ def interval_chart(gains: Sequence[tuple[str, Gain]], *, title: str) -> SafeStri
             "",
             '<path class="rec-grid" d="M{0} {2}V{3}"/>'
             '<text class="rec-tick" x="{0}" y="{4}" text-anchor="middle">{1}</text>',
-            ((scale(mark), f"{mark:+g}" if mark else "0", TOP - 8, height - 26, height - 8) for mark in marks),
+            ((scale(mark), local(mark, "+g") if mark else "0", TOP - 8, height - 26, height - 8) for mark in marks),
         ),
         format_html('<path class="rec-axis" d="M{0} {1}V{2}"/>', scale(0), TOP - 8, height - 26),
         format_html(
@@ -208,7 +209,8 @@ def interval_chart(gains: Sequence[tuple[str, Gain]], *, title: str) -> SafeStri
         *(_interval(label, gain, TOP + n * row + 10, scale) for n, (label, gain) in enumerate(finite)),
     ]  # fmt: skip
     texts = (
-        gettext("%(name)s: %(mean)+.4f (%(low)+.4f to %(high)+.4f)") % {"name": label, **gain._asdict()}
+        gettext("%(name)s: %(mean)s (%(low)s to %(high)s)")
+        % {"name": label, **{bound: local(value, "+.4f") for bound, value in gain._asdict().items()}}
         for label, gain in finite
     )
     return _svg(parts, title=title, description="; ".join(texts), css="rec-intervals", height=height, width=width)
@@ -244,7 +246,7 @@ def _grid(marks: Iterable[float], scale: _Scale) -> SafeString:
         "",
         '<path class="rec-grid" d="M{1} {0}H{2}"/>'
         '<text class="rec-tick" x="{3}" y="{0}" dy="4" text-anchor="end">{4}</text>',
-        ((scale(mark), LEFT, WIDTH - RIGHT, LEFT - 8, f"{mark:g}") for mark in marks),
+        ((scale(mark), LEFT, WIDTH - RIGHT, LEFT - 8, local(mark, "g")) for mark in marks),
     )
 
 
@@ -253,7 +255,7 @@ N_X_NAMES = 6
 
 def _x_marks(marks: Iterable[float], names: Mapping[float, str] | None, xs: Sequence[float]) -> list[tuple[float, str]]:
     if names is None:
-        return [(mark, f"{mark:g}") for mark in marks if min(xs) <= mark <= max(xs)]
+        return [(mark, local(mark, "g")) for mark in marks if min(xs) <= mark <= max(xs)]
     within = [(mark, name) for mark, name in sorted(names.items()) if min(xs) <= mark <= max(xs)]
     return within[:: -(-len(within) // N_X_NAMES) or 1]
 
@@ -309,8 +311,13 @@ def _interval(label: str, gain: Gain, y: float, scale: _Scale) -> SafeString:
 
 def _describe_lines(lines: Sequence[Series], y_label: str) -> str:
     return "; ".join(
-        gettext("%(name)s: %(label)s from %(first).4g to %(last).4g")
-        % {"name": line.name, "label": y_label, "first": line.points[0][1], "last": line.points[-1][1]}
+        gettext("%(name)s: %(label)s from %(first)s to %(last)s")
+        % {
+            "name": line.name,
+            "label": y_label,
+            "first": local(line.points[0][1], ".4g"),
+            "last": local(line.points[-1][1], ".4g"),
+        }
         for line in lines
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 from django.utils.translation import gettext
 
 from recommender.admin.charts import interval_chart
+from recommender.admin.numbers import interval, local
 from recommender.experiments.assignment import CONTROL, VARIANT
 from recommender.experiments.conduct import deciding_metric, metric_name
 from recommender.models import Experiment
@@ -67,8 +68,8 @@ def _row(name: str, figures: dict[str, Any], currency: str, decides: str) -> Met
         label=metric_name(name),
         control=_number(figures[CONTROL], unit),
         variant=_number(figures[VARIANT], unit),
-        amount="–" if gain is None else f"{gain.mean:+.1f} %",
-        bounds="" if gain is None else f"[{gain.low:+.1f}, {gain.high:+.1f}]",
+        amount="–" if gain is None else f"{local(gain.mean, '+.1f')} %",
+        bounds="" if gain is None else interval(gain.low, gain.high, "+.1f"),
         css=css,
         sign=sign,
         words=words,
@@ -99,7 +100,7 @@ def _verdict(figures: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _number(value: float | None, unit: str) -> str:
-    return "–" if value is None else f"{value:,.4g}{unit}"
+    return "–" if value is None else f"{local(value, ',.4g')}{unit}"
 
 
 def _people(results: dict[str, Any]) -> list[tuple[str, str]]:
@@ -109,10 +110,10 @@ def _people(results: dict[str, Any]) -> list[tuple[str, str]]:
         "sessions": gettext("days of shopping"),
         "decided": gettext("of which one side got more clicks"),
     }
-    counts = [(labels[name], f"{n:,}") for name, n in results.get("people", {}).items()]
+    counts = [(labels[name], local(n, ",")) for name, n in results.get("people", {}).items()]
     if "n_waiting" in results:
-        counts.append((gettext("people whose days are not over"), f"{results['n_waiting']:,}"))
-        counts.append((gettext("people left out who saw both arms"), f"{results['n_mixed']:,}"))
+        counts.append((gettext("people whose days are not over"), local(results["n_waiting"], ",")))
+        counts.append((gettext("people left out who saw both arms"), local(results["n_mixed"], ",")))
     return counts
 
 
@@ -121,4 +122,4 @@ def _note(results: dict[str, Any]) -> str:
     if not n_others:
         return ""
     text = gettext("Revenue counts orders in %(currency)s; %(n)s lines in other currencies are left out of it.")
-    return text % {"currency": results["currency"], "n": f"{n_others:,}"}
+    return text % {"currency": results["currency"], "n": local(n_others, ",")}

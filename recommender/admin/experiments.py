@@ -16,6 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from recommender.admin.experiment_results import results_of
+from recommender.admin.numbers import local
 from recommender.admin.readonly import StyledAdmin
 from recommender.admin.runs import badge
 from recommender.admin.steps import Link, Outcome, Step, require, walk
@@ -223,14 +224,14 @@ class ExperimentAdmin(StyledAdmin):
 
 def _what_starting_means(experiment: Experiment) -> tuple[str, ...]:
     plan = measuring.forecast(experiment, at=timezone.now())
-    needed = gettext("To be sure of a lift of %(lift).1f %% it needs about %(n)s people.")
-    lines = [needed % {"lift": 100 * experiment.lift, "n": f"{plan.planned:,}"}]
+    needed = gettext("To be sure of a lift of %(lift)s %% it needs about %(n)s people.")
+    lines = [needed % {"lift": local(100 * experiment.lift, ".1f"), "n": local(plan.planned, ",")}]
     if experiment.kind == Experiment.Kind.INTERLEAVED:
         lines = [gettext("Each list takes items of both rankers in turns; clicks say which chose better.")]
     if plan.days is not None:
         lines.append(
             gettext("At the present traffic these come in %(days)s days; it ends after %(longest)d at the latest.")
-            % {"days": f"{plan.days:,}", "longest": experiment.days}
+            % {"days": local(plan.days, ","), "longest": experiment.days}
         )
     return (
         *lines,

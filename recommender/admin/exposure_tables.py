@@ -11,6 +11,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from recommender.admin.charts import ShareRow, share_chart
+from recommender.admin.numbers import interval, local
 from recommender.exposure.groups import N_BANDS, NEW, NEW_DAYS, NEWNESS, NO_VALUE, OLDER, OTHERS, PRICE
 from recommender.exposure.reading import GroupStanding
 from recommender.exposure.reports import standings_of
@@ -116,10 +117,10 @@ def _row(attribute: str, one: GroupStanding) -> GroupRow:
     return GroupRow(
         label=group_label(attribute, one.value),
         exposure=NONE if exposure is None else percent(exposure.value),
-        bounds="" if is_exact or exposure is None else f"[{100 * exposure.low:.1f}, {100 * exposure.high:.1f}]",
+        bounds="" if is_exact or exposure is None else interval(100 * exposure.low, 100 * exposure.high, ".1f"),
         catalogue=percent(one.catalogue),
         demand=percent(one.demand),
-        ratio=NONE if exposure is None or not one.catalogue else f"{exposure.value / one.catalogue:.2f}",
+        ratio=NONE if exposure is None or not one.catalogue else local(exposure.value / one.catalogue, ".2f"),
         floor=percent(one.floor) if one.floor else "",
         before="" if one.before is None else percent(one.before),
         css=css,
@@ -140,4 +141,4 @@ def _verdict(one: GroupStanding) -> tuple[str, str, str]:
 
 def percent(share: float) -> str:
     """A share in per cent with one decimal."""
-    return f"{100 * share:.1f} %"
+    return f"{local(100 * share, '.1f')} %"

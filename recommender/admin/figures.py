@@ -14,6 +14,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from recommender.admin.charts import Bar, Series, bar_chart, interval_chart, line_chart
+from recommender.admin.numbers import local
 from recommender.models.words import title_of, words_of
 from recommender.runs.comparisons import SCOPES, explanation_of, label_of
 from recommender.runs.figures import Figures, Gain, ListQuality, ProbabilityQuality
@@ -192,7 +193,7 @@ def removed_rows(report: Any) -> list[tuple[str, str]]:
     removed = report.get("removed") if isinstance(report, dict) else None
     entries = removed.items() if isinstance(removed, dict) else ()
     rows = [(title_of(str(reason)), n) for reason, value in entries if (n := _number(value)) >= 1]
-    return [(reason, f"{n:,.0f}") for reason, n in sorted(rows, key=lambda row: -row[1])]
+    return [(reason, local(n, ",.0f")) for reason, n in sorted(rows, key=lambda row: -row[1])]
 
 
 def duration(seconds: float | None) -> str:
@@ -200,7 +201,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
         return "—"
     if seconds < 10:
-        return gettext("%(seconds).1f s") % {"seconds": seconds}
+        return gettext("%(seconds)s s") % {"seconds": local(seconds, ".1f")}
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -210,22 +211,22 @@ def duration(seconds: float | None) -> str:
 
 def decimal(value: float) -> str:
     """Return four decimals, a dash for what is not a number."""
-    return f"{value:.4f}" if math.isfinite(value) else "—"
+    return local(value, ".4f") if math.isfinite(value) else "—"
 
 
 def percent(value: float) -> str:
     """Return a share as a percentage, a dash for what is not a number."""
-    return f"{value:.1%}" if math.isfinite(value) else "—"
+    return local(value, ".1%") if math.isfinite(value) else "—"
 
 
 def level_in_words(level: float) -> str:
     """Return "97.5 %"."""
-    return f"{level * 100:g} %"
+    return f"{local(level * 100, 'g')} %"
 
 
 def cases_in_words(n: int, n_windows: int = 1) -> str:
     """Return "1,204 test cases" or "31 test cases of 4 windows"."""
-    words = {"n": f"{n:,}", "windows": n_windows}
+    words = {"n": local(n, ","), "windows": n_windows}
     if n_windows > 1:
         return gettext("%(n)s test cases of %(windows)d windows") % words
     return ngettext("%(n)s test case", "%(n)s test cases", n) % words
@@ -272,7 +273,8 @@ def _rolling(figures: Figures, scope: str, name: str) -> str:
     spread = figures.rolling.lists.get(scope, {}).get(name) if figures.rolling else None
     if figures.rolling is None or spread is None or not math.isfinite(spread.mean):
         return ""
-    return f"{spread.mean:.4f} ± {spread.deviation:.4f}" if figures.rolling.n_windows > 1 else f"{spread.mean:.4f}"
+    mean = local(spread.mean, ".4f")
+    return f"{mean} ± {local(spread.deviation, '.4f')}" if figures.rolling.n_windows > 1 else mean
 
 
 def _summary(rows: Sequence[ListRow]) -> str:
@@ -291,11 +293,15 @@ def _summary(rows: Sequence[ListRow]) -> str:
     return sentences[row.gain.css] % {"name": row.label, "amount": amount}
 
 
+def _bounds(low: float, high: float) -> str:
+    return gettext("(%(low)s to %(high)s)") % {"low": local(low, "+.4f"), "high": local(high, "+.4f")}
+
+
 def _shown(mean: float, gain: Gain | None) -> ShownGain:
     """Call it better or worse only where the whole interval is; without an interval by the sign alone."""
     low, high = (gain.low, gain.high) if gain else (mean, mean)
-    bounds = gettext("(%(low)+.4f to %(high)+.4f)") % {"low": low, "high": high} if gain else ""
-    amount = f"{mean:+.4f}"
+    bounds = _bounds(low, high) if gain else ""
+    amount = local(mean, "+.4f")
     if low > EVEN:
         return ShownGain("better", "▲", amount, gettext("better"), bounds)
     if high < -EVEN:
@@ -308,8 +314,8 @@ def _entry(name: str, value: Any) -> str:
     if math.isnan(number):
         return str(value)
     if name == "density":
-        return f"{number:.3%}"
-    return f"{int(number):,}" if number == int(number) else f"{number:,.4g}"
+        return local(number, ".3%")
+    return local(int(number), ",") if number == int(number) else local(number, ",.4g")
 
 
 def _running_mean(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

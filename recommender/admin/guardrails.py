@@ -10,13 +10,14 @@ from typing import Any
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from recommender.admin.numbers import local
 from recommender.runs.comparisons import GUARDRAILS, Limit, explanation_of, label_of
 from recommender.runs.figures import Figures, Guardrail
 
 UNITS: Mapping[str, Callable[[float], str]] = {
-    "figure": lambda value: f"{value:.4f}",
-    "share": lambda value: f"{value:.1%}",
-    "milliseconds": lambda value: gettext("%(ms).1f ms") % {"ms": value},
+    "figure": lambda value: local(value, ".4f"),
+    "share": lambda value: local(value, ".1%"),
+    "milliseconds": lambda value: gettext("%(ms)s ms") % {"ms": local(value, ".1f")},
     "difference": lambda value: f"{value:.1e}" if value else "0",
 }
 VERDICTS: Mapping[str, tuple[str, str, Any]] = {

@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from recommender.admin.filters import LabelFilter
+from recommender.admin.numbers import local
 from recommender.admin.readonly import ReadOnlyAdmin
 from recommender.catalog import values
 from recommender.models import Item, ItemStatistics
@@ -79,4 +80,4 @@ class ItemStatisticsAdmin(ReadOnlyAdmin):
 
 def _neighbours(pairs: list[Any]) -> SafeString:
     best = [pair for pair in pairs if len(pair) == 2][:N_NEIGHBOURS]  # who works here sees no single order either
-    return listed([pair[0] for pair in best], notes=[f"· {pair[1]:.2f}" for pair in best])
+    return listed([pair[0] for pair in best], notes=[f"· {local(pair[1], '.2f')}" for pair in best])

@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from recommender import outreach
 from recommender.admin.exporting import csv_file
 from recommender.admin.handouts import SEE_PEOPLE, hand_out
+from recommender.admin.numbers import local
 from recommender.admin.people import names_of
 from recommender.admin.readonly import ReadOnlyAdmin
 from recommender.admin.steps import Link, Step, require
@@ -143,7 +144,7 @@ class OutreachAdmin(ReadOnlyAdmin):
             "lists": [(other, ready.title) for other, ready in LISTS.items()],
             "rows": [[names.get(str(cells[0]), cells[0]), *map(_shown, cells[1:])] for cells in rows],
             "n_shown": N_SHOWN,
-            "n_looked_at": f"{N_LOOKED_AT:,}",
+            "n_looked_at": local(N_LOOKED_AT, ","),
             "links": links if request.user.has_perm(EXPORT) else [],
         }
         return TemplateResponse(request, "admin/recommender/outreach/page.html", context)

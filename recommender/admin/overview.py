@@ -18,6 +18,7 @@ from django.utils.translation import gettext
 
 from recommender import bundles, conf, overview
 from recommender.admin.charts import Bar, Series, bar_chart, line_chart
+from recommender.admin.numbers import interval, local
 from recommender.admin.readonly import ReadOnlyAdmin
 from recommender.admin.steps import require
 from recommender.experiments.intervals import Estimate, difference
@@ -146,7 +147,7 @@ def _rate_card(label: str, now: Estimate | None, before: Estimate | None) -> Car
 
 def _amount_card(label: str, now: Estimate | None, before: Estimate | None) -> Card:
     css, sign, words = _compared(now, before)
-    return Card(label, NONE if now is None else f"{now.value:,.2f}", _bounds(now, 1, ""), css, sign, words)
+    return Card(label, NONE if now is None else local(now.value, ",.2f"), _bounds(now, 1, ""), css, sign, words)
 
 
 def _compared(now: Estimate | None, before: Estimate | None) -> tuple[str, str, str]:
@@ -172,11 +173,11 @@ def _row(slot: str, arm: str, figures: reading.ListFigures) -> SlotRow:
 
 def _money(money: reading.Money) -> str:
     amount = money.per_thousand
-    return NONE if amount is None else f"{amount.value:,.2f} {money.currency} {_bounds(amount, 1, '')}"
+    return NONE if amount is None else f"{local(amount.value, ',.2f')} {money.currency} {_bounds(amount, 1, '')}"
 
 
 def _margin(money: reading.Money) -> str:
-    return NONE if money.margin_per_thousand is None else f"{money.margin_per_thousand:,.2f} {money.currency}"
+    return NONE if money.margin_per_thousand is None else f"{local(money.margin_per_thousand, ',.2f')} {money.currency}"
 
 
 def _rate(estimate: Estimate | None) -> str:
@@ -184,19 +185,19 @@ def _rate(estimate: Estimate | None) -> str:
 
 
 def _percent(estimate: Estimate | None) -> str:
-    return NONE if estimate is None else f"{100 * estimate.value:.1f} %"
+    return NONE if estimate is None else f"{local(100 * estimate.value, '.1f')} %"
 
 
 def _bounds(estimate: Estimate | None, factor: float, unit: str) -> str:
     if estimate is None:
         return ""
-    decimals = 1 if unit else 2
-    return f"[{factor * estimate.low:,.{decimals}f}, {factor * estimate.high:,.{decimals}f}]{unit}"
+    spec = ",.1f" if unit else ",.2f"
+    return interval(factor * estimate.low, factor * estimate.high, spec) + unit
 
 
 def _day(day: dt.datetime, figures: reading.ListFigures) -> tuple[str, dict[str, str], str, list[str]]:
     counts = {name: _number(n) for name, n in figures.counts.items()}
-    revenue = [f"{money.revenue:,.2f} {money.currency}".strip() for money in figures.money]
+    revenue = [f"{local(money.revenue, ',.2f')} {money.currency}".strip() for money in figures.money]
     return date_format(day, "MONTH_DAY_FORMAT"), counts, _rate(figures.clicked), revenue or [NONE]
 
 
@@ -232,7 +233,9 @@ def _by_day(period: reading.Period, title: str, name: str, points: list[tuple[fl
 def _rung_chart(period: reading.Period) -> SafeString:
     n_lists = sum(period.by_rung.values())
     bars = [
-        Bar(words_of(rung), n / n_lists, f"{n / n_lists:.0%} · {n:,}") for rung, n in period.by_rung.items() if n_lists
+        Bar(words_of(rung), n / n_lists, f"{local(n / n_lists, '.0%')} · {local(n, ',')}")
+        for rung, n in period.by_rung.items()
+        if n_lists
     ]
     return bar_chart(bars, title=gettext("What served the lists"))
 
@@ -242,7 +245,7 @@ def _searches(period: reading.Period) -> list[tuple[str, str]]:
     unmatched = None if not traffic["n_answered"] else traffic["n_unmatched"] / traffic["n_answered"]
     return [
         (gettext("Searches"), _number(traffic["n_searches"])),
-        (gettext("Searches without a result"), NONE if unmatched is None else f"{unmatched:.1%}"),
+        (gettext("Searches without a result"), NONE if unmatched is None else local(unmatched, ".1%")),
     ]
 
 
@@ -261,9 +264,9 @@ def _facts(period: reading.Period, computed_at: dt.datetime | None) -> list[tupl
             gettext("Summed up"),
             gettext("never") if computed_at is None else date_format(computed_at, "DATETIME_FORMAT"),
         ),
-        (gettext("Events an hour"), f"{period.traffic['n_events'] / period.n_hours:,.1f}"),
+        (gettext("Events an hour"), local(period.traffic["n_events"] / period.n_hours, ",.1f")),
         (gettext("Newest event"), NONE if period.newest is None else date_format(period.newest, "DATETIME_FORMAT")),
-        (gettext("Events with consent"), NONE if consenting is None else f"{consenting:.0%}"),
+        (gettext("Events with consent"), NONE if consenting is None else local(consenting, ".0%")),
         # xgettext:no-python-format
         (gettext("95 % of lists ready within"), _milliseconds(period.p95_ms)),
         (gettext("New alarms"), str(n_alarms)),
@@ -273,4 +276,8 @@ def _facts(period: reading.Period, computed_at: dt.datetime | None) -> list[tupl
 def _milliseconds(value: float | None) -> str:
     if value is None:
         return NONE
-    return gettext("longer than was measured") if math.isinf(value) else gettext("%(ms).0f ms") % {"ms": value}
+    return (
+        gettext("longer than was measured")
+        if math.isinf(value)
+        else gettext("%(ms)s ms") % {"ms": local(value, ",.0f")}
+    )

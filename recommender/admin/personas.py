@@ -25,6 +25,7 @@ from recommender import pipeline, serving
 from recommender.admin.charts import Bar, bar_chart, column_chart
 from recommender.admin.erasures import erase_link, erase_view
 from recommender.admin.filters import DeviceFilter, PersonalisedFilter, SegmentFilter, SignedInFilter
+from recommender.admin.numbers import local
 from recommender.admin.people import n_events_of, names_of, seen_as, visitors_matching, visitors_of
 from recommender.admin.readonly import BoundedChangeList, ReadOnlyAdmin
 from recommender.admin.steps import require
@@ -124,7 +125,7 @@ class PersonaAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("events"))
     def n_events(self, visitor: Visitor) -> str:
-        return f"{getattr(visitor, 'n_events', 0):,}"
+        return local(getattr(visitor, "n_events", 0), ",")
 
     @admin.display(description=_("personalised"))
     def is_personalised(self, visitor: Visitor) -> SafeString:

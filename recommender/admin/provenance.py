@@ -10,6 +10,7 @@ from typing import Any
 from django.utils import formats, timezone
 from django.utils.translation import gettext
 
+from recommender.admin.numbers import local
 from recommender.models import Run
 from recommender.models.words import words_of
 from recommender.runs import provenance
@@ -62,7 +63,8 @@ def _not_fine_tuned(run: Run, figures: Figures) -> str:
 
 def _attempt(attempt: Mapping[str, Any]) -> str:
     """When and where an attempt of a resumed run ran, how far it got, how long its stages took, why it ended."""
-    stages = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in (attempt.get("seconds") or {}).items())
+    seconds_of_stages = (attempt.get("seconds") or {}).items()
+    stages = ", ".join(f"{words_of(stage)} {seconds:.0f} s" for stage, seconds in seconds_of_stages)
     words = gettext("%(start)s to %(end)s on %(worker)s, until %(stage)s (%(stages)s). %(reason)s") % {
         "start": _date(attempt.get("started_at")),
         "end": _date(attempt.get("until")),
@@ -84,7 +86,7 @@ def _date(seconds: float | None) -> str:
 def _circumstances(context: Mapping[str, Circumstance]) -> list[tuple[str, str]]:
     """Which circumstances the context model uses, and which not, with the loss in nats that each saves."""
     texts = {
-        name: f"{words_of(name)} ({circumstance.gain:+.3f})" if math.isfinite(circumstance.gain) else words_of(name)
+        name: words_of(name) + (f" ({local(circumstance.gain, '+.3f')})" if math.isfinite(circumstance.gain) else "")
         for name, circumstance in context.items()
     }
     return [

@@ -9,6 +9,7 @@ from typing import Any
 from django.utils.translation import gettext
 
 from recommender.admin import figures
+from recommender.admin.numbers import local
 from recommender.models import Run
 from recommender.runs.comparisons import SCOPES
 from recommender.runs.figures import Figures
@@ -90,7 +91,7 @@ def _facts(chosen: Sequence[Run], is_other: Sequence[bool]) -> list[ComparedRow]
         (gettext("Encoder"), lambda run: run.provenance.get("encoder", {}).get("name") or "–"),
         (gettext("Fine-tuning"), lambda run: run.settings.get("fine_tuning") or gettext("as the settings say")),
         (gettext("Seed"), lambda run: run.provenance.get("seed", "–")),
-        (gettext("Events"), lambda run: f"{run.report['n_clean']:,}" if "n_clean" in run.report else "–"),
+        (gettext("Events"), lambda run: local(run.report["n_clean"], ",") if "n_clean" in run.report else "–"),
         (gettext("Code"), lambda run: str(run.provenance.get("code", "–"))[:12]),
         (gettext("Attempts"), lambda run: run.fencing_token or "–"),
     ]

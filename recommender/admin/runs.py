@@ -22,6 +22,7 @@ from recommender import bundles, runs
 from recommender.admin import figures, trials
 from recommender.admin.exposure_tables import tables_of
 from recommender.admin.guardrails import guardrail_table
+from recommender.admin.numbers import local
 from recommender.admin.provenance import provenance_rows
 from recommender.admin.readonly import N_COUNTED, ReadOnlyAdmin
 from recommender.admin.steps import APPROVE, PROMOTE, TRAIN, Link, require
@@ -102,7 +103,7 @@ class RunAdmin(TrainingSteps, TuningSteps, ReadOnlyAdmin):
         if run.state not in runs.ACTIVE:
             return state
         bar = format_html('<progress max="1" value="{}" aria-label="{}"></progress>', run.progress, _("progress"))
-        return format_html('{} {} <span class="rec-quiet">{}</span>', state, bar, f"{run.progress:.0%}")
+        return format_html('{} {} <span class="rec-quiet">{}</span>', state, bar, local(run.progress, ".0%"))
 
     @admin.display(description=_("verdict"))
     def verdict_badge(self, run: Run) -> SafeString:

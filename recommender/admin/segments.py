@@ -21,6 +21,7 @@ from recommender.admin.charts import Bar, bar_chart
 from recommender.admin.exporting import csv_file
 from recommender.admin.handouts import SEE_PEOPLE, hand_out
 from recommender.admin.items import listed
+from recommender.admin.numbers import local
 from recommender.admin.people import names_of
 from recommender.admin.readonly import ReadOnlyAdmin
 from recommender.admin.steps import Link, Step, require
@@ -83,11 +84,14 @@ class SegmentAdmin(ReadOnlyAdmin):
     @admin.display(description=_("share"))
     def share_of_people(self, segment: Segment) -> str:
         total = sum(Segment.objects.filter(retired_at=None).values_list("n_people", flat=True))
-        return f"{segment.n_people / max(total, 1):.0%}"
+        return local(segment.n_people / max(total, 1), ".0%")
 
     @admin.display(description=_("what distinguishes it"))
     def distinguished_by(self, segment: Segment) -> str:
-        return ", ".join(f"{words} {share:.0%} ({overall:.0%})" for _, _, words, share, overall in segment.traits[:4])
+        return ", ".join(
+            f"{words} {local(share, '.0%')} ({local(overall, '.0%')})"
+            for _, _, words, share, overall in segment.traits[:4]
+        )
 
     @admin.display(description=_("personas"))
     def personas(self, segment: Segment) -> SafeString:
@@ -99,7 +103,7 @@ class SegmentAdmin(ReadOnlyAdmin):
         """Draw the members' share on each distinguishing trait, with everybody's in words."""
         everybody = gettext("everybody")
         bars = [
-            Bar(words, share, f"{share:.0%} · {everybody} {overall:.0%}")
+            Bar(words, share, f"{local(share, '.0%')} · {everybody} {local(overall, '.0%')}")
             for *__, words, share, overall in segment.traits
         ]
         return bar_chart(bars, title=str(_("What distinguishes it"))) if bars else SafeString("—")

@@ -16,6 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from recommender import conf, runs
+from recommender.admin.numbers import local
 from recommender.admin.run_comparison import MOST_RUNS, compared
 from recommender.admin.steps import TRAIN, Outcome, Step, require, walk
 from recommender.models import Run
@@ -37,7 +38,9 @@ class TrainingForm(forms.Form):
         super().__init__(*positional, **named)
         methods = [(name, name) for name in conf.CHOICES["FINE_TUNING"]]
         self.fields["fine_tuning"].choices = [("", gettext("as the settings say")), *methods]  # type: ignore[attr-defined]
-        default = gettext("Empty: %(minutes)g, as the settings say.") % {"minutes": conf.get("TRAINING_MINUTES")}
+        default = gettext("Empty: %(minutes)s, as the settings say.") % {
+            "minutes": local(conf.get("TRAINING_MINUTES"), "g")
+        }
         self.fields["minutes"].help_text = default
 
     def chosen(self) -> dict[str, Any]:

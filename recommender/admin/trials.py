@@ -14,7 +14,8 @@ from django.utils.translation import gettext_lazy as _
 
 from recommender.admin.charts import Bar, bar_chart
 from recommender.admin.figures import decimal, duration
-from recommender.runs.figures import Figures, TrialFigures
+from recommender.admin.numbers import local
+from recommender.runs.figures import Figures, Gain, TrialFigures
 
 STATES: Mapping[str, Any] = {
     "complete": _("complete"),
@@ -59,16 +60,21 @@ def tuning_table(figures: Figures) -> TuningTable | None:
     tuning = figures.tuning
     if tuning is None or not tuning.trials:
         return None
-    gain = gettext("%(mean)+.4f (%(low)+.4f to %(high)+.4f)") % tuning.gain._asdict() if tuning.gain else ""
+    gain = _gain(tuning.gain) if tuning.gain else ""
     return TuningTable(
         rows=tuple(_row(trial, tuning.best.score) for trial in tuning.trials),
         changes=tuple((name, _text(present), _text(best)) for name, (present, best) in tuning.changes.items()),
         best=decimal(tuning.best.score),
         present=decimal(tuning.present),
         gain=gain,
-        n_cases=f"{tuning.n_cases:,}",
+        n_cases=local(tuning.n_cases, ","),
         importance=_importance(tuning.importance),
     )
+
+
+def _gain(gain: Gain) -> str:
+    bounds = {bound: local(value, "+.4f") for bound, value in gain._asdict().items()}
+    return gettext("%(mean)s (%(low)s to %(high)s)") % bounds
 
 
 def _row(trial: TrialFigures, best: float) -> TrialRow:
@@ -85,9 +91,9 @@ def _row(trial: TrialFigures, best: float) -> TrialRow:
 
 def _importance(shares: Mapping[str, float]) -> SafeString | str:
     ranked = sorted(shares.items(), key=lambda pair: -pair[1])
-    bars = [Bar(name, share, f"{share:.0%}") for name, share in ranked]
+    bars = [Bar(name, share, local(share, ".0%")) for name, share in ranked]
     return bar_chart(bars, title=gettext("What the score depends on, within each phase")) if bars else ""
 
 
 def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else "—"
+    return local(value, ".4g") if isinstance(value, int | float) else "—"

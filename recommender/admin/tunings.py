@@ -12,6 +12,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext
 
 from recommender import conf, runs
+from recommender.admin.numbers import local
 from recommender.admin.steps import TRAIN, Link, Outcome, Step, require, walk
 from recommender.models import Run
 from recommender.runs import tunings
@@ -90,9 +91,9 @@ def _tune_step(question: str, back_url: str) -> Step:
         question=question,
         consequences=(
             gettext(
-                "A worker tries settings for about %(minutes)g minutes, on days that are not used to evaluate models."
+                "A worker tries settings for about %(minutes)s minutes, on days that are not used to evaluate models."
             )
-            % {"minutes": minutes},
+            % {"minutes": local(minutes, "g")},
             gettext("No training can run meanwhile; the shop keeps working as it is."),
             gettext("Nothing changes until somebody uses what was found."),
         ),

@@ -9,6 +9,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from recommender.admin.numbers import local
 from recommender.models import Rule
 from recommender.serving.contributions import PARTS, Part
 from recommender.serving.inspection import Inspection
@@ -112,7 +113,7 @@ class Amount:
 def hundredths_text(hundredths: int, *, signed: bool = False) -> str:
     """A number with two decimals, with a real minus sign."""
     sign = "\u2212" if hundredths < 0 else "+" if signed and hundredths else ""
-    return f"{sign}{abs(hundredths) / 100:,.2f}"
+    return f"{sign}{local(abs(hundredths) / 100, ',.2f')}"
 
 
 def amounts(parts: Mapping[Part, float]) -> tuple[Amount, ...]:
@@ -198,7 +199,7 @@ def words_of_query(word: QueryWord) -> str:
 
 def also_text(other: AlsoFound) -> str:
     """A word that counts too, with why and how much."""
-    return f"{other.text} ({WHY_FOUND[other.why]}, {other.weight:.0%})"
+    return f"{other.text} ({WHY_FOUND[other.why]}, {local(other.weight, '.0%')})"
 
 
 def rule_names(ids: Sequence[int], rules: Sequence[Rule]) -> dict[int, str]:

@@ -10,6 +10,8 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
+from shopreco.shop.languages import title_in_language
+
 
 class Department(models.Model):
     name = models.CharField(max_length=80, unique=True)
@@ -41,6 +43,11 @@ class Product(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("shop:product", args=[self.stock_code])
+
+    @property
+    def localised_title(self) -> str:
+        """The title in the language of the page."""
+        return title_in_language(self.stock_code, self.title)
 
 
 class Customer(models.Model):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from django.db import transaction
 from django.db.models import F
 from django.utils.crypto import get_random_string
+from django.utils.translation import gettext
 
 from shopreco.shop.cart import CartLine
 from shopreco.shop.models import Customer, Order, OrderLine, Product
@@ -19,7 +20,7 @@ class SoldOut(Exception):
     """The stock of `product` is smaller than the ordered quantity."""
 
     def __init__(self, product: Product) -> None:
-        super().__init__(f"{product.title} is no longer available in that quantity.")
+        super().__init__(gettext("%s is no longer available in that quantity.") % product.localised_title)
         self.product = product
 
 

@@ -15,8 +15,9 @@ track_pages(
 @register("shop.Product")
 class Products(Catalog):
     id = "stock_code"
-    title = "title"
-    text = "title"
+    languages = ("en-gb", "zh-hans")
+    title = "localised_title"
+    text = "localised_title"
     category = "department.name"
     price = "price"
     currency = Constant("GBP")

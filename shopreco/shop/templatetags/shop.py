@@ -5,8 +5,11 @@ from typing import Any
 
 from django import template
 from django.template.context import Context
+from django.utils.formats import number_format
+from django.utils.translation import gettext
 
 from shopreco.shop import tiles
+from shopreco.shop.languages import department_in_language, title_in_english
 
 register = template.Library()
 
@@ -14,13 +17,22 @@ register = template.Library()
 @register.inclusion_tag("shop/tile.html")
 def tile(title: str) -> dict[str, Any]:
     """Draw a product from its title."""
-    return {"tile": tiles.tile(title), "title": title}
+    return {"tile": tiles.tile(title_in_english(title)), "title": title}
 
 
 @register.filter
 def pounds(amount: Decimal | None) -> str:
-    """Write an amount as a price; nothing for none."""
-    return "" if amount is None else f"£{amount:,.2f}"
+    """Write an amount as a price in the language of the page; nothing for none."""
+    if amount is None:
+        return ""
+    number = number_format(amount, 2, force_grouping=True)
+    return gettext("£%s") % number
+
+
+@register.filter
+def department(name: str) -> str:
+    """The name of a department, or of a category made of it, in the language of the page."""
+    return department_in_language(name)
 
 
 @register.simple_tag(takes_context=True)

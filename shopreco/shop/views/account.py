@@ -13,6 +13,7 @@ from django.db.models import Count, Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from shopreco.shop.models import Customer, OrderLine
@@ -41,7 +42,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     logout(request)
-    messages.success(request, "You are signed out.")
+    messages.success(request, gettext("You are signed out."))
     return redirect("shop:home")
 
 
@@ -80,7 +81,7 @@ def _departments_of(customer_ids: list[int]) -> dict[int, list[str]]:
 
 def _sign_in_as(request: HttpRequest, customer: Customer) -> HttpResponse:
     login(request, customer.user, backend=BACKEND)
-    messages.success(request, f"You are signed in as customer {customer.code}.")
+    messages.success(request, gettext("You are signed in as customer %s.") % customer.code)
     response = redirect("shop:home")
     _set_consent(response, "granted")  # the loader has granted it for the customers of the data
     return response

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from shopreco.shop.cart import Cart
@@ -27,13 +28,13 @@ def cart_add(request: HttpRequest, stock_code: str) -> HttpResponse:
     product = get_object_or_404(Product, stock_code=stock_code, is_visible=True)
     form = QuantityForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "Please give a quantity between 1 and 999.")
+        messages.error(request, gettext("Please give a quantity between 1 and 999."))
         return redirect(product)
     basket = Cart(request)
     wanted = basket.quantities.get(stock_code, 0) + max(form.cleaned_data["quantity"], 1)
     quantity = basket.put(product, wanted)
     if not quantity:
-        messages.error(request, f"{product.title} is sold out.")
+        messages.error(request, gettext("%s is sold out.") % product.localised_title)
         return redirect(product)
     _confirm_quantity(request, product, wanted, quantity)
     return redirect("shop:cart")
@@ -48,7 +49,7 @@ def cart_update(request: HttpRequest, stock_code: str) -> HttpResponse:
         quantity = Cart(request).put(product, form.cleaned_data["quantity"])
         _confirm_quantity(request, product, form.cleaned_data["quantity"], quantity)
     else:
-        messages.error(request, "Please give a quantity between 0 and 999.")
+        messages.error(request, gettext("Please give a quantity between 0 and 999."))
     return redirect("shop:cart")
 
 
@@ -57,7 +58,7 @@ def cart_remove(request: HttpRequest, stock_code: str) -> HttpResponse:
     """Take a product out of the cart."""
     product = get_object_or_404(Product, stock_code=stock_code)
     Cart(request).put(product, 0)
-    messages.success(request, f"{product.title} was removed.")
+    messages.success(request, gettext("%s was removed.") % product.localised_title)
     return redirect("shop:cart")
 
 
@@ -90,11 +91,12 @@ def thanks(request: HttpRequest, number: str) -> HttpResponse:
 
 def _confirm_quantity(request: HttpRequest, product: Product, wanted: int, quantity: int) -> None:
     if 0 < quantity < wanted:
-        messages.warning(request, f"Only {quantity} of {product.title} are in stock; your cart holds all of them.")
+        text = gettext("Only %(n)d of %(title)s are in stock; your cart holds all of them.")
+        messages.warning(request, text % {"n": quantity, "title": product.localised_title})
     elif quantity:
-        messages.success(request, f"{product.title} is in your cart.")
+        messages.success(request, gettext("%s is in your cart.") % product.localised_title)
     else:
-        messages.success(request, f"{product.title} was removed.")
+        messages.success(request, gettext("%s was removed.") % product.localised_title)
 
 
 def _customer_of(request: HttpRequest) -> Customer | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from recommender.text.query import normal_query
@@ -13,11 +14,11 @@ from shopreco.shop.models import Department, Product
 
 PAGE_SIZE = 24
 SORTS = {
-    "popular": ("Most popular", ("-n_sold", "title")),
-    "new": ("Newest", ("-first_seen", "title")),
-    "price": ("Price, low to high", ("price", "title")),
-    "-price": ("Price, high to low", ("-price", "title")),
-    "name": ("Name", ("title", "pk")),
+    "popular": (_("Most popular"), ("-n_sold", "title")),
+    "new": (_("Newest"), ("-first_seen", "title")),
+    "price": (_("Price, low to high"), ("price", "title")),
+    "-price": (_("Price, high to low"), ("-price", "title")),
+    "name": (_("Name"), ("title", "pk")),
 }
 
 
@@ -36,7 +37,7 @@ def department(request: HttpRequest, slug: str = "") -> HttpResponse:
     sort = request.GET.get("sort", "")
     sort = sort if sort in SORTS else "popular"
     page = Paginator(products.order_by(*SORTS[sort][1]), PAGE_SIZE).get_page(request.GET.get("page"))
-    sorts = [(key, label) for key, (label, _) in SORTS.items()]
+    sorts = [(key, label) for key, (label, _order) in SORTS.items()]
     return render(request, "shop/department.html", {"department": current, "page": page, "sort": sort, "sorts": sorts})
 
 
