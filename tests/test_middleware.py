@@ -99,6 +99,8 @@ urlpatterns = [
 @pytest.fixture(autouse=True)
 def _pages(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.ROOT_URLCONF = __name__
+    # Django's own adds `Vary: Accept-Language` to every page; here every header is ours.
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if name != "django.middleware.locale.LocaleMiddleware"]
     monkeypatch.setattr("recommender.tracking._pages", {})
     monkeypatch.setattr(middleware, "_complaints", set())
     visitors.forget_visitors()
