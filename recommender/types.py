@@ -52,6 +52,7 @@ class Slot(enum.StrEnum):
     SEARCH = "search"
 
 
+PROFITABLE_SLOTS = (Slot.HOME, Slot.CART, Slot.SIMILAR, Slot.BOUGHT_TOGETHER, Slot.TRENDING)
 SLOT_CODES: dict[Slot, int] = {slot: code for code, slot in enumerate(Slot)}
 """Code of each slot in arrays. Append only: stored bundles depend on the order."""
 
@@ -205,8 +206,8 @@ class Request:
     compared. `at_most`: how many items may share a value, by attribute. `personal_weight`: how much the shopper's
     likings count in a search, 0 for not at all. person_key: by which experiments assign the shopper, "" for nobody.
     `diversity` and `new_share` replace the setting and what validation chose, where an experiment says so.
-    `segment_id`: primary key of the shopper's segment, for rules. `variants`: numbers of the experiments whose variant
-    answers, for the rules that they try.
+    `profit`: weight of the margin. `segment_id`: key of the shopper's segment, `variants`: numbers of the experiments
+    whose variant answers; both for rules.
     """
 
     slot: Slot
@@ -230,6 +231,7 @@ class Request:
     personal_weight: float = 1.0
     diversity: float | None = None
     new_share: float | None = None
+    profit: float = 0.0
     segment_id: int | None = None
     variants: frozenset[int] = frozenset()
 

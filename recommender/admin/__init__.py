@@ -14,6 +14,7 @@ from recommender.admin.judgements import JudgementAdmin
 from recommender.admin.outreach import OutreachAdmin
 from recommender.admin.overview import OverviewAdmin
 from recommender.admin.personas import PersonaAdmin
+from recommender.admin.profit import ProfitDialAdmin
 from recommender.admin.queries import QueryStatisticsAdmin, SynonymAdmin
 from recommender.admin.rejections import EventCountAdmin, RejectedEventAdmin
 from recommender.admin.rules import RuleAdmin
@@ -41,6 +42,7 @@ __all__ = [
     "OutreachAdmin",
     "OverviewAdmin",
     "PersonaAdmin",
+    "ProfitDialAdmin",
     "QueryStatisticsAdmin",
     "RejectedEventAdmin",
     "RuleAdmin",

@@ -154,6 +154,28 @@ def _key(names: Sequence[str]) -> SafeString:
     )
 
 
+def frontier_chart(points: Sequence[tuple[float, float, str]], *, title: str, x_label: str, y_label: str) -> SafeString:
+    """Draw labelled points (x, y, label) joined in their order; nothing for fewer than two."""
+    if len(points) < 2:
+        return SafeString("")
+    line = Series("", [(x, y) for x, y, _label in points])
+    xs, ys = [x for x, _y in line.points], [y for _x, y in line.points]
+    x_ticks, y_ticks = ticks(min(xs), max(xs), 5), ticks(min(ys), max(ys), 5)
+    x_scale = _Scale(min(x_ticks), max(x_ticks), LEFT, WIDTH - RIGHT)
+    y_scale = _Scale(min(y_ticks), max(y_ticks), HEIGHT - BOTTOM, TOP)
+    marks = format_html_join(
+        "",
+        '<circle class="rec-dot rec-s0" cx="{0}" cy="{1}" r="4"/><text class="rec-label" x="{0}" y="{1}" dx="{3}" '
+        'dy="-8" text-anchor="{4}">{2}</text>',
+        ((x_scale(x), y_scale(y), label, *((-6, "end") if float(x_scale(x)) > WIDTH * 0.8 else (6, "start")))
+         for x, y, label in points),
+    )  # fmt: skip
+    axis = _x_axis([(tick, f"{tick:g}") for tick in x_ticks], x_scale, x_label, y_label)
+    parts = [_grid(y_ticks, y_scale), axis, _line(line, 0, x_scale, y_scale)]
+    description = "; ".join(f"{label}: {x:.4g}, {y:.4g}" for x, y, label in points)
+    return _svg([*parts, marks], title=title, description=description, css="rec-lines", height=HEIGHT)
+
+
 def column_chart(columns: Sequence[Bar], *, title: str, label_every: int = 1) -> SafeString:
     """Draw narrow upright columns from 0, every `label_every`-th with its label."""
     highest = max((column.value for column in columns), default=0)

@@ -29,7 +29,7 @@ from recommender.types import Slot
 RUN = "recommender.run_experiment"
 
 PLANNED_FIELDS = (
-    "name", "hypothesis", "kind", "bundle", "diversity", "personal_search", "new_share", "slots", "share",
+    "name", "hypothesis", "kind", "bundle", "diversity", "personal_search", "new_share", "profit", "slots", "share",
     "variant_share", "group", "metric", "lift", "outcome_days", "days", "promotes",
 )  # fmt: skip
 
@@ -56,6 +56,11 @@ class ExperimentForm(forms.ModelForm):
         required=False,
         label=_("Share of new items"),
         help_text=_("0 to 1; in “for you”, beside what is due again."),
+    )
+    profit = forms.FloatField(
+        required=False,
+        label=_("Weight of the margin"),
+        help_text=_("0 to 2; 1 orders items of like relevance by expected profit."),
     )
 
     class Meta:
@@ -96,7 +101,10 @@ class ExperimentAdmin(StyledAdmin):
     search_fields = ("name",)
     fieldsets = (
         (None, {"fields": ("name", "hypothesis", "kind")}),
-        (_("What the variant does differently"), {"fields": ("bundle", "diversity", "personal_search", "new_share")}),
+        (
+            _("What the variant does differently"),
+            {"fields": ("bundle", "diversity", "personal_search", "new_share", "profit")},
+        ),
         (_("Where and for whom"), {"fields": ("slots", "share", "variant_share", "group")}),
         (_("How it is decided"), {"fields": ("metric", "lift", "outcome_days", "days", "promotes")}),
     )

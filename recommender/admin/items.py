@@ -42,7 +42,7 @@ class ItemAdmin(ReadOnlyAdmin):
     list_display = (
         "title", "item_id", "category", "price_shown", "currency", "is_available", "is_active", "updated_at",
     )  # fmt: skip
-    exclude = ("price", "source_hash")
+    exclude = ("price", "source_hash", "margin")
     readonly_fields = ("price_shown",)
     list_filter = ("is_active", "is_available", LabelFilter, "updated_at")
     search_fields = ("title", "item_id__exact", "category")

@@ -22,7 +22,7 @@ from recommender.types import Live
 
 ATTRIBUTES = (
     "id", "title", "text", "category", "brand", "price", "currency", "url", "image", "available", "active",
-    "first_seen",
+    "first_seen", "margin",
 )  # fmt: skip
 MAX_TITLE_LENGTH = 500
 MAX_TEXT_LENGTH = 5_000
@@ -38,10 +38,11 @@ class Catalog(ModelDescription):
     on the way is None. An attribute that is left out is guessed from the model's field names; `None` says that there
     is none. A method `prepare_<attribute>(obj)` replaces the value of an attribute.
 
-    `attributes` maps names to paths. `first_seen` is when the object came into the shop; without it, when it was first
-    synced. `updated` names the model's own "last changed" field, if it has one: the incremental sync then reads only
-    what changed. `group` leads to what variants have in common, `related` maps labels of other models to the look-up
-    from this one to them, `languages` are those that the text is read in, `sites` leads to `django.contrib.sites`.
+    `margin` is what the shop earns with one, and its secret. `attributes` maps names to paths. `first_seen` is when the
+    object came into the shop; without it, when it was first synced. `updated` names the model's own "last changed"
+    field, if it has one: the incremental sync then reads only what changed. `group` leads to what variants have in
+    common, `related` maps labels of other models to the look-up from this one to them, `languages` are those that the
+    text is read in, `sites` leads to `django.contrib.sites`.
     """
 
     id: Any = None
@@ -56,6 +57,7 @@ class Catalog(ModelDescription):
     available: Any = Constant(True)
     active: Any = None
     first_seen: Any = None
+    margin: Any = None
     attributes: Mapping[str, Any] = {}
     updated: str = ""
     group: Any = None
@@ -207,6 +209,7 @@ class Catalog(ModelDescription):
             is_active=bool(self.value("active", obj)),
             text_hash=values.text_hash(text),
             first_seen_at=values.moment(self.value("first_seen", obj)),
+            margin=values.margin(self.value("margin", obj), currency),
         )
 
     def live(self, obj: Any) -> Live | None:

@@ -87,6 +87,7 @@ class ItemFacts:
     is_active: bool
     text_hash: str
     first_seen_at: dt.datetime | None
+    margin: Decimal | None = None
 
 
 def plain(value: Any, limit: int, *, between: str = ", ") -> str:
@@ -131,6 +132,14 @@ def price(value: Any, currency_code: str = "") -> Decimal | None:
     """A price with the decimals of its currency; none where it makes no sense."""
     amount, own_code = money(value, currency_code)
     if amount is None or not 0 <= amount < MAX_PRICE:
+        return None
+    return rounded(amount, currency_code or own_code)
+
+
+def margin(value: Any, currency_code: str = "") -> Decimal | None:
+    """What the shop earns with one, below 0 where it loses; none where it makes no sense."""
+    amount, own_code = money(value, currency_code)
+    if amount is None or abs(amount) >= MAX_PRICE:
         return None
     return rounded(amount, currency_code or own_code)
 

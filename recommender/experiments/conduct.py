@@ -24,6 +24,7 @@ CHANGES: dict[str, tuple[float, float]] = {
     "diversity": (0.0, 1.0),
     "personal_search": (0.0, 4.0),
     "new_share": (0.0, 1.0),
+    "profit": (0.0, 2.0),
 }
 """The settings that a variant may change, with the least and the greatest value."""
 

@@ -20,6 +20,7 @@ from recommender.models.overview import (
     QueryFigures,
 )
 from recommender.models.personas import Persona
+from recommender.models.profit import ProfitDial
 from recommender.models.queries import QueryStatistics, Synonym
 from recommender.models.rejections import EventCount, RejectedEvent
 from recommender.models.rules import Rule
@@ -58,6 +59,7 @@ __all__ = [
     "Overview",
     "Persona",
     "PriceChange",
+    "ProfitDial",
     "QueryFigures",
     "QueryStatistics",
     "RejectedEvent",

@@ -18,6 +18,14 @@ class Item(models.Model):
     brand = models.CharField(_("brand"), max_length=255, blank=True)
     price = models.DecimalField(_("indicative price"), max_digits=15, decimal_places=3, null=True, blank=True)
     currency = models.CharField(_("currency"), max_length=3, blank=True)
+    margin = models.DecimalField(
+        _("margin"),
+        max_digits=15,
+        decimal_places=3,
+        null=True,
+        blank=True,
+        help_text=_("What the shop earns with one, in the currency of the price. Never shown to shoppers."),
+    )
     url = models.CharField(_("URL"), max_length=2000, blank=True)
     image = models.CharField(_("image"), max_length=2000, blank=True)
     attributes = models.JSONField(_("attributes"), default=dict, blank=True)

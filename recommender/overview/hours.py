@@ -16,7 +16,7 @@ from recommender.durations import CLICK_ATTRIBUTION_DAYS
 from recommender.models import Event, HourlyFigures, HourlyRevenue, HourlyTraffic, Impression
 from recommender.models.claims import MAX_CLAIM_AGE
 from recommender.models.staff import visitors_of_staff
-from recommender.overview.outcomes import ListSums, outcomes_between, sum_up
+from recommender.overview.outcomes import ListSums, margins, outcomes_between, sum_up
 from recommender.overview.searches import hour_of, searches_between
 
 HOUR = dt.timedelta(hours=1)
@@ -87,7 +87,8 @@ def _whole_since(at: dt.datetime) -> dt.datetime:
 
 def _sum_up_again(start: dt.datetime, end: dt.datetime, at: dt.datetime) -> None:
     """Replace the rows of some hours."""
-    sums = sum_up(_lists(start, end), outcomes_between(start, end + window()), window=window())
+    outcomes, earned = outcomes_between(start, end + window()), margins()
+    sums = sum_up(_lists(start, end), outcomes, window=window(), margins=earned)
     traffic = _traffic(start, end, at)
     with transaction.atomic(using=router.db_for_write(HourlyFigures)):
         for model in (HourlyFigures, HourlyRevenue, HourlyTraffic):
@@ -147,6 +148,7 @@ def _revenue(sums: dict[tuple[dt.datetime, str, str, str], ListSums]) -> list[Ho
             n_lists=income.n_lists,
             revenue=income.revenue,
             squares=income.squares,
+            margin=income.margin,
         )
         for (hour, slot, rung, arm), row in sorted(sums.items())
         for currency, income in sorted(row.income.items())

@@ -8,10 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from recommender.datasets.cleaning import CLOCK_SKEW_SECONDS
-from recommender.models import Event
+from recommender.models import Event, Item
 from recommender.models.claims import ROWS_OF_THE_SHOP, counted_as, counted_at
 from recommender.overview.searches import Person, hour_of, person_of
 from recommender.types import EventType
@@ -25,7 +26,7 @@ Key = tuple[dt.datetime, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class ListOutcome:
-    """What a person did with an item that came from a list; `revenue` is that of an order row of the shop."""
+    """What a person did with an item that came from a list; `revenue` and `quantity` are those of a row of the shop."""
 
     type: EventType
     item_id: str
@@ -33,15 +34,18 @@ class ListOutcome:
     person: Person | None
     revenue: Decimal
     currency: str
+    quantity: Decimal = Decimal(0)
 
 
 @dataclass(slots=True)
 class Income:
-    """Revenue in one currency; `squares` sums the squared revenue of each list."""
+    """Revenue in one currency; `squares` sums the squared revenue of each list. `margin` is that of the items whose
+    margin is known, None where none is."""
 
     n_lists: int = 0
     revenue: Decimal = Decimal(0)
     squares: float = 0.0
+    margin: Decimal | None = None
 
 
 @dataclass(slots=True)
@@ -59,6 +63,9 @@ class ListSums:
 
 
 Outcomes = Mapping[uuid.UUID, Sequence[ListOutcome]]
+
+Margins = Mapping[tuple[str, str], Decimal]
+"""By item and currency what the shop earns with one."""
 
 
 def outcomes_between(start: dt.datetime, end: dt.datetime) -> Outcomes:
@@ -79,7 +86,19 @@ def outcomes_between(start: dt.datetime, end: dt.datetime) -> Outcomes:
     return outcomes
 
 
-def sum_up(lists: Iterable[Sequence[Any]], outcomes: Outcomes, *, window: dt.timedelta) -> dict[Key, ListSums]:
+def margins() -> Margins:
+    """What the shop earns with one of each item, as its Catalog says now. One query."""
+    rows = Item.objects.filter(margin__isnull=False).values_list("item_id", "currency", "margin")
+    return {(item_id, currency): margin for item_id, currency, margin in rows.iterator() if margin is not None}
+
+
+def sum_up(
+    lists: Iterable[Sequence[Any]],
+    outcomes: Outcomes,
+    *,
+    window: dt.timedelta,
+    margins: Margins = MappingProxyType({}),
+) -> dict[Key, ListSums]:
     """Sum up lists (pk, slot, rung, arm, shown at, item ids, visitor, user) and their outcomes by key.
 
     An outcome counts for its list if the same person caused it, with an item of the list, within `window` of it; a
@@ -100,6 +119,7 @@ def sum_up(lists: Iterable[Sequence[Any]], outcomes: Outcomes, *, window: dt.tim
                 and shown_at - SKEW <= outcome.at < shown_at + window
             ]
             _credit(row, credited)
+            _earn(row, credited, margins)
     return sums
 
 
@@ -123,6 +143,15 @@ def _credit(row: ListSums, credited: Sequence[ListOutcome]) -> None:
         row.income[currency].squares += float(amount) ** 2
 
 
+def _earn(row: ListSums, credited: Sequence[ListOutcome], margins: Margins) -> None:
+    """Add what the shop earned with what was ordered from one list."""
+    for outcome in credited:
+        margin = margins.get((outcome.item_id, outcome.currency))
+        if outcome.quantity and margin is not None:
+            income = row.income[outcome.currency]
+            income.margin = (income.margin or Decimal(0)) + margin * outcome.quantity
+
+
 def _outcome(
     kind: str,
     item_id: str,
@@ -136,5 +165,6 @@ def _outcome(
     price, quantity, currency = sale
     is_order = kind == EventType.PURCHASE.value and source == ROWS_OF_THE_SHOP
     revenue = price * Decimal(str(quantity)) if is_order and price is not None else Decimal(0)
-    at = counted_at(occurred_at, received_at, source)
-    return ListOutcome(counted_as(kind, source), item_id, at, person_of(visitor_id, user_key), revenue, currency)
+    sold = Decimal(str(quantity)) if is_order else Decimal(0)
+    at, person = counted_at(occurred_at, received_at, source), person_of(visitor_id, user_key)
+    return ListOutcome(counted_as(kind, source), item_id, at, person, revenue, currency, sold)

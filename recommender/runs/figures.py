@@ -111,6 +111,20 @@ class GroupShare:
 
 
 @dataclass(frozen=True, slots=True)
+class ProfitPoint:
+    """What a weight of the margin is expected to earn with one list, and what it does to NDCG@10 on the same cases.
+
+    gained: NDCG@10 beside that of weight 0. n: cases.
+    """
+
+    weight: float = 0.0
+    profit: float = NO_FIGURE
+    ndcg: float = NO_FIGURE
+    gained: Gain | None = None
+    n: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Guardrail:
     """What must not get worse: this model's value, what it is compared with, and the harm.
 
@@ -286,6 +300,7 @@ class Figures:
     guardrails: tuple[Guardrail, ...] = ()
     rolling: Rolling | None = None
     exposure: Mapping[str, tuple[GroupShare, ...]] = field(default_factory=dict)
+    profit: tuple[ProfitPoint, ...] = ()
     tuning: TuningFigures | None = None
 
     @classmethod

@@ -38,6 +38,8 @@ def answer(request: Request, page: LiveReads, *, served: Served | None = None) -
         return sql_lists.answer(request)
     if not served.shelf.index:
         return sql_lists.shop_order(request)
+    if served.dials:
+        request = replace(request, profit=served.dials.get(request.slot, 0.0))
     exploration = served.explorations.get(request.slot)
     if exploration is None:
         return _listed(request, plan(request, served), page)

@@ -64,6 +64,7 @@ def _changed(request: Request, experiment: LiveExperiment) -> Request:
         request,
         diversity=changes.get("diversity", request.diversity),
         new_share=changes.get("new_share", request.new_share),
+        profit=changes.get("profit", request.profit),
         personal_weight=request.personal_weight if weight is None or not request.personal_weight else weight,
         variants=request.variants | {experiment.number},
     )

@@ -17,6 +17,7 @@ from recommender.retrieval.candidates import N_CANDIDATES, candidates, newest, s
 from recommender.retrieval.popular import PopularRetriever, popularity
 from recommender.retrieval.vector import nearest
 from recommender.serving import policy
+from recommender.serving.profit import by_profit
 from recommender.serving.question import Listed, Question
 from recommender.serving.search import search
 from recommender.serving.session import LOOKS, PURCHASE, Session
@@ -48,7 +49,7 @@ def home(question: Question) -> Listed:
     if scores is not None:
         n = len(retrieved)
         retrieved, due = _ordered(retrieved.rows, scores[:n]), _ordered(due.rows, scores[n:])
-    ranked = _in_turns(question, _diversified(question, retrieved), due)
+    ranked = _in_turns(question, by_profit(question, _diversified(question, retrieved)), due)
     if question.request.is_composed and len(ranked) < question.request.limit:
         ranked = _followed_by(ranked, question.own_items(N_CANDIDATES))
     if not len(ranked):
@@ -68,7 +69,7 @@ def wanted_at_home(question: Question) -> tuple[Wanted, Candidates]:
 
 def cart(question: Question) -> Listed:
     """Items ordered together with those of the cart; "for you" if there are none."""
-    together = ordered_with_cart(question)
+    together = by_profit(question, ordered_with_cart(question))
     return _listed(question, together) if len(together) else home(question)
 
 
@@ -81,7 +82,8 @@ def similar(question: Question) -> Listed:
     if not len(current):
         return trending(question)
     allowed = question.allowed()
-    return _listed(question, similar_items(current, near_to(current, shelf, allowed), shelf.state, allowed))
+    near = similar_items(current, near_to(current, shelf, allowed), shelf.state, allowed)
+    return _listed(question, by_profit(question, near))
 
 
 def near_to(current: IntArray, shelf: Shelf, allowed: Mask) -> Candidates:
@@ -94,7 +96,7 @@ def near_to(current: IntArray, shelf: Shelf, allowed: Mask) -> Candidates:
 
 def bought_together(question: Question) -> Listed:
     """Items of the same orders as the current one; empty if it was never ordered with another."""
-    return _listed(question, _ordered_with(question, question.here()))
+    return _listed(question, by_profit(question, _ordered_with(question, question.here())))
 
 
 def recently_viewed(question: Question) -> Listed:
@@ -121,6 +123,7 @@ def trending(question: Question) -> Listed:
     """What sells now; in a shop without events its newest items, which also follow where the page shows the rest."""
     wanted, shelf, request = Wanted(question.profile, question.allowed()), question.served.shelf, question.request
     popular = PopularRetriever(popularity(shelf.state)).retrieve(wanted, limit=N_CANDIDATES)
+    popular = by_profit(question, popular)
     is_cut = bool(request.shown_item_ids or request.exclude_item_ids) and len(popular) < request.limit
     if is_cut or not len(popular):
         popular = _followed_by(popular, newest(wanted, shelf.items))

@@ -22,6 +22,7 @@ from recommender.experiments.live import LiveExperiment, live_experiments
 from recommender.metrics import OutcomeCounts
 from recommender.models import Bundle, Item
 from recommender.models.connections import apart
+from recommender.rules.dials import live_dials
 from recommender.serving.exploring import Exploration, declared_explorations
 from recommender.serving.nobody import Nobody
 from recommender.serving.rule_book import RuleBook, compiled, renewed
@@ -50,7 +51,7 @@ class Served:
     """The pair that answers a request; an answer never mixes two pairs.
 
     `is_loaded` is False for the empty pair that stands in until the first load has ended. experiments: those that run;
-    challengers: the pairs of their variants, by the name of the bundle.
+    challengers: the pairs of their variants, by the name of the bundle; dials: how much the margin weighs in a slot.
     """
 
     shelf: Shelf
@@ -60,6 +61,7 @@ class Served:
     experiments: tuple[LiveExperiment, ...] = ()
     challengers: Mapping[str, Served] = field(default_factory=dict, repr=False)
     explorations: Mapping[Slot, Exploration] = field(default_factory=dict)
+    dials: Mapping[Slot, float] = field(default_factory=dict)
     rules: RuleBook = field(default_factory=RuleBook, compare=False, repr=False)
     nobody: Nobody = field(init=False, default_factory=Nobody, compare=False, repr=False)
 
@@ -246,7 +248,7 @@ def _refresh() -> None:
     memory = _memory
     n_failures_before = memory.n_failures
     try:
-        memory.served = _with_rules(_with_experiments(_renewed(memory.served), memory.served))
+        memory.served = _with_rules(_with_dials(_with_experiments(_renewed(memory.served), memory.served)))
         if memory.n_failures == n_failures_before and not memory.lacks_bundle:
             memory.succeed()
     except Exception as error:  # the edge of every page: lower rungs serve, a later refresh tries again
@@ -303,6 +305,12 @@ def _with_experiments(served: Served, before: Served | None) -> Served:
     ):
         return served
     return replace(served, experiments=experiments, challengers=challengers, explorations=explorations)
+
+
+def _with_dials(served: Served) -> Served:
+    """The pair with the profit dials that are live. One query."""
+    dials = live_dials()
+    return served if dials == served.dials else replace(served, dials=dials)
 
 
 def _renewed_challenger(challenger: Served) -> Served:

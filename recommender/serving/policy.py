@@ -47,6 +47,36 @@ def not_below(position: int, n: int, *, last: int) -> Order:
     return order if position <= last else np.insert(np.delete(order, position), last, position)
 
 
+BAND = 0.7
+"""Items of like relevance have at least this share of the best score among them; profit moves nothing beyond them."""
+
+
+def by_profit(scores: FloatArray, chances: FloatArray, margins: FloatArray, *, weight: float) -> Order:
+    """Order by chance * margin ** weight within each band of the list, ties as they stand.
+
+    scores (n,) in the order of the list; a band is the longest run of it in which no score is below `BAND` of another.
+    chances (n,) of being bought; margins (n,), not below 0. A weight of 0 leaves the order as it is.
+    """
+    order = np.arange(len(scores))
+    if weight == 0:
+        return order
+    profit = chances * margins**weight
+    for band in bands(scores):
+        order[band] = band.start + np.argsort(-profit[band], kind="stable")
+    return order
+
+
+def bands(scores: FloatArray) -> list[slice]:
+    """The bands of a list, first to last; scores (n,) in its order."""
+    edges, lowest, highest = [0], np.inf, 0.0
+    for index, score in enumerate(scores.tolist()):
+        lowest, highest = min(lowest, score), max(highest, score)
+        if lowest < BAND * highest and index > edges[-1]:
+            edges.append(index)
+            lowest = highest = score
+    return [slice(start, end) for start, end in zip(edges, [*edges[1:], len(scores)], strict=True)]
+
+
 def at_most(columns: Sequence[tuple[IntArray, int]], available: npt.NDArray[np.bool_], *, n_places: int) -> Order:
     """Keep at most so many candidates of one value among the first `n_places`; both parts keep their order.
 

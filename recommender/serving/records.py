@@ -43,6 +43,7 @@ class ItemRecord(NamedTuple):
     is_available: bool
     is_active: bool
     first_seen_at: dt.datetime
+    margin: Decimal | None
 
     @property
     def searchable(self) -> str:

@@ -45,6 +45,7 @@ TEXT_COLUMNS = {
     "images": "image",
     "attributes": "attributes",
     "currency": "currency",
+    "margins": "margin",
 }
 """Column of the shelf: field of `ItemRecord`."""
 
@@ -98,6 +99,7 @@ class Shelf:
     past_queries: PastQueries = field(default_factory=PastQueries, repr=False)
     query_tables: QueryTables = field(default_factory=QueryTables, repr=False)
     floors: Floors = field(default_factory=Floors)
+    margins: tuple[Any, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.items)

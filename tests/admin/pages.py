@@ -47,6 +47,8 @@ def plant() -> None:
     _plant_behaviour(item, visitor, at)
     _plant_models(at)
     _plant_rules(item, at)
+    for state in ("draft", "live"):
+        models.ProfitDial.objects.create(slot="home", weight=1, note=accented("Spring."), state=state)
     models.ExposureFloor.objects.create(attribute="category", value=accented("Bags"), part=9)
     exposure.count_days(at=at)
     exposure.watch_floors(at=at)

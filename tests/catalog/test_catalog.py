@@ -114,3 +114,20 @@ def test_catalog_may_read_the_objects_of_a_list_in_its_own_way(monkeypatch):
     refs = {code: ("shop.Product", str(product.pk)) for code, product in (("A", shown), ("B", other))}
     assert list(live_items(refs)) == ["A"]
     assert reads == [{str(shown.pk), str(other.pk)}]
+
+
+def test_margin_is_read_like_a_price_and_may_be_a_loss():
+    class Earning(Plain):
+        def margin(self, obj):
+            return obj.price - Decimal("12.999")
+
+    product = make_product()
+    facts = Earning("shop.Product").facts(product)
+    assert (facts.margin, facts.currency) == (Decimal("-0.25"), "GBP")
+    assert Plain("shop.Product").facts(product).margin is None
+
+
+def test_margin_is_never_guessed_from_a_field_of_that_name():
+    product = make_product()
+    product.margin = Decimal(5)
+    assert Plain("shop.Product").facts(product).margin is None

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from recommender import jobs
 from recommender.capture import retention
-from recommender.models import Event, HourlyFigures, HourlyRevenue, HourlyTraffic, Impression, Job
+from recommender.models import Event, HourlyFigures, HourlyRevenue, HourlyTraffic, Impression, Item, Job
 from recommender.overview import roll_up
 from tests.overview.shop import DAY, HOUR, NOON, bought, from_list, happened, searched, shown, visitor
 
@@ -252,3 +252,14 @@ def test_search_page_stores_how_many_items_matched(demo_shop: Any) -> None:
     assert n_found[rankings[1].id] == rankings[1].n_found > 0
     assert n_found[rankings[2].id] is None
     assert not Event.objects.exclude(type="purchase").filter(visitor=person).exists()
+
+
+def test_margin_of_what_was_ordered_is_summed_up_where_it_is_known() -> None:
+    Item.objects.create(item_id="mug", margin=Decimal("1.50"), currency="EUR")
+    one = shown(visitor(), "mug", "bowl")
+    bought(one, "mug", "12.00", quantity=2)
+    bought(one, "bowl", "5.00")
+    bought(one, "mug", "900", currency="JPY")
+    roll_up(at=EVENING)
+    margins = dict(HourlyRevenue.objects.values_list("currency", "margin"))
+    assert margins == {"EUR": Decimal(3), "JPY": None}

@@ -21,6 +21,7 @@ from recommender.training.judging.arms import arms_for, present_arms
 from recommender.training.judging.bench import Bench, simple_rankers
 from recommender.training.judging.evidence import Evidence, Window
 from recommender.training.judging.exposed import exposure_figures
+from recommender.training.judging.frontier import profit_figures
 from recommender.training.judging.gate import LEAST_CASES, SEARCH_TOLERANCE, Decision, Measurements, decide
 from recommender.training.judging.guardrails import Comparison, guardrails
 from recommender.training.judging.search_guard import search_figures
@@ -89,6 +90,7 @@ class RunJudge:
                 rolling=spread(earlier) if earlier else rolling(bench.split, seed=self.seed),
                 n_windows=1 + len(earlier),
                 exposure=exposure_figures(comparison.results, bench.split),
+                profit=profit_figures(sides.ranker, evidence.cases, seed=self.seed, check=self._check),
             ),
             sides.trained,
         )
@@ -155,6 +157,9 @@ class RunJudge:
 
     def _on_case(self, done: int, total: int) -> None:
         self.watch.step(done, total)
+        self._check()
+
+    def _check(self) -> None:
         if self.watch.should_stop():
             self.watch.check()
 
