@@ -145,12 +145,12 @@ def labels_in_words(figures: Figures) -> str:
     if labels is None or not labels.n_labels > 0:
         return ""
     words = gettext(
-        "%(n)s graded answers: on queries whose grades it did not see, search has an NDCG@10 of %(ndcg).4f with them "
-        "and %(without).4f without (%(low)+.4f to %(high)+.4f), %(each)+.4f for each hundred of them."
+        "%(n)s graded answers: on queries whose grades it did not see, search has an NDCG@10 of %(ndcg)s with them "
+        "and %(without)s without (%(low)s to %(high)s), %(each)s for each hundred of them."
     )
     return words % {
-        "n": _entry("labels", labels.n_labels), "ndcg": labels.ndcg, "without": labels.ndcg_without,
-        "low": labels.low, "high": labels.high, "each": labels.per_hundred,
+        "n": _entry("labels", labels.n_labels), "ndcg": decimal(labels.ndcg), "without": decimal(labels.ndcg_without),
+        "low": local(labels.low, "+.4f"), "high": local(labels.high, "+.4f"), "each": local(labels.per_hundred, "+.4f"),
     }  # fmt: skip
 
 

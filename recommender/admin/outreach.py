@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
 from recommender import outreach
@@ -174,4 +174,4 @@ def _file(name: str, ready: ReadyList) -> HttpResponseBase:
 
 
 def _shown(cell: Any) -> str:
-    return date_format(cell, "j M Y") if hasattr(cell, "isoformat") else str(cell)
+    return date_format(cell, pgettext("format of a day", "j M Y")) if hasattr(cell, "isoformat") else str(cell)

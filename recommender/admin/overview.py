@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext
 
 from recommender import bundles, conf, overview
 from recommender.admin.charts import Bar, Series, bar_chart, line_chart
@@ -226,7 +226,10 @@ def _money_charts(period: reading.Period) -> list[SafeString]:
 def _by_day(period: reading.Period, title: str, name: str, points: list[tuple[float, float]], unit: str) -> SafeString:
     if len(points) < 2:
         return SafeString("")
-    days = {float(n): date_format(day, "j M") for n, (day, _figures) in enumerate(period.by_day, 1)}
+    days = {
+        float(n): date_format(day, pgettext("format of a day", "j M"))
+        for n, (day, _figures) in enumerate(period.by_day, 1)
+    }
     return line_chart([Series(name, points)], title=title, x_label="", y_label=unit, x_names=days)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from django.utils import formats, timezone
 from django.utils.formats import date_format
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, ngettext, pgettext
 
+from recommender.admin.numbers import local
 from recommender.models import Rule
 
 
@@ -60,9 +61,8 @@ def condition_of(rule: Rule) -> str:
 
 def window_of(rule: Rule) -> str:
     """From when to when."""
-    start, end = (
-        date_format(timezone.localtime(at), "j M Y, H:i") if at else "" for at in (rule.starts_at, rule.ends_at)
-    )
+    moment = pgettext("format of a moment", "j M Y, H:i")
+    start, end = (date_format(timezone.localtime(at), moment) if at else "" for at in (rule.starts_at, rule.ends_at))
     if start and end:
         return gettext("%(start)s to %(end)s") % {"start": start, "end": end}
     return gettext("from %s") % start if start else gettext("until %s") % end if end else gettext("no end")
@@ -105,7 +105,7 @@ def people_of(rule: Rule) -> str:
     if not rule.cost:
         return gettext("Nothing has been measured yet: a worker does it every hour.")
     text = gettext("%(on)s people under the rule, %(out)s held out of it; %(mixed)s saw both and are left out.")
-    values = {name: f"{int(rule.cost.get(f'n_{name}', 0)):,}" for name in ("on", "out", "mixed")}
+    values = {name: local(int(rule.cost.get(f"n_{name}", 0)), ",") for name in ("on", "out", "mixed")}
     lines = [text % values]
     if "clicks" not in rule.cost:
         lines.append(gettext("For an interval each side needs two people."))

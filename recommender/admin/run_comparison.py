@@ -68,7 +68,7 @@ def _qualities(measured: Sequence[Figures], is_other: Sequence[bool]) -> list[Co
     for scope, name in SCOPES.items():
         for label, read in ((gettext("NDCG@10"), _ndcg), (gettext("Recall"), _recall)):
             values = [read(figures_of_run, scope) for figures_of_run in measured]
-            rows.append(_row(f"{label}, {name}", values, is_other, "{:.4f}".format))
+            rows.append(_row(f"{label}, {name}", values, is_other, lambda value: local(value, ".4f")))
     return rows
 
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
 from recommender import bundles, runs
@@ -94,7 +94,7 @@ class RunAdmin(TrainingSteps, TuningSteps, ReadOnlyAdmin):
 
     @admin.display(description=_("run"), ordering="created_at")
     def run(self, run: Run) -> SafeString:
-        when = date_format(timezone.localtime(run.created_at), "j M, H:i")
+        when = date_format(timezone.localtime(run.created_at), pgettext("format of a moment", "j M, H:i"))
         return format_html('{} <span class="rec-quiet">{}</span>', _title(run), when)
 
     @admin.display(description=_("state"))

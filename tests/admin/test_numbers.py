@@ -7,12 +7,15 @@ import re
 
 import pytest
 from django.test import Client
-from django.utils import translation
+from django.utils import timezone, translation
 
 from recommender.admin.charts import Series, line_chart
 from recommender.admin.figures import decimal, duration, percent
 from recommender.admin.numbers import interval, local
+from recommender.admin.rule_words import measured_rows, people_of, window_of
+from recommender.models import Rule
 from tests.admin.test_overview import morning
+from tests.demo.test_rules_in_browser import COST
 
 __all__ = ["morning"]
 
@@ -56,3 +59,19 @@ def test_overview_is_localised(
     text = re.sub(r"\s+", " ", response.content.decode())
     assert share in text
     assert response.headers["Content-Language"] == language
+
+
+def test_measured_rows_a_rule_are_localised() -> None:
+    rule = Rule(action="pin", cost=COST, cost_at=timezone.now())
+    with translation.override("de"):
+        assert "18.900 Personen mit der Regel" in people_of(rule)
+        assert "31,00 %" in str(measured_rows(rule))
+
+
+@pytest.mark.parametrize(
+    ("language", "window"),
+    [("en-gb", "from 9 Mar 2026, 08:30"), ("de", "ab 9. Mär"), ("zh-hans", "从 2026年3月9日 08:30 起")],
+)
+def test_times_of_a_rule_are_localised(language: str, window: str) -> None:
+    with translation.override(language):
+        assert window_of(Rule(starts_at=dt.datetime(2026, 3, 9, 8, 30, tzinfo=dt.UTC))).startswith(window)
