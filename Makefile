@@ -17,7 +17,7 @@ EMBEDDED := env -u DATABASE_URL -u REDIS_URL
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test test-production lint format bench openapi messages clean
+.PHONY: help .venv demo test test-production lint format bench openapi messages pictures clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z.][a-z.-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z.-]+):.*## /\1|/' | \
@@ -69,6 +69,9 @@ messages: $(STAMP) ## Collect and compile the translatable texts of the app and 
 	for source in shopreco/locale/*/LC_MESSAGES/django.po; do \
 		msgattrib --translated --no-fuzzy --no-obsolete --output-file=$$source $$source && \
 		msgfmt --check-format --output-file=$${source%.po}.mo $$source || exit 1; done
+
+pictures: $(STAMP) ## Take the pictures of the console in docs/images; needs Debian's chromium and chromium-driver
+	$(EMBEDDED) PICTURES=docs/images $(BIN)/python -m pytest -q -m browser tests/demo/test_morning.py
 
 clean: ## Remove what was built and the demo's data; the virtual environment stays
 	rm -rf build dist var .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

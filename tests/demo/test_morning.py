@@ -90,6 +90,13 @@ def test_morning_of_a_merchandiser(browser: Browser, challenger: Bundle, yesterd
     every_look(browser, "overview")
     assert QUERY in browser.first("#content").text
 
+    follow(browser, QUERY)
+    wait_for(lambda: "/workbench/" in browser.driver.current_url, what="the workbench")
+    assert browser.first("#id_query").get_attribute("value") == QUERY
+    assert "Nothing on this page is recorded" in browser.first("#content").text
+    every_look(browser, "workbench-query")
+
+    browser.visit(ADMIN + "overview/")
     follow(browser, "add a synonym")
     assert browser.first("#id_words").get_attribute("value") == QUERY
     write(browser, meaning="bell")
@@ -144,3 +151,7 @@ def test_morning_of_a_merchandiser(browser: Browser, challenger: Bundle, yesterd
     browser.visit(ADMIN + "approval/actions/")
     assert "grace" in browser.first("#content").text
     every_look(browser, "actions")
+
+    for page in ("health", "exposure", "segment", "persona", "run"):
+        browser.visit(f"{ADMIN}{page}/")
+        every_look(browser, page)
