@@ -12,6 +12,7 @@ each is undone, so that the person stays whole. An answer fails if it is a serve
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import logging
 import os
 import tempfile
@@ -26,6 +27,9 @@ from benchmarks.event_storage import own_database
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "http://testserver"
 N_CUSTOMERS, N_PRODUCTS = 30, 60
+LONGEST_RUN = dt.timedelta(days=7)
+"""The token lasts as long; otherwise it lasts an hour, after which every call of a person would be refused."""
+
 CASES_PER_DRAW = 500
 """Hypothesis remembers what it made: after so many cases it starts anew with another seed."""
 
@@ -119,6 +123,7 @@ def _caller() -> Callable[[Any], Any]:
     from django.db.models import Count
     from django.test import Client
     from django.urls import reverse
+    from django.utils import timezone
 
     from recommender import conf, identity, tracking
     from recommender.catalog import sync
@@ -140,13 +145,15 @@ def _caller() -> Callable[[Any], Any]:
     claims = tokens.claims_of(issued.token)
     if claims is None or linking.link_app(claims, user, authentication="benchmark", session_hash="") is None:
         raise SystemExit("The app's visitor could not be linked to its user.")
+    until = timezone.now() + LONGEST_RUN
+    token = tokens.token_for(claims.visitor_key, token_key=claims.token_key, scopes=claims.scopes, until=until)
     client = Client(raise_request_exception=False)
     base = HOST + reverse("recommender:search").removesuffix("/api/v1/search")
 
     def call(case: Any) -> Any:
         sent = case.as_transport_kwargs(base_url=base)
         with transaction.atomic():
-            answer = client.generic(**_as_wsgi(sent, f"Visitor {issued.token}"))
+            answer = client.generic(**_as_wsgi(sent, f"Visitor {token}"))
             transaction.set_rollback(True)
         return answer
 
