@@ -20,6 +20,7 @@ from recommender.admin.rejections import EventCountAdmin, RejectedEventAdmin
 from recommender.admin.rules import RuleAdmin
 from recommender.admin.runs import RunAdmin
 from recommender.admin.segments import SegmentAdmin
+from recommender.admin.watched_queries import WatchedQueryAdmin
 from recommender.admin.workbench import WorkbenchAdmin
 
 __all__ = [
@@ -51,5 +52,6 @@ __all__ = [
     "SynonymAdmin",
     "VisitorAdmin",
     "VisitorLinkAdmin",
+    "WatchedQueryAdmin",
     "WorkbenchAdmin",
 ]

@@ -28,6 +28,8 @@ from recommender.admin.readonly import N_COUNTED, ReadOnlyAdmin
 from recommender.admin.steps import APPROVE, PROMOTE, TRAIN, Link, require
 from recommender.admin.trainings import TrainingSteps
 from recommender.admin.tunings import TuningSteps, tuning_links
+from recommender.admin.watched_queries import VIEW as VIEW_WATCHED
+from recommender.admin.watched_queries import mean_overlap, rows_of_run
 from recommender.capture import retention
 from recommender.management import background
 from recommender.models import Bundle, Experiment, Run
@@ -156,6 +158,8 @@ class RunAdmin(TrainingSteps, TuningSteps, ReadOnlyAdmin):
         context = {**self.admin_site.each_context(request), **_page(run), "opts": self.opts, "media": self.media}
         context["links"] = self._run_links(request, run)
         context["log"] = log_tail(run) if request.user.has_perm(TRAIN) else ""
+        context["watched"] = rows_of_run(run) if request.user.has_perm(VIEW_WATCHED) else []
+        context["watched_overlap"] = mean_overlap(context["watched"])
         return TemplateResponse(request, "admin/recommender/run/detail.html", context | (extra_context or {}))
 
     def _list_links(self, request: HttpRequest, active: Run | None, serving: dict[str, Bundle]) -> list[Link]:

@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import URLPattern
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
 from django.utils.translation import gettext, ngettext
@@ -16,6 +17,8 @@ from recommender import pipeline, serving
 from recommender.admin.people import SeenAs, seen_as
 from recommender.admin.readonly import ReadOnlyAdmin
 from recommender.admin.steps import require
+from recommender.admin.watched_queries import VIEW as VIEW_WATCHED
+from recommender.admin.watched_queries import WatchingSteps, watch_link, watched_rows
 from recommender.admin.workbench_columns import ListColumn, WhyAbove, column_of, side_by_side, why_above
 from recommender.admin.workbench_forms import SEE_PEOPLE, WorkbenchForm
 from recommender.admin.workbench_words import EXPLANATIONS, rule_names
@@ -41,15 +44,20 @@ class Looked:
 
 
 @admin.register(Workbench)
-class WorkbenchAdmin(ReadOnlyAdmin):
+class WorkbenchAdmin(WatchingSteps, ReadOnlyAdmin):
+    def get_urls(self) -> list[URLPattern]:
+        return [*self.watching_urls(self.admin_site.admin_view), *super().get_urls()]
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list that the address names. Nothing is recorded, and nothing is changed."""
         require(request, VIEW)
         may_see_people = request.user.has_perm(SEE_PEOPLE)
         form = WorkbenchForm(request.GET if "slot" in request.GET else None, may_see_people=may_see_people)
-        looked = Looked()
+        looked, link = Looked(), None
         if form.is_bound and form.is_valid():
-            looked = _looked(form, request)
+            looked, values = _looked(form, request), form.cleaned_data
+            query = values["query"] if values["slot"] is Slot.SEARCH else ""
+            link = watch_link(query, values["segment"], request.user)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -61,6 +69,8 @@ class WorkbenchAdmin(ReadOnlyAdmin):
             "second": request.GET.get("second", ""),
             "parameters": [(name, value) for name, value in request.GET.items() if name in form.fields and value],
             "explanations": EXPLANATIONS,
+            "links": [link] if link is not None else [],
+            "watched": watched_rows() if not form.is_bound and request.user.has_perm(VIEW_WATCHED) else [],
             **(extra_context or {}),
         }
         return TemplateResponse(request, "admin/recommender/workbench/page.html", context)

@@ -27,7 +27,7 @@ from recommender.models.rules import Rule
 from recommender.models.runs import Bundle, Run
 from recommender.models.segments import Segment
 from recommender.models.unpaid import UnpaidRow
-from recommender.models.workbench import Workbench
+from recommender.models.workbench import WatchedQuery, WatchedResult, Workbench
 
 __all__ = [
     "Alarm",
@@ -72,6 +72,8 @@ __all__ = [
     "UnpaidRow",
     "Visitor",
     "VisitorLink",
+    "WatchedQuery",
+    "WatchedResult",
     "Workbench",
     "Worker",
 ]

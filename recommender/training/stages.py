@@ -32,6 +32,7 @@ from recommender.training.judging.evidence import gather, learned_until
 from recommender.training.judging.gate import Decision
 from recommender.training.judging.judge import JudgedRun, RunJudge, least_cases
 from recommender.training.judging.review import review
+from recommender.training.judging.watched import store
 from recommender.training.publication import publish
 from recommender.training.shortfall import refuse_cut_off
 from recommender.training.split import Split, split_in_time
@@ -152,6 +153,7 @@ class Stages:
         judge = RunJudge(self.settings, self.folder, self.watch)
         judgement = judge.judged(Bench(dataset, split, split.state), trained, evidence)
         self.watch.check()
+        persistently(lambda: store(judgement.watched, run_id=self.watch.run_id))
         self.watch.stage("publication")
         write_arms(judgement.trained.folder, judgement.arms)
         bundle = persistently(lambda: publish(dataset, judgement.trained, learned_until=split.test_start))

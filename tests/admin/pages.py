@@ -96,6 +96,11 @@ def _plant_models(at: dt.datetime) -> None:
     metrics = METRICS | {"guardrails": [rail("coverage", "held", value=0.3, baseline=0.3, bound=0.04, tolerance=0.1)]}
     make_run(bundle=candidate, verdict="refused", metrics=metrics)
     make_run(bundle=champion, verdict="promoted", metrics=metrics)
+    watched = models.WatchedQuery.objects.create(query=accented("tea cups"), note=accented("look"), item_ids=["1"])
+    for n, run in enumerate(models.Run.objects.order_by("pk")):
+        models.WatchedResult.objects.create(
+            watched=watched, run=run, overlap=0.8, overlap_saved=0.9, n_graded=2, ndcg=0.5 + n / 4, ndcg_serving=0.6
+        )
     models.Approval.objects.create(bundle=candidate, name="ada", note=accented("It looks good."))
     models.Experiment.objects.create(
         name=accented("calmer lists"), changes={"diversity": 0.5}, state="live", started_at=at, results=RESULTS,

@@ -12,7 +12,7 @@ from django.utils import timezone
 from recommender import bundles, datasets, runs, serving
 from recommender.exceptions import InsufficientData
 from recommender.features.shop_state import build_state
-from recommender.models import Bundle, Event, Item, ItemStatistics, Run, Visitor
+from recommender.models import Bundle, Event, Item, ItemStatistics, Run, Visitor, WatchedQuery
 from recommender.runs import supervision
 from recommender.runs.comparisons import GUARDRAILS
 from recommender.training import fitting, run, stages
@@ -72,6 +72,7 @@ def buy(item_id, *, days_ago, visitor=None, order=""):
 
 @pytest.mark.django_db(transaction=True)
 def test_run_on_real_orders_ends_with_figures_a_bundle_and_a_reason(live_demo_shop):
+    watched = WatchedQuery.objects.create(query="red bag")
     ended = trained(least_texts=20, fine_tuning="lora")
     assert (ended.state, ended.verdict) == (Run.State.SUCCEEDED, Run.Verdict.REFUSED), ended.reason
     assert ended.metrics["encoder"]["fine_tuning"] == "lora"
@@ -105,6 +106,11 @@ def test_run_on_real_orders_ends_with_figures_a_bundle_and_a_reason(live_demo_sh
     assert ended.bundle.state == Bundle.State.CANDIDATE
     assert not bundles.items_without_vector(ended.bundle.encoder_hash).exists()
     assert [path.name for path in supervision.log_path(ended.pk).parent.iterdir()] in ([], ["log.txt"])
+    result = watched.results.get()
+    assert result.run == ended
+    assert 0 < result.overlap <= 1
+    assert 0 < len(result.item_ids) <= 10
+    assert result.ndcg is None, "nobody graded an answer"
 
 
 @pytest.mark.django_db(transaction=True)

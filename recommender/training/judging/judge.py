@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recommender import bundles
 from recommender.bundles.arms import Arm
-from recommender.models import Bundle
+from recommender.models import Bundle, WatchedResult
 from recommender.models.connections import persistently
 from recommender.runs.comparisons import CHAMPION, RANKER
 from recommender.runs.figures import Figures, SearchFigures
@@ -25,6 +25,7 @@ from recommender.training.judging.frontier import profit_figures
 from recommender.training.judging.gate import LEAST_CASES, SEARCH_TOLERANCE, Decision, Measurements, decide
 from recommender.training.judging.guardrails import Comparison, guardrails
 from recommender.training.judging.search_guard import search_figures
+from recommender.training.judging.watched import rejudge
 from recommender.training.judging.windows import rolling, spread
 from recommender.training.shortfall import refuse_cut_off
 from recommender.training.watch import Watch
@@ -37,12 +38,14 @@ EARLIER_SHARE = FIT_SHARE / 2
 class JudgedRun:
     """The bundle as it was judged (trained again, untuned, where search got worse), and the decision.
 
-    arms: by list, the simple competitor that is to serve it, whichever model serves the rest.
+    arms: by list, the simple competitor that is to serve it, whichever model serves the rest. watched: what it makes of
+    the queries that staff watch.
     """
 
     trained: FittedBundle
     decision: Decision
     arms: Mapping[str, Arm] = dataclasses.field(default_factory=dict)
+    watched: Sequence[WatchedResult] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,7 +97,8 @@ class RunJudge:
             ),
             sides.trained,
         )
-        return JudgedRun(sides.trained, decision, arms)
+        watched = rejudge(sides.ranker, sides.champion, bench.split.judgements, at=bench.split.test_start)
+        return JudgedRun(sides.trained, decision, arms, watched)
 
     def _arms(self, sides: Sides, comparison: Comparison, champion: Bundle) -> dict[str, Arm]:
         """What may serve a list; nothing while the champion is provisional, because that would end its watch."""
