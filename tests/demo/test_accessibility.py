@@ -49,6 +49,9 @@ def admin_pages() -> Iterator[tuple[str, str]]:
     yield "personas", f"{base}/persona/"
     yield "persona", f"{base}/persona/{persona.pk}/change/"
     yield "what people did", f"{base}/approval/actions/"
+    yield "health", f"{base}/health/"
+    yield "exposure", f"{base}/exposure/"
+    yield "workbench", f"{base}/workbench/?slot=home"
 
 
 SHOP_PAGES = (("home", "/"), ("search", "/search/?q=bag"), ("privacy", "/privacy/"))
