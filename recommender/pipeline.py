@@ -14,6 +14,7 @@ from recommender import conf, metrics, serving
 from recommender.catalog.limits import limits_for
 from recommender.exceptions import ConfigurationError
 from recommender.models.connections import apart_once
+from recommender.models.corrections import Corrections
 from recommender.serving.answers import answer
 from recommender.serving.filters import facet_names, filter_names
 from recommender.serving.live_entries import LiveReads, ReadsOfOneList
@@ -48,9 +49,11 @@ MAX_FROZEN = 300
 
 
 class Asker(LiveReads, Protocol):
-    """What the pipeline needs of a shopper; `identity.Shopper` is one. `segment_id` is read with the history."""
+    """What the pipeline needs of a shopper; `identity.Shopper` is one. `segment_id` and `corrections` are read with the
+    history."""
 
     segment_id: int | None
+    corrections: Corrections
 
     @property
     def person_key(self) -> str: ...
@@ -263,7 +266,14 @@ def of_shopper(request: Request, shopper: Asker | None) -> Request:
     if shopper is None:
         return request
     history = shopper.history() if request.personal_weight else ()
-    return replace(request, history=history, person_key=shopper.person_key, segment_id=shopper.segment_id)
+    return replace(
+        request,
+        history=history,
+        person_key=shopper.person_key,
+        segment_id=shopper.segment_id,
+        pinned=shopper.corrections.pinned,
+        muted=shopper.corrections.muted,
+    )
 
 
 def _answer(request: Request, shopper: Asker | None) -> Ranking:

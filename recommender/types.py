@@ -201,13 +201,11 @@ class Request:
     """One request to the pipeline. `history` is oldest first; `among`, unless empty, limits the items.
 
     `exclude_item_ids` are never listed; with `exclude_history`, nor is any item of the history. `shown_item_ids` stand
-    in other lists of the page: they are listed only where nothing else is. `is_composed`: "for you" leads with what is
-    new to the shopper and takes in what is due again; otherwise it is in the order of the ranker, by which rankers are
-    compared. `at_most`: how many items may share a value, by attribute. `personal_weight`: how much the shopper's
-    likings count in a search, 0 for not at all. person_key: by which experiments assign the shopper, "" for nobody.
-    `diversity` and `new_share` replace the setting and what validation chose, where an experiment says so.
-    `profit`: weight of the margin. `segment_id`: key of the shopper's segment, `variants`: numbers of the experiments
-    whose variant answers; both for rules.
+    in other lists of the page: listed only where nothing else is. `is_composed`: "for you" leads with what is new and
+    takes in what is due again; otherwise it is in the order of the ranker, by which rankers are compared. `at_most`: of
+    a value. `personal_weight`: of likings in a search. person_key: by which experiments assign the shopper,
+    "" for nobody. `diversity` and `new_share` replace the setting and what validation chose, where an experiment says
+    so. `profit`: weight of the margin. `segment_id`, `variants` (experiments whose variant answers): for rules.
     """
 
     slot: Slot
@@ -234,6 +232,8 @@ class Request:
     profit: float = 0.0
     segment_id: int | None = None
     variants: frozenset[int] = frozenset()
+    pinned: tuple[str, ...] = ()
+    muted: tuple[str, ...] = ()  # pinned and muted: interests that staff corrected
 
 
 class Arrangement(TypedDict, total=False):

@@ -14,6 +14,7 @@ from recommender.catalog import sync
 from recommender.exceptions import BundleUnreachable, ConfigurationError
 from recommender.features.shop_state import build_state
 from recommender.models import Bundle
+from recommender.models.corrections import Corrections
 from recommender.serving import Served, answers, memory
 from recommender.serving.question import Question
 from recommender.serving.ranker import Ranker, ScoredCandidates
@@ -56,6 +57,7 @@ class Asker:
         self.live = {}
         self.n_live_reads = 0
         self.segment_id = None
+        self.corrections = Corrections()
         self._history = tuple(history)
 
     def history(self):

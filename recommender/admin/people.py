@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from recommender.models import Event, Visitor
 from recommender.models.claims import PAST_EVENT_COLUMNS, past_events
+from recommender.models.corrections import UNCORRECTED, Corrections, corrections_of
 from recommender.types import Context, Live, PastEvent
 
 N_MATCHES = 200
@@ -113,6 +114,7 @@ class SeenAs:
     live: dict[str, Live | None] = field(default_factory=dict)
     n_live_reads: int = 0
     segment_id: int | None = None
+    corrections: Corrections = UNCORRECTED
 
     def history(self) -> tuple[PastEvent, ...]:
         return self.events
@@ -124,13 +126,15 @@ class SeenAs:
 def seen_as(visitor: Visitor, *, at: dt.datetime | None = None) -> SeenAs:
     """Return the shopper with the newest `N_EVENTS` events of the person until a moment. Two queries."""
     consenting = visitors_of(visitor).filter(has_consented=True, is_profiled=True)
-    devices = dict(consenting.order_by("-last_seen_at").values_list("pk", "device"))
+    rows = list(consenting.order_by("-last_seen_at").values_list("pk", "device", "corrections"))
+    devices = {pk: device for pk, device, _column in rows}
     device = visitor.device or next(filter(None, devices.values()), "")
     return SeenAs(
         visitor.user_key or str(visitor.key),
         newest_events(list(devices), until=at),
         device,
         segment_id=visitor.segment_id,
+        corrections=corrections_of(column for _pk, _device, column in rows),
     )
 
 

@@ -23,6 +23,7 @@ from django.utils.translation import gettext_lazy as _
 
 from recommender import pipeline, serving
 from recommender.admin.charts import Bar, bar_chart, column_chart
+from recommender.admin.corrections import correct_view, interest_rows
 from recommender.admin.erasures import erase_link, erase_view
 from recommender.admin.filters import DeviceFilter, PersonalisedFilter, SegmentFilter, SignedInFilter
 from recommender.admin.numbers import local
@@ -114,7 +115,15 @@ class PersonaAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         erase = self.admin_site.admin_view(self.erase_view)
-        return [path("<int:pk>/erase/", erase, name="recommender_persona_erase"), *super().get_urls()]
+        correct = self.admin_site.admin_view(self.correct_view)
+        return [
+            path("<int:pk>/erase/", erase, name="recommender_persona_erase"),
+            path("<int:pk>/correct/", correct, name="recommender_persona_correct"),
+            *super().get_urls(),
+        ]
+
+    def correct_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return correct_view(self, request, pk)
 
     def erase_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         return erase_view(self, request, get_object_or_404(Visitor, pk=pk))
@@ -146,6 +155,8 @@ class PersonaAdmin(ReadOnlyAdmin):
             require(request, "recommender.view_persona")
         context = {**self.admin_site.each_context(request), **_page(visitor), "opts": self.opts, "media": self.media}
         context["links"] = erase_link(request, visitor)
+        if "persona" in context:
+            context["interest_rows"] = interest_rows(request, visitor, context["persona"])
         return TemplateResponse(request, "admin/recommender/persona/detail.html", context | (extra_context or {}))
 
 
@@ -177,7 +188,10 @@ def _portrait(visitor: Visitor) -> dict[str, Any]:
     now = timezone.now()
     seen, shelf = seen_as(visitor), serving.current().shelf
     zone = timezone.get_current_timezone()
-    description = describe(seen.events, shelf, now=now, device=seen.device, currency=_currency(shelf), timezone=zone)
+    description = describe(
+        seen.events, shelf, now=now, device=seen.device, currency=_currency(shelf), timezone=zone,
+        corrections=seen.corrections,
+    )  # fmt: skip
     home = pipeline.recommend("home", shopper=seen, limit=N_SHOWN, at=now)
     trending = pipeline.recommend("trending", limit=N_SHOWN, at=now)
     return {

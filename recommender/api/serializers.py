@@ -296,10 +296,17 @@ class ChoicesSerializer(StrictSerializer):
         return attrs
 
 
+class StoredCorrectionSerializer(serializers.Serializer[Any]):
+    interest = serializers.CharField()
+    what = serializers.ChoiceField(["pinned", "muted"])
+    at = serializers.DateTimeField()
+
+
 class StoredVisitorSerializer(serializers.ModelSerializer[Visitor]):
     segment = serializers.CharField(allow_null=True, help_text="Name of the group of visitors, or null.")
     first_seen_at = UtcDateTimeField()
     last_seen_at = UtcDateTimeField()
+    corrections = StoredCorrectionSerializer(many=True, help_text="Interests that the shop's staff pinned or muted.")
 
     class Meta:
         model = Visitor

@@ -21,7 +21,17 @@ from django.utils import timezone
 from recommender.capture.privacy import unpaid_of, visitors_of
 from recommender.capture.visitors import forget_visitors
 from recommender.identity import own_key, tombstones
-from recommender.models import AppToken, Bundle, Erasure, Event, Impression, RejectedEvent, Visitor, VisitorLink
+from recommender.models import (
+    AppToken,
+    Bundle,
+    Erasure,
+    Event,
+    Impression,
+    Persona,
+    RejectedEvent,
+    Visitor,
+    VisitorLink,
+)
 from recommender.models.connections import writing
 
 ROWS_PER_DELETE = 5_000
@@ -123,16 +133,20 @@ def _rows_of(erasure: Erasure) -> tuple[models.QuerySet[Visitor], list[models.Qu
 
 
 def _rename_in_history(erasure: Erasure, visitors: models.QuerySet[Visitor]) -> None:
-    """Let the admin's history of the person's tokens and links name a keyed hash, also where it was written with the
-    name of a device or a user. Two queries, one more where there are such rows."""
+    """Let the admin's history of the person's tokens, links and persona name a keyed hash, not a device or a user.
+    Three queries, one more for each of them that has rows."""
     if not apps.is_installed("django.contrib.admin"):
         return
     of_person = models.Q(visitor__in=visitors) | models.Q(user_key__in=erasure.names.get("users", []))
     entries = apps.get_model("admin", "LogEntry")._default_manager.filter(content_type__app_label="recommender")
-    for model in (AppToken, VisitorLink):
-        pks = list(map(str, model._default_manager.filter(of_person).values_list("pk", flat=True)))
+    rows: dict[str, models.QuerySet[Any]] = {
+        **{str(model._meta.model_name): model._default_manager.filter(of_person) for model in (AppToken, VisitorLink)},
+        str(Persona._meta.model_name): visitors,
+    }
+    for name, of_model in rows.items():
+        pks = list(map(str, of_model.values_list("pk", flat=True)))
         if pks:
-            of_rows = entries.filter(content_type__model=model._meta.model_name, object_id__in=pks)
+            of_rows = entries.filter(content_type__model=name, object_id__in=pks)
             of_rows.update(object_repr=f"person {erasure.subject[: tombstones.SUBJECT_LENGTH]}")
 
 

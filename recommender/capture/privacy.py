@@ -13,6 +13,7 @@ from recommender.exceptions import ConfigurationError
 from recommender.identity import forgotten, tombstones
 from recommender.models import Event, Impression, RejectedEvent, UnpaidRow, Visitor
 from recommender.models.claims import message_id_as_sent
+from recommender.models.corrections import exported
 
 EVENT_FIELDS = (
     "message_id", "type", "item_id", "query", "occurred_at", "received_at", "quantity", "price", "currency", "order_id",
@@ -24,7 +25,7 @@ IMPRESSION_FIELDS = (
 )  # fmt: skip
 VISITOR_FIELDS = (
     "key", "user_key", "has_consented", "is_profiled", "is_pseudonymous", "has_objected", "is_bot", "device",
-    "first_seen_at", "last_seen_at", "segment",
+    "first_seen_at", "last_seen_at", "segment", "corrections",
 )  # fmt: skip
 UNPAID_FIELDS = ("message_id", "visitor_key", "device", "region", "is_bot", "is_profiled", "occurred_at")
 REJECTED_FIELDS = ("received_at", "source", "code", "reason", "payload", "query", "device", "region", "is_bot")
@@ -68,10 +69,12 @@ def unpaid_of(keys: Iterable[uuid.UUID], visitor_key: uuid.UUID | None) -> Query
 
 
 def _with_segment_named(visitor: dict[str, Any]) -> dict[str, Any]:
-    """The columns of a visitor, with the name of the segment in place of its key; None outside every segment."""
+    """The columns of a visitor with the name of its segment, None outside every one; without who of the staff corrected
+    an interest."""
     own_name, name, number = (visitor.pop(column) for column in SEGMENT_FIELDS)
     fallback = None if number is None else f"segment {number}"
-    return {**visitor, "segment": own_name or name or fallback}
+    corrections = exported(visitor["corrections"])
+    return {**visitor, "segment": own_name or name or fallback, "corrections": corrections}
 
 
 def set_profiling(is_profiled: bool, *, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> int:

@@ -57,6 +57,11 @@ def without_item(profile: Profile, row: int) -> Profile:
     return replace(_narrowed(profile, profile.item != row), cart=profile.cart[profile.cart != row])
 
 
+def without_events(profile: Profile, is_out: npt.NDArray[np.bool_]) -> Profile:
+    """Return the same request by somebody who has not done these events, is_out (h,)."""
+    return _narrowed(profile, ~is_out) if is_out.any() else profile
+
+
 def _narrowed(profile: Profile, is_used: npt.NDArray[np.bool_]) -> Profile:
     """Return the profile with the events is_used (h,) alone."""
     return replace(

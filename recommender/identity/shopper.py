@@ -20,6 +20,7 @@ from recommender.identity.tokens import TokenClaims, claims_of, visitor_key_from
 from recommender.identity.users import own_key, user_key_of
 from recommender.models import Event, Visitor
 from recommender.models.claims import PAST_EVENT_COLUMNS, past_events
+from recommender.models.corrections import UNCORRECTED, corrections_of
 from recommender.types import HISTORY_LIMIT, Context, Live, PastEvent
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,8 @@ VISITOR_HEADER = "HTTP_RECOMMENDER_VISITOR"
 """For an app that sends the shop's own `Authorization`: the visitor's token, under which the call is recorded."""
 
 _SEGMENT = len(PAST_EVENT_COLUMNS)
-"""The column of the visitor's segment behind those of a past event."""
+_CORRECTIONS = _SEGMENT + 1
+"""The columns of the visitor's segment and corrected interests behind those of a past event."""
 
 _TABLETS = re.compile(r"ipad|tablet|kindle|silk|playbook|android(?!.*mobi)", re.IGNORECASE)
 _MOBILES = re.compile(r"mobi|iphone|ipod|android|opera mini", re.IGNORECASE)
@@ -40,8 +42,8 @@ class Shopper:
     """One request's visitor and user, read on first use.
 
     `user_key` reads `request.user` and so accesses the session; so does `visitor_key` without a consent cookie and a
-    token. `live`, `n_live_reads` and `shown_item_ids` are shared by the blocks of a page. `segment_id` is read with the
-    history, None before.
+    token. `live`, `n_live_reads` and `shown_item_ids` are shared by the blocks of a page. `segment_id` and
+    `corrections` are read with the history, None and empty before.
     """
 
     def __init__(self, request: HttpRequest) -> None:
@@ -51,6 +53,7 @@ class Shopper:
         self.shown_item_ids: set[str] = set()
         self.person_key = ""
         self.segment_id: int | None = None
+        self.corrections = UNCORRECTED
         self.is_fresh = False
         self.has_started_over = False
 
@@ -247,6 +250,7 @@ class Shopper:
         for name in ("visitor_key", "user_key", "has_consented", "_account_key", "_history"):
             vars(self).pop(name, None)
         self.segment_id = None
+        self.corrections = UNCORRECTED
 
     @cached_property
     def _history(self) -> tuple[PastEvent, ...]:
@@ -258,11 +262,15 @@ class Shopper:
         rows = list(
             Event.objects.filter(visitor_id__in=visitors.values("pk"), is_bot=False)
             .order_by("-occurred_at", "-pk")
-            .values_list(*PAST_EVENT_COLUMNS, "visitor__segment_id", *(("visitor__key",) if is_by_account else ()))[
-                :HISTORY_LIMIT
-            ]
+            .values_list(
+                *PAST_EVENT_COLUMNS,
+                "visitor__segment_id",
+                "visitor__corrections",
+                *(("visitor__key",) if is_by_account else ()),
+            )[:HISTORY_LIMIT]
         )
         self.segment_id = next((row[_SEGMENT] for row in rows if row[_SEGMENT] is not None), None)
+        self.corrections = corrections_of(row[_CORRECTIONS] for row in rows if row[_CORRECTIONS])
         if rows and is_by_account:  # these rows prove the consent: `visitor_key` need not ask again
             vars(self).setdefault("_account_key", rows[0][-1])
         return past_events(rows)

@@ -55,6 +55,10 @@ class Visitor(models.Model):
         verbose_name=_("segment"),
     )
 
+    corrections = models.JSONField(
+        _("corrected interests"), null=True, blank=True, help_text=_("Interests that staff pinned or muted.")
+    )
+
     class Meta:
         verbose_name = _("visitor")
         verbose_name_plural = _("visitors")

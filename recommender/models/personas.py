@@ -12,3 +12,4 @@ class Persona(Visitor):
         proxy = True
         verbose_name = _("persona")
         verbose_name_plural = _("personas")
+        permissions = [("correct_persona", "Can pin and mute the interests of a person")]

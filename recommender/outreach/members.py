@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from django.utils import timezone
 
 from recommender.models import Segment
+from recommender.models.corrections import UNCORRECTED
 from recommender.outreach import people
 from recommender.personas import TitledItems, interests_of
 from recommender.types import EventType, PastEvent
@@ -27,18 +28,20 @@ class Member:
 
 
 def members(segment: Segment, catalogue: TitledItems, *, at: dt.datetime | None = None) -> Iterator[Member]:
-    """The people of a segment who have an account and have consented, by user key. Three queries for 500 of them."""
+    """The people of a segment who have an account and have consented, by user key. Four queries for 500 of them."""
     at = at or timezone.now()
     users = people.reachable().filter(segment=segment).values("user_key")
     for page in people.pages_of(people.reachable().filter(user_key__in=users)):
         histories = people.histories_of(page, until=at)
+        corrections = people.corrections_by_user(page)
         for key in sorted(set(page.values())):
-            yield _member(key, histories.get(key, ()), catalogue, at)
+            interests = interests_of(
+                histories.get(key, ()), catalogue, now=at, corrections=corrections.get(key, UNCORRECTED)
+            )
+            yield _member(key, histories.get(key, ()), tuple(interest.name for interest in interests[:N_INTERESTS]))
 
 
-def _member(key: str, events: tuple[PastEvent, ...], catalogue: TitledItems, at: dt.datetime) -> Member:
+def _member(key: str, events: tuple[PastEvent, ...], interests: tuple[str, ...]) -> Member:
     bought = [event for event in events if event.type is EventType.PURCHASE]
     orders = {event.order_id or event.at.isoformat() for event in bought}
-    interests = interests_of(events, catalogue, now=at)
-    names = tuple(interest.name for interest in interests[:N_INTERESTS])
-    return Member(key, len(orders), bought[-1].at.date() if bought else None, names)
+    return Member(key, len(orders), bought[-1].at.date() if bought else None, interests)

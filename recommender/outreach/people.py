@@ -11,6 +11,7 @@ from django.db.models import Q, QuerySet
 from recommender.features.profiles import profile_of
 from recommender.models import Event, Visitor
 from recommender.models.claims import PAST_EVENT_COLUMNS, past_events
+from recommender.models.corrections import Corrections, corrections_of
 from recommender.tables import Profile
 from recommender.types import Context, EventType, PastEvent, Request, Slot
 
@@ -51,6 +52,15 @@ def histories_of(
     for row in events.order_by("-occurred_at", "-pk").values_list(*PAST_EVENT_COLUMNS, "visitor_id"):
         rows[people[row[-1] or 0]].append(row)
     return {key: past_events(rows[key]) for key in sorted(rows)}
+
+
+def corrections_by_user(people: People) -> dict[str, Corrections]:
+    """What staff corrected of the interests of these people, by the key of the user. One query."""
+    columns: dict[str, list[object]] = defaultdict(list)
+    rows = Visitor.objects.filter(pk__in=people, corrections__isnull=False).values_list("pk", "corrections")
+    for pk, column in rows:
+        columns[people[pk]].append(column)
+    return {key: corrections_of(entries) for key, entries in columns.items()}
 
 
 def item_numbers(histories: Mapping[str, tuple[PastEvent, ...]]) -> dict[str, int]:

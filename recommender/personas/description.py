@@ -9,7 +9,9 @@ from typing import Protocol
 
 import numpy as np
 
+from recommender.models.corrections import UNCORRECTED, Corrections
 from recommender.personas import wording
+from recommender.personas.corrections import corrected
 from recommender.personas.interests import (
     N_INTERESTS,
     Trace,
@@ -42,14 +44,20 @@ def describe(
     device: str = "",
     currency: str = "",
     timezone: dt.tzinfo = dt.UTC,
+    corrections: Corrections = UNCORRECTED,
 ) -> PersonaDescription:
-    """Describe the visitor who did `events` (any order) as of `now`; later events are ignored."""
+    """Describe the visitor who did `events` (any order) as of `now`; later events are ignored.
+
+    corrections: what staff pinned or muted of the interests.
+    """
     past = sorted((event for event in events if event.at <= now), key=lambda event: event.at)
     if not past:
         return PersonaDescription(wording.headline((), n_events=0, last_at=now, now=now), device=device)
     traces = traces_of(past, catalogue.index, catalogue.titles, now=now)
-    words = word_interests(traces, vocabulary_of(catalogue.titles))
-    interests = category_interests(traces, catalogue.items) or words
+    plain_words = word_interests(traces, vocabulary_of(catalogue.titles))
+    categories = category_interests(traces, catalogue.items)
+    words = plain_words if categories else corrected(plain_words, corrections, at=now, most=N_INTERESTS)
+    interests = corrected(categories, corrections, at=now, most=N_INTERESTS) if categories else words
     orders, repeated = _orders(past, traces, now)
     return PersonaDescription(
         headline=wording.headline(interests, n_events=len(past), last_at=past[-1].at, now=now),
@@ -64,10 +72,17 @@ def describe(
     )
 
 
-def interests_of(events: Sequence[PastEvent], catalogue: TitledItems, *, now: dt.datetime) -> tuple[Interest, ...]:
-    """What a visitor is interested in by these events, oldest first: categories, otherwise words."""
+def interests_of(
+    events: Sequence[PastEvent],
+    catalogue: TitledItems,
+    *,
+    now: dt.datetime,
+    corrections: Corrections = UNCORRECTED,
+) -> tuple[Interest, ...]:
+    """What a visitor is interested in by these events, oldest first: categories, otherwise words; as corrected."""
     traces = traces_of(events, catalogue.index, catalogue.titles, now=now)
-    return category_interests(traces, catalogue.items) or word_interests(traces, vocabulary_of(catalogue.titles))
+    interests = category_interests(traces, catalogue.items) or word_interests(traces, vocabulary_of(catalogue.titles))
+    return corrected(interests, corrections, at=now, most=N_INTERESTS)
 
 
 def _prices(traces: Sequence[Trace], items: ItemTable, currency: str) -> str:

@@ -17,6 +17,7 @@ from recommender.retrieval.candidates import N_CANDIDATES, candidates, newest, s
 from recommender.retrieval.popular import PopularRetriever, popularity
 from recommender.retrieval.vector import nearest
 from recommender.serving import policy
+from recommender.serving.corrections import items_of
 from recommender.serving.profit import by_profit
 from recommender.serving.question import Listed, Question
 from recommender.serving.search import search
@@ -56,6 +57,7 @@ def home(question: Question) -> Listed:
         return Listed.empty()
     session = Session.of(question)
     led = ranked if session is None else _led(session.rows(), ranked)
+    led = _led_by_pinned(question, led)
     return replace(_listed(question, led, rung), session=session, without_session=ranked.rows, source=Slot.HOME)
 
 
@@ -175,6 +177,23 @@ def _led(chosen: IntArray, ranked: Candidates) -> Candidates:
     pairs = zip_longest(chosen.tolist(), rest[: len(chosen)])
     order = [row for pair in pairs for row in pair if row is not None] + rest[len(chosen) :]
     return Candidates(np.array(order, np.int32), np.array([score.get(row, 0.0) for row in order], np.float32))
+
+
+def _led_by_pinned(question: Question, ranked: Candidates) -> Candidates:
+    """Give every other position, from the first on, to pinned interests: no other one then has more. Where the list has
+    too few of their items, those that sell most follow."""
+    pinned = question.request.pinned
+    if not pinned:
+        return ranked
+    shelf, n_wanted = question.served.shelf, (question.request.limit + 1) // 2
+    is_pinned = items_of(shelf, pinned)
+    own = ranked.rows[is_pinned[ranked.rows]]
+    if len(own) < n_wanted:
+        wanted = Wanted(question.profile, question.new(question.allowed() & is_pinned))
+        more = PopularRetriever(popularity(shelf.state)).retrieve(wanted, limit=n_wanted + len(own))
+        newer = _followed_by(more, newest(wanted, shelf.items)).rows
+        own = np.concatenate([own, newer[~np.isin(newer, own)]])
+    return _led(own[:n_wanted], ranked)
 
 
 def _in_turns(question: Question, new: Candidates, due: Candidates) -> Candidates:

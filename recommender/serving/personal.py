@@ -14,6 +14,7 @@ from recommender.features.persona import CATEGORY_PRIOR, evidence
 from recommender.features.profiles import without_item
 from recommender.features.shop_state import COUNT_DAYS
 from recommender.retrieval.base import Candidates
+from recommender.serving.corrections import items_of
 from recommender.serving.nobody import log_odds
 from recommender.serving.policy import Order
 from recommender.serving.question import Question
@@ -39,6 +40,9 @@ LEAST_AMBIGUITY = 0.15
 SESSION_LIKING = 4.0
 """Log-odds of an item with just the words of what was looked at in this session. Set by hand, so that after three red
 mugs "mug" lists red ones first; `benchmarks.personal_search` measures what it is worth."""
+
+PINNED_LIKING = SESSION_LIKING
+"""Least log-odds of an item of a pinned interest; where something is liked more, as much as that."""
 
 N_SESSION_ITEMS = 10
 SALES_COLUMN = COUNT_DAYS.index(30)
@@ -143,13 +147,17 @@ def _liking(question: Question, rows: IntArray) -> FloatArray | None:
 
     None where nothing is known of the shopper, or where the shop does not want it.
     """
-    profile = question.profile
-    if not question.request.personal_weight or not len(profile.item):
+    pinned = question.request.pinned
+    if not question.request.personal_weight or not (len(question.profile.item) or pinned):
         return None
     looks = session_looks(question, N_SESSION_ITEMS)
     session = SESSION_LIKING * _words_alike(question, rows, looks, np.ones(len(looks), np.float32))
     trained = _trained_liking(question, rows)
-    return _centred(session + (_plain_liking(question, rows) if trained is None else trained))
+    liking = session + (_plain_liking(question, rows) if trained is None else trained)
+    if pinned and len(rows):
+        is_pinned = items_of(question.served.shelf, pinned)[rows]
+        liking = np.where(is_pinned, np.maximum(liking.max(), PINNED_LIKING), liking)
+    return _centred(liking)
 
 
 def _trained_liking(question: Question, rows: IntArray) -> FloatArray | None:

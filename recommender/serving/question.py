@@ -14,6 +14,7 @@ from recommender.features.cycles import Cycles, own_cycles
 from recommender.retrieval.base import Candidates, Mask, Wanted
 from recommender.retrieval.behaviour import OwnRetriever, refused_items
 from recommender.retrieval.candidates import allowed_items
+from recommender.serving.corrections import FOR_YOU, items_of
 from recommender.serving.memory import Served
 from recommender.tables import Profile
 from recommender.types import EventType, FloatArray, IntArray, Intent, Relaxation, Request, Rung, Slot
@@ -109,6 +110,8 @@ class Question:
         allowed = allowed_items(profile, shelf.items)
         if self.permitted is not None:
             allowed &= self.permitted
+        if request.muted and request.slot in FOR_YOU:
+            allowed &= ~items_of(shelf, request.muted)
         excluded = [shelf.row(item_id) for item_id in (*request.exclude_item_ids, *request.shown_item_ids)]
         allowed[[row for row in excluded if row >= 0]] = False
         return self.new(allowed) if request.exclude_history else allowed

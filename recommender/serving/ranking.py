@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import replace
 
+from recommender.serving.corrections import without_muted
 from recommender.serving.explain import added_reasons, explain, notice
 from recommender.serving.facets import facets
 from recommender.serving.filters import offered_filters
@@ -51,7 +52,8 @@ def rank(request: Request, *, served: Served) -> Ranking:
 def ruled_list(request: Request, served: Served) -> tuple[Question, Ruled]:
     """The question that a request puts, and the whole list that answers it, under the rules."""
     applied = served.rules.applied(request, served.shelf)
-    question = Question(request, served.shelf.profile(request), served, applied.allowed)
+    profile = without_muted(served.shelf.profile(request), served.shelf, request.muted)
+    question = Question(request, profile, served, applied.allowed)
     return question, ruled(question, applied)
 
 
