@@ -26,6 +26,7 @@ import django
 if TYPE_CHECKING:
     import uuid
 
+    from recommender.models.corrections import Corrections
     from recommender.types import Context, Live, PastEvent, Ranking
 
 LIMIT, BLOCK_LIMIT = 10, 8
@@ -66,6 +67,13 @@ class Person:
     live: dict[str, Live | None] = field(default_factory=dict)
     n_live_reads: int = 0
     segment_id: int | None = None
+    person_key: str = ""
+
+    @property
+    def corrections(self) -> Corrections:
+        from recommender.models.corrections import UNCORRECTED
+
+        return UNCORRECTED
 
     def history(self) -> tuple[PastEvent, ...]:
         return self.events

@@ -105,8 +105,8 @@ def trained(
     popularity = np.bincount(np.maximum(behaviour.item, 0), weights=weight, minlength=len(items)).astype(np.float32)
 
     def train(visits: Batchable, check: Batchable | None) -> Trained:
-        visits = ContextData(visits, check, texts, popularity, query_vectors)
-        return train_context(visits, minutes=1e9, seed=seed, settings=settings)
+        data = ContextData(visits, check, texts, popularity, query_vectors)
+        return train_context(data, minutes=1e9, seed=seed, settings=settings)
 
     if is_chosen:
         newest = float(np.quantile(behaviour.time, 0.9))

@@ -91,7 +91,8 @@ def _revenue_looks(generator: np.random.Generator, *, gain: float) -> list[Look]
     """Revenue: most people spend nothing, some spend much (log-normal)."""
     spent = [_spent(generator, N_REVENUE // 2, RATE * (1 + side * gain)) for side in (0, 1)]
     cuts = np.linspace(0, N_REVENUE // 2, N_MORNINGS + 1).astype(int)[1:]
-    return [_look(*(covariates.sums(values[:cut]) for values in spent), N_REVENUE) for cut in cuts.tolist()]
+    control, variant = spent
+    return [_look(covariates.sums(control[:cut]), covariates.sums(variant[:cut]), N_REVENUE) for cut in cuts.tolist()]
 
 
 def _spent(generator: np.random.Generator, n: int, rate: float) -> Array:

@@ -96,11 +96,12 @@ def _cases(name: str, *, peer: int = 0) -> int:
 
 
 def _train(minutes: float) -> None:
-    from recommender import runs, tasks
+    from recommender import runs
     from recommender.models import Run
+    from recommender.runs import supervision
 
-    run = runs.request_run(trigger=tasks.HERE, settings={"minutes": minutes})
-    tasks.train_in_thread(run.pk).join()
+    run = runs.request_run(trigger=supervision.HERE, settings={"minutes": minutes})
+    supervision.supervise(run.pk)
     run = Run.objects.get(pk=run.pk)
     print(
         f"\na training of {minutes:g} minutes: {run.get_state_display()}, {run.get_verdict_display()}\n  {run.reason}"

@@ -176,7 +176,7 @@ def _as_wsgi(sent: dict[str, Any], authorization: str) -> dict[str, Any]:
     return {
         "method": prepared.method or "GET",
         "path": (prepared.url or "").removeprefix(HOST),
-        "data": body if isinstance(body, bytes) else body.encode(),
+        "data": body.encode() if isinstance(body, str) else body,
         "content_type": prepared.headers.get("Content-Type", "application/json"),
         "headers": {"Authorization": authorization},
     }

@@ -13,12 +13,16 @@ import argparse
 import os
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import django
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.figures import Figure, show
+
+if TYPE_CHECKING:
+    from recommender.runs.figures import Gain
 
 Ndcg = dict[str, dict[str, npt.NDArray[np.float64]]]
 """By list and ranker, NDCG@10 of each case."""
@@ -87,9 +91,7 @@ def verdicts(ndcg: Ndcg, *, lift: float, n_pairs: int) -> Counter[str]:
     return counts
 
 
-def _gains(
-    values: dict[str, npt.NDArray[np.float64]], lift: float, generator: np.random.Generator
-) -> dict[str, object]:
+def _gains(values: dict[str, npt.NDArray[np.float64]], lift: float, generator: np.random.Generator) -> dict[str, Gain]:
     """The gain of one drawn model over the other and over every simple competitor."""
     from recommender.runs.comparisons import CHAMPION, RANKER
     from recommender.training.judging.evaluation import paired_gain

@@ -140,7 +140,11 @@ def _measure(group: Group, options: argparse.Namespace) -> tuple[int, int]:
         if options.sample is not None and options.sample < len(names):
             drawn = sorted(random.Random(options.seed).sample(names, options.sample))
         _mutmut(copy, "run", "--max-children", str(options.processes), *drawn)
-        outcomes = {name: CODES.get(code, KILLED) for name, code in _exit_codes(copy).items() if name in set(drawn)}
+        outcomes = {
+            name: KILLED if code is None else CODES.get(code, KILLED)
+            for name, code in _exit_codes(copy).items()
+            if name in set(drawn)
+        }
         n_killed = sum(outcome == KILLED for outcome in outcomes.values())
         share = n_killed / max(len(drawn), 1)
         print(f"{group.name:<20}{len(names):>9}{len(drawn):>7}{n_killed:>8}{share:>8.3f}", flush=True)

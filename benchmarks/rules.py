@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -58,21 +59,21 @@ def _figure(case: tuple[str, Any, Any, Any]) -> Figure:
     """The median of what is done for the rules: to find them, and to make the list of them, less the list itself."""
     from recommender.serving import ruling
     from recommender.serving.question import Listed, Question
-    from recommender.types import Rung
+    from recommender.types import Rung, Slot
 
     name, served, book, request = case
     n_rows = N_ROWS_OF_SEARCH if request.query else N_ROWS
     rows = np.random.default_rng(0).permutation(N_ITEMS)[:n_rows].astype(np.int32)
     listed = Listed(rows, np.linspace(1, 0, n_rows, dtype=np.float32), Rung.CHAMPION, n_rows)
-    ruling.LISTS = dict.fromkeys(ruling.LISTS, lambda _question: listed)
     profile, seconds = served.shelf.profile(request), []
-    for _ in range(N_TIMED):
-        started = time.thread_time()
-        applied = book.applied(request, served.shelf)
-        chosen = ruling.ruled(Question(request, profile, served, applied.allowed), applied)
-        for row in chosen.listed.rows[: request.limit].tolist():
-            chosen.rules_of(row)
-        seconds.append(time.thread_time() - started)
+    with mock.patch.object(ruling, "LISTS", dict.fromkeys(Slot, lambda _question: listed)):
+        for _ in range(N_TIMED):
+            started = time.thread_time()
+            applied = book.applied(request, served.shelf)
+            chosen = ruling.ruled(Question(request, profile, served, applied.allowed), applied)
+            for row in chosen.listed.rows[: request.limit].tolist():
+                chosen.rules_of(row)
+            seconds.append(time.thread_time() - started)
     n_rules = len(book.applied(request, served.shelf).rules)
     return Figure(f"{name} ({n_rules} apply)", 1e6 * float(np.median(seconds)), LIMIT_US, "us")
 

@@ -77,7 +77,7 @@ def _queries() -> list[str]:
     from recommender.models import Item
 
     chance = random.Random(0)
-    titles: Sequence[str] = Item.objects.filter(is_active=True).order_by("item_id").values_list("title", flat=True)
+    titles = Item.objects.filter(is_active=True).order_by("item_id").values_list("title", flat=True)
     texts = [" ".join(chance.sample(words, min(2, len(words)))) for words in map(str.split, titles[:600]) if words]
     return [_misspelt(text) if n % 3 == 0 else text for n, text in enumerate(texts)]
 

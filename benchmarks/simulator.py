@@ -19,6 +19,7 @@ import argparse
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -279,9 +280,9 @@ def _show(shop: Shop, request: Circumstances, log: _Log, generator: np.random.Ge
     }  # fmt: skip
 
 
-def _impressions(shown: list[dict[str, object]], requests: list[Circumstances]) -> Impressions:
+def _impressions(shown: list[dict[str, Any]], requests: list[Circumstances]) -> Impressions:
     slots = list(Slot)
-    columns = {name: np.stack([row[name] for row in shown]) for name in shown[0]}  # type: ignore[misc]
+    columns = {name: np.stack([row[name] for row in shown]) for name in shown[0]}
     return Impressions(
         time=np.asarray([request.at.timestamp() for request in requests]),
         visitor=np.asarray([request.visitor for request in requests], np.int32),

@@ -161,7 +161,8 @@ class _StepClock(Progress):
     """Notes the time after each step."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device, self.times = device, []
+        self._device = device
+        self.times: list[float] = []
 
     def step(self, done: int, total: int, loss: float | None = None) -> None:
         self.times.append(_now(self._device))

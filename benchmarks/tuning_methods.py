@@ -141,14 +141,14 @@ def show(rows: list[Row]) -> None:
         cells = [
             row.method,
             *(
-                _beside(getattr(row, name), full and getattr(full, name), ".4f")
+                _beside(getattr(row, name), getattr(full, name) if full else None, ".4f")
                 for name in ("search", "together", "new")
             ),
             f"{row.n_steps}",
-            _beside(row.n_trained_parameters, full and full.n_trained_parameters, ",.0f"),
-            _beside(row.artefact_bytes, full and full.artefact_bytes, ",.0f"),
-            _beside(row.seconds, full and full.seconds, ".0f"),
-            _beside(row.peak_mb, full and full.peak_mb, ",.0f"),
+            _beside(row.n_trained_parameters, full.n_trained_parameters if full else None, ",.0f"),
+            _beside(row.artefact_bytes, full.artefact_bytes if full else None, ",.0f"),
+            _beside(row.seconds, full.seconds if full else None, ".0f"),
+            _beside(row.peak_mb, full.peak_mb if full else None, ",.0f"),
         ]
         print("| " + " | ".join(cells) + " |" + (f" {row.masked_loss}" if row.masked_loss else ""), flush=True)
 

@@ -139,9 +139,9 @@ def load_items(rows: Iterable[dict[str, str]], id_column: str, *, first_seen: di
         raise InputError("The catalogue has no item: every row needs an id.")
     if n_rows > len(items):
         print(f"{n_rows - len(items)} of {n_rows} rows of the catalogue repeat an id ({n_empty} have none): left out")
-    items = list(items.values())
-    for start in range(0, len(items), CHUNK_SIZE):
-        Item.objects.bulk_create(items[start : start + CHUNK_SIZE])
+    stored_items = list(items.values())
+    for start in range(0, len(stored_items), CHUNK_SIZE):
+        Item.objects.bulk_create(stored_items[start : start + CHUNK_SIZE])
     return len(items)
 
 

@@ -53,7 +53,9 @@ class Asker(LiveReads, Protocol):
     history."""
 
     segment_id: int | None
-    corrections: Corrections
+
+    @property
+    def corrections(self) -> Corrections: ...
 
     @property
     def person_key(self) -> str: ...

@@ -17,7 +17,8 @@ import django
 import psycopg
 
 from benchmarks.faults.load import Ledger, Load
-from benchmarks.faults.servers import ROOT, Celery, Postgres, Redis, Web, python
+from benchmarks.faults.servers import Celery, Postgres, Redis, Web, python
+from benchmarks.web import ROOT
 from shopreco.shop.processes import Children
 
 if TYPE_CHECKING:

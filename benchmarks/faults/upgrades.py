@@ -16,7 +16,8 @@ import psycopg
 from benchmarks.faults.bench import Bench, environment_of, load_shop, stored_in, summary
 from benchmarks.faults.load import API, Answer, Load, Readers, call, new_visitor
 from benchmarks.faults.registry import Outcome, fault
-from benchmarks.faults.servers import ROOT, Web, python
+from benchmarks.faults.servers import Web, python
+from benchmarks.web import ROOT
 
 FIRST_MIGRATION = "recommender/migrations/0027_run_experiments.py"
 """What is upgraded is the last version without this migration, unless a commit is named."""
@@ -125,7 +126,7 @@ def _old_shop(bench: Bench, old_code: Path) -> Iterator[dict[str, str]]:
     """The environment of a shop that the old version has made, in a database of its own."""
     name = f"upgrade{uuid.uuid4().hex[:8]}"
     with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+        connection.execute(f"CREATE DATABASE {name}")
     environment = environment_of(bench.folder / name) | {
         "DATABASE_URL": f"{bench.postgres.url.rpartition('/')[0]}/{name}",
         "REDIS_URL": f"{bench.redis.url.rpartition('/')[0]}/1",
@@ -135,7 +136,7 @@ def _old_shop(bench: Bench, old_code: Path) -> Iterator[dict[str, str]]:
         yield environment
     finally:
         with psycopg.connect(bench.postgres.url, autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[arg-type]
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @contextmanager
