@@ -67,7 +67,7 @@ def test_shop_without_a_celery_app_works_by_the_worker_and_sends_nothing(has_cel
     output = checked("-c", SILENT.replace("REFUSED", refused), **database)
     assert "python manage.py recommender_worker" in output  # by the doctor, before a worker was started
     assert "encode_items: " in output
-    assert "run 1: succeeded. " in output
+    assert "Lauf 1: erfolgreich. " in output  # in the shop's language
     assert "connected to []" in output
 
 

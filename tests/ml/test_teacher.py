@@ -276,7 +276,7 @@ def test_short_run_trains_no_teacher_and_says_why(data):
     artifacts = fit(data, dataclasses.replace(RUN, minutes=0.02, teaching=Teaching.AUTO))
     assert "teacher" not in artifacts.seconds
     assert artifacts.skipped == {"teacher": "0 judgements, at least 20000 are needed."}
-    figures = figures_of_stages(artifacts, fine_tuning="full")
+    figures = figures_of_stages(artifacts, {}, fine_tuning="full")
     assert as_json(figures.teacher) == {"skipped": artifacts.skipped["teacher"]}
 
 

@@ -274,4 +274,4 @@ def test_changed_finds_what_an_update_wrote_and_says_so(capsys):
     Good.objects.filter(pk=good.pk).update(live=False, changed=yesterday)
     call_command("recommender_sync", "--changed", "--no-vectors")
     assert not Item.objects.get(item_id=f"good:{good.pk}").is_active
-    assert "1 object changed without a new Goods.updated or Books.updated" in capsys.readouterr().out
+    assert "1 Objekt wurde ohne neues Goods.updated oder Books.updated geändert" in capsys.readouterr().out

@@ -202,7 +202,7 @@ def test_emptied_values_are_told_by_the_command_and_the_doctor(good, caplog):
     assert "quantity 0 is no number of units" in caplog.text
     output = StringIO()
     call_command("recommender_reconcile", stdout=StringIO(), stderr=output)
-    assert "1 row counts without a value" in output.getvalue()
+    assert "1 Zeile zählt ohne Wert" in output.getvalue()
     assert f"order:wares.line:{line.pk}: quantity 0" in output.getvalue()
     (finding,) = [one for one in doctor.examine() if one.topic == "orders" and one.level == "warning"]
     assert "quantity 0" in finding.message
