@@ -103,6 +103,24 @@ class Studies:
         if self.best.score is None or trial.value > self.best.score:
             self.best = ScoredValues({**study.fixed, **study.as_values(trial.params)}, trial.value, cases)
 
+    def recall(self) -> None:
+        """Take the best trial of the file that is comparable: an earlier tuning may have found better values of a phase
+        beside other values of the phase before it."""
+        for name in self.optuna.get_all_study_names(self.storage):
+            stored = self.optuna.load_study(study_name=name, storage=self.storage)
+            if stored.user_attrs.get("basis") != self.basis:
+                continue
+            for trial in stored.get_trials(deepcopy=False, states=(self.optuna.trial.TrialState.COMPLETE,)):
+                is_better = self.best.score is None or trial.value > self.best.score
+                if is_better and not trial.user_attrs.get("is_carried"):
+                    values = {**stored.user_attrs["fixed"], **knobs.validated(trial.params)}
+                    self.best = ScoredValues(values, trial.value, tuple(trial.user_attrs.get("cases", ())))
+
+    @property
+    def basis(self) -> str:
+        """A hash of the data, the code and the settings: scores of one basis are comparable."""
+        return hashlib.sha256(json.dumps(self._basis, sort_keys=True).encode()).hexdigest()[:12]
+
     def name(self, phase: str, fixed: Mapping[str, Any]) -> str:
         """The phase, and a hash over everything that its scores depend on."""
         basis = json.dumps([self._basis, fixed], sort_keys=True)
@@ -189,6 +207,8 @@ class Study:
             load_if_exists=True,
             pruner=optuna.pruners.MedianPruner(n_startup_trials=N_FREE_TRIALS),
         )
+        self._study.set_user_attr("basis", studies.basis)
+        self._study.set_user_attr("fixed", self.fixed)
         seed = studies.settings.seed + len(self.trials())  # so that a continued study draws other values
         self._study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=N_FREE_TRIALS + 2)
         self._prepare()

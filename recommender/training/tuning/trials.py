@@ -59,6 +59,8 @@ def tune(run: Run, watch: Watch) -> RunResult:
     for phase in knobs.PHASES:
         watch.stage(phase)
         search.turn(phase)
+    studies.recall()
+    watch.record.figures = Figures(tuning=studies.figures())
     return RunResult(None, studies.in_words())
 
 
