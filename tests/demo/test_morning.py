@@ -152,6 +152,6 @@ def test_morning_of_a_merchandiser(browser: Browser, challenger: Bundle, yesterd
     assert "grace" in browser.first("#content").text
     every_look(browser, "actions")
 
-    for page in ("health", "exposure", "segment", "persona", "run"):
+    for page in ("exposure", "segment", "persona", "run"):
         browser.visit(f"{ADMIN}{page}/")
         every_look(browser, page)
