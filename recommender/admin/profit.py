@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from recommender.admin.charts import frontier_chart
 from recommender.admin.numbers import interval, local
 from recommender.admin.readonly import StyledAdmin
+from recommender.admin.rule_forms import ProfitDialForm
 from recommender.admin.runs import badge
 from recommender.admin.steps import Link, Outcome, Step, require, walk
 from recommender.models import Item, ProfitDial, Run
@@ -33,13 +34,19 @@ State = ProfitDial.State
 
 @admin.register(ProfitDial)
 class ProfitDialAdmin(StyledAdmin):
-    fields = ("slot", "weight", "note")
+    form = ProfitDialForm
     list_display = ("slot", "weight", "state_badge", "note", "edited_by", "reviewed_by", "updated_at")
     list_select_related = ("edited_by", "reviewed_by")
     list_filter = ("state", "slot")
     actions = None
     change_list_template = "admin/recommender/profit/change_list.html"
     change_form_template = "admin/recommender/profit/change_form.html"
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """The version is that of a form: who only looks at a dial has none."""
+        fields = ("slot", "weight", "note")
+        may_write = self.has_change_permission(request, obj) if obj is not None else self.has_add_permission(request)
+        return (*fields, "read_version") if may_write else fields
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
@@ -64,7 +71,10 @@ class ProfitDialAdmin(StyledAdmin):
         return not was_live and super().has_delete_permission(request, obj)
 
     def save_model(self, request: Any, obj: ProfitDial, form: Any, change: bool) -> None:
-        dials.save(obj, user=request.user)
+        if change:
+            dials.change(obj, user=request.user, version=form.cleaned_data["read_version"])
+        else:
+            dials.create(obj, user=request.user)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         links = [Link(gettext("What it earns and costs"), reverse("admin:recommender_profitdial_frontier"))]

@@ -10,7 +10,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from recommender.models import Experiment, Rule, Segment
+from recommender.models import Experiment, ProfitDial, Rule, Segment
 from recommender.models.words import WORDS
 from recommender.rules import life
 from recommender.rules.checking import attributes, faults_of
@@ -30,14 +30,36 @@ class LinesField(forms.CharField):
         return [line.strip() for line in str(value or "").splitlines() if line.strip()]
 
 
-class RuleForm(forms.ModelForm):
-    """A draft. `read_version` is that of the page: a rule that somebody has changed since is not overwritten."""
+class VersionedForm(forms.ModelForm):
+    """What was changed since its page was opened is not overwritten: `read_version` is that of the page."""
+
+    read_version = forms.IntegerField(widget=forms.HiddenInput, required=False, label=_("Version that was read"))
+
+    def __init__(self, *positional: Any, **named: Any) -> None:
+        super().__init__(*positional, **named)
+        self.fields["read_version"].initial = self.instance.version
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse to overwrite what somebody else has changed since this page was opened; what was typed stays here."""
+        values: dict[str, Any] = super().clean() or {}
+        current = self._meta.model._default_manager.select_related("edited_by").filter(pk=self.instance.pk).first()
+        if current is not None and current.version != values.get("read_version"):
+            who = current.edited_by.get_username() if current.edited_by else gettext("Somebody")
+            text = gettext(
+                "%(who)s has changed it since you opened it. Nothing was overwritten, and what you typed is "
+                "still here: open it in another window, and enter there what is to stay."
+            )
+            raise forms.ValidationError(text % {"who": who})
+        return values
+
+
+class RuleForm(VersionedForm):
+    """A draft."""
 
     host = ""
     item_ids = LinesField(label=_("Items"), help_text=_("Ids, one a line; for a pin in their order."))
     values = LinesField(label=_("Values"), help_text=_("Of the attribute, one a line."))
     attribute = forms.ChoiceField(label=_("Attribute"), required=False)
-    read_version = forms.IntegerField(widget=forms.HiddenInput, required=False, label=_("Version that was read"))
 
     class Meta:
         model = Rule
@@ -45,7 +67,6 @@ class RuleForm(forms.ModelForm):
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
-        self.fields["read_version"].initial = self.instance.version
         chosen: Any = self.fields["attribute"]
         chosen.choices = [("", "—"), *((name, name) for name in attributes())]
         if "segment" in self.fields:
@@ -68,19 +89,6 @@ class RuleForm(forms.ModelForm):
             experiments.queryset = Experiment.objects.filter(
                 Q(state__in=(Experiment.State.DRAFT, Experiment.State.LIVE)) | Q(pk=self.instance.experiment_id)
             )
-
-    def clean(self) -> dict[str, Any]:
-        """Refuse to overwrite what somebody else has changed since this page was opened; what was typed stays here."""
-        values: dict[str, Any] = super().clean() or {}
-        current = Rule.objects.select_related("edited_by").filter(pk=self.instance.pk).first()
-        if current is not None and current.version != values.get("read_version"):
-            who = current.edited_by.get_username() if current.edited_by else gettext("Somebody")
-            text = gettext(
-                "%(who)s has changed this rule since you opened it. Nothing was overwritten, and what you typed is "
-                "still here: open the rule in another window, and enter there what is to stay."
-            )
-            raise forms.ValidationError(text % {"who": who})
-        return values
 
     def _post_clean(self) -> None:
         """Check the rule as a whole, once its fields are right by themselves."""
@@ -105,3 +113,11 @@ class PreviewForm(forms.Form):
         label=_("or as shopper"),
         help_text=_("Name or key of a user, key of a visitor."),
     )
+
+
+class ProfitDialForm(VersionedForm):
+    """A draft of a dial."""
+
+    class Meta:
+        model = ProfitDial
+        fields = ("slot", "weight", "note")

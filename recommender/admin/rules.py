@@ -201,7 +201,7 @@ class RuleAdmin(StyledAdmin):
         require(request, PUBLISH)
         consequences = (
             gettext("Lists obey it within seconds, from its start to its end; withdraw it at any time."),
-            gettext("A twentieth of the visitors is held out of it, so that its cost can be measured."),
+            _held_out(pk),
         )
         return self._walk(request, pk, gettext("Publish"), consequences, lambda rule, version: life.publish(
             rule, user=request.user, host=request.get_host(), version=version
@@ -275,6 +275,13 @@ def _faults_now(rule: Rule, host: str, at: dt.datetime) -> list[str]:
         return []
     late = expired(rule, at=at) if rule.state != State.LIVE else {}
     return [*faults_of(rule, host=host).values(), *late.values()]
+
+
+def _held_out(pk: int) -> str:
+    """Who is not under the rule once it is live. One query."""
+    if Rule.objects.filter(pk=pk, experiment__isnull=False).exists():
+        return gettext("Only the shoppers who try the variant of its experiment are under it, while that runs.")
+    return gettext("A twentieth of the visitors is held out of it, so that its cost can be measured.")
 
 
 def _host_of(rule: Rule) -> str:

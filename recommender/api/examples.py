@@ -169,7 +169,7 @@ DETAILS = {
     "not-signed-in": "The app's visitor belongs to a user: sign them in with POST me/link.",
     "unknown-erasure": "DELETE me answers with the address of its receipt.",
     "unknown-rule": "GET rules lists those that there are.",
-    "stale-rule": "ben has changed this rule since you opened it. Nothing was changed: look at it again first. Read it "
+    "stale-rule": "ben has changed it since you opened it. Nothing was changed: look at it again first. Read it "
     "again, and send the version that you have read then.",
     "refused-step": "You changed this rule last, so somebody else must publish it (TWO_PERSON_RULES).",
     "unknown-endpoint": "A rule has the steps submit, publish, withdraw, copy.",

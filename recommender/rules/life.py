@@ -6,19 +6,17 @@ Each step names the version that it was decided on, and is refused where somebod
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
 from typing import Any
 
-from django.db import transaction
-from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from recommender import conf
-from recommender.exceptions import RuleError, StaleRule
+from recommender.exceptions import RuleError
 from recommender.models import Rule
 from recommender.rules.checking import expired, faults_of
 from recommender.rules.conflicts import conflicts_of
+from recommender.rules.steps import step
 
 CONTENT = (
     "name", "action", "item_ids", "attribute", "values", "position", "places", "url", "text", "match", "query", "slot",
@@ -43,13 +41,13 @@ def change(rule: Rule, *, user: Any, host: str, version: int) -> Rule:
     require_open(rule)
     require_valid(rule, host=host)
     content = {name: getattr(rule, name) for name in CONTENT}
-    return _step(rule, version, (State.DRAFT, State.REVIEW), {**content, "state": State.DRAFT, "edited_by": user})
+    return step(rule, version, (State.DRAFT, State.REVIEW), {**content, "state": State.DRAFT, "edited_by": user})
 
 
 def submit(rule: Rule, *, host: str, version: int) -> Rule:
     """Hand a draft over to review. Raises `RuleError`, `StaleRule`."""
     _require_publishable(rule, host)
-    return _step(rule, version, (State.DRAFT,), {"state": State.REVIEW, "submitted_at": timezone.now()})
+    return step(rule, version, (State.DRAFT,), {"state": State.REVIEW, "submitted_at": timezone.now()})
 
 
 def publish(rule: Rule, *, user: Any, host: str, version: int) -> Rule:
@@ -58,12 +56,12 @@ def publish(rule: Rule, *, user: Any, host: str, version: int) -> Rule:
         raise RuleError(_("You changed this rule last, so somebody else must publish it (TWO_PERSON_RULES)."))
     _require_publishable(rule, host)
     values = {"state": State.LIVE, "reviewed_by": user, "reviewed_at": timezone.now(), "cost": {}, "cost_at": None}
-    return _step(rule, version, (State.REVIEW,), values)
+    return step(rule, version, (State.REVIEW,), values)
 
 
 def withdraw(rule: Rule, *, version: int) -> Rule:
     """Take a rule out of review or out of the lists. Raises `RuleError`, `StaleRule`."""
-    return _step(rule, version, (State.REVIEW, State.LIVE), {"state": State.WITHDRAWN, "withdrawn_at": timezone.now()})
+    return step(rule, version, (State.REVIEW, State.LIVE), {"state": State.WITHDRAWN, "withdrawn_at": timezone.now()})
 
 
 def copy(rule: Rule, *, user: Any) -> Rule:
@@ -100,20 +98,3 @@ def _require_publishable(rule: Rule, host: str) -> None:
     refused = [conflict.text for conflict in conflicts_of(rule, at=now) if conflict.is_refused]
     if refused:
         raise RuleError(" ".join(refused), errors={"position": " ".join(refused)})
-
-
-@transaction.atomic
-def _step(rule: Rule, version: int, states: tuple[str, ...], values: Mapping[str, Any]) -> Rule:
-    """Write only where the rule is still at this version and in one of the states. One query, two where refused."""
-    rows = Rule.objects.filter(pk=rule.pk, version=version, state__in=states)
-    if not rows.update(**values, version=F("version") + 1, updated_at=timezone.now()):
-        current = Rule.objects.select_related("edited_by").filter(pk=rule.pk).first()
-        if current is None:
-            raise StaleRule(_("The rule was deleted. Nothing was changed."))
-        if current.version != version:
-            who = current.edited_by.get_username() if current.edited_by else _("somebody")
-            text = _("%(who)s has changed this rule since you opened it. Nothing was changed: look at it again first.")
-            raise StaleRule(text % {"who": who})
-        raise RuleError(_("That is not possible with a rule that is %s.") % current.get_state_display())
-    rule.refresh_from_db()
-    return rule

@@ -115,7 +115,7 @@ def test_second_of_two_editors_is_told_and_keeps_what_was_typed(editor: Client, 
     other = person("other", "view_rule", "change_rule")
     post(other, f"{rule.pk}/change/", **DRAFT | {"item_ids": last_item, "name": "Theirs"})
     page = text_of(editor.post(f"{URL}{rule.pk}/change/", DRAFT | {"item_ids": last_item, "name": "Mine"}))
-    assert "other has changed this rule since you opened it" in page
+    assert "other has changed it since you opened it" in page
     assert 'value="Mine"' in page
     assert Rule.objects.get().name == "Theirs"
 
@@ -125,7 +125,7 @@ def test_step_on_an_outdated_page_changes_nothing(editor: Client, last_item: str
     rule = Rule.objects.get()
     post(editor, f"{rule.pk}/change/", **DRAFT | {"item_ids": last_item, "name": "Newer"})
     page = post(editor, f"{rule.pk}/submit/?version=1")
-    assert "has changed this rule since you opened it" in page
+    assert "has changed it since you opened it" in page
     assert Rule.objects.get().state == "draft"
 
 

@@ -130,7 +130,7 @@ def test_step_that_is_not_possible_and_what_there_is_not(editor: Client, publish
     rule = send(editor, "", pin(last_item), status=201)
     refused = send(publisher, f"/{rule['rule_id']}/publish", {"version": 1}, status=409)
     assert refused["type"].endswith("refused-step")
-    assert "not possible with a rule that is draft" in refused["detail"]
+    assert "not possible with what is in the state “draft”" in refused["detail"]
     assert send(editor, "/999", method="GET", status=404)["type"].endswith("unknown-rule")
     assert send(editor, "/x", method="GET", status=404)["type"].endswith("unknown-rule")
     assert "submit, publish" in send(editor, f"/{rule['rule_id']}/burn", {"version": 1}, status=404)["detail"]

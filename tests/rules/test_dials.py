@@ -39,7 +39,7 @@ def people() -> tuple[User, User]:
 
 def drafted(user: User, weight: float = 1.0) -> ProfitDial:
     dial = ProfitDial(slot="trending", weight=weight, note="Spring.")
-    dials.save(dial, user=user)
+    dials.create(dial, user=user)
     return dial
 
 
@@ -75,15 +75,37 @@ def test_later_dial_takes_the_place_of_the_former(people: tuple[User, User]) -> 
 def test_change_after_the_review_began_needs_another(people: tuple[User, User]) -> None:
     dial = dials.submit(drafted(people[0]), version=1)
     dial.weight = 2.0
-    dials.save(dial, user=people[0])
+    dials.change(dial, user=people[0], version=2)
     assert dial.state == "draft"
     with pytest.raises(StaleRule):
         dials.publish(dial, user=people[1], version=2)
 
 
+def test_second_of_two_editors_overwrites_nothing(people: tuple[User, User]) -> None:
+    dial = drafted(people[0])
+    for_bob = ProfitDial.objects.get(pk=dial.pk)
+    dial.weight = 2.0
+    dials.change(dial, user=people[0], version=1)
+    for_bob.weight = 0.5
+    with pytest.raises(StaleRule, match="ada has changed it"):
+        dials.change(for_bob, user=people[1], version=1)
+    assert ProfitDial.objects.get().weight == 2.0
+
+
+def test_outdated_page_of_a_dial_is_told_and_keeps_what_was_typed(demo_shop: DemoShop) -> None:
+    editors = [person(name, "view_profitdial", "change_profitdial") for name in ("ada", "bob")]
+    dial = drafted(User.objects.get(username="ada"))
+    url, typed = f"{URL}{dial.pk}/change/", {"slot": "home", "note": "Mine.", "read_version": "1"}
+    editors[0].post(url, typed | {"weight": "2"})
+    page = words(editors[1].post(url, typed | {"weight": "0.5"}))
+    assert "ada has changed it since you opened it" in page
+    assert 'value="0.5"' in page
+    assert ProfitDial.objects.get().weight == 2.0
+
+
 def test_what_was_live_is_not_changed(people: tuple[User, User]) -> None:
     with pytest.raises(RuleError, match="write a new one"):
-        dials.save(live(people), user=people[0])
+        dials.change(live(people), user=people[0], version=3)
 
 
 def test_dial_serves_as_soon_as_a_process_refreshes(

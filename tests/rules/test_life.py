@@ -139,7 +139,7 @@ class TestSteps:
 
     def test_draft_is_not_published_without_review(self, anna: User) -> None:
         rule = life.create(draft("pin", "a"), user=anna, host=HOST)
-        with pytest.raises(RuleError, match="not possible with a rule that is draft"):
+        with pytest.raises(RuleError, match="not possible with what is in the state “draft”"):
             life.publish(rule, user=anna, host=HOST, version=1)
 
     def test_change_takes_a_rule_out_of_review(self, anna: User, ben: User) -> None:
@@ -159,7 +159,7 @@ class TestSteps:
         first.item_ids = ["b"]
         life.change(first, user=ben, host=HOST, version=1)
         second.item_ids = ["c"]
-        with pytest.raises(StaleRule, match="ben has changed this rule"):
+        with pytest.raises(StaleRule, match="ben has changed it"):
             life.change(second, user=anna, host=HOST, version=1)
         assert Rule.objects.get().item_ids == ["b"]
 
