@@ -32,6 +32,13 @@ RATE, LIFT = 0.05, 0.02
 N_REVENUE = 20_000
 """People of an experiment on revenue, half of them in each arm."""
 
+MARGINS, SHIFT = (0.1, 0.5), 0.4
+"""Margins of two kinds of items, as shares of their price, and of the variant's orders that take the better kind; the
+control's take each as often. Orders and revenue are the same in both arms."""
+
+N_MARGIN_RUNS_OVER = 2
+"""Of the runs, one in so many is made for margins, whose people are drawn one by one."""
+
 DISCOUNT = (1.0, 0.6, 0.4, 0.3, 0.2, 0.15, 0.1, 0.1)
 """The chance that a place of the list is looked at."""
 
@@ -60,6 +67,7 @@ def _figures(runs: int, planned: int, generator: np.random.Generator) -> Iterato
     print(f"  peer: a fixed test of 5 % read every morning, {naive:.1f} % false alarms")
     revenue = [_revenue_looks(generator, gain=0.0) for _run in range(runs)]
     yield Figure("A/A, revenue per visitor: false alarms, %", _share(revenue), 5, "%")
+    yield from _margins(max(10, runs // N_MARGIN_RUNS_OVER), generator)
     lifted = [_looks(planned, RATE * (1 + LIFT), generator) for _run in range(runs)]
     yield Figure(f"lift of {LIFT:.0%} missed in the stated sample, %", 100 - _share(lifted, "is_gain"), 20, "%")
     lost = [_looks(planned, RATE * (1 - 0.05), generator) for _run in range(runs)]
@@ -97,6 +105,44 @@ def _revenue_looks(generator: np.random.Generator, *, gain: float) -> list[Look]
 
 def _spent(generator: np.random.Generator, n: int, rate: float) -> Array:
     return (generator.random(n) < rate) * generator.lognormal(3.0, 1.0, n)
+
+
+def _margins(runs: int, generator: np.random.Generator) -> Iterator[Figure]:
+    """Margin per visitor with what was earned before taken out: equal arms, and a variant that sells as much at more
+    margin, with the people that the plan states for it."""
+    _past, now = _earned(generator, 100_000, 0.5)
+    earned = covariates.sums(now)
+    lift = float(np.dot(MARGINS, (1 - SHIFT - 0.5, SHIFT + 0.5)) / np.mean(MARGINS)) - 1
+    planned = sample_size(earned.mean, earned.variance, lift=lift, variant_share=0.5)
+    same = [_margin_looks(generator, planned, better=0.5) for _run in range(runs)]
+    yield Figure("A/A, margin per visitor: false alarms, %", _share(same), 5, "%")
+    shifted = [_margin_looks(generator, planned, better=0.5 + SHIFT) for _run in range(runs)]
+    print(f"  margin {lift:+.0%} at equal revenue: {planned:,} people of both arms")
+    yield Figure(f"margin of {lift:+.0%} missed in the stated sample, %", 100 - _share(shifted, "is_gain"), 20, "%")
+    naive = 100 * sum(any(look.is_naive for look in looks) for looks in same) / runs
+    print(f"  peer: a fixed test of 5 % read every morning, {naive:.1f} % false alarms")
+
+
+def _margin_looks(generator: np.random.Generator, planned: int, *, better: float) -> list[Look]:
+    n = planned // 2
+    arms = [_earned(generator, n, share) for share in (0.5, better)]
+    looks = []
+    for cut in np.linspace(0, n, N_MORNINGS + 1).astype(int)[1:].tolist():
+        before, after = (np.concatenate([arm[time][:cut] for arm in arms]) for time in (0, 1))
+        adjusted = covariates.adjusted(after, before)
+        looks.append(_look(covariates.sums(adjusted[:cut]), covariates.sums(adjusted[cut:]), planned))
+    return looks
+
+
+def _earned(generator: np.random.Generator, n: int, better: float) -> tuple[Array, Array]:
+    """What n people earned the shop before, and in the experiment, where `better` of the orders have the greater
+    margin; who likes to buy does so at both times."""
+    liking = generator.lognormal(-0.5, 1.0, n) * RATE
+    earned = []
+    for share in (0.5, better):
+        spent = generator.poisson(liking) * generator.lognormal(3.0, 1.0, n)
+        earned.append(spent * np.where(generator.random(n) < share, MARGINS[1], MARGINS[0]))
+    return earned[0], earned[1]
 
 
 def _look(control: Sums, variant: Sums, planned: int) -> Look:

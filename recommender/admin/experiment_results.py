@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from recommender.admin.charts import interval_chart
 from recommender.admin.numbers import interval, local
 from recommender.experiments.assignment import CONTROL, VARIANT
 from recommender.experiments.conduct import deciding_metric, metric_name
+from recommender.experiments.measuring import LEAST_PRICED
 from recommender.models import Experiment
 from recommender.runs.figures import Gain
 
@@ -39,7 +41,7 @@ class ResultsInWords:
     people: tuple[tuple[str, str], ...] = ()
     chart: str = ""
     share_done: int = 0
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def results_of(experiment: Experiment) -> ResultsInWords:
@@ -56,13 +58,13 @@ def results_of(experiment: Experiment) -> ResultsInWords:
         people=tuple(_people(results)),
         chart=interval_chart(gains, title=gettext("Difference of the variant, in per cent of the control")),
         share_done=min(100, round(100 * sum(people.values()) / max(1, experiment.planned_people))),
-        note=_note(results),
+        notes=tuple(_notes(results)),
     )
 
 
 def _row(name: str, figures: dict[str, Any], currency: str, decides: str) -> MetricRow:
     css, sign, words = _verdict(figures)
-    unit = f" {currency}" if name == "revenue" and currency else ""
+    unit = f" {currency}" if name in ("revenue", "margin") and currency else ""
     gain = _gain(figures)
     return MetricRow(
         label=metric_name(name),
@@ -79,17 +81,19 @@ def _row(name: str, figures: dict[str, Any], currency: str, decides: str) -> Met
 
 def _gain(figures: dict[str, Any]) -> Gain | None:
     """The difference in per cent of the control; of a preference, in points of a hundred from a tie. None without an
-    interval or without anything to compare with."""
+    interval, and where the control earned nothing or lost."""
     if figures["low"] is None:
         return None
     base = figures[CONTROL] if figures[CONTROL] is not None else 2.0
-    if not base:
+    if base <= 0:
         return None
     gain = Gain(*(100 * figures[bound] / base for bound in ("low", "difference", "high")))
     return gain if all(map(math.isfinite, gain)) else None
 
 
 def _verdict(figures: dict[str, Any]) -> tuple[str, str, str]:
+    if figures["difference"] is None:
+        return "even", "–", gettext("too few margins are known")
     if figures["low"] is None:
         return "even", "…", gettext("too few people yet")
     if figures["low"] > 0:
@@ -117,9 +121,18 @@ def _people(results: dict[str, Any]) -> list[tuple[str, str]]:
     return counts
 
 
-def _note(results: dict[str, Any]) -> str:
-    n_others = results.get("n_other_currency", 0)
-    if not n_others:
-        return ""
-    text = gettext("Revenue counts orders in %(currency)s; %(n)s lines in other currencies are left out of it.")
-    return text % {"currency": results["currency"], "n": local(n_others, ",")}
+def _notes(results: dict[str, Any]) -> Iterator[str]:
+    """What the figures leave out."""
+    if n_others := results.get("n_other_currency", 0):
+        words = {"currency": results["currency"], "n": local(n_others, ",")}
+        text = gettext("Revenue and margin count orders in %(currency)s; %(n)s lines in other currencies are left out.")
+        yield text % words
+    share = results.get("priced_share")
+    if share is None or share >= 1:
+        return
+    words = {"share": local(100 * share, ".1f"), "least": local(100 * LEAST_PRICED, ".0f")}
+    if share < LEAST_PRICED:
+        yield gettext("%(share)s %% of the order value is of items with a margin; below %(least)s %% margins are not "
+                      "compared.") % words  # fmt: skip
+    else:
+        yield gettext("%(share)s %% of the order value is of items with a margin; the others count with none.") % words

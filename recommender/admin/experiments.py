@@ -244,7 +244,7 @@ def _what_starting_means(experiment: Experiment) -> tuple[str, ...]:
     return (
         *lines,
         gettext("You may look every day: its intervals hold at every look."),
-        gettext("It stops by itself where the variant surely loses clicks, orders or revenue."),
+        gettext("It stops by itself where the variant surely loses clicks, orders, revenue or margin."),
     )
 
 

@@ -14,7 +14,7 @@ from recommender.exceptions import RecommenderError, RunError
 from recommender.experiments.assignment import free_range
 from recommender.experiments.balance import SURE
 from recommender.experiments.measuring import forecast, measure
-from recommender.models import Bundle, Experiment, Rule
+from recommender.models import Bundle, Experiment, Item, Rule
 from recommender.models.connections import writing
 from recommender.types import Slot
 
@@ -60,6 +60,7 @@ def require_startable(experiment: Experiment) -> None:
         raise RunError(gettext("There is no slot %(name)s.") % {"name": unknown[0]})
     if experiment.needs_bundle and experiment.bundle is None:
         raise RunError(gettext("The bundle of the variant was deleted: choose another one."))
+    _require_margins(experiment)
     has_rules = _has_rules(experiment)
     if experiment.bundle is None:
         if not experiment.changes and not has_rules:
@@ -70,6 +71,14 @@ def require_startable(experiment: Experiment) -> None:
     if experiment.bundle.state == Bundle.State.CHAMPION and not experiment.changes and not has_rules:
         raise RunError(gettext("The bundle of the variant serves everybody already: choose another one."))
     bundles.require_promotable(experiment.bundle)
+
+
+def _require_margins(experiment: Experiment) -> None:
+    if experiment.metric == Experiment.Metric.MARGIN and not Item.objects.filter(margin__isnull=False).exists():
+        raise RunError(
+            gettext("No item has a margin, so that margins cannot decide: give your Catalog a margin and run "
+                    "recommender_sync, or choose another metric.")
+        )  # fmt: skip
 
 
 def _has_rules(experiment: Experiment) -> bool:

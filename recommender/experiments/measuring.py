@@ -26,6 +26,13 @@ Mask = npt.NDArray[np.bool_]
 FEWEST_PLANNED = 2_000
 """People planned for where the shop has too little behaviour to compute how many are needed."""
 
+LEAST_PRICED = 0.8
+"""Of the value of the orders, how much must have a margin before margins are compared. Below it an arm that sells more
+of the items without one would seem to lose. A choice, not a measurement."""
+
+UNKNOWN = dict.fromkeys((CONTROL, VARIANT, "difference", "low", "high"))
+"""The figures of a metric of which too little is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
@@ -65,10 +72,13 @@ def measure(experiment: Experiment, *, at: dt.datetime) -> dict[str, Any]:
     seen = outcomes(exposed.people, days=experiment.outcome_days)
     planned = experiment.planned_people or FEWEST_PLANNED
     metrics = {name: _compared(seen.after[name], seen.before[name], is_variant, planned=planned) for name in METRICS}
+    if (seen.priced_share or 0.0) < LEAST_PRICED:
+        metrics["margin"] = dict(UNKNOWN)
     return {
         **_numbers(exposed, is_variant, experiment),
         "currency": seen.currency,
         "n_other_currency": seen.n_other_currency,
+        "priced_share": seen.priced_share,
         "metrics": metrics,
     }
 

@@ -39,6 +39,7 @@ class Experiment(models.Model):
         CLICKS = "clicks", _("clicks per visitor")
         ORDERS = "orders", _("orders per visitor")
         REVENUE = "revenue", _("revenue per visitor")
+        MARGIN = "margin", _("margin per visitor")
 
     name = models.CharField(_("name"), max_length=120)
     hypothesis = models.TextField(_("what you expect, and why"), blank=True)

@@ -1,9 +1,15 @@
 """The recommender's copy of the catalogue: texts, vectors and statistics of items, by opaque string ids."""
 
+from collections.abc import Mapping
+from decimal import Decimal
+
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+
+Margins = Mapping[tuple[str, str], Decimal]
+"""By item and currency what the shop earns with one."""
 
 
 class Item(models.Model):
@@ -111,3 +117,9 @@ class ItemStatistics(models.Model):
 
     def __str__(self) -> str:
         return gettext("%(item)s: %(n)s in 30 days") % {"item": self.item_id, "n": f"{self.n_30:g}"}
+
+
+def margins() -> Margins:
+    """What the shop earns with one of each item, as its Catalog says now. One query."""
+    rows = Item.objects.filter(margin__isnull=False).values_list("item_id", "currency", "margin")
+    return {(item_id, currency): margin for item_id, currency, margin in rows.iterator() if margin is not None}

@@ -15,8 +15,9 @@ from recommender import conf
 from recommender.durations import CLICK_ATTRIBUTION_DAYS
 from recommender.models import Event, HourlyFigures, HourlyRevenue, HourlyTraffic, Impression
 from recommender.models.claims import MAX_CLAIM_AGE
+from recommender.models.items import margins
 from recommender.models.staff import visitors_of_staff
-from recommender.overview.outcomes import ListSums, margins, outcomes_between, sum_up
+from recommender.overview.outcomes import ListSums, outcomes_between, sum_up
 from recommender.overview.searches import hour_of, searches_between
 
 HOUR = dt.timedelta(hours=1)

@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Any
 
 from recommender.datasets.cleaning import CLOCK_SKEW_SECONDS
-from recommender.models import Event, Item
+from recommender.models import Event
 from recommender.models.claims import ROWS_OF_THE_SHOP, counted_as, counted_at
+from recommender.models.items import Margins
 from recommender.overview.searches import Person, hour_of, person_of
 from recommender.types import EventType
 
@@ -64,9 +65,6 @@ class ListSums:
 
 Outcomes = Mapping[uuid.UUID, Sequence[ListOutcome]]
 
-Margins = Mapping[tuple[str, str], Decimal]
-"""By item and currency what the shop earns with one."""
-
 
 def outcomes_between(start: dt.datetime, end: dt.datetime) -> Outcomes:
     """The clicks, carts and orders of a span that name a list, by list. One query.
@@ -84,12 +82,6 @@ def outcomes_between(start: dt.datetime, end: dt.datetime) -> Outcomes:
     for ranking_id, *values in rows.values_list(*columns).iterator():
         outcomes[ranking_id].append(_outcome(*values))
     return outcomes
-
-
-def margins() -> Margins:
-    """What the shop earns with one of each item, as its Catalog says now. One query."""
-    rows = Item.objects.filter(margin__isnull=False).values_list("item_id", "currency", "margin")
-    return {(item_id, currency): margin for item_id, currency, margin in rows.iterator() if margin is not None}
 
 
 def sum_up(

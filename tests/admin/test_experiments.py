@@ -110,6 +110,33 @@ def test_live_experiment_is_shown_and_no_longer_changed(admin_client: Client) ->
     assert Experiment.objects.get().name == "calmer lists"
 
 
+def test_margin_of_which_too_little_is_known_is_a_dash_with_the_share_that_is(admin_client: Client) -> None:
+    unknown = dict.fromkeys(("a", "b", "difference", "low", "high"))
+    results = RESULTS | {"priced_share": 0.625, "metrics": RESULTS["metrics"] | {"margin": unknown}}
+    text = page(admin_client, f"{make(state='live', started_at=timezone.now(), results=results).pk}/change/")
+    assert "too few margins are known" in text
+    assert "62.5 % of the order value is of items with a margin; below 80 % margins are not compared." in text
+
+
+def test_margin_is_shown_in_its_currency_with_what_is_left_out(admin_client: Client) -> None:
+    margin = {"a": 0.5, "b": 0.6, "difference": 0.1, "low": 0.05, "high": 0.15}
+    results = RESULTS | {"priced_share": 0.9, "metrics": RESULTS["metrics"] | {"margin": margin}}
+    live = make(state="live", started_at=timezone.now(), results=results, metric="margin")
+    text = page(admin_client, f"{live.pk}/change/")
+    assert "0.6 GBP" in text
+    assert "90.0 % of the order value is of items with a margin; the others count with none." in text
+    assert "▲ +20.0 % surely better" in page(admin_client, "")
+
+
+def test_share_of_a_control_that_earned_nothing_is_no_percentage(admin_client: Client) -> None:
+    margin = {"a": -0.5, "b": 0.1, "difference": 0.6, "low": 0.5, "high": 0.7}
+    results = RESULTS | {"metrics": {"margin": margin}}
+    live = make(state="live", started_at=timezone.now(), results=results, metric="margin")
+    text = page(admin_client, f"{live.pk}/change/")
+    assert "surely better" in text
+    assert "120" not in text.split("<tbody>")[1].split("</tbody>")[0]
+
+
 def test_experiment_without_a_figure_says_so(admin_client: Client) -> None:
     live = make(state="live", started_at=timezone.now())
     assert "Nothing has been measured yet" in page(admin_client, f"{live.pk}/change/")

@@ -14,7 +14,7 @@ from django.utils import timezone
 from recommender import bundles
 from recommender.exceptions import RunError
 from recommender.experiments import conduct, measuring
-from recommender.models import Bundle, Event, Experiment, Impression, Rule, Visitor
+from recommender.models import Bundle, Event, Experiment, Impression, Item, Rule, Visitor
 
 pytestmark = pytest.mark.django_db
 
@@ -42,20 +42,20 @@ def exposed(experiment, arm, *, first=START + DAY, user_key=None, **list_):
     return visitor
 
 
-def many(experiment, arm, n, *, ordering, first=START + DAY):
+def many(experiment, arm, n, *, ordering, first=START + DAY, item="x"):
     """n visitors, of whom the first `ordering` ordered once for 10."""
     visitors = Visitor.objects.bulk_create(Visitor() for _ in range(n))
     Impression.objects.bulk_create(
         Impression(visitor=visitor, slot="home", rung="champion", arms=f"{experiment.pk}{arm}", occurred_at=first)
         for visitor in visitors
     )
-    Event.objects.bulk_create(order_of(visitor, at=first + DAY) for visitor in visitors[:ordering])
+    Event.objects.bulk_create(order_of(visitor, at=first + DAY, item=item) for visitor in visitors[:ordering])
 
 
-def order_of(visitor, *, at, price="10.00", currency="GBP", source="order", kind="purchase", order_id=""):
+def order_of(visitor, *, at, price="10.00", currency="GBP", source="order", kind="purchase", order_id="", item="x"):
     number = next(NUMBERS)
     return Event(
-        message_id=f"m{number}", visitor=visitor, type=kind, item_id="x", occurred_at=at, price=Decimal(price),
+        message_id=f"m{number}", visitor=visitor, type=kind, item_id=item, occurred_at=at, price=Decimal(price),
         currency=currency, source=source, order_id=order_id or f"o{number}",
     )  # fmt: skip
 
@@ -151,6 +151,93 @@ def test_second_currency_is_left_out_of_revenue_and_counted(experiment):
     Event.objects.bulk_create([*rows, order_of(visitor, at=START + 2 * DAY, price="900", currency="JPY")])
     results = measured(experiment)
     assert (results["metrics"]["revenue"]["a"], results["currency"], results["n_other_currency"]) == (20.0, "GBP", 1)
+
+
+def make_item(item_id, margin=None, currency="GBP"):
+    Item.objects.create(item_id=item_id, label="a.B", object_id=item_id, title=item_id, text=item_id, text_hash="h",
+                        margin=None if margin is None else Decimal(margin), currency=currency)  # fmt: skip
+
+
+def test_margin_is_earned_with_each_unit_and_lost_with_a_refund(experiment):
+    make_item("x", "4.00"), make_item("y", "-1.50")
+    visitors = [exposed(experiment, "a"), exposed(experiment, "a")]
+    at = START + 2 * DAY
+    rows = [order_of(visitors[0], at=at), order_of(visitors[0], at=at), order_of(visitors[1], at=at, item="y")]
+    rows[0].quantity = 3
+    Event.objects.bulk_create([*rows, order_of(visitors[0], at=at, kind="refund")])
+    results = measured(experiment)
+    assert results["metrics"]["margin"]["a"] == (3 * 4 + 4 - 4 - 1.5) / 2
+    assert results["priced_share"] == 1.0
+
+
+@pytest.mark.parametrize(("n_others", "mean"), [(2, 3.2), (3, None)])
+def test_margins_are_compared_where_most_of_the_order_value_has_one(experiment, n_others, mean):
+    make_item("x", "4.00"), make_item("y")
+    visitors = [exposed(experiment, "a") for _number in range(10)]
+    Event.objects.bulk_create(
+        order_of(visitor, at=START + 2 * DAY, item="y" if number < n_others else "x")
+        for number, visitor in enumerate(visitors)
+    )
+    results = measured(experiment)
+    assert (results["metrics"]["margin"]["a"], results["priced_share"]) == (mean, 1 - n_others / 10)
+
+
+def test_margin_in_another_currency_than_the_order_is_none(experiment):
+    make_item("x", "4.00", currency="JPY")
+    order_of(exposed(experiment, "a"), at=START + 2 * DAY).save()
+    results = measured(experiment)
+    assert (results["metrics"]["margin"]["a"], results["priced_share"]) == (None, 0.0)
+
+
+def test_orders_in_a_second_currency_are_left_out_of_margin(experiment):
+    make_item("x", "4.00"), make_item("y", "500", currency="JPY")
+    visitor = exposed(experiment, "a")
+    rows = [order_of(visitor, at=START + 2 * DAY), order_of(visitor, at=START + 2 * DAY)]
+    Event.objects.bulk_create([*rows, order_of(visitor, at=START + 2 * DAY, currency="JPY", item="y")])
+    results = measured(experiment)
+    assert (results["metrics"]["margin"]["a"], results["n_other_currency"]) == (8.0, 1)
+
+
+def test_margin_before_is_taken_out_of_it(experiment):
+    """Who earned the shop 4 before does so again, in both arms: the difference of their numbers is explained."""
+    make_item("x", "4.00")
+    for arm, n_loyal in (("a", 80), ("b", 100)):
+        many(experiment, arm, 200, ordering=n_loyal)
+    Event.objects.bulk_create(
+        order_of(event.visitor, at=START - DAY) for event in list(Event.objects.select_related("visitor"))
+    )
+    figures = measured(experiment)["metrics"]["margin"]
+    assert (figures["a"], figures["b"]) == (1.6, 2.0)
+    assert figures["difference"] == pytest.approx(0, abs=1e-9)
+
+
+def test_variant_that_sells_as_much_at_less_margin_is_stopped(experiment):
+    make_item("x", "4.00"), make_item("y", "0.40")
+    for arm, sold in (("a", "x"), ("b", "y")):
+        many(experiment, arm, 300, ordering=150, item=sold)
+    conduct.advance(at=NOW)
+    experiment.refresh_from_db()
+    assert experiment.results["metrics"]["revenue"]["difference"] == 0
+    assert experiment.reason == "The variant surely loses in margin per visitor."
+
+
+def test_variant_can_win_by_margin(experiment):
+    make_item("x", "0.40"), make_item("y", "4.00")
+    Experiment.objects.update(metric="margin")
+    for arm, sold in (("a", "x"), ("b", "y")):
+        many(experiment, arm, 300, ordering=150, item=sold)
+    conduct.advance(at=START + 28 * DAY)
+    experiment.refresh_from_db()
+    assert experiment.reason == "The variant surely won."
+
+
+def test_margin_cannot_decide_where_no_item_has_one():
+    plan = draft(metric="margin")
+    make_item("x")
+    with pytest.raises(RunError, match="give your Catalog a margin and run recommender_sync"):
+        conduct.start(plan, at=NOW)
+    make_item("y", "4.00")
+    conduct.start(plan, at=NOW)
 
 
 def test_arm_that_surely_loses_is_stopped(experiment):
