@@ -12,7 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from recommender.admin.experiment_results import results_of
@@ -237,10 +237,12 @@ def _what_starting_means(experiment: Experiment) -> tuple[str, ...]:
     if experiment.kind == Experiment.Kind.INTERLEAVED:
         lines = [gettext("Each list takes items of both rankers in turns; clicks say which chose better.")]
     if plan.days is not None:
-        lines.append(
-            gettext("At the present traffic these come in %(days)s days; it ends after %(longest)d at the latest.")
-            % {"days": local(plan.days, ","), "longest": experiment.days}
+        sentence = ngettext(
+            "At the present traffic these come within %(days)s day; it ends after %(longest)d at the latest.",
+            "At the present traffic these come within %(days)s days; it ends after %(longest)d at the latest.",
+            plan.days,
         )
+        lines.append(sentence % {"days": local(plan.days, ","), "longest": experiment.days})
     return (
         *lines,
         gettext("You may look every day: its intervals hold at every look."),

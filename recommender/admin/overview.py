@@ -95,6 +95,7 @@ def _page(n_days: int, at: dt.datetime) -> dict[str, Any]:
         "facts": _facts(period, computed_at),
         "computed_at": computed_at,
         "window_days": conf.get("ATTRIBUTION_DAYS"),
+        "n_window_days": math.ceil(conf.get("ATTRIBUTION_DAYS")),
     }
 
 

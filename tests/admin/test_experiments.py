@@ -9,6 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
+from recommender.experiments import measuring
 from recommender.models import Bundle, Experiment, Rule
 
 pytestmark = pytest.mark.django_db
@@ -87,6 +88,14 @@ def test_start_asks_first_and_tells_how_many_people_are_needed(admin_client: Cli
     admin_client.post(f"{URL}{draft.pk}/start/")
     assert Experiment.objects.get().state == "live"
     assert "Started." in admin_client.get(f"{URL}{draft.pk}/history/").content.decode()
+
+
+def test_start_says_in_one_day_or_in_several(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    draft = make()
+    for n_people_a_day, words in ((2_000, "come within 1 day;"), (900, "come within 3 days;")):
+        plan = measuring.Forecast(2_000, n_people_a_day)
+        monkeypatch.setattr(measuring, "forecast", lambda experiment, *, at, plan=plan: plan)
+        assert words in page(admin_client, f"{draft.pk}/start/")
 
 
 def test_refusal_to_start_names_the_repair(admin_client: Client) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -184,3 +185,14 @@ def test_model_and_money_of_the_sums_are_told(admin_client: Client, morning: dt.
     text = page(admin_client)
     assert "Model trained" in text
     assert "1,500.00 EUR" in text
+
+
+@pytest.mark.parametrize(("days", "words"), [(1.0, "credited within 1 day<"), (30, "credited within 30 days<")])
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_days_of_the_credit_are_counted_in_words(
+    admin_client: Client, settings: Any, days: float, words: str, language: str
+) -> None:
+    settings.RECOMMENDER = {**settings.RECOMMENDER, "ATTRIBUTION_DAYS": days}
+    text = admin_client.get(URL, headers={"accept-language": language}).content.decode()
+    german = "zugerechnet innerhalb von 1 Tag<" if days == 1 else "zugerechnet innerhalb von 30 Tagen<"
+    assert (words if language == "en" else german) in text

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from recommender import serving
-from recommender.models import Bundle, Experiment, Rule, Run, Visitor
+from recommender.models import Bundle, Experiment, ProfitDial, Rule, Run, Visitor
 from tests.admin.pages import plant
 from tests.demo.test_browser import Browser, browser
 
@@ -51,6 +51,13 @@ def admin_pages() -> Iterator[tuple[str, str]]:
     yield "what people did", f"{base}/approval/actions/"
     yield "health", f"{base}/health/"
     yield "exposure", f"{base}/exposure/"
+    for name in ("win-back", "due", "prices"):
+        yield f"reasons to write: {name}", f"{base}/outreach/?list={name}"
+    yield "profit dials", f"{base}/profitdial/"
+    yield "profit and relevance", f"{base}/profitdial/frontier/"
+    yield "form of a profit dial", f"{base}/profitdial/add/"
+    for dial in ProfitDial.objects.order_by("pk"):
+        yield f"profit dial, {dial.state}", f"{base}/profitdial/{dial.pk}/change/"
     yield "workbench", f"{base}/workbench/?slot=home"
 
 
