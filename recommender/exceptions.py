@@ -63,3 +63,7 @@ class TooLittleTime(RecommenderError):
 
 class MissingDependency(RecommenderError):
     """An optional package is not installed; the message names the extra to install."""
+
+
+class EngineError(RecommenderError):
+    """A vector engine that does not answer, lacks a collection, or was given vectors that do not belong into it."""
