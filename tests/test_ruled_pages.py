@@ -99,6 +99,24 @@ def test_api_says_which_rules_moved_an_item(demo_shop: DemoShop) -> None:
     assert (answer["redirect"], answer["banners"]) == ("", [])
 
 
+def test_redirects_in_a_circle_show_the_search_itself(demo_shop: DemoShop) -> None:
+    publish("redirect", url="/search/?q=lamp", match="exact", query="bag")
+    publish("redirect", url="/search/?q=bag", match="category", query="Bags")
+    Rule.objects.filter(match="category").update(match="exact", query="lamp")  # as a change of the model may make it
+    serving.reload()
+    for query in ("bag", "lamp"):
+        response = Client().get(f"/search/?q={query}")
+        assert response.status_code == 200
+        assert "redirect" not in response.content.decode()
+
+
+def test_redirect_over_another_one_arrives(demo_shop: DemoShop) -> None:
+    publish("redirect", url="/search/?q=lamp", match="exact", query="bag")
+    publish("redirect", url="/basket/", match="exact", query="lamp")
+    response = Client().get("/search/?q=bag", follow=True)
+    assert response.redirect_chain == [("/search/?q=lamp", 302), ("/basket/", 302)]
+
+
 def test_api_names_the_redirect_and_keeps_the_list_for_older_apps(demo_shop: DemoShop) -> None:
     publish("redirect", url="/basket/", match="contains", query="bag")
     answer = Client().get("/recommender/api/v1/search?q=red bag").json()

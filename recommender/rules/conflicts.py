@@ -1,4 +1,4 @@
-"""Finds rules that collide: two pins for one position, or two rules that want opposite things of one item."""
+"""Finds rules that collide: two pins for one position, redirects in a circle, or opposite wishes for one item."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from django.utils.translation import gettext as _
 
 from recommender.models import Rule
 from recommender.rules.checking import item_ids_of
-from recommender.text.letters import fold
-from recommender.text.query import normal_query
-from recommender.text.stems import stem
-from recommender.text.words import tokens
-from recommender.types import Slot
+from recommender.rules.meeting import may_meet
+from recommender.rules.redirects import loop_through, query_led_to
 
 Action = Rule.Action
 OPPOSITES = frozenset(
@@ -43,12 +40,24 @@ def conflicts_of(rule: Rule, *, at: dt.datetime) -> list[Conflict]:
     by an attribute."""
     open_states = (Rule.State.LIVE, Rule.State.REVIEW)
     others = Rule.objects.filter(Q(ends_at=None) | Q(ends_at__gt=at), state__in=open_states).exclude(pk=rule.pk)
-    return list(_collisions(rule, others))
+    return [*_loops(rule, others), *_collisions(rule, others)]
+
+
+def _loops(rule: Rule, others: Iterable[Rule]) -> Iterable[Conflict]:
+    """The redirects that lead a shopper back to the query from which this one leads away."""
+    if rule.action != Action.REDIRECT:
+        return
+    redirects = [other for other in others if other.action == Action.REDIRECT]
+    if loop := loop_through(rule, redirects):
+        text = _("“%(name)s” leads the search for “%(query)s” back to where this rule leads away from, so that nobody "
+                 "would arrive. Lead one of them to another page.")  # fmt: skip
+        words = {"name": "”, “".join(other.name for other in loop), "query": query_led_to(rule.url)}
+        yield Conflict(loop[-1], text % words, is_refused=True)
 
 
 def _collisions(rule: Rule, others: Iterable[Rule]) -> Iterable[Conflict]:
     for other in others:
-        if not _may_meet(rule, other):
+        if not may_meet(rule, other):
             continue
         actions = frozenset({rule.action, other.action})
         if actions == {Action.PIN}:
@@ -69,36 +78,3 @@ def _collisions(rule: Rule, others: Iterable[Rule]) -> Iterable[Conflict]:
 def _positions(rule: Rule) -> set[int]:
     first = rule.position or 1
     return set(range(first, first + len(rule.item_ids)))
-
-
-def _may_meet(rule: Rule, other: Rule) -> bool:
-    """Whether one list may obey both: at the same time, in the same slot, for the same people and query."""
-    do_overlap = (
-        (rule.starts_at is None or other.ends_at is None or rule.starts_at < other.ends_at)
-        and (other.starts_at is None or rule.ends_at is None or other.starts_at < rule.ends_at)
-        and (not _slot(rule) or not _slot(other) or _slot(rule) == _slot(other))
-        and (rule.experiment_id is None or other.experiment_id in (None, rule.experiment_id))
-        and (rule.segment_id is None or other.segment_id is None or rule.segment_id == other.segment_id)
-    )
-    return do_overlap and _may_match_both(rule, other)
-
-
-def _slot(rule: Rule) -> str:
-    """The only slot of a rule, "" for several."""
-    return Slot.SEARCH.value if rule.match in (Rule.Match.EXACT, Rule.Match.CONTAINS) else rule.slot
-
-
-def _may_match_both(rule: Rule, other: Rule) -> bool:
-    matches = {rule.match, other.match}
-    if matches == {Rule.Match.EXACT}:
-        return fold(normal_query(rule.query)) == fold(normal_query(other.query))
-    if matches <= {Rule.Match.EXACT, Rule.Match.CONTAINS}:
-        return _contains(rule.query, other.query) or _contains(other.query, rule.query)
-    if matches == {Rule.Match.CATEGORY}:
-        return fold(rule.query) == fold(other.query)
-    return True
-
-
-def _contains(query: str, part: str) -> bool:
-    words, wanted = (tuple(map(stem, tokens(text))) for text in (query, part))
-    return any(words[start : start + len(wanted)] == wanted for start in range(len(words)))

@@ -97,4 +97,5 @@ def _require_publishable(rule: Rule, host: str) -> None:
         raise RuleError(" ".join(faults.values()), errors=faults)
     refused = [conflict.text for conflict in conflicts_of(rule, at=now) if conflict.is_refused]
     if refused:
-        raise RuleError(" ".join(refused), errors={"position": " ".join(refused)})
+        field = "url" if rule.action == Rule.Action.REDIRECT else "position"
+        raise RuleError(" ".join(refused), errors={field: " ".join(refused)})

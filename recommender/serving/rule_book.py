@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from recommender.models import Rule
 from recommender.retrieval.base import Mask
+from recommender.rules.redirects import query_led_to
 from recommender.serving.attributes import column_of
 from recommender.serving.shelf import Shelf
 from recommender.text.letters import fold
@@ -168,7 +169,7 @@ class RuleBook:
             self._mask(excludes, len(shelf)),
             self._moves(moving),
             tuple(by_action[Rule.Action.PIN]),
-            next((rule.url for rule in by_action[Rule.Action.REDIRECT]), ""),
+            self._redirect(request, shelf, by_action[Rule.Action.REDIRECT]),
             tuple(rule.text for rule in by_action[Rule.Action.BANNER]),
         )
 
@@ -186,6 +187,24 @@ class RuleBook:
             elif rule.experiment_id in request.variants:
                 yield rule
         yield from others
+
+    def _redirect(self, request: Request, shelf: Shelf, redirects: Sequence[LiveRule]) -> str:
+        """Where the closest redirect leads; "" where others would lead on from there for ever, also for who is held out
+        of one of them."""
+        if not redirects:
+            return ""
+        address = redirects[0].url
+        seen = {address}
+        while query := query_led_to(address):
+            there = self.matching(replace(request, query=query), shelf)
+            following = next((rule.url for rule in there if rule.action == Rule.Action.REDIRECT), address)
+            if following == address:
+                break
+            if following in seen:
+                return ""
+            seen.add(following)
+            address = following
+        return redirects[0].url
 
     def _candidates(self, request: Request, shelf: Shelf) -> Iterator[LiveRule]:
         if request.query and self.exact:

@@ -11,9 +11,10 @@ from django.utils import timezone
 
 from recommender.exceptions import RuleError, StaleRule
 from recommender.models import Experiment, Item, Rule, Segment
-from recommender.rules import life
+from recommender.rules import life, redirects
 from recommender.rules.checking import faults_of
 from recommender.rules.conflicts import conflicts_of
+from recommender.tracking import page
 
 pytestmark = pytest.mark.django_db
 
@@ -214,6 +215,49 @@ class TestConflicts:
         (conflict,) = conflicts_of(draft("boost", attribute="brand", values=["Acme"]), at=timezone.now())
         assert "“never”" in conflict.text
         assert not conflict.is_refused
+
+    def test_redirect_that_leads_back_is_refused_and_names_who_leads_back(self, anna: User) -> None:
+        live(anna, "redirect", name="cups", url="/search/?q=mug", match="exact", query="Cup")
+        back = draft("redirect", url="/search/?page=1&q=cup", match="contains", query="mugs")
+        stored = life.create(back, user=anna, host=HOST)
+        with pytest.raises(RuleError, match="“cups” leads the search for “cup” back") as refusal:
+            life.submit(stored, host=HOST, version=1)
+        assert list(refusal.value.errors) == ["url"]
+
+    def test_redirects_that_lead_back_over_a_third_are_refused(self, anna: User) -> None:
+        live(anna, "redirect", name="cups", url="/search/?q=glass", match="exact", query="cup")
+        live(anna, "redirect", name="glasses", url="/search/?q=mug", match="exact", query="glass")
+        (conflict,) = conflicts_of(
+            draft("redirect", url="/search/?q=cup", match="exact", query="mug"), at=timezone.now()
+        )
+        assert conflict.is_refused
+        assert "“cups”, “glasses” leads the search for “cup” back" in conflict.text
+
+    @pytest.mark.parametrize(
+        "ours",
+        [
+            {"url": "/search/?q=glass"},
+            {"url": "/cups/"},
+            {"url": "/search/?other=cup"},
+            {"url": "/search/?q=mug"},
+            {"url": "/search/?q=cup", "starts_at": timezone.now() + 48 * HOUR},
+        ],
+    )
+    def test_redirect_that_arrives_is_let_live(self, anna: User, ours: dict[str, Any]) -> None:
+        ends_at = timezone.now() + 24 * HOUR
+        live(anna, "redirect", name="cups", url="/search/?q=mug", match="exact", query="cup", ends_at=ends_at)
+        live(anna, "redirect", match="exact", query="mug", **ours)
+        assert Rule.objects.filter(state="live").count() == 2
+
+    def test_parameter_that_a_search_page_declares_is_a_query_too(
+        self, anna: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        live(anna, "redirect", name="cups", url="/find/?words=mug", match="exact", query="cup")
+        back = draft("redirect", url="/find/?words=cup", match="exact", query="mug")
+        assert conflicts_of(back, at=timezone.now()) == []
+        declared = [page("find", "search", query="GET.words")]
+        monkeypatch.setattr(redirects, "tracked_pages", lambda: declared)
+        assert [conflict.is_refused for conflict in conflicts_of(back, at=timezone.now())] == [True]
 
     def test_two_redirects_of_one_query_are_shown(self, anna: User) -> None:
         live(anna, "redirect", url="/a/", match="exact", query="sale")
