@@ -22,7 +22,7 @@ from recommender.catalog.registry import catalogs_for
 from recommender.catalog.values import ItemFacts, text_hash
 from recommender.exceptions import ConfigurationError
 from recommender.models import Item
-from recommender.models.connections import apart
+from recommender.models.connections import apart, committed
 from recommender.signals import items_changed
 
 logger = logging.getLogger(__name__)
@@ -187,13 +187,17 @@ def _write(catalog: Catalog, objects: Iterable[Any], report: SyncReport) -> None
     rehashed = [item for item in (*created, *stored.values()) if item.source_hash != hashes.get(item.object_id, "")]
     for item in rehashed:
         item.source_hash = hashes.get(item.object_id, "")
-    if created:
-        Item.objects.bulk_create(created, ignore_conflicts=True)
-    if changed:
-        Item.objects.bulk_update(changed, ["updated_at", *sorted(set().union(*differences.values()))])
-        past_prices.remember(prices, changed, now)
-    if as_before := [item for item in rehashed if item.pk]:
-        Item.objects.bulk_update(as_before, ["source_hash"])
+
+    def write() -> None:
+        if created:
+            Item.objects.bulk_create(created, ignore_conflicts=True)
+        if changed:
+            Item.objects.bulk_update(changed, ["updated_at", *sorted(set().union(*differences.values()))])
+            past_prices.remember(prices, changed, now)
+        if as_before := [item for item in rehashed if item.pk]:
+            Item.objects.bulk_update(as_before, ["source_hash"])
+
+    committed(write, using=router.db_for_write(Item))
     report.n_created += len(created)
     report.n_changed += len(changed)
     report.n_unchanged += len(stored) - len(changed)

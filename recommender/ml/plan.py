@@ -46,7 +46,8 @@ class TrainingSettings:
     The head learns what follows within `horizon_days` of `n_cutoffs` moments, `step_days` apart (default: half a
     horizon). Where minutes are few, they pay most in its lists: in a month of the demo 4,100 lists instead of 1,400
     gained .006 NDCG@10 on all items and .010 on new ones; six epochs of the context model instead of one gained
-    nothing. Fine-tuning of the encoder is left out where there is no time for `least_tuning_steps`.
+    nothing. Fine-tuning of the encoder is left out where there is no time for `least_tuning_steps`. n_processes: see
+    `processes.n_processes`; the result is the same whatever their number.
     """
 
     minutes: float = 3.0
@@ -57,6 +58,7 @@ class TrainingSettings:
     n_cutoffs: int = 6
     lists_per_cutoff: int = 700
     n_threads: int | None = None
+    n_processes: int | None = None
     adaptation: Adaptation = Adaptation.AUTO
     mask: mlm.MaskSettings = field(default_factory=mlm.MaskSettings)
     fine_tuning: FineTuning = FineTuning.FULL

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 
 class Progress:
     """Watches a training. Every method does nothing; a subclass overrides those that it needs."""
@@ -21,6 +23,10 @@ class Progress:
 
     def check(self) -> None:
         """Raise an error if the run must end; called between stages."""
+
+    def apart(self) -> AbstractContextManager[None]:
+        """Hold still while the process forks: nothing that a child would inherit is open or half done."""
+        return nullcontext()
 
 
 UNWATCHED = Progress()

@@ -34,6 +34,7 @@ from recommender.ml.histories import Histories
 from recommender.ml.metrics import best_threshold
 from recommender.ml.pace import EVIDENCE, STEPS
 from recommender.ml.plan import TrainingData, TrainingSettings, plan, timed, until
+from recommender.ml.processes import n_processes, shared_out
 from recommender.ml.progress import UNWATCHED, Progress
 from recommender.types import FloatArray
 
@@ -142,8 +143,13 @@ class Training:
     def head_lists(self) -> tuple[Lists, Lists]:
         """Return the lists that the head learns from, and later ones that calibrate it."""
         window, shop = self.cutoffs.horizon_days * DAY_SECONDS, self._shop()
-        lists = joined([self._lists(shop, at, until=at + window) for at in self.cutoffs.head])
-        return lists, self._lists(shop, self.cutoffs.validation, until=self.data.train_end)
+        moments = [(at, at + window) for at in self.cutoffs.head] + [(self.cutoffs.validation, self.data.train_end)]
+
+        def lists(moment: tuple[float, float], progress: Progress) -> Lists:
+            return self._lists(shop, moment[0], until=moment[1], progress=progress)
+
+        *past, check = shared_out(lists, moments, n=self._n_processes, progress=self.progress)
+        return joined(past), check
 
     def fit_head(self, lists: Lists, check: Lists) -> None:
         """Fit the head on what `head_lists` returned, if that is enough."""
@@ -176,8 +182,9 @@ class Training:
         artifacts.baseline = calibrated(baseline, check)
         if not self.progress.should_stop():
             artifacts.forest = fit_forest(
-                lists, check, artifacts.head, settings=self.settings.forest, progress=self.progress
-            )
+                lists, check, artifacts.head, settings=self.settings.forest, n=self._n_processes,
+                progress=self.progress,
+            )  # fmt: skip
         artifacts.thresholds[NEWCOMERS] = artifacts.metrics[NEWCOMERS] = newcomer_gain(check, artifacts.probabilities)
         artifacts.thresholds[NEW_SHARE] = artifacts.metrics[NEW_SHARE] = new_share(check, artifacts.probabilities)
 
@@ -213,7 +220,7 @@ class Training:
             artifacts.shown_scores["test"] = artifacts.shown.scores(entries)
         if artifacts.head is None:
             return
-        lists = self._lists(self._shop(), start, until=end, most=MOST_TEST_LISTS)
+        lists = self._lists(self._shop(), start, until=end, progress=self.progress, most=MOST_TEST_LISTS)
         if lists.labels.any():
             artifacts.head_scores["test"] = judge(artifacts.head, lists, threshold=artifacts.thresholds["buy"])
 
@@ -255,7 +262,13 @@ class Training:
             self._histories, artifacts.items, Vectors(vectors, lambda profile: context_of(artifacts, profile, vectors))
         )
 
-    def _lists(self, shop: ShopHistory, at: float, *, until: float, most: int | None = None) -> Lists:
+    @property
+    def _n_processes(self) -> int:
+        return n_processes(self.settings.n_processes)
+
+    def _lists(
+        self, shop: ShopHistory, at: float, *, until: float, progress: Progress, most: int | None = None
+    ) -> Lists:
         settings = self.settings
         sample = Sample(
             n_visitors=min(settings.lists_per_cutoff, most or settings.lists_per_cutoff),
@@ -263,7 +276,7 @@ class Training:
             seconds=60 * settings.minutes * settings.head_share / (settings.n_cutoffs + 1),
             least=settings.least_lists,
         )
-        return lists_at(shop, at, until=until, sample=sample, progress=self.progress)
+        return lists_at(shop, at, until=until, sample=sample, progress=progress)
 
     def _shown_items(self, lists: npt.NDArray[np.int64]) -> ShownItems:
         return shown_items(

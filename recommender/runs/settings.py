@@ -8,7 +8,7 @@ from typing import Any
 
 from recommender.runs.conversion import as_json, read, stored_as
 
-METHOD = ("adaptation", "fine_tuning", "horizon_days", "step_days", "n_threads")
+METHOD = ("adaptation", "fine_tuning", "horizon_days", "step_days", "n_threads", "n_processes")
 """Settings that say how the stages learn."""
 
 EVIDENCE = ("least_pairs", "least_examples", "least_lists", "least_texts", "least_steps", "least_tuning_steps")
@@ -33,6 +33,7 @@ class RunSettings:
     horizon_days: float | None = None
     step_days: float | None = None
     n_threads: int | None = None
+    n_processes: int | None = None
     least_pairs: int | None = None
     least_examples: int | None = None
     least_lists: int | None = None

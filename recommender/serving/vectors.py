@@ -7,12 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from django.db import router
 from django.utils import timezone
 
 from recommender import bundles
 from recommender.exceptions import MissingDependency
 from recommender.models import Bundle, Item, ItemVector
-from recommender.models.connections import persistently
+from recommender.models.connections import committed, persistently
 from recommender.types import FloatArray
 
 if TYPE_CHECKING:
@@ -58,20 +59,23 @@ def load_ranker(name: str) -> Ranker:
 
 
 def write_vectors(items: Sequence[Item], vectors: FloatArray, *, encoder_hash: str) -> None:
-    """Store the vector (n, d) of each item's current text. One statement."""
+    """Store the vector (n, d) of each item's current text. One statement, done again if a writer was in the way."""
     now = timezone.now()
-    ItemVector.objects.bulk_create(
-        [
-            ItemVector(
-                item=item,
-                encoder_hash=encoder_hash,
-                text_hash=item.text_hash,
-                vector=np.ascontiguousarray(vector, "<f4").tobytes(),
-                updated_at=now,
-            )
-            for item, vector in zip(items, vectors, strict=True)
-        ],
+    rows = [
+        ItemVector(
+            item=item,
+            encoder_hash=encoder_hash,
+            text_hash=item.text_hash,
+            vector=np.ascontiguousarray(vector, "<f4").tobytes(),
+            updated_at=now,
+        )
+        for item, vector in zip(items, vectors, strict=True)
+    ]
+    store = partial(
+        ItemVector.objects.bulk_create,
+        rows,
         update_conflicts=True,
         unique_fields=["item", "encoder_hash"],
         update_fields=["text_hash", "vector", "updated_at"],
     )
+    committed(store, using=router.db_for_write(ItemVector))

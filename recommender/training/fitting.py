@@ -40,8 +40,8 @@ RECORD = "fitted.json"
 
 NEVER = 2**62
 SHARED = (
-    "horizon_days", "step_days", "n_threads", "least_pairs", "least_examples", "least_lists", "least_tuning_steps",
-    "least_judgements_for_teacher", "least_impressions",
+    "horizon_days", "step_days", "n_threads", "n_processes", "least_pairs", "least_examples", "least_lists",
+    "least_tuning_steps", "least_judgements_for_teacher", "least_impressions",
 )  # fmt: skip
 """Settings of a run that training has under the same name."""
 

@@ -6,10 +6,11 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, connections
 from django.utils import timezone
 from django.utils.translation import gettext
 
@@ -70,7 +71,7 @@ class Watch(Progress):
         self._stage, self._share, self._started = "", 0.0, time.monotonic()
         self._cancelled, self._lost, self._interrupted = threading.Event(), threading.Event(), threading.Event()
         self._ended, self._furthest = threading.Event(), 0.0
-        self._lock = threading.Lock()
+        self._lock, self._writing = threading.Lock(), threading.RLock()
         self._has_advanced, self._advanced_at, self._computed = True, timezone.now(), 0.0
         self._thread = threading.Thread(target=self._beat_until_end, name="heartbeat", daemon=True)
 
@@ -130,6 +131,14 @@ class Watch(Progress):
         if self._interrupted.is_set():
             raise RunInterrupted(gettext("Its process was told to stop; the next worker resumes it."))
 
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """No beat is being written and no connection is open: a child that inherits one would close it when it ends."""
+        with self._writing:
+            if not any(opened.in_atomic_block for opened in connections.all(initialized_only=True)):
+                connections.close_all()
+            yield
+
     def interrupt(self) -> None:
         """Ask the training to stop at its next step; safe to call from a signal handler."""
         self._interrupted.set()
@@ -157,7 +166,9 @@ class Watch(Progress):
         try:
             while not self._ended.wait(BEAT_SECONDS):
                 self._notice_computing()
-                self._beat()
+                with self._writing:
+                    self._beat()
+                    connection.close()
         finally:
             connection.close()
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import OperationalError, connection, connections, transaction
 
 from recommender import capture
 from recommender.capture import erasure
+from recommender.catalog import sync
 from recommender.identity import linking, tokens
-from recommender.models import Event, Visitor
+from recommender.models import Event, Item, ItemVector, Visitor
 from recommender.models.connections import committed
+from recommender.serving import vectors
+from shopreco.shop.models import Product
 from tests.capture.drafts import draft
 
 
@@ -187,3 +192,30 @@ def test_batch_of_events_is_stored_once_a_lock_is_gone(monkeypatch: pytest.Monke
     monkeypatch.setattr(capture, "store", refused_once)
     assert capture.ingest([draft(message_id="m")]).n_accepted == 1
     assert Event.objects.count() == 1
+
+
+def busy_once(work: Callable[..., Any]) -> Callable[..., Any]:
+    """The same work, which another writer is in the way of the first time."""
+    calls = []
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) > 1:
+            return work(*arguments, **options)
+        cause = sqlite3.OperationalError("database is locked")
+        cause.sqlite_errorcode = sqlite3.SQLITE_BUSY
+        raise OperationalError("database is locked") from cause
+
+    return call
+
+
+@pytest.mark.django_db(transaction=True)
+def test_items_and_vectors_wait_for_other_writers(monkeypatch: pytest.MonkeyPatch) -> None:
+    Product.objects.bulk_create([Product(stock_code=f"S{n}", title=f"Mug {n}", price=n) for n in range(1, 4)])
+    monkeypatch.setattr(Item.objects, "bulk_create", busy_once(Item.objects.bulk_create))
+    report = sync.sync()
+    assert (report.n_created, Item.objects.count()) == (3, 3)
+
+    monkeypatch.setattr(ItemVector.objects, "bulk_create", busy_once(ItemVector.objects.bulk_create))
+    vectors.write_vectors(list(Item.objects.all()), np.ones((3, 4), np.float32), encoder_hash="e")
+    assert ItemVector.objects.filter(encoder_hash="e").count() == 3

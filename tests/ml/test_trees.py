@@ -92,6 +92,17 @@ def test_forest_is_kept_where_it_ranks_what_the_head_cannot():
     assert abs(chance.mean() - labels.mean()) < 0.03
 
 
+def test_two_processes_grow_the_forest_of_one():
+    past, check, later = lists(120, seed=0), lists(60, seed=1), lists(20, seed=2)
+    head = fit_head(past, settings=HeadSettings(n_epochs=2))
+    settings = ForestSettings(TreeSettings(n_trees=30, learning_rate=0.1, n_leaves=7, least_in_leaf=30))
+    alone, shared = (fit_forest(past, check, head, settings=settings, n=n) for n in (1, 2))
+    assert alone is not None
+    assert shared is not None
+    rows, _ = later.flat()
+    np.testing.assert_array_equal(shared.scores(head, rows), alone.scores(head, rows))
+
+
 def habits(n, *, seed):
     """Of the first 20 items the visitor buys 12, as one feature says; new are the others, bought as in `lists`."""
     generator = np.random.default_rng(seed)

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from recommender.features.shop_state import build_state
-from recommender.runs.comparisons import CHAMPION, RANKER
+from recommender.ml.progress import UNWATCHED, Progress
+from recommender.ml.rivals import baselines
+from recommender.runs.comparisons import CHAMPION, RANKER, SCOPES
 from recommender.runs.figures import Gain, SearchFigures, SearchQuality
 from recommender.serving import Served
 from recommender.serving.shelf import build_shelf
@@ -16,6 +18,7 @@ from recommender.training.judging.evaluation import PipelineLists, Results
 from recommender.training.judging.guardrails import Comparison
 from recommender.training.judging.search_guard import search_figures
 from recommender.training.split import split_in_time
+from recommender.training.watch import RunCancelled
 from recommender.types import Slot
 from tests import planted
 
@@ -94,6 +97,42 @@ def test_search_for_known_items_is_compared_with_what_serves(champion, baseline)
     )  # fmt: skip
     rail = guardrails._known_items(search)
     assert (rail.value, rail.baseline, rail.bound, rail.verdict) == (0.75, baseline, 0.01, "held")
+
+
+def test_two_processes_find_what_one_finds():
+    searchers = {"tuned": SERVED, "untuned": SERVED}
+    alone, shared = (search_figures(searchers, SPLIT.items, at=SPLIT.test_start, seed=0, n=n) for n in (1, 2))
+    assert shared == alone
+    assert alone.tuned.mrr > 0
+
+
+def test_two_processes_compare_as_one():
+    def compared(n):
+        ours, theirs = PipelineLists(SERVED), PipelineLists(SERVED)
+        simple = {"popularity": evaluation.scored(baselines.popularity(), STATE, SPLIT.items)}
+        pipelines = {CHAMPION: theirs, RANKER: ours}
+        return evaluation.compare_shared(pipelines, simple, CASES, n=n, progress=UNWATCHED), ours, theirs
+
+    (alone, ours, _), (shared, ours_too, theirs_too) = compared(1), compared(2)
+    assert shared.truths == alone.truths
+    assert {scope: list(lists) for scope, lists in shared.lists.items()} == {
+        scope: list(lists) for scope, lists in alone.lists.items()
+    }
+    assert all(shared.ndcg(scope, name) == alone.ndcg(scope, name) for scope in SCOPES for name in alone.lists[scope])
+    assert ours_too.scores == ours.scores
+    assert len(ours_too.seconds) == len(theirs_too.seconds) == len(ours.seconds) > len(CASES)
+
+
+def test_run_that_is_cancelled_is_compared_no_further():
+    class Cancelled(Progress):
+        def should_stop(self):
+            return True
+
+        def check(self):
+            raise RunCancelled
+
+    with pytest.raises(RunCancelled):
+        evaluation.compare_shared({RANKER: PipelineLists(SERVED)}, {}, CASES, n=2, progress=Cancelled())
 
 
 def test_search_guard_measures_the_gain_over_what_serves_where_that_is_trained():

@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from recommender import bundles, datasets, runs, serving
@@ -317,6 +318,30 @@ def test_heartbeat_goes_on_while_a_stage_is_silent(live_demo_shop, monkeypatch):
     requested.refresh_from_db()
     assert requested.heartbeat_at is not None
     assert requested.stage == "encoder"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_process_forks_between_two_beats_and_with_no_connection(live_demo_shop, monkeypatch):
+    monkeypatch.setattr("recommender.training.watch.BEAT_SECONDS", 0.02)
+    requested, token = leased()
+    beating, opened = [], []
+    write = runs.heartbeat
+
+    def heartbeat(*arguments, **columns):
+        beating.append(True)
+        try:
+            return write(*arguments, **columns)
+        finally:
+            beating.pop()
+
+    monkeypatch.setattr(runs, "heartbeat", heartbeat)
+    with Watch(requested.pk, token) as watch:
+        for _ in range(20):
+            Run.objects.count()
+            with watch.apart():
+                is_in_memory = connection.vendor == "sqlite" and connection.is_in_memory_db()
+                opened += beating if is_in_memory else [*beating, *filter(None, [connection.connection])]
+    assert not opened
 
 
 def test_progress_never_falls():

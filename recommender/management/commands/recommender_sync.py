@@ -22,6 +22,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--changed", action="store_true", help=_("read only what changed since the last sync"))
         parser.add_argument("--no-vectors", action="store_true", help=_("leave the encoding to the workers"))
+        parser.add_argument(
+            "--no-statistics", action="store_true", help=_("leave statistics and segments to the workers")
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not catalogs():
@@ -46,6 +49,8 @@ class Command(BaseCommand):
             self.stderr.write(_("skipped %(failure)s") % {"failure": failure})
         if not options["no_vectors"]:
             self._encode()
+        if options["no_statistics"]:
+            return
         self.stdout.write(_("%(n)d items have statistics") % {"n": statistics.refresh_statistics()})
         self.stdout.write(_("%(n)d segments of visitors") % {"n": segmentation.refresh()})
 

@@ -14,6 +14,7 @@ from recommender.ml.head.additive import calibrator
 from recommender.ml.head.lists import Lists, joined
 from recommender.ml.head.trees import TreeSettings
 from recommender.ml.metrics import ndcg_of_scores
+from recommender.ml.processes import shared_out
 from recommender.ml.progress import UNWATCHED, Progress
 from recommender.types import FloatArray
 
@@ -60,14 +61,16 @@ def fit_forest(
     head: Head,
     *,
     settings: ForestSettings,
+    n: int = 1,
     progress: Progress = UNWATCHED,
 ) -> Forest | None:
-    """Grow on `lists`, choose the mixture and calibrate on the later `check`, then grow again on both.
+    """Grow on `lists`, choose the mixture and calibrate on the later `check`, and grow again on both; by `n` processes.
 
     The served trees have learned from the newest moment too; mixture and calibration come from trees that had not seen
     it. None where the additive head alone is as good.
     """
-    boosters = _grown(lists, head, settings)
+    parts_of_past = [lists, joined([lists, check])]
+    boosters, served = shared_out(lambda part, _: _grown(part, head, settings), parts_of_past, n=n, progress=progress)
     rows = check.rows.reshape(-1, check.rows.shape[-1])
     parts = head.logits(rows), trees.predict(boosters, rows)
     used = check.mask.ravel()
@@ -85,7 +88,7 @@ def fit_forest(
         return None
     mixture = _uncalibrated(head, shift, scale, best)
     raw, probability = calibrator(mixture.scores(parts[0][used], parts[1][used]), check.labels.ravel()[used])
-    return Forest(_grown(joined([lists, check]), head, settings), replace(mixture, raw=raw, probability=probability))
+    return Forest(served, replace(mixture, raw=raw, probability=probability))
 
 
 def mean_ndcg(scores: FloatArray, lists: Lists) -> float:

@@ -138,6 +138,7 @@ def lists_at(shop: ShopHistory, at: float, *, until: float, sample: Sample, prog
         cycles = repeat_cycles(purchases(profile))
         is_due[n_lists, :n] = np.isin(chosen, cycles.item[cycles.is_due])
         n_lists += 1
+        progress.step(n_lists, len(visitors))
     return Lists(rows[:n_lists], labels[:n_lists], mask[:n_lists], is_new[:n_lists], is_due[:n_lists])
 
 

@@ -7,6 +7,7 @@ import datetime as dt
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from recommender.features.shop_state import ShopState
 from recommender.features.weights import EVENT_WEIGHTS, positive_events
 from recommender.ml import metrics
 from recommender.ml.histories import Histories
+from recommender.ml.processes import shared_out
+from recommender.ml.progress import Progress
 from recommender.ml.rivals.baselines import Scorer
 from recommender.ml.rivals.competitors import best_rows
 from recommender.runs.comparisons import RANKER, SCOPES
@@ -106,6 +109,12 @@ class PipelineLists:
         self.scores[scope].append([entry.score for entry in ranking.entries])
         return [self.served.shelf.index[entry.item_id] for entry in ranking.entries]
 
+    def take(self, seconds: Sequence[float], scores: Mapping[str, list[list[float]]]) -> None:
+        """Add times and scores of further cases, which another maker of the same lists has answered."""
+        self.seconds += seconds
+        for scope, further in scores.items():
+            self.scores[scope] += further
+
 
 def scored(score: Scorer, state: ShopState, items: ItemTable) -> ListMaker:
     """Lists of a competitor that scores the whole catalogue; the last case's scores serve both scopes."""
@@ -138,6 +147,39 @@ def compare(
                     results.lists[scope][name].append(make(case, scope))
         on_case(done + 1, len(test_cases))
     return results
+
+
+def compare_shared(
+    pipelines: Mapping[str, PipelineLists],
+    others: Mapping[str, ListMaker],
+    test_cases: Sequence[Case],
+    *,
+    n: int,
+    progress: Progress,
+) -> Results:
+    """As `compare`, by `n` processes that take a part of the cases each; `pipelines` have all times and scores then.
+
+    Raises what `progress.check` raises where the run is to end.
+    """
+
+    def answer(part: Sequence[Case], progress: Progress) -> tuple[Results, dict[str, tuple[list[float], Any]]]:
+        own = {name: PipelineLists(pipeline.served) for name, pipeline in pipelines.items()}
+        results = compare({**others, **own}, part, on_case=partial(_stepped, progress))
+        return results, {name: (lists.seconds, lists.scores) for name, lists in own.items()}
+
+    size = max(1, -(-len(test_cases) // n))
+    parts = [test_cases[start : start + size] for start in range(0, len(test_cases), size)] or [test_cases]
+    answers = shared_out(answer, parts, n=n, progress=progress)
+    for _, measured in answers:
+        for name, (seconds, scores) in measured.items():
+            pipelines[name].take(seconds, scores)
+    return pooled([results for results, _ in answers])
+
+
+def _stepped(progress: Progress, done: int, total: int) -> None:
+    progress.step(done, total)
+    if progress.should_stop():
+        progress.check()
 
 
 def names_in_all(windows: Sequence[Results], scope: str) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from recommender import bundles
 from recommender.bundles.arms import Arm
+from recommender.ml.processes import n_processes
 from recommender.models import Bundle, WatchedResult
 from recommender.models.connections import persistently
 from recommender.runs.comparisons import CHAMPION, RANKER
@@ -116,8 +117,9 @@ class RunJudge:
         """Let all rankers answer the cases of one window."""
         ours, theirs = evaluation.PipelineLists(sides.ranker), evaluation.PipelineLists(sides.champion)
         simple = simple_rankers(sides.bench, sides.trained.folder, sides.untuned)
-        rankers = simple | {CHAMPION: theirs, RANKER: ours}
-        return Comparison(ours, theirs, evaluation.compare(rankers, cases, on_case=self._on_case), cases)
+        pipelines, n = {CHAMPION: theirs, RANKER: ours}, n_processes(self.settings.n_processes)
+        results = evaluation.compare_shared(pipelines, simple, cases, n=n, progress=self.watch)
+        return Comparison(ours, theirs, results, cases)
 
     def _compared_earlier(self, bench: Bench, window: Window, number: int, champion: Bundle) -> evaluation.Results:
         """Train on what came before an earlier window, so that its cases are new to the model, and compare."""
@@ -148,7 +150,9 @@ class RunJudge:
         return sides, search
 
     def _searched(self, bench: Bench, searchers: Mapping[str, Served]) -> SearchFigures:
-        return search_figures(searchers, bench.split.items, at=bench.split.test_start, seed=self.seed)
+        n = n_processes(self.settings.n_processes)
+        items, at = bench.split.items, bench.split.test_start
+        return search_figures(searchers, items, at=at, seed=self.seed, n=n, progress=self.watch)
 
     def _record(self, figures: Figures, trained: FittedBundle) -> None:
         self.watch.record.figures = dataclasses.replace(
@@ -158,10 +162,6 @@ class RunJudge:
             context=trained.figures.context,
             teacher=trained.figures.teacher,
         )
-
-    def _on_case(self, done: int, total: int) -> None:
-        self.watch.step(done, total)
-        self._check()
 
     def _check(self) -> None:
         if self.watch.should_stop():

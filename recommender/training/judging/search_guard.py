@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from recommender import pipeline
 from recommender.ml import metrics
 from recommender.ml.encoder.pairs import known_items
+from recommender.ml.processes import shared_out
+from recommender.ml.progress import UNWATCHED, Progress
 from recommender.runs.figures import SearchFigures, SearchQuality
 from recommender.serving import Served
 from recommender.tables import ItemTable
@@ -20,18 +22,28 @@ N_QUERIES = 600
 N_LISTED = 10
 
 
-def search_figures(searchers: Mapping[str, Served], items: ItemTable, *, at: float, seed: int) -> SearchFigures:
+def search_figures(
+    searchers: Mapping[str, Served],
+    items: ItemTable,
+    *,
+    at: float,
+    seed: int,
+    n: int = 1,
+    progress: Progress = UNWATCHED,
+) -> SearchFigures:
     """MRR and recall at 10 of the item whose title each query was made from, by the search that a page would use.
+
+    `n` processes take a part of the queries each.
 
     searchers: "tuned", "untuned", perhaps "lexical", and "champion" where what serves now is trained -> what they
     search in, rows as in `items`.
     """
     queries, truths = _queries(items, seed=seed)
-    context = Context(dt.datetime.fromtimestamp(at, dt.UTC))
+    answers = _answers(searchers, queries, Context(dt.datetime.fromtimestamp(at, dt.UTC)), n=n, progress=progress)
     quality: dict[str, SearchQuality] = {}
     ranks: dict[str, list[float]] = {}
-    for name, served in searchers.items():
-        pairs = [(_ranked(query, served, context), truth) for query, truth in zip(queries, truths, strict=True)]
+    for name in searchers:
+        pairs = list(zip(answers[name], truths, strict=True))
         ranks[name] = [metrics.reciprocal_rank(ranked, truth) for ranked, truth in pairs]
         hits = [float(any(row in truth for row in ranked)) for ranked, truth in pairs]
         quality[name] = SearchQuality(mean(ranks[name]), mean(hits))
@@ -54,6 +66,25 @@ def _queries(items: ItemTable, *, seed: int) -> tuple[list[str], list[set[int]]]
         alike.setdefault(text, set()).add(row)
     queries, rows = known_items(texts, N_QUERIES, seed=seed)
     return queries, [alike[texts[row]] for row in rows]
+
+
+def _answers(
+    searchers: Mapping[str, Served], queries: Sequence[str], context: Context, *, n: int, progress: Progress
+) -> dict[str, list[list[int]]]:
+    """By searcher, the rows that it lists for each query."""
+
+    def answer(part: Sequence[str], progress: Progress) -> dict[str, list[list[int]]]:
+        lists: dict[str, list[list[int]]] = {name: [] for name in searchers}
+        for done, query in enumerate(part, 1):
+            for name, served in searchers.items():
+                lists[name].append(_ranked(query, served, context))
+            progress.step(done, len(part))
+        return lists
+
+    size = max(1, -(-len(queries) // n))
+    parts = [queries[start : start + size] for start in range(0, len(queries), size)]
+    answers = shared_out(answer, parts, n=n, progress=progress)
+    return {name: [ranked for part in answers for ranked in part[name]] for name in searchers}
 
 
 def _ranked(query: str, served: Served, context: Context) -> list[int]:
