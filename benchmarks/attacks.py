@@ -74,7 +74,7 @@ def _fill(n_customers: int, n_products: int, seed: int) -> None:
 def undefended() -> Iterator[None]:
     """Believe everything: no caps, no limits, everybody counts, a claimed purchase is an order."""
     from recommender.features.credibility import Control
-    from recommender.models.claims import _TYPES
+    from recommender.types import EVENT_CODES
 
     def ones(events: object) -> np.ndarray:
         return np.ones(len(events), np.float32)  # type: ignore[arg-type]
@@ -97,8 +97,8 @@ def undefended() -> Iterator[None]:
             "recommender.features.shop_state._is_strongest": lambda claim, item, weight: np.ones(len(item), bool),
             "recommender.personas.segments.person_weights": ones,
             "recommender.datasets.queries.person_weights": ones,
-            "recommender.datasets.reading.counted_as": lambda kind, source: _TYPES[kind],
-            "recommender.datasets.reading.order_of": lambda order_id, source: order_id,
+            "recommender.datasets.columns._COUNTED_AS": np.arange(len(EVENT_CODES), dtype=np.int8),
+            "recommender.datasets.columns._baskets": lambda basket, source: basket,
         }.items():
             stack.enter_context(mock.patch(name, replacement))
         yield

@@ -18,6 +18,8 @@ DEFAULTS: dict[str, Any] = {
     "DIRECTORY": None,
     # Alias in STORAGES that bundles are published through; "" keeps them in DIRECTORY.
     "BUNDLE_STORAGE": "",
+    # Whether events are copied once a day into Parquet files beside the bundles, from which learning then reads.
+    "ARCHIVE": False,
     # "auto": packaged MiniLM weights where installed, else "scratch"; or a folder, or a hub name.
     "ENCODER": "auto",
     # Whether a run first teaches the encoder the shop's words: "auto" (a raw BERT only), "always", "never".

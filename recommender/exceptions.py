@@ -33,6 +33,10 @@ class BundleUnreachable(RecommenderError):
     """The storage of the bundles does not answer: nothing is known against the bundle, so try again."""
 
 
+class ArchiveError(RecommenderError):
+    """The archive of events has files that are gone or damaged."""
+
+
 class RunError(RecommenderError):
     """A training run that may not be started, cancelled, promoted or rolled back now."""
 

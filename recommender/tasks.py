@@ -109,6 +109,7 @@ roll_up_queries = _task_for("roll_up_queries")
 count_exposure = _task_for("count_exposure")
 reconcile_all = _task_for("reconcile_all")
 purge_retention = _task_for("purge_retention")
+archive_events = _task_for("archive_events")
 erase = _task_for("erase")
 measure_experiments = _task_for("measure_experiments")
 

@@ -1,10 +1,10 @@
 """From rows to columns: read the catalogue and behaviour, clean them, and store a run's copy in files."""
 
 from recommender.datasets.cleaning import CleaningReport, Recorded, clean
+from recommender.datasets.columns import People
 from recommender.datasets.dataset import Dataset, read_dataset
 from recommender.datasets.impressions import read_impressions
 from recommender.datasets.reading import (
-    People,
     read_interactions,
     read_items,
     read_judgements,

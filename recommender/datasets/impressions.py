@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recommender.datasets.cleaning import CLOCK_SKEW_SECONDS, MAX_VIEWS_PER_DAY, Recorded
-from recommender.datasets.reading import ANONYMOUS, People, claims_of, codes_of, days_of, pages, read_people
+from recommender.datasets.columns import People, PeopleColumns, claims_of, days_of, seconds_of
+from recommender.datasets.pages import rows_of
+from recommender.datasets.reading import codes_of, read_people
 from recommender.durations import LABEL_WINDOW_SECONDS
 from recommender.features.credibility import control
 from recommender.models import Event, Impression
-from recommender.models.claims import counted_as, order_of
+from recommender.models.claims import ROWS_OF_THE_SHOP, counted_as, order_of
 from recommender.models.staff import visitors_of_staff
 from recommender.tables import Impressions, Interactions, ItemTable
 from recommender.types import EVENT_CODES, SLOT_CODES, Slot, TimeArray
@@ -67,7 +69,7 @@ def read_impressions(
     stored = Impression.objects.filter(is_bot=False, visitor__isnull=False)
     if until is not None:
         stored = stored.filter(occurred_at__lt=until)
-    rows = (_ImpressionRow(*row) for row in pages(stored, _ImpressionRow._fields, after=uuid.UUID(int=0)))
+    rows = (_ImpressionRow(*row) for row in rows_of(stored, _ImpressionRow._fields, after=uuid.UUID(int=0)))
     lists = sorted((row for row in rows if row.visitor_id in read_pks), key=lambda row: row.occurred_at)
     lists = _without_floods(lists, people)
     impressions = _without_outcomes(lists, items, people)
@@ -123,7 +125,7 @@ def _outcomes(
     item_row = {item_id: row for row, item_id in enumerate(items.ids)}
     events = Event.objects.filter(type__in=list(OUTCOMES), ranking_id__isnull=False, is_bot=False)
     rows = [
-        row for row in (_OutcomeRow(*row) for row in pages(events, _OutcomeRow._fields))
+        row for row in (_OutcomeRow(*row) for row in rows_of(events, _OutcomeRow._fields))
         if row.ranking_id in list_numbers and row.item_id in item_row
     ]  # fmt: skip
     first = np.full((len(OUTCOMES), len(impressions.item)), np.inf)
@@ -150,16 +152,18 @@ def _outcomes(
 def _happened(rows: list[_OutcomeRow], item_row: Mapping[str, int], people: People) -> Interactions:
     """Return the events as interactions, in the same order."""
     order_code = codes_of(order_of(row.order_id, row.source) for row in rows)
-    received, sources = [row.received_at for row in rows], [row.source for row in rows]
-    times = [row.occurred_at for row in rows]
+    time, received = (seconds_of([getattr(row, name) for row in rows]) for name in ("occurred_at", "received_at"))
+    visitor = np.array([row.visitor_id or 0 for row in rows], np.int64)
+    is_row = np.array([row.source == ROWS_OF_THE_SHOP for row in rows], bool)
+    person, _ = PeopleColumns.of(people).look_up(visitor)
     return Interactions(
-        visitor=np.array([people.get(row.visitor_id, ANONYMOUS).row for row in rows], np.int32),
+        visitor=person.astype(np.int32),
         item=np.array([item_row[row.item_id] for row in rows], np.int32),
         type=np.array([EVENT_CODES[counted_as(row.type, row.source)] for row in rows], np.int8),
-        time=np.array([at.timestamp() for at in times], np.float64),
+        time=time,
         quantity=np.ones(len(rows), np.float32),
         basket=np.array([order_code[order_of(row.order_id, row.source)] for row in rows], np.int32),
         query=np.full(len(rows), -1, np.int32),
-        claim=claims_of([row.visitor_id for row in rows], received, sources, people),
-        day=days_of(times, received, sources),
+        claim=claims_of(visitor, person, received, is_row),
+        day=days_of(time, received, is_row),
     )

@@ -13,7 +13,8 @@ from django.utils.translation import gettext
 from recommender import bundles, conf
 from recommender.capture import erasure
 from recommender.capture.tombstone_files import file_tombstones
-from recommender.datasets import queries, statistics
+from recommender.datasets import archive, queries, statistics
+from recommender.jobs import archiving
 from recommender.jobs.timing import Crontab, next_time
 from recommender.models import Erasure, Event, ItemStatistics, QueryFigures, QueryStatistics, Run, Segment, Synonym
 from recommender.overview import roll_up_queries
@@ -34,12 +35,13 @@ def finish_erasures() -> int:
     waiting = list(erasure.unfinished())
     if not waiting:
         return 0
-    files = folders.clear_all()
-    recomputed = _recomputed() if any(_needs_computing(pending) for pending in waiting) else {}
     for pending in waiting:
         erasure.delete_late_rows(pending)
+    archived = archiving.update_now() if archiving.is_wanted() else archive.ArchiveReport()
+    files = folders.clear_all()
+    recomputed = _recomputed() if any(_needs_computing(pending) for pending in waiting) else {}
     emptied = _emptied_log_of_database()
-    return sum(_finish(pending, recomputed, files, is_emptied=emptied) for pending in waiting)
+    return sum(_finish(pending, recomputed, files, archived, is_emptied=emptied) for pending in waiting)
 
 
 def is_overdue(pending: Erasure, now: dt.datetime) -> bool:
@@ -47,14 +49,22 @@ def is_overdue(pending: Erasure, now: dt.datetime) -> bool:
     return pending.state != Erasure.State.FINISHED and now - pending.requested_at > dt.timedelta(days=1)
 
 
-def _finish(pending: Erasure, recomputed: dict[str, int], files: list[str], *, is_emptied: bool) -> bool:
+def _finish(
+    pending: Erasure,
+    recomputed: dict[str, int],
+    files: list[str],
+    archived: archive.ArchiveReport | None,
+    *,
+    is_emptied: bool,
+) -> bool:
     """Write the receipt, and end the erasure if nothing is left to wait for."""
     training = _training_on_old_data(pending)
     with erasure.changing(pending) as row:
         if recomputed:
             row.receipt["recomputed"] = recomputed
         row.receipt["files"] = sorted({*row.receipt.get("files", []), *files})
-        row.waits_for = _waits_for(training, is_emptied=is_emptied)
+        row.receipt["archive"] = sorted({*row.receipt.get("archive", []), *(archived.rewritten if archived else [])})
+        row.waits_for = _waits_for(training, is_archived=archived is not None, is_emptied=is_emptied)
         if row.waits_for:
             return False
         row.receipt["bundles"] = _bundles(row)
@@ -100,10 +110,12 @@ def _training_on_old_data(pending: Erasure) -> list[int]:
     return sorted(held)
 
 
-def _waits_for(training: list[int], *, is_emptied: bool) -> str:
+def _waits_for(training: list[int], *, is_archived: bool, is_emptied: bool) -> str:
     if training:
         runs = ", ".join(map(str, training))
         return gettext("the end of run %s, which has read the events before they were erased") % runs
+    if not is_archived:
+        return gettext("the archive of events, which another process is writing")
     return "" if is_emptied else gettext("SQLite's write-ahead log, which somebody is reading")
 
 

@@ -15,7 +15,7 @@ from recommender.catalog import sync
 from recommender.datasets import queries, statistics
 from recommender.exceptions import MissingDependency, RunError
 from recommender.experiments import conduct
-from recommender.jobs import erasing, ledger
+from recommender.jobs import archiving, erasing, ledger
 from recommender.jobs.timing import Crontab
 from recommender.models import Event, Item, ItemStatistics, QueryStatistics, Segment
 from recommender.personas import segmentation
@@ -105,7 +105,10 @@ def count_exposure() -> None:
 
 def purge_retention() -> None:
     """Delete what is older than `RETENTION_DAYS` and `RETENTION` allow."""
-    if retention.purge(at=timezone.now())["queries"]:
+    removed = retention.purge(at=timezone.now())
+    if archiving.is_wanted():
+        archiving.update_now()  # where another process writes the archive, it is up to date within a day
+    if removed["queries"]:
         queries.learn_queries()
         overview.roll_up_queries()
 
@@ -153,6 +156,7 @@ WORK: dict[str, Callable[[], None]] = {
     "refresh_segments": refresh_segments,
     "reconcile_all": reconcile_all,
     "purge_retention": purge_retention,
+    archiving.ARCHIVE: archiving.archive_events,
     "erase": erase,
     "measure_experiments": measure_experiments,
     SCHEDULED_RUN: start_scheduled_run,
@@ -172,6 +176,7 @@ TIMES: dict[str, dt.timedelta] = {
     "refresh_segments": dt.timedelta(hours=6),
     "reconcile_all": dt.timedelta(days=1),
     "purge_retention": dt.timedelta(days=1),
+    archiving.ARCHIVE: dt.timedelta(days=1),
     "erase": dt.timedelta(minutes=5),
     "measure_experiments": dt.timedelta(hours=1),
 }

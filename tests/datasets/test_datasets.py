@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from recommender import datasets
-from recommender.datasets import cleaning, reading
+from recommender.datasets import cleaning, pages
 from recommender.datasets import files as dataset_files
 from recommender.models import Event, Item, Judgement, Visitor
 from recommender.tables import Interactions
@@ -92,7 +92,7 @@ def test_reading_takes_few_queries(items, visitor, django_assert_num_queries):
 
 
 def test_more_than_a_page_of_events_is_read_whole(items, visitor, monkeypatch):
-    monkeypatch.setattr(reading, "CHUNK_SIZE", 4)
+    monkeypatch.setattr(pages, "CHUNK_SIZE", 4)
     for minutes in range(10):
         record(visitor=visitor, minutes_ago=minutes)
     assert len(datasets.read_interactions(items)) == 10

@@ -11,7 +11,7 @@ from scipy import stats
 
 from recommender import datasets
 from recommender.datasets import files as dataset_files
-from recommender.datasets import impressions, reading
+from recommender.datasets import impressions, pages
 from recommender.durations import LABEL_WINDOW_SECONDS
 from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES
@@ -463,7 +463,7 @@ def test_lists_are_read_in_chunks(items, visitor, monkeypatch, django_assert_num
         follow(show(visitor, "mug", minutes_ago=minutes + 60), "select_item", "mug")
     with django_assert_num_queries(7):  # a page and the empty page behind it, of visitors, lists and events; the staff
         datasets.read_impressions(items)
-    monkeypatch.setattr(reading, "CHUNK_SIZE", 2)
+    monkeypatch.setattr(pages, "CHUNK_SIZE", 2)
     lists = datasets.read_impressions(items)
     assert len(lists) == 5
     assert np.isfinite(lists.clicked).all()

@@ -79,7 +79,7 @@ def test_served_pages_leave_torch_out_of_the_process(tmp_path: Path) -> None:
 
 def test_every_module_that_serves_imports_without_an_extra(tmp_path: Path) -> None:
     absent = {*HEAVY, "onnxruntime", "tokenizers", "safetensors", "tqdm", "drf_spectacular", "psycopg", "whitenoise"}
-    absent.add("prometheus_client")
+    absent |= {"prometheus_client", "pyarrow"}
     run_python(IMPORT_EVERYTHING.format(absent=absent), tmp_path)
 
 

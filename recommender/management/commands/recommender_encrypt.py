@@ -7,6 +7,7 @@ from django.utils.translation import gettext as _
 
 from recommender.capture.encrypting import encrypt_stored
 from recommender.exceptions import RecommenderError
+from recommender.jobs import archiving
 from recommender.models.encryption import current_cipher
 
 
@@ -21,6 +22,8 @@ class Command(BaseCommand):
         if not is_on:
             raise CommandError(_("Set RECOMMENDER['ENCRYPTION_KEYS'] first."))
         report = encrypt_stored()
+        if archiving.is_wanted() and archiving.update_now() is None:
+            raise CommandError(_("Another process is writing the archive. Try again when it has ended."))
         self.stdout.write(_("%(n)d queries encrypted") % {"n": report.n_encrypted})
         if report.n_unreadable:
             message = _("%(n)d queries cannot be read by any of the keys. Put the missing key behind the others.")

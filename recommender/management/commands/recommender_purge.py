@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 
 from recommender import conf
 from recommender.capture import retention
+from recommender.jobs import archiving
 
 
 class Command(BaseCommand):
@@ -19,6 +20,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         at = timezone.now()
         removed = {} if options["dry_run"] else retention.purge(at=at)
+        if removed and archiving.is_wanted():
+            archiving.update_now()
         days = conf.retention()
         for kind, n in retention.n_overdue(at=at).items():
             numbers = {"kind": kind, "n_removed": removed.get(kind, 0), "n_overdue": n, "days": days[kind]}
