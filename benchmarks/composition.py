@@ -67,6 +67,7 @@ class Person:
     live: dict[str, Live | None] = field(default_factory=dict)
     n_live_reads: int = 0
     segment_id: int | None = None
+    entered: frozenset[int] = frozenset()
     person_key: str = ""
 
     @property

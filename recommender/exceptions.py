@@ -53,6 +53,10 @@ class StaleRule(RuleError):
     """Somebody else has changed the rule since it was read: nothing was written."""
 
 
+class SegmentError(RecommenderError):
+    """Segments that cannot be merged or divided so, or not any more; nothing was changed."""
+
+
 class LeaseLost(RunError):
     """The run's fencing token is stale: another process owns the run, this one must stop."""
 

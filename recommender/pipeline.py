@@ -49,10 +49,11 @@ MAX_FROZEN = 300
 
 
 class Asker(LiveReads, Protocol):
-    """What the pipeline needs of a shopper; `identity.Shopper` is one. `segment_id` and `corrections` are read with the
-    history."""
+    """What the pipeline needs of a shopper; `identity.Shopper` is one. `segment_id`, `entered` and `corrections` are
+    read with the history."""
 
     segment_id: int | None
+    entered: frozenset[int]
 
     @property
     def corrections(self) -> Corrections: ...
@@ -273,6 +274,7 @@ def of_shopper(request: Request, shopper: Asker | None) -> Request:
         history=history,
         person_key=shopper.person_key,
         segment_id=shopper.segment_id,
+        entered=shopper.entered,
         pinned=shopper.corrections.pinned,
         muted=shopper.corrections.muted,
     )

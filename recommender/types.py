@@ -202,10 +202,9 @@ class Request:
 
     `exclude_item_ids` are never listed; with `exclude_history`, nor is any item of the history. `shown_item_ids` stand
     in other lists of the page: listed only where nothing else is. `is_composed`: "for you" leads with what is new and
-    takes in what is due again; otherwise it is in the order of the ranker, by which rankers are compared. `at_most`: of
-    a value. `personal_weight`: of likings in a search. person_key: by which experiments assign the shopper,
-    "" for nobody. `diversity` and `new_share` replace the setting and what validation chose, where an experiment says
-    so. `profit`: weight of the margin. `segment_id`, `variants` (experiments whose variant answers): for rules.
+    takes in what is due again; otherwise the ranker orders it. `at_most`: of a value. `personal_weight`: of likings in
+    a search. person_key: by which experiments assign the shopper. `diversity`, `new_share`: as an experiment says.
+    `profit`: weight of the margin. `variants`: experiments whose variant answers; `entered`: those of a past segment.
     """
 
     slot: Slot
@@ -231,6 +230,7 @@ class Request:
     new_share: float | None = None
     profit: float = 0.0
     segment_id: int | None = None
+    entered: frozenset[int] = frozenset()
     variants: frozenset[int] = frozenset()
     pinned: tuple[str, ...] = ()
     muted: tuple[str, ...] = ()  # pinned and muted: interests that staff corrected

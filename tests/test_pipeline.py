@@ -58,6 +58,7 @@ class Asker:
         self.n_live_reads = 0
         self.segment_id = None
         self.corrections = Corrections()
+        self.entered = frozenset()
         self._history = tuple(history)
 
     def history(self):

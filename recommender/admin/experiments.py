@@ -11,6 +11,7 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -21,7 +22,7 @@ from recommender.admin.readonly import StyledAdmin
 from recommender.admin.runs import badge
 from recommender.admin.steps import Link, Outcome, Step, require, walk
 from recommender.experiments import conduct, measuring
-from recommender.models import Bundle, Experiment
+from recommender.models import Bundle, Experiment, Segment
 from recommender.models.experiments import new_salt
 from recommender.models.words import WORDS, words_of
 from recommender.types import Slot
@@ -29,8 +30,8 @@ from recommender.types import Slot
 RUN = "recommender.run_experiment"
 
 PLANNED_FIELDS = (
-    "name", "hypothesis", "kind", "bundle", "diversity", "personal_search", "new_share", "profit", "slots", "share",
-    "variant_share", "group", "metric", "lift", "outcome_days", "days", "promotes",
+    "name", "hypothesis", "kind", "bundle", "diversity", "personal_search", "new_share", "profit", "slots", "segment",
+    "share", "variant_share", "group", "metric", "lift", "outcome_days", "days", "promotes",
 )  # fmt: skip
 
 
@@ -76,9 +77,15 @@ class ExperimentForm(forms.ModelForm):
             usable = Bundle.objects.exclude(state=Bundle.State.QUARANTINED).order_by("-created_at")
             self.fields["bundle"].queryset = usable  # type: ignore[attr-defined]
 
+        if "segment" in self.fields:
+            offered = Segment.objects.in_use() | Segment.objects.filter(pk=self.instance.segment_id)
+            self.fields["segment"].queryset = offered  # type: ignore[attr-defined]
+
     def clean(self) -> dict[str, Any]:
         """Refuse what could not be started, each beside its field."""
         values: dict[str, Any] = super().clean() or {}
+        if fault := conduct.fault_of_segment(values.get("segment")):
+            self.add_error("segment", fault)
         for name, (low, high) in conduct.CHANGES.items():
             value = values.get(name)
             if value is not None and not low <= value <= high:
@@ -97,7 +104,7 @@ class ExperimentAdmin(StyledAdmin):
     form = ExperimentForm
     list_display = ("name", "state_badge", "kind", "share_tried", "decided_by", "started_at", "result")
     list_filter = ("state", "kind")
-    list_select_related = ("bundle",)
+    list_select_related = ("bundle", "segment__merged_into")
     search_fields = ("name",)
     fieldsets = (
         (None, {"fields": ("name", "hypothesis", "kind")}),
@@ -105,7 +112,7 @@ class ExperimentAdmin(StyledAdmin):
             _("What the variant does differently"),
             {"fields": ("bundle", "diversity", "personal_search", "new_share", "profit")},
         ),
-        (_("Where and for whom"), {"fields": ("slots", "share", "variant_share", "group")}),
+        (_("Where and for whom"), {"fields": ("slots", "segment", "share", "variant_share", "group")}),
         (_("How it is decided"), {"fields": ("metric", "lift", "outcome_days", "days", "promotes")}),
     )
 
@@ -120,13 +127,19 @@ class ExperimentAdmin(StyledAdmin):
 
     @admin.display(description=_("state"))
     def state_badge(self, experiment: Experiment) -> SafeString:
-        return badge(experiment.state, experiment.get_state_display())
+        state = badge(experiment.state, experiment.get_state_display())
+        if not conduct.closed_to_newcomers(experiment):
+            return state
+        return format_html('{} <span class="rec-tag">{}</span>', state, gettext("no new shoppers"))
 
     @admin.display(description=_("who tries it"))
     def share_tried(self, experiment: Experiment) -> str:
         if experiment.kind == Experiment.Kind.INTERLEAVED:
-            return gettext("%(share).0f %% see both") % {"share": 100 * experiment.share}
-        return gettext("%(share).0f %% of shoppers") % {"share": 100 * experiment.share * experiment.variant_share}
+            tried = gettext("%(share).0f %% see both") % {"share": 100 * experiment.share}
+        else:
+            share = 100 * experiment.share * experiment.variant_share
+            tried = gettext("%(share).0f %% of shoppers") % {"share": share}
+        return tried if experiment.segment is None else f"{tried} · {experiment.segment.whole}"
 
     @admin.display(description=_("decided by"))
     def decided_by(self, experiment: Experiment) -> str:
@@ -171,6 +184,7 @@ class ExperimentAdmin(StyledAdmin):
             "changes": experiment.changes,
             "rules": experiment.rules.all(),
             "results": results_of(experiment),
+            "closed": conduct.closed_to_newcomers(experiment),
             "ends_at": conduct.ends_at(experiment) if experiment.state == Experiment.State.LIVE else None,
             "links": links,
         }
@@ -236,6 +250,9 @@ def _what_starting_means(experiment: Experiment) -> tuple[str, ...]:
     lines = [needed % {"lift": local(100 * experiment.lift, ".1f"), "n": local(plan.planned, ",")}]
     if experiment.kind == Experiment.Kind.INTERLEAVED:
         lines = [gettext("Each list takes items of both rankers in turns; clicks say which chose better.")]
+    if experiment.segment is not None:
+        sentence = gettext("Only shoppers of “%s” come in; they stay in their arm when they leave the segment.")
+        lines.append(sentence % experiment.segment)
     if plan.days is not None:
         sentence = ngettext(
             "At the present traffic these come within %(days)s day; it ends after %(longest)d at the latest.",
@@ -263,8 +280,8 @@ def _stop(request: HttpRequest, experiment: Experiment) -> Outcome:
 
 
 def _copy(request: Any, experiment: Experiment) -> Outcome:
-    fields = ("hypothesis", "kind", "bundle", "needs_bundle", "changes", "slots", "share", "variant_share", "group",
-              "metric", "lift", "outcome_days", "days", "promotes")  # fmt: skip
+    fields = ("hypothesis", "kind", "bundle", "needs_bundle", "changes", "slots", "segment", "share", "variant_share",
+              "group", "metric", "lift", "outcome_days", "days", "promotes")  # fmt: skip
     values = {name: getattr(experiment, name) for name in fields}
     name = gettext("%s, again") % experiment.name[:100]
     copy = Experiment.objects.create(name=name, salt=new_salt(), created_by=request.user, **values)

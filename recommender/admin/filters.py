@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from recommender.catalog import catalogs
 from recommender.models import Segment
+from recommender.models.segments import in_segment
 from recommender.models.words import WORDS
 
 
@@ -85,17 +86,18 @@ class SignedInFilter(_ConditionFilter):
 
 
 class SegmentFilter(_FieldFilter):
-    """The present segments; one query."""
+    """The present segments; two queries."""
 
     title = _("segment")
     parameter_name = "segment"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> tuple[tuple[str, Any], ...]:
-        return tuple((str(segment.number), str(segment)) for segment in Segment.objects.filter(retired_at=None))
+        return tuple((str(segment.number), str(segment)) for segment in Segment.objects.in_use())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value() or ""
-        return queryset.filter(segment__number=int(value)) if value.isdecimal() else queryset
+        segment = Segment.objects.filter(number=int(value)).first() if value.isdecimal() else None
+        return queryset if segment is None else queryset.filter(in_segment(segment))
 
 
 class DecisionFilter(_ConditionFilter):

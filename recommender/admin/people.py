@@ -18,6 +18,7 @@ from django.utils import timezone
 from recommender.models import Event, Visitor
 from recommender.models.claims import PAST_EVENT_COLUMNS, past_events
 from recommender.models.corrections import UNCORRECTED, Corrections, corrections_of
+from recommender.models.segments import whole_id
 from recommender.types import Context, Live, PastEvent
 
 N_MATCHES = 200
@@ -115,6 +116,7 @@ class SeenAs:
     n_live_reads: int = 0
     segment_id: int | None = None
     corrections: Corrections = UNCORRECTED
+    entered: frozenset[int] = frozenset()
 
     def history(self) -> tuple[PastEvent, ...]:
         return self.events
@@ -126,15 +128,16 @@ class SeenAs:
 def seen_as(visitor: Visitor, *, at: dt.datetime | None = None) -> SeenAs:
     """Return the shopper with the newest `N_EVENTS` events of the person until a moment. Two queries."""
     consenting = visitors_of(visitor).filter(has_consented=True, is_profiled=True)
-    rows = list(consenting.order_by("-last_seen_at").values_list("pk", "device", "corrections"))
-    devices = {pk: device for pk, device, _column in rows}
+    rows = list(consenting.order_by("-last_seen_at").values_list("pk", "device", "corrections", whole_id(), "entered"))
+    devices = {pk: device for pk, device, *_columns in rows}
     device = visitor.device or next(filter(None, devices.values()), "")
     return SeenAs(
         visitor.user_key or str(visitor.key),
         newest_events(list(devices), until=at),
         device,
-        segment_id=visitor.segment_id,
-        corrections=corrections_of(column for _pk, _device, column in rows),
+        segment_id=next((segment_id for pk, *_columns, segment_id, _entered in rows if pk == visitor.pk), None),
+        corrections=corrections_of(row[2] for row in rows),
+        entered=frozenset(number for row in rows for number in row[-1] or ()),
     )
 
 

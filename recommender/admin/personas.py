@@ -87,9 +87,9 @@ class PersonaChangeList(BoundedChangeList):
 class PersonaAdmin(ReadOnlyAdmin):
     """One row per person: the visitor seen last, where several have the same user key."""
 
-    list_display = ("who", "n_events", "segment", "last_seen_at", "device", "is_personalised")
+    list_display = ("who", "n_events", "segment_in_use", "last_seen_at", "device", "is_personalised")
     list_filter = (SignedInFilter, PersonalisedFilter, SegmentFilter, DeviceFilter, "last_seen_at")
-    list_select_related = ("segment",)
+    list_select_related = ("segment__merged_into",)
     search_fields = ("key",)
     search_help_text = _("Name of a user, or the key of a user or a visitor")
     ordering = ("-last_seen_at",)
@@ -131,6 +131,10 @@ class PersonaAdmin(ReadOnlyAdmin):
     @admin.display(description=_("visitor"))
     def who(self, visitor: Visitor) -> str:
         return str(getattr(visitor, "person", visitor))
+
+    @admin.display(description=_("segment"))
+    def segment_in_use(self, visitor: Visitor) -> str:
+        return str(visitor.segment.whole) if visitor.segment else "-"
 
     @admin.display(description=_("events"))
     def n_events(self, visitor: Visitor) -> str:

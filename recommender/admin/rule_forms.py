@@ -71,9 +71,7 @@ class RuleForm(VersionedForm):
         chosen.choices = [("", "—"), *((name, name) for name in attributes())]
         if "segment" in self.fields:
             segments: Any = self.fields["segment"]
-            segments.queryset = Segment.objects.filter(retired_at=None) | Segment.objects.filter(
-                pk=self.instance.segment_id
-            )
+            segments.queryset = Segment.objects.in_use() | Segment.objects.filter(pk=self.instance.segment_id)
         for name in ("starts_at", "ends_at"):
             self._name_both_parts_of(name)
 
@@ -104,9 +102,7 @@ class PreviewForm(forms.Form):
     slot = forms.ChoiceField(choices=[(slot.value, WORDS[slot.value]) for slot in Slot], label=_("List"))
     query = forms.CharField(required=False, max_length=255, label=_("Query"))
     item_id = forms.CharField(required=False, max_length=128, label=_("Beside item"))
-    segment = forms.ModelChoiceField(
-        Segment.objects.filter(retired_at=None), required=False, empty_label=_("nobody"), label=_("As")
-    )
+    segment = forms.ModelChoiceField(Segment.objects.in_use(), required=False, empty_label=_("nobody"), label=_("As"))
     person = forms.CharField(
         required=False,
         max_length=100,

@@ -54,7 +54,7 @@ class WorkbenchForm(forms.Form):
         help_text=_("Name or key of a user, key of a visitor; empty: nobody."),
     )  # fmt: skip
     segment = forms.ModelChoiceField(
-        Segment.objects.filter(retired_at=None), required=False, empty_label=_("–"), label=_("In segment"),
+        Segment.objects.in_use(), required=False, empty_label=_("–"), label=_("In segment"),
         error_messages={"invalid_choice": _("This segment is gone. Choose one of the list.")},
     )  # fmt: skip
     at = forms.DateTimeField(

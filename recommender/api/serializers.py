@@ -307,6 +307,9 @@ class StoredVisitorSerializer(serializers.ModelSerializer[Visitor]):
     first_seen_at = UtcDateTimeField()
     last_seen_at = UtcDateTimeField()
     corrections = StoredCorrectionSerializer(many=True, help_text="Interests that the shop's staff pinned or muted.")
+    entered = serializers.ListField(
+        child=serializers.IntegerField(), help_text="Numbers of experiments for a segment that showed a list."
+    )
 
     class Meta:
         model = Visitor

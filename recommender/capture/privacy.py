@@ -25,11 +25,13 @@ IMPRESSION_FIELDS = (
 )  # fmt: skip
 VISITOR_FIELDS = (
     "key", "user_key", "has_consented", "is_profiled", "is_pseudonymous", "has_objected", "is_bot", "device",
-    "first_seen_at", "last_seen_at", "segment", "corrections",
+    "first_seen_at", "last_seen_at", "segment", "corrections", "entered",
 )  # fmt: skip
 UNPAID_FIELDS = ("message_id", "visitor_key", "device", "region", "is_bot", "is_profiled", "occurred_at")
 REJECTED_FIELDS = ("received_at", "source", "code", "reason", "payload", "query", "device", "region", "is_bot")
-SEGMENT_FIELDS = ("segment__own_name", "segment__name", "segment__number")
+SEGMENT_FIELDS = tuple(
+    f"{path}__{name}" for path in ("segment__merged_into", "segment") for name in ("own_name", "name", "number")
+)
 
 
 def visitors_of(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> QuerySet[Visitor]:
@@ -71,10 +73,13 @@ def unpaid_of(keys: Iterable[uuid.UUID], visitor_key: uuid.UUID | None) -> Query
 def _with_segment_named(visitor: dict[str, Any]) -> dict[str, Any]:
     """The columns of a visitor with the name of its segment, None outside every one; without who of the staff corrected
     an interest."""
-    own_name, name, number = (visitor.pop(column) for column in SEGMENT_FIELDS)
+    *names_of_whole, own_name, name, number = (visitor.pop(column) for column in SEGMENT_FIELDS)
+    if names_of_whole[-1] is not None:
+        own_name, name, number = names_of_whole
     fallback = None if number is None else f"segment {number}"
     corrections = exported(visitor["corrections"])
-    return {**visitor, "segment": own_name or name or fallback, "corrections": corrections}
+    entered = visitor["entered"] or []
+    return {**visitor, "segment": own_name or name or fallback, "corrections": corrections, "entered": entered}
 
 
 def set_profiling(is_profiled: bool, *, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> int:

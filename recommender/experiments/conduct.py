@@ -13,8 +13,9 @@ from recommender import bundles
 from recommender.exceptions import RecommenderError, RunError
 from recommender.experiments.assignment import free_range
 from recommender.experiments.balance import SURE
+from recommender.experiments.entering import keep_entered
 from recommender.experiments.measuring import forecast, measure
-from recommender.models import Bundle, Experiment, Item, Rule
+from recommender.models import Bundle, Experiment, Item, Rule, Segment
 from recommender.models.connections import writing
 from recommender.types import Slot
 
@@ -61,6 +62,8 @@ def require_startable(experiment: Experiment) -> None:
     if experiment.needs_bundle and experiment.bundle is None:
         raise RunError(gettext("The bundle of the variant was deleted: choose another one."))
     _require_margins(experiment)
+    if fault := fault_of_segment(experiment.segment):
+        raise RunError(fault)
     has_rules = _has_rules(experiment)
     if experiment.bundle is None:
         if not experiment.changes and not has_rules:
@@ -71,6 +74,29 @@ def require_startable(experiment: Experiment) -> None:
     if experiment.bundle.state == Bundle.State.CHAMPION and not experiment.changes and not has_rules:
         raise RunError(gettext("The bundle of the variant serves everybody already: choose another one."))
     bundles.require_promotable(experiment.bundle)
+
+
+def fault_of_segment(segment: Segment | None) -> str:
+    """Why nobody new can come into an experiment for this segment, with the repair; "" where somebody can."""
+    if segment is None:
+        return ""
+    if segment.merged_into is not None:
+        words = gettext("The segment “%(part)s” is part of “%(whole)s” now: choose that one.")
+        return words % {"part": segment, "whole": segment.merged_into}
+    if segment.retired_at is not None or not segment.n_people:
+        return gettext("Nobody is in the segment “%s” any more: choose another, or all shoppers.") % segment
+    return ""
+
+
+def closed_to_newcomers(experiment: Experiment) -> str:
+    """Why a live experiment takes no new shoppers, with the repair; "" where it does."""
+    if experiment.state != Experiment.State.LIVE or not fault_of_segment(experiment.segment):
+        return ""
+    words = gettext(
+        "Nobody is in its segment “%s” any more, so no new shoppers come in. Those who are in it stay in their arm. "
+        "Stop it, copy it, and choose another segment for the copy."
+    )
+    return words % experiment.segment
 
 
 def _require_margins(experiment: Experiment) -> None:
@@ -121,6 +147,7 @@ def stop(experiment: Experiment, *, at: dt.datetime, reason: str) -> None:
 
 def advance(*, at: dt.datetime) -> None:
     """Measure every live experiment, stop those that must not go on, and end those whose time is over."""
+    keep_entered()
     for experiment in Experiment.objects.filter(state=Experiment.State.LIVE).select_related("bundle"):
         experiment.results, experiment.measured_at = measure(experiment, at=at), at
         Experiment.objects.filter(pk=experiment.pk, state=Experiment.State.LIVE).update(

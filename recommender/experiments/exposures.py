@@ -11,7 +11,8 @@ from django.db import models
 from django.db.models import Min
 
 from recommender.experiments.assignment import CONTROL, VARIANT
-from recommender.models import Experiment, Impression, Visitor
+from recommender.models import Experiment, Impression, Segment, Visitor
+from recommender.models.segments import in_segment
 from recommender.models.staff import visitors_of_staff
 
 
@@ -54,11 +55,14 @@ def exposures(experiment: Experiment, *, at: dt.datetime) -> Exposures:
     return _closed(_people(rows, prefix), at - dt.timedelta(days=experiment.outcome_days))
 
 
-def anybody(since: dt.datetime, until: dt.datetime) -> Exposures:
-    """The people who were shown any list between two moments: what an experiment could count on."""
+def anybody(since: dt.datetime, until: dt.datetime, *, segment: Segment | None = None) -> Exposures:
+    """The people who were shown any list between two moments, of a segment as it is now: what an experiment could
+    count on."""
     lists = Impression.objects.filter(
         is_bot=False, visitor__isnull=False, occurred_at__gte=since, occurred_at__lt=until
     )
+    if segment is not None:
+        lists = lists.filter(in_segment(segment, "visitor__"))
     return Exposures(tuple(_people(_first_lists(lists), "").values()))
 
 

@@ -7,23 +7,29 @@ from dataclasses import dataclass, field
 
 from recommender.experiments.assignment import Allocation
 from recommender.models import Experiment
-from recommender.types import Slot
+from recommender.types import Request, Slot
 
 
 @dataclass(frozen=True, slots=True)
 class LiveExperiment:
-    """One live experiment. bundle: whose ranker the variant uses, "" for the one that serves everybody."""
+    """One live experiment. bundle: whose ranker the variant uses, "" for the one that serves everybody. segment_id: the
+    segment whose shoppers alone may come in, None for all."""
 
     number: int
     is_interleaved: bool
     allocation: Allocation
     slots: frozenset[Slot]
     bundle: str = ""
+    segment_id: int | None = None
     changes: Mapping[str, float] = field(default_factory=dict)
 
     def covers(self, slot: Slot) -> bool:
         """Is the list of this slot part of the experiment?"""
         return not self.slots or slot in self.slots
+
+    def admits(self, request: Request) -> bool:
+        """May this shopper come in, being in the segment, or have they come in before?"""
+        return self.segment_id in (None, request.segment_id) or self.number in request.entered
 
 
 def live_experiments() -> tuple[LiveExperiment, ...]:
@@ -45,5 +51,6 @@ def _live(row: Experiment) -> LiveExperiment:
         allocation_of(row),
         frozenset(Slot(name) for name in row.slots if name in list(Slot)),
         row.bundle.name if row.bundle is not None else "",
+        row.segment_id,
         row.changes,
     )

@@ -50,10 +50,11 @@ class Forecast:
 def forecast(experiment: Experiment, *, at: dt.datetime) -> Forecast:
     """How many people find the smallest lift worth finding with a power of 80 %.
 
-    By what everybody did who was shown a list in the last days whose outcome is complete.
+    By what everybody did, of its segment if it has one, who was shown a list in the last days whose outcome is
+    complete.
     """
     days = dt.timedelta(days=experiment.outcome_days)
-    people = anybody(at - 3 * days, at - days).people
+    people = anybody(at - 3 * days, at - days, segment=experiment.segment).people
     n_a_day = experiment.share * len(people) / (2 * experiment.outcome_days)
     values = outcomes(people, days=experiment.outcome_days).after[experiment.metric]
     sums = covariates.sums(values)

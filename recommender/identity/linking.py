@@ -57,7 +57,7 @@ def unlink_app(visitor: Visitor) -> bool:
 def grant_consent(user_keys: list[str]) -> int:
     """Store the consent of these users on their own visitors, also of users who were erased before; return how many.
 
-    One statement for each 1,000 users; on SQLite, which takes 999 values, for each 83; and one for each 200 users to
+    One statement for each 1,000 users; on SQLite, which takes 999 values, for each 76; and one for each 200 users to
     end the effect of an erasure.
     """
     rows = [Visitor(key=own_key(key), user_key=key, has_consented=True) for key in sorted(set(user_keys))]

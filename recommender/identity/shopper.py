@@ -21,6 +21,7 @@ from recommender.identity.users import own_key, user_key_of
 from recommender.models import Event, Visitor
 from recommender.models.claims import PAST_EVENT_COLUMNS, past_events
 from recommender.models.corrections import UNCORRECTED, corrections_of
+from recommender.models.segments import whole_id
 from recommender.types import HISTORY_LIMIT, Context, Live, PastEvent
 
 logger = logging.getLogger(__name__)
@@ -30,8 +31,8 @@ VISITOR_HEADER = "HTTP_RECOMMENDER_VISITOR"
 """For an app that sends the shop's own `Authorization`: the visitor's token, under which the call is recorded."""
 
 _SEGMENT = len(PAST_EVENT_COLUMNS)
-_CORRECTIONS = _SEGMENT + 1
-"""The columns of the visitor's segment and corrected interests behind those of a past event."""
+_CORRECTIONS, _ENTERED = _SEGMENT + 1, _SEGMENT + 2
+"""The columns of the visitor's segment, corrected interests and experiments behind those of a past event."""
 
 _TABLETS = re.compile(r"ipad|tablet|kindle|silk|playbook|android(?!.*mobi)", re.IGNORECASE)
 _MOBILES = re.compile(r"mobi|iphone|ipod|android|opera mini", re.IGNORECASE)
@@ -42,8 +43,8 @@ class Shopper:
     """One request's visitor and user, read on first use.
 
     `user_key` reads `request.user` and so accesses the session; so does `visitor_key` without a consent cookie and a
-    token. `live`, `n_live_reads` and `shown_item_ids` are shared by the blocks of a page. `segment_id` and
-    `corrections` are read with the history, None and empty before.
+    token. `live`, `n_live_reads` and `shown_item_ids` are shared by the blocks of a page. `segment_id`,
+    `corrections` and `entered` are read with the history, None and empty before.
     """
 
     def __init__(self, request: HttpRequest) -> None:
@@ -54,6 +55,7 @@ class Shopper:
         self.person_key = ""
         self.segment_id: int | None = None
         self.corrections = UNCORRECTED
+        self.entered: frozenset[int] = frozenset()
         self.is_fresh = False
         self.has_started_over = False
 
@@ -251,6 +253,7 @@ class Shopper:
             vars(self).pop(name, None)
         self.segment_id = None
         self.corrections = UNCORRECTED
+        self.entered = frozenset()
 
     @cached_property
     def _history(self) -> tuple[PastEvent, ...]:
@@ -264,13 +267,15 @@ class Shopper:
             .order_by("-occurred_at", "-pk")
             .values_list(
                 *PAST_EVENT_COLUMNS,
-                "visitor__segment_id",
+                whole_id("visitor__"),
                 "visitor__corrections",
+                "visitor__entered",
                 *(("visitor__key",) if is_by_account else ()),
             )[:HISTORY_LIMIT]
         )
         self.segment_id = next((row[_SEGMENT] for row in rows if row[_SEGMENT] is not None), None)
         self.corrections = corrections_of(row[_CORRECTIONS] for row in rows if row[_CORRECTIONS])
+        self.entered = frozenset(number for row in rows for number in row[_ENTERED] or ())
         if rows and is_by_account:  # these rows prove the consent: `visitor_key` need not ask again
             vars(self).setdefault("_account_key", rows[0][-1])
         return past_events(rows)

@@ -54,9 +54,11 @@ class Visitor(models.Model):
         related_name="visitors",
         verbose_name=_("segment"),
     )
-
     corrections = models.JSONField(
         _("corrected interests"), null=True, blank=True, help_text=_("Interests that staff pinned or muted.")
+    )
+    entered = models.JSONField(
+        _("experiments"), null=True, blank=True, help_text=_("Experiments of a segment that showed a list.")
     )
 
     class Meta:

@@ -57,6 +57,15 @@ class Experiment(models.Model):
     needs_bundle = models.BooleanField(default=False, editable=False)
     changes = models.JSONField(_("settings of the variant"), default=dict, blank=True)
     slots = models.JSONField(_("slots"), default=list, blank=True)
+    segment = models.ForeignKey(
+        "recommender.Segment",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="experiments",
+        verbose_name=_("segment"),
+        help_text=_("Empty: all shoppers. Otherwise only its shoppers come in; they stay when they leave it."),
+    )
     share = models.FloatField(
         _("share of shoppers in it"),
         default=1.0,

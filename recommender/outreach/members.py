@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from recommender.models import Segment
 from recommender.models.corrections import UNCORRECTED
+from recommender.models.segments import in_segment
 from recommender.outreach import people
 from recommender.personas import TitledItems, interests_of
 from recommender.types import EventType, PastEvent
@@ -30,7 +31,7 @@ class Member:
 def members(segment: Segment, catalogue: TitledItems, *, at: dt.datetime | None = None) -> Iterator[Member]:
     """The people of a segment who have an account and have consented, by user key. Four queries for 500 of them."""
     at = at or timezone.now()
-    users = people.reachable().filter(segment=segment).values("user_key")
+    users = people.reachable().filter(in_segment(segment)).values("user_key")
     for page in people.pages_of(people.reachable().filter(user_key__in=users)):
         histories = people.histories_of(page, until=at)
         corrections = people.corrections_by_user(page)

@@ -13,8 +13,10 @@ from django.utils import timezone
 
 from recommender import datasets
 from recommender.datasets.cleaning import excess_claims
+from recommender.experiments.entering import keep_entered
 from recommender.features.credibility import control
 from recommender.models import Segment, Visitor
+from recommender.personas import merging
 from recommender.personas.axes import axes_named
 from recommender.personas.segments import Previous, Segments, Trait, build_segments, item_counts
 from recommender.personas.wording import segment_in_words, spellings_of, trait_in_words
@@ -23,6 +25,9 @@ from recommender.types import FloatArray
 
 N_FITTED = 20_000
 """Visitors seen last that the groups are made from; the others are only assigned to the nearest one."""
+
+COMPUTED = ("name", "traits", "axes", "item_counts", "n_people", "computed_at", "retired_at")
+"""The columns of a segment that are written; what staff write meanwhile, such as its name, is left as it is."""
 
 CHUNK_SIZE = 2_000
 SEED = 0
@@ -41,6 +46,7 @@ def refresh_segments(*, at: dt.datetime | None = None) -> int:
 
     A segment that continues keeps its number and name. Visitors are assigned afterwards by `assign_segments`.
     """
+    keep_entered()
     at, items = at or timezone.now(), datasets.read_items()
     newest = _profiled(Visitor.objects.all()).order_by("-last_seen_at", "-pk")
     people = datasets.read_people(list(newest.values_list("pk", flat=True)[:N_FITTED]))
@@ -49,7 +55,7 @@ def refresh_segments(*, at: dt.datetime | None = None) -> int:
     previous = Previous(
         stored_segments(items),
         _assigned_numbers(people),
-        Segment.objects.aggregate(highest=Max("number"))["highest"] or 0,
+        Segment.objects.filter(is_merged=False).aggregate(highest=Max("number"))["highest"] or 0,
     )
     segments, member = build_segments(
         events, items, at=at.timestamp(), seed=SEED, previous=previous, utc_offset_seconds=_utc_offset(at)
@@ -74,6 +80,7 @@ def assign_segments(first: int, last: int, *, at: dt.datetime | None = None) -> 
     Visitors who have not consented, have switched profiling off or have shown no taste are in none. May run twice or in
     parallel: the same events give the same segment.
     """
+    keep_entered(between=(first, last))
     at, items = at or timezone.now(), datasets.read_items()
     segments = stored_segments(items)
     in_range = Visitor.objects.filter(pk__range=(first, last))
@@ -84,7 +91,7 @@ def assign_segments(first: int, last: int, *, at: dt.datetime | None = None) -> 
     member = np.full(max((row for row, _ in people.values()), default=-1) + 1, -1, np.int64)
     if segments is not None:
         member = segments.members(_read(items, people, at), at=at.timestamp(), n_visitors=len(member))
-    segment_pks = dict(Segment.objects.filter(retired_at=None).values_list("number", "pk"))
+    segment_pks = dict(Segment.objects.computed().values_list("number", "pk"))
     assigned: dict[int | None, list[int]] = {None: list(in_range.exclude(pk__in=pks).values_list("pk", flat=True))}
     for pk in pks:
         person = people[pk][0] if pk in people else -1
@@ -102,7 +109,7 @@ def _assign(pks: Sequence[int], segment_pk: int | None) -> int:
 
 def stored_segments(items: ItemTable) -> Segments | None:
     """Return the segments as arrays over a catalogue, None if there are none. One query."""
-    rows = list(Segment.objects.filter(retired_at=None).order_by("number"))
+    rows = list(Segment.objects.computed().order_by("number"))
     if not rows:
         return None
     names = [(str(block), str(name)) for block, name, *_ in rows[0].axes]
@@ -116,13 +123,13 @@ def stored_segments(items: ItemTable) -> Segments | None:
 
 
 def segment_of(visitor_key: uuid.UUID) -> Segment | None:
-    """Return the stored segment of a visitor, or None. One query."""
-    visitor = Visitor.objects.select_related("segment").filter(key=visitor_key).first()
-    return visitor.segment if visitor else None
+    """Return the stored segment of a visitor, the merged one where it is part of one, or None. One query."""
+    visitor = Visitor.objects.select_related("segment__merged_into").filter(key=visitor_key).first()
+    return visitor.segment.whole if visitor and visitor.segment else None
 
 
 def _store(segments: Segments, counts: FloatArray, items: ItemTable, at: dt.datetime) -> None:
-    stored = {segment.number: segment for segment in Segment.objects.all()}
+    stored = {segment.number: segment for segment in Segment.objects.filter(is_merged=False)}
     spellings = spellings_of((name for block, name in segments.axes.names if block == "word"), items.texts)
     for row, number in enumerate(segments.numbers):
         segment = stored.get(number, Segment(number=number))
@@ -139,10 +146,11 @@ def _store(segments: Segments, counts: FloatArray, items: ItemTable, at: dt.date
             items.ids[item]: round(float(counts[row, item]), 3) for item in np.flatnonzero(counts[row])
         }
         segment.n_people, segment.computed_at, segment.retired_at = int(segments.sizes[row]), at, None
-        segment.save()
-    retired = Segment.objects.filter(retired_at=None).exclude(number__in=segments.numbers)
+        segment.save(update_fields=COMPUTED if segment.pk else None)
+    retired = Segment.objects.computed().exclude(number__in=segments.numbers)
     Visitor.objects.filter(segment__in=retired).update(segment=None)
     retired.update(retired_at=at, n_people=0, item_counts={})
+    merging.renew()
 
 
 def _is_still_named_right(segment: Segment, traits: Sequence[Trait]) -> bool:

@@ -93,17 +93,11 @@ class Segments:
         return rows
 
     def traits(self, row: int, *, most: int = 8) -> tuple[Trait, ...]:
-        """Return the axes on which a segment lies above all visitors, the most distinctive first.
-
-        They are ordered by share times log of the ratio, their part of the Kullback-Leibler divergence. Less than a
-        twelfth more, or a share below 3 %, does not count.
-        """
+        """Return the axes on which a segment lies above all visitors, best first (see `distinctive`)."""
         centroid = self.centroids[row]
-        ratio = np.log(np.maximum(centroid, 1e-9) / np.maximum(self.mean, 1e-9))
-        distinctive = np.flatnonzero((ratio > np.log(13 / 12)) & (centroid >= 0.03))
-        best = distinctive[np.argsort(-(centroid * ratio)[distinctive], kind="stable")][:most]
         return tuple(
-            Trait(self.axes.names[column], float(centroid[column]), float(self.mean[column])) for column in best
+            Trait(self.axes.names[column], float(centroid[column]), float(self.mean[column]))
+            for column in distinctive(centroid, self.mean, most=most)
         )
 
 
@@ -118,6 +112,17 @@ class Previous:
     segments: Segments | None = None
     members: Mapping[int, int] = field(default_factory=dict)
     highest: int = 0
+
+
+def distinctive(centroid: FloatArray, mean: FloatArray, *, most: int = 8) -> list[int]:
+    """The columns in which a segment (n_axes,) lies above all visitors (n_axes,), the most distinctive first.
+
+    They are ordered by share times log of the ratio, their part of the Kullback-Leibler divergence. Less than a twelfth
+    more, or a share below 3 %, does not count.
+    """
+    ratio = np.log(np.maximum(centroid, 1e-9) / np.maximum(mean, 1e-9))
+    above = np.flatnonzero((ratio > np.log(13 / 12)) & (centroid >= 0.03))
+    return [int(column) for column in above[np.argsort(-(centroid * ratio)[above], kind="stable")][:most]]
 
 
 def nearest(points: FloatArray, centroids: FloatArray) -> npt.NDArray[np.int64]:

@@ -139,7 +139,9 @@ def _condition(rule: Rule) -> Iterator[Fault]:
     if experiment is not None and experiment.state not in (Experiment.State.DRAFT, Experiment.State.LIVE):
         yield "experiment", _("This experiment is over, so that nobody is under the rule. Choose another, or none.")
     segment = rule.segment
-    if segment is not None and (segment.retired_at is not None or not segment.n_people):
+    if segment is not None and segment.merged_into is not None:
+        yield "segment", _("This segment is part of “%s” now. Choose that one.") % segment.merged_into
+    elif segment is not None and (segment.retired_at is not None or not segment.n_people):
         yield "segment", _("Nobody is in this segment any more. Choose another, or all shoppers.")
 
 

@@ -52,7 +52,9 @@ def plan(request: Request, served: Served) -> Plan:
     experiments = [
         (experiment, arm)
         for experiment in served.experiments
-        if experiment.covers(request.slot) and (arm := experiment.allocation.arm(request.person_key))
+        if experiment.covers(request.slot)
+        and experiment.admits(request)
+        and (arm := experiment.allocation.arm(request.person_key))
     ]
     return Plan(served, tuple(experiments))
 

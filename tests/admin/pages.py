@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from recommender import exposure, models, overview, serving
 from recommender.models import Item
+from recommender.personas import merging
 from shopreco.shop.models import Customer, Department, Product
 from tests.admin.test_admin import METRICS, make_bundle, make_run, rail
 from tests.admin.test_experiments import RESULTS
@@ -86,6 +87,9 @@ def _plant_behaviour(item: Item, visitor: Any, at: dt.datetime) -> None:
     models.RejectedEvent.objects.create(code="type", reason=accented("no such type"), payload={}, visitor=visitor)
     models.EventCount.objects.create(day=at.date(), source="page", accepted=9, dropped=1)
     models.Segment.objects.create(number=1, own_name=accented("tea lovers"), n_people=9, traits=[], computed_at=at)
+    parts = [models.Segment.objects.create(number=n, own_name=accented(f"bags {n}"), n_people=9) for n in (2, 3)]
+    merging.merge([part.pk for part in parts], name=accented("all bags"))
+    models.Segment.objects.create(number=4, own_name=accented("toys"), n_people=7, traits=[], computed_at=at)
     models.Synonym.objects.create(words=accented("tea"), meaning=accented("char"))
     models.Judgement.objects.create(query=query, item_id=item.item_id, grade=1.0)
     models.Erasure.objects.create()
@@ -132,6 +136,9 @@ def addresses() -> Iterator[tuple[str, str]]:
     shopper = models.Visitor.objects.exclude(user_key=None).order_by("pk")[0].key
     for values in (f"slot=search&query={accented('bag cups')}", f"slot=home&person={shopper}", "slot=trending&rule=1"):
         yield "workbench", f"{workbench}?{values}"
+    chosen = models.Segment.objects.in_use().filter(is_merged=False).values_list("pk", flat=True)
+    segments = "&".join(f"segment={pk}" for pk in chosen)
+    yield "recommender_segment_merge", f"{reverse('admin:recommender_segment_merge')}?{segments}"
     yield "app_list", reverse("admin:app_list", args=["recommender"])
 
 

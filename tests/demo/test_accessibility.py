@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from recommender import serving
-from recommender.models import Bundle, Experiment, ProfitDial, Rule, Run, Visitor
+from recommender.models import Bundle, Experiment, ProfitDial, Rule, Run, Segment, Visitor
 from tests.admin.pages import plant
 from tests.demo.test_browser import Browser, browser
 
@@ -46,6 +46,11 @@ def admin_pages() -> Iterator[tuple[str, str]]:
     yield "run", f"{base}/run/{run.pk}/change/"
     yield "promote", f"{base}/bundle/{bundle.pk}/promote/"
     yield "segments", f"{base}/segment/"
+    merged = Segment.objects.get(is_merged=True)
+    yield "merged segment", f"{base}/segment/{merged.pk}/change/"
+    yield "divide", f"{base}/segment/{merged.pk}/divide/"
+    single = Segment.objects.in_use().filter(is_merged=False)
+    yield "merge", f"{base}/segment/merge/?" + "&".join(f"segment={segment.pk}" for segment in single)
     yield "personas", f"{base}/persona/"
     yield "persona", f"{base}/persona/{persona.pk}/change/"
     yield "what people did", f"{base}/approval/actions/"
