@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,9 @@ DEFAULTS: dict[str, Any] = {
     "ATTRIBUTION_DAYS": 1.0,
     # A process looks for changed items, statistics and bundles at most this often.
     "REFRESH_SECONDS": 5.0,
+    # Within what time a list of a page and an answer of the API are made, by lower rungs if need be; 0: however long.
+    "PAGE_DEADLINE_SECONDS": 0.05,
+    "API_DEADLINE_SECONDS": 0.3,
     # Largest body that the events endpoint reads, and most events in it.
     "MAX_BODY_BYTES": 262_144,
     "MAX_EVENTS_PER_CALL": 200,
@@ -172,6 +176,11 @@ def bundle_storage() -> Storage:
     """The storage that bundles are published through."""
     alias = get("BUNDLE_STORAGE")
     return storages[alias] if alias else FileSystemStorage(location=directory() / "bundles")
+
+
+def deadline_seconds(name: str) -> float:
+    """How long a list may take; infinite without a deadline, and where each list first loads what it is made of."""
+    return float(get(name) if get("REFRESH_SECONDS") else 0) or math.inf
 
 
 def throttles() -> dict[str, str | None]:

@@ -29,6 +29,10 @@ class BundleError(RecommenderError):
     """A bundle whose files are missing, changed or of an unknown format."""
 
 
+class NoNumbers(BundleError):
+    """A model whose output is NaN or infinite."""
+
+
 class BundleUnreachable(RecommenderError):
     """The storage of the bundles does not answer: nothing is known against the bundle, so try again."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import threading
 import time
 from collections import Counter
@@ -45,6 +46,32 @@ answers: Answers = Counter()
 _lock = threading.Lock()
 
 
+class StageFault(enum.StrEnum):
+    """What went wrong in a stage of a list: a lower rung answered, or the same one without the stage."""
+
+    LATE = "late"
+    RAISED = "raised"
+    NO_NUMBERS = "no_numbers"
+    RESTED = "rested"
+    FULL = "full"
+
+    @property
+    def in_words(self) -> str:
+        return {StageFault.LATE: "was late", StageFault.NO_NUMBERS: "gave no numbers"}.get(self, self.value)
+
+
+faults: Counter[tuple[str, StageFault]] = Counter()
+"""The faults of this process by stage, since its start."""
+
+
+def count_fault(stage: str, fault: StageFault) -> None:
+    """Count a fault of a stage."""
+    with _lock:
+        faults[stage, fault] += 1
+    if _faults is not None:
+        _faults.labels(stage, fault.value).inc()
+
+
 def observe_list(slot: str, rung: str, seconds: float) -> None:
     """Count a list that was made, by what served it and how long it took."""
     within = next((round(bound * 1000) for bound in LIST_SECONDS if seconds <= bound), 0)
@@ -71,3 +98,4 @@ def _metric(kind: str, name: str, description: str, labels: list[str], **options
 _lists = _metric(
     "Histogram", "list_seconds", "Seconds that a list or a search took.", ["slot", "rung"], buckets=LIST_SECONDS
 )
+_faults = _metric("Counter", "faults", "Stages of lists that were late, failed or were left alone.", ["stage", "fault"])

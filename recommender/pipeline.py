@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar, Unpack
 
@@ -12,9 +14,11 @@ from django.utils import timezone
 
 from recommender import conf, metrics, serving
 from recommender.catalog.limits import limits_for
+from recommender.deadlines import Stage, Stopwatch, timed_by
 from recommender.exceptions import ConfigurationError
 from recommender.models.connections import apart_once
 from recommender.models.corrections import Corrections
+from recommender.serving import ladder
 from recommender.serving.answers import answer
 from recommender.serving.filters import facet_names, filter_names
 from recommender.serving.live_entries import LiveReads, ReadsOfOneList
@@ -38,6 +42,7 @@ __all__ = [
     "slot_named",
     "slot_request",
     "suggest",
+    "within",
 ]
 
 Named = TypeVar("Named", Slot, Sort)
@@ -46,6 +51,8 @@ MAX_LIMIT = 100
 MAX_OFFSET = 1_000
 MAX_FROZEN = 300
 """Items of a search that is paged through by a cursor."""
+
+_seconds: ContextVar[float | None] = ContextVar("recommender_seconds", default=None)
 
 
 class Asker(LiveReads, Protocol):
@@ -281,12 +288,26 @@ def of_shopper(request: Request, shopper: Asker | None) -> Request:
 
 
 def _answer(request: Request, shopper: Asker | None) -> Ranking:
-    """Answer this shopper, as well as this process can at the moment."""
-    started = time.perf_counter()
-    request = of_shopper(request, shopper)
-    ranking = answer(request, shopper or ReadsOfOneList())
+    """Answer this shopper, as well as this process can at the moment and in time."""
+    started, served = time.perf_counter(), serving.current()
+    seconds = _seconds.get() or conf.deadline_seconds("PAGE_DEADLINE_SECONDS")
+    with timed_by(Stopwatch(time.monotonic() + seconds, stops=False)):
+        if ladder.permits(Stage.HISTORY):
+            request = of_shopper(request, shopper)
+            ladder.judge(Stage.HISTORY, time.perf_counter() - started, most_seconds=seconds)
+        ranking = answer(request, shopper or ReadsOfOneList(), served=served)
     metrics.observe_list(ranking.slot.value, ranking.rung.value, time.perf_counter() - started)
     return ranking
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Let each list in the block take so many seconds, in place of `PAGE_DEADLINE_SECONDS`; `math.inf`: no deadline."""
+    token = _seconds.set(seconds)
+    try:
+        yield
+    finally:
+        _seconds.reset(token)
 
 
 def _clamped(limit: int, most: int) -> int:

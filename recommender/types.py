@@ -62,6 +62,7 @@ class Rung(enum.StrEnum):
 
     CHAMPION = "champion"
     UNTRAINED = "untrained"
+    REDUCED = "reduced"
     LEXICAL = "lexical"
     POPULARITY = "popularity"
     WORDS = "words"
@@ -103,10 +104,9 @@ class Relaxation(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IntentWord:
-    """A word of a query, or the words of one name, and its role.
+    """A word of a query, or the words of one name, and its role, which is right with a probability in (0, 1].
 
-    value: the shop's own spelling of a brand or category; probability: in (0, 1], that the role is right.
-    """
+    value: the shop's own spelling of a brand or category."""
 
     text: str
     role: Role

@@ -81,10 +81,12 @@ def _forget(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     cache.clear()
     translation.deactivate()  # LocaleMiddleware leaves the language of the last page behind
     monkeypatch.setattr(logging.getLogger("recommender"), "propagate", True)  # so that caplog hears it
-    settings.RECOMMENDER = {**django_settings.RECOMMENDER, "REFRESH_SECONDS": 3600.0}
+    no_deadline = {"PAGE_DEADLINE_SECONDS": 0, "API_DEADLINE_SECONDS": 0}  # a busy machine must not lower the rung
+    settings.RECOMMENDER = {**django_settings.RECOMMENDER, "REFRESH_SECONDS": 3600.0, **no_deadline}
     if (ledger := sys.modules.get("recommender.jobs.ledger")) is not None:
         monkeypatch.setattr(ledger, "_marked", {})
     _load_in_this_thread(monkeypatch)
+    _forget_faults(monkeypatch)
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +98,13 @@ def _count_nothing_for_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "answers", Counter())
     monkeypatch.setattr(counting, "_pending", Counter())
     monkeypatch.setattr(counting, "_written_at", time.monotonic())
+
+
+def _forget_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that failed in one test is not left alone in the next."""
+    from recommender.serving import ladder
+
+    monkeypatch.setattr(ladder, "_faults", type(ladder._faults)())
 
 
 def _load_in_this_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime as dt
-import time
 import uuid
 from decimal import Decimal
 
@@ -15,7 +14,7 @@ from recommender.exceptions import BundleUnreachable, ConfigurationError
 from recommender.features.shop_state import build_state
 from recommender.models import Bundle
 from recommender.models.corrections import Corrections
-from recommender.serving import Served, answers, memory
+from recommender.serving import Served, memory
 from recommender.serving.question import Question
 from recommender.serving.ranker import Ranker, ScoredCandidates
 from recommender.serving.session import Session
@@ -522,30 +521,9 @@ def test_ranker_that_gives_no_numbers_leaves_the_lower_rungs(stocked, monkeypatc
     shelf = dataclasses.replace(shelf, vectors=np.eye(len(shelf), 4, dtype=np.float32))
     monkeypatch.setattr(memory._memory, "served", Served(shelf, OfNan({}), "nan"))
     ranking = pipeline.recommend("home", shopper=Asker(event("view_item", "bag1")))
-    assert ranking.rung == Rung.POPULARITY
+    assert ranking.rung == Rung.REDUCED
     assert np.isfinite([entry.score for entry in ranking]).all()
     assert "no numbers" in caplog.text
-
-
-def test_ranker_that_is_too_slow_holds_up_one_list_and_is_tried_again_later(stocked, monkeypatch, caplog):
-    class Slow(RankerOf):
-        def score(self, *args, **options):
-            time.sleep(0.02)
-            return super().score(*args, **options)
-
-    def rung():
-        return pipeline.recommend("home", shopper=Asker(event("view_item", "bag1"))).rung
-
-    shelf = serving.current().shelf
-    shelf = dataclasses.replace(shelf, vectors=np.eye(len(shelf), 4, dtype=np.float32))
-    monkeypatch.setattr(memory._memory, "served", Served(shelf, Slow({}), "slow"))
-    monkeypatch.setattr(answers, "_rests_until", {})
-    assert [rung(), rung()] == [Rung.CHAMPION, Rung.CHAMPION]
-    monkeypatch.setattr(answers, "SLOW_SECONDS", 0.01)
-    assert [rung(), rung(), rung()] == [Rung.CHAMPION, Rung.POPULARITY, Rung.POPULARITY]
-    assert "lower rungs serve for 60 s" in caplog.text
-    monkeypatch.setattr(answers, "_rests_until", {"slow": time.monotonic()})
-    assert rung() == Rung.CHAMPION
 
 
 def test_suggestions_complete_and_name_items(stocked):

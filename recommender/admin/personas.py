@@ -41,6 +41,7 @@ N_NEWEST = 25
 RUNGS: Mapping[Rung, Any] = {
     Rung.CHAMPION: _("the trained model"),
     Rung.UNTRAINED: _("the untrained model"),
+    Rung.REDUCED: _("the model without a part that failed or was late"),
     Rung.LEXICAL: _("matching words and bestsellers"),
     Rung.POPULARITY: _("bestsellers"),
     Rung.WORDS: _("matching words, while the catalogue is loading"),

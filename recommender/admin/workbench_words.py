@@ -58,6 +58,7 @@ ANSWERS: Sequence[str | Promise] = (
 RUNGS: Mapping[Rung, str | Promise] = {
     Rung.CHAMPION: _("a trained model"),
     Rung.UNTRAINED: _("the untrained encoder"),
+    Rung.REDUCED: _("a model without a part that failed or was late"),
     Rung.LEXICAL: _("matching words alone"),
     Rung.POPULARITY: _("what sells"),
     Rung.WORDS: _("words in the database: this process has not loaded the catalogue yet; reload the page in a moment"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from rest_framework.request import Request
@@ -44,12 +45,14 @@ class SearchView(ApiView):
         }
         if cursor := parameters["cursor"]:
             if cursor == frozen.FIRST:
-                whole = pipeline.search_whole(parameters["q"], shopper=shopper, **arrangement)
+                with _in_time():
+                    whole = pipeline.search_whole(parameters["q"], shopper=shopper, **arrangement)
                 cursor = frozen.freeze(whole, shopper)
             page = frozen.page_at(cursor, shopper, limit=parameters["limit"])
             return shown(request._request, page.ranking, next_cursor=page.next_cursor)
         limit, offset = parameters["limit"], parameters["offset"]
-        ranking = pipeline.search(parameters["q"], shopper=shopper, limit=limit, offset=offset, **arrangement)
+        with _in_time():
+            ranking = pipeline.search(parameters["q"], shopper=shopper, limit=limit, offset=offset, **arrangement)
         return shown(request._request, ranking)
 
 
@@ -65,15 +68,16 @@ class RecommendationsView(ApiView):
             raise Problem("unknown-slot", _unknown_slot(slot))
         parameters = self.values
         _require_item(Slot(slot), parameters["item_id"])
-        ranking = pipeline.recommend(
-            slot,
-            shopper=shopper_of(request._request),
-            item_id=parameters["item_id"],
-            cart_item_ids=parameters["cart"],
-            limit=parameters["limit"],
-            new_only=parameters["new_only"],
-            exclude=parameters["exclude"],
-        )
+        with _in_time():
+            ranking = pipeline.recommend(
+                slot,
+                shopper=shopper_of(request._request),
+                item_id=parameters["item_id"],
+                cart_item_ids=parameters["cart"],
+                limit=parameters["limit"],
+                new_only=parameters["new_only"],
+                exclude=parameters["exclude"],
+            )
         return shown(request._request, ranking, current_item_id=parameters["item_id"])
 
 
@@ -89,6 +93,10 @@ class SuggestView(ApiView):
         suggestions = pipeline.suggest(parameters["q"], limit=parameters["limit"])
         entries = [dataclasses.asdict(suggestion) for suggestion in suggestions]
         return Response(SuggestionsSerializer({"query": parameters["q"], "suggestions": entries}).data)
+
+
+def _in_time() -> AbstractContextManager[None]:
+    return pipeline.within(conf.deadline_seconds("API_DEADLINE_SECONDS"))
 
 
 def _plain(value: Any) -> str | Sequence[str]:

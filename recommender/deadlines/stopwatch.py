@@ -42,10 +42,21 @@ class Stopwatch:
     """One attempt at an answer. due: until when, by `time.monotonic`; stops: whether no stage begins after that.
 
     permits: asked before a stage begins for the first time. without: stages that must not begin. A stage that raised is
-    still `stage` afterwards; `seconds` has those that have ended.
+    still `stage` afterwards; `seconds` has those that have ended, `rested` those that did not begin.
     """
 
-    __slots__ = ("_began", "_permits", "_permitted", "due", "is_given_up", "is_reduced", "seconds", "stage", "stops")
+    __slots__ = (
+        "_permits",
+        "_permitted",
+        "_since",
+        "began",
+        "due",
+        "is_given_up",
+        "rested",
+        "seconds",
+        "stage",
+        "stops",
+    )
 
     def __init__(
         self,
@@ -56,15 +67,20 @@ class Stopwatch:
         without: frozenset[Stage] = frozenset(),
     ) -> None:
         self.due, self.stops, self.stage = due, stops, Stage.WAITING
-        self.is_given_up = self.is_reduced = False
+        self.is_given_up = False
+        self.rested: set[Stage] = set()
         self.seconds: dict[Stage, float] = {}
         self._permits, self._permitted = permits, dict.fromkeys(without, False)
-        self._began = time.monotonic()
+        self.began = self._since = time.monotonic()
 
     @property
     def left_seconds(self) -> float:
         """Until it is due; negative afterwards."""
         return self.due - time.monotonic()
+
+    def moment(self, share: float) -> float:
+        """When a share of the time between its beginning and its end is over; infinite without an end."""
+        return self.began + share * (self.due - self.began)
 
     def begin(self, stage: Stage) -> None:
         """Go on with a stage. Raises TooLate once nobody waits, and Resting for a stage that is left alone."""
@@ -74,7 +90,7 @@ class Stopwatch:
         if stage not in self._permitted:
             self._permitted[stage] = self._permits is None or self._permits(stage)
         if not self._permitted[stage]:
-            self.is_reduced = True
+            self.rested.add(stage)
             raise Resting(stage)
         self._enter(stage, now)
 
@@ -83,8 +99,8 @@ class Stopwatch:
         self._enter(before, time.monotonic())
 
     def _enter(self, stage: Stage, now: float) -> None:
-        self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + now - self._began
-        self.stage, self._began = stage, now
+        self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + now - self._since
+        self.stage, self._since = stage, now
 
 
 _stopwatch: ContextVar[Stopwatch | None] = ContextVar("recommender_stopwatch", default=None)

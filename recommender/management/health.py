@@ -21,13 +21,14 @@ from django.utils.formats import date_format
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
-from recommender import bundles, conf
+from recommender import bundles, conf, metrics
 from recommender.api import health, throttling
 from recommender.exceptions import MissingDependency
 from recommender.management import background, doctor
 from recommender.management.findings import ANSWER_SECONDS, Examination, Finding, not_known, within
 from recommender.models import Event, EventCount, ItemStatistics
-from recommender.serving import memory
+from recommender.models.words import words_of
+from recommender.serving import ladder, memory
 
 LATE_STATISTICS = dt.timedelta(hours=1)
 """Statistics are computed every five minutes if there are new events; this much later is a warning."""
@@ -53,6 +54,7 @@ def examinations() -> dict[str, Examination]:
         "background": background.examine,
         "cache": _cache,
         "pauses": _pauses,
+        "lists": _lists,
         "ages": _ages,
         "account": _account,
         "disk": _disk,
@@ -87,6 +89,24 @@ def _pauses() -> Iterator[Finding]:
     repair = _("Look in the log for why it cannot load its model; it tries again within five minutes.")
     is_failed = state == "failed"
     yield Finding("pauses", "warning" if is_failed else "ok", message, repair if is_failed else "")
+
+
+def _lists() -> Iterator[Finding]:
+    """What was late or failed while this process made lists; other processes have counts of their own."""
+    for rest in ladder.rests():
+        message = _("The stage “%(stage)s” of model %(bundle)s is left alone for another %(seconds).0f s.")
+        facts = {"stage": words_of(rest.stage.value), "bundle": rest.bundle or "-", "seconds": math.ceil(rest.seconds)}
+        repair = _("It was late, failed or gave no numbers: look in the log, and roll back if it does not recover.")
+        yield Finding("lists", "warning", message % facts, repair)
+    for stage in dict.fromkeys(stage for stage, _fault in metrics.faults):
+        numbers = {fault.value: metrics.faults[stage, fault] for fault in metrics.StageFault}
+        message = _(
+            "%(stage)s, in this process: %(late)d times late, %(raised)d errors, %(no_numbers)d times no numbers, "
+            "%(rested)d times left alone, %(full)d times no thread was free."
+        )
+        yield Finding("lists", "ok", message % {"stage": words_of(stage), **numbers})
+    if not metrics.faults:
+        yield Finding("lists", "ok", _("Every list of this process was made in time, with nothing left out."))
 
 
 def _message_pause() -> float:

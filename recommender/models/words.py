@@ -30,11 +30,20 @@ WORDS: Mapping[str, Any] = {
     # rungs
     "champion": _("champion"),
     "untrained": _("untrained"),
+    "reduced": _("reduced"),
     "lexical": _("lexical"),
     "popularity": _("popularity"),
     "words": _("words"),
     "shop_order": _("shop order"),
     "empty": _("empty"),
+    # stages of a list
+    "history": _("history"),
+    "encoding": _("encoding"),
+    "retrieval": _("retrieval"),
+    "vectors": _("vectors"),
+    "grading": _("grading"),
+    "policy": _("policy"),
+    "live": _("live prices"),
     # stages of a run
     "waiting": _("waiting"),
     "dataset": _("dataset"),
@@ -73,6 +82,7 @@ WORDS: Mapping[str, Any] = {
     "disk": _("disk"),
     "item ids": _("item ids"),
     "items": _("items"),
+    "lists": _("lists"),
     "months": _("months"),
     "order consent": _("order consent"),
     "orders": _("orders"),

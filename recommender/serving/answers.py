@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from dataclasses import replace
 
-from recommender.serving import sql_lists
+from recommender.deadlines import current_stopwatch
+from recommender.serving import ladder, sql_lists
 from recommender.serving.experiments import Plan, plan
 from recommender.serving.exploring import POOL_SIZE, explored
 from recommender.serving.live_entries import LiveReads, hidden_items, lacks_items, with_live
 from recommender.serving.memory import Served, current
-from recommender.serving.ranking import rank
 from recommender.types import Ranking, Request, Slot
-
-logger = logging.getLogger(__name__)
 
 N_SPARE = (4, 36, 150)
 """Items ranked beyond the limit, to replace those that the shop hides or has sold out at this moment; where they do not
 suffice, the list is ranked again without what is hidden, and with more of them."""
-
-SLOW_SECONDS, REST_SECONDS = 5.0, 60.0
-"""A bundle that took so long for one list is left alone for a minute by this process: it would hold up every page."""
-
-_rests_until: dict[str, float] = {}
-"""When a bundle that was too slow is tried again, by its name and the monotonic clock."""
 
 
 def answer(request: Request, page: LiveReads, *, served: Served | None = None) -> Ranking:
@@ -40,6 +30,13 @@ def answer(request: Request, page: LiveReads, *, served: Served | None = None) -
         return sql_lists.shop_order(request)
     if served.dials:
         request = replace(request, profit=served.dials.get(request.slot, 0.0))
+    try:
+        return _explored(request, served, page)
+    except ladder.Unranked:
+        return sql_lists.nothing(request) if _is_over() else sql_lists.shop_order(request)
+
+
+def _explored(request: Request, served: Served, page: LiveReads) -> Ranking:
     exploration = served.explorations.get(request.slot)
     if exploration is None:
         return _listed(request, plan(request, served), page)
@@ -55,30 +52,21 @@ def _listed(request: Request, planned: Plan, page: LiveReads) -> Ranking:
         wider = replace(request, limit=request.limit + n_spare, exclude_item_ids=request.exclude_item_ids | hidden)
         ranking = planned.rank(wider, _ranked)
         listed = with_live(ranking, served.shelf, page=page, limit=request.limit)
-        if request.slot == Slot.SEARCH or not lacks_items(ranking, served.shelf, page=page, limit=request.limit):
+        is_short = lacks_items(ranking, served.shelf, page=page, limit=request.limit)
+        if request.slot == Slot.SEARCH or not is_short or _is_over():
             break
     return replace(listed, arms=planned.arms) if planned.experiments else listed
 
 
 def _ranked(request: Request, served: Served) -> Ranking:
     """Rank; what other lists of the page show is repeated only where nothing else is left."""
-    started = time.monotonic()
-    if started < _rests_until.get(served.bundle, 0.0):
-        served = Served(served.shelf, rules=served.rules)
-    try:
-        ranking = rank(request, served=served)
-        if not ranking.entries and request.shown_item_ids:
-            ranking = rank(replace(request, shown_item_ids=frozenset()), served=served)
-    except Exception:  # the edge of the model: whatever breaks in it, the lower rungs still serve
-        logger.exception("bundle %s failed on slot %s; lower rungs serve", served.bundle or "-", request.slot)
-        ranking = rank(request, served=Served(served.shelf, rules=served.rules))
-    _notice_slowness(served, time.monotonic() - started)
+    ranking = ladder.ranked(request, served)
+    if not ranking.entries and request.shown_item_ids:
+        return ladder.ranked(replace(request, shown_item_ids=frozenset()), served)
     return ranking
 
 
-def _notice_slowness(served: Served, seconds: float) -> None:
-    if served.ranker is None or seconds <= SLOW_SECONDS:
-        return
-    _rests_until[served.bundle] = time.monotonic() + REST_SECONDS
-    message = "bundle %s took %.1f s for one list; lower rungs serve for %.0f s"
-    logger.error(message, served.bundle or "-", seconds, REST_SECONDS)
+def _is_over() -> bool:
+    """Whether the time for the list is over: what there is has to do."""
+    stopwatch = current_stopwatch()
+    return stopwatch is not None and stopwatch.left_seconds < 0

@@ -16,7 +16,7 @@ from recommender.serving.memory import Served
 from recommender.serving.ranking import ruled_list
 from recommender.serving.rule_book import RuleBook
 from recommender.serving.tracing import Places, QueryWord, Standing, query_words, retrieved, said_of, standings
-from recommender.types import Ranking, Relaxation, Request, Slot
+from recommender.types import Ranking, Relaxation, Request, Rung, Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def inspect(request: Request, served: Served) -> Inspection:
     ranking = answer(request, reads, served=plain)
     if not plain.is_loaded or not plain.shelf.index:
         return Inspection(request, ranking)
-    has_failed = ranking.bundle != plain.bundle
+    has_failed = ranking.bundle != plain.bundle or ranking.rung is Rung.REDUCED
     answering = Served(plain.shelf, rules=plain.rules) if has_failed else plain
     question, chosen = ruled_list(replace(request, limit=request.limit + N_SPARE[0]), answering)
     listed, shelf = chosen.listed, plain.shelf

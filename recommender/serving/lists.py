@@ -46,7 +46,6 @@ def home(question: Question) -> Listed:
     retrieved = candidates(wanted, shelf.state, shelf.items, shelf.vectors)
     rows = np.concatenate([retrieved.rows, due.rows])
     scores = question.scores(rows, context_vector) if len(rows) else None
-    rung = question.served.rung if scores is not None else Rung.POPULARITY
     if scores is not None:
         n = len(retrieved)
         retrieved, due = _ordered(retrieved.rows, scores[:n]), _ordered(due.rows, scores[n:])
@@ -58,7 +57,7 @@ def home(question: Question) -> Listed:
     session = Session.of(question)
     led = ranked if session is None else _led(session.rows(), ranked)
     led = _led_by_pinned(question, led)
-    return replace(_listed(question, led, rung), session=session, without_session=ranked.rows, source=Slot.HOME)
+    return replace(_listed(question, led), session=session, without_session=ranked.rows, source=Slot.HOME)
 
 
 def wanted_at_home(question: Question) -> tuple[Wanted, Candidates]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -10,6 +11,8 @@ from typing import Protocol
 import numpy as np
 
 from recommender.catalog import live_items
+from recommender.deadlines import Stage, current_stopwatch
+from recommender.serving import ladder
 from recommender.serving.shelf import Shelf
 from recommender.types import Entry, Live, Ranking, SkippedPin, Slot, WhySkipped
 
@@ -91,14 +94,23 @@ def _as_pinned(
 
 def _live_by_id(entries: Sequence[Entry], shelf: Shelf, page: LiveReads) -> dict[str, Live | None]:
     unread = [entry.item_id for entry in entries if entry.item_id not in page.live]
-    if unread and page.n_live_reads >= MAX_LIVE_READS:
+    if unread and (page.n_live_reads >= MAX_LIVE_READS or not ladder.permits(Stage.LIVE)):
         return {item_id: _remembered(shelf, shelf.index[item_id]) for item_id in unread} | page.live
     if unread:
         rows = [shelf.index[item_id] for item_id in unread]
-        answers = live_items({shelf.items.ids[row]: (shelf.labels[row], shelf.object_ids[row]) for row in rows})
+        answers = _read({shelf.items.ids[row]: (shelf.labels[row], shelf.object_ids[row]) for row in rows})
         page.live.update({item_id: answers.get(item_id) for item_id in unread})
         page.n_live_reads += 1
     return page.live
+
+
+def _read(keys: Mapping[str, tuple[str, str]]) -> Mapping[str, Live | None]:
+    """Read live. Where this alone takes longer than a list may, several times in a row, it rests for a while."""
+    stopwatch, started = current_stopwatch(), time.monotonic()
+    answers = live_items(keys)
+    if stopwatch is not None:
+        ladder.judge(Stage.LIVE, time.monotonic() - started, most_seconds=stopwatch.due - stopwatch.began)
+    return answers
 
 
 def _remembered(shelf: Shelf, row: int) -> Live:

@@ -7,6 +7,7 @@ from decimal import Decimal
 import numpy as np
 import numpy.typing as npt
 
+from recommender.deadlines import Resting, Stage, during
 from recommender.retrieval.base import Candidates
 from recommender.serving import policy
 from recommender.serving.question import Question
@@ -37,14 +38,16 @@ def by_profit(question: Question, ranked: Candidates) -> Candidates:
 
 
 def buy_chances(question: Question, rows: IntArray) -> FloatArray | None:
-    """The calibrated probability (n,) that each row is bought; None without a head."""
-    ranker, shelf = question.served.ranker, question.served.shelf
-    if ranker is None or ranker.head is None or shelf.vectors is None:
+    """The calibrated probability (n,) that each row is bought; None without a head, and while it is left alone."""
+    ranker = question.served.ranker
+    if ranker is None or ranker.head is None:
         return None
-    scored = ranker.score(
-        question.profile, rows, shelf.state, shelf.items, shelf.vectors, context_vector=question.context_vector()
-    )
-    return ranker.probabilities(scored.features).get("buy")
+    try:
+        with during(Stage.HEAD):
+            scored = question.scored(rows, question.context_vector())
+            return None if scored is None else ranker.probabilities(scored.features).get("buy")
+    except Resting:
+        return None
 
 
 def margins_of(shelf: Shelf) -> FloatArray | None:

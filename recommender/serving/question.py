@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recommender.exceptions import BundleError
+from recommender.deadlines import Resting, Stage, during
+from recommender.exceptions import NoNumbers
 from recommender.features.cycles import Cycles, own_cycles
 from recommender.retrieval.base import Candidates, Mask, Wanted
 from recommender.retrieval.behaviour import OwnRetriever, refused_items
@@ -168,27 +169,38 @@ class Question:
             return None
         return ranker.context_vector(self.profile, vectors)
 
-    def query_vector(self, query: str) -> FloatArray:
-        """The vector (d,) of a query; zeros without a ranker."""
-        ranker, vectors = self.served.ranker, self.served.shelf.vectors
-        if ranker is None:
-            return np.zeros(0 if vectors is None else vectors.shape[1], np.float32)
-        return ranker.encode_query(query)
+    def query_vector(self, query: str) -> FloatArray | None:
+        """The vector (d,) of a query; None without a ranker, and while its encoder is left alone."""
+        ranker = self.served.ranker
+        try:
+            return None if ranker is None else ranker.encode_query(query)
+        except Resting:
+            return None
 
     def scores(self, rows: IntArray, context_vector: FloatArray | None) -> FloatArray | None:
-        """The head's probability (n,) of each row, None without a ranker or vectors. Raises BundleError as below."""
+        """The head's probability (n,) of each row; None without a ranker or vectors, and while the head is left alone.
+
+        Raises NoNumbers as below.
+        """
+        ranker = self.served.ranker
+        try:
+            with during(Stage.HEAD):
+                scored = self.scored(rows, context_vector)
+                return None if scored is None or ranker is None else self.scores_of(scored, rows, ranker)
+        except Resting:
+            return None
+
+    def scored(self, rows: IntArray, context_vector: FloatArray | None) -> ScoredCandidates | None:
+        """What the ranker says of rows (n,); None without one or without vectors."""
         ranker, shelf = self.served.ranker, self.served.shelf
         if ranker is None or shelf.vectors is None:
             return None
-        scored = ranker.score(
-            self.profile, rows, shelf.state, shelf.items, shelf.vectors, context_vector=context_vector
-        )
-        return self.scores_of(scored, rows, ranker)
+        return ranker.score(self.profile, rows, shelf.state, shelf.items, shelf.vectors, context_vector=context_vector)
 
     def scores_of(self, scored: ScoredCandidates, rows: IntArray, ranker: Ranker) -> FloatArray:
         """What the ranker says of rows (n,); on a list that an arm serves, the probability is the arm's.
 
-        Raises BundleError for what is no number: an order by it would be any order.
+        Raises NoNumbers for what is no number: an order by it would be any order.
         """
         scores = scored.scores
         if ranker.arms and self.request.slot in ARM_SLOTS and not self.is_blank:
@@ -197,7 +209,7 @@ class Question:
                 is_of_list = is_new if scope == "new" else ~is_new
                 scores = np.where(is_of_list, arm.calibrate(arm.logits(scored.features)), scores)
         if not np.isfinite(scores).all():
-            raise BundleError("The model gave probabilities that are no numbers. Roll back, or train again.")
+            raise NoNumbers("The model gave probabilities that are no numbers. Roll back, or train again.")
         return scores
 
     def _is_new(self, rows: IntArray) -> Mask:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +10,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from recommender.exceptions import BundleError
+from recommender.deadlines import Resting, Stage, during
+from recommender.exceptions import BundleError, NoNumbers
 from recommender.features import FEATURE_NAMES, RequestVectors, features
 from recommender.features.head import DEFAULT_NEW_SHARE, NEW_SHARE, NEWCOMERS, Head
+from recommender.features.sequence import Sequence as Sequenced
 from recommender.features.sequence import decayed_mean, read_events, sequence
 from recommender.features.shop_state import ShopState
+from recommender.retrieval.base import Mask
 from recommender.retrieval.matching import MATCH_FEATURES
 from recommender.serving.bundle_parts import TREES_INPUT, BundleParts
+from recommender.serving.query_vectors import QueryVectors
 from recommender.tables import ItemTable, Profile
 from recommender.text.query import encoder_text
 from recommender.types import FloatArray, IntArray
@@ -30,7 +32,6 @@ LONGEST_TEXT = 1_280
 WORD_STARTS = "\u2581\u0120"
 """What SentencePiece and byte-level BPE put before the first token of a word; WordPiece marks the others."""
 
-N_CACHED_QUERIES = 2_048
 GOLDEN_TOLERANCE = 1e-3
 
 FALLBACK = {"query_match": 6.0, "lexical": 3.0, "interest_match": 3.0, "own_orders": 2.5, "popular_30": 0.4}
@@ -72,8 +73,7 @@ class Ranker:
         self.head, self.heads, self.thresholds = parts.head, parts.heads, parts.thresholds
         self.arms: Mapping[str, Head] = parts.arms
         self._parts, self._n_circumstances = parts, parts.n_circumstances
-        self._query_vectors: OrderedDict[str, FloatArray] = OrderedDict()
-        self._lock = threading.Lock()
+        self._query_vectors = QueryVectors(self._encode_query)
 
     @classmethod
     def load(cls, folder: Path, *, n_threads: int = 1, name: str = "") -> Ranker:
@@ -101,19 +101,15 @@ class Ranker:
         return vectors
 
     def encode_query(self, query: str) -> FloatArray:
-        """Return (d,) of one query. The last 2,048 queries are cached, whatever their case and spaces."""
-        key = encoder_text(clipped(query))
-        with self._lock:
-            if key in self._query_vectors:
-                self._query_vectors.move_to_end(key)
-                return self._query_vectors[key]
-        vector = self.encode([key])[0]
-        vector.setflags(write=False)
-        with self._lock:
-            self._query_vectors[key] = vector
-            if len(self._query_vectors) > N_CACHED_QUERIES:
-                self._query_vectors.popitem(last=False)
-        return vector
+        """Return (d,) of one query. The last 2,048 queries are cached, whatever their case and spaces.
+
+        Raises Resting while the encoder is left alone, for a query that is not cached.
+        """
+        return self._query_vectors.get(encoder_text(clipped(query)))
+
+    def _encode_query(self, text: str) -> FloatArray:
+        with during(Stage.ENCODING):
+            return _numbers(self.encode([text])[0])
 
     def is_word(self, word: str) -> bool:
         """Whether the encoder's vocabulary has a word whole, as it has the frequent words of its language."""
@@ -136,7 +132,20 @@ class Ranker:
         vectors = np.zeros((len(events.item), self.dimension), np.float32)
         vectors[is_item] = item_vectors[events.item[is_item]]
         for event in np.flatnonzero(is_used & ~is_item):
-            vectors[event] = self.encode_query(profile.queries[events.row[event]])
+            try:
+                vectors[event] = self.encode_query(profile.queries[events.row[event]])
+            except Resting:  # what was searched counts less than what was looked at and bought
+                is_used[event] = False
+        try:
+            with during(Stage.CONTEXT):
+                return _numbers(self._modelled_context(profile, events, vectors, is_used, item_vectors))
+        except Resting:
+            return decayed_mean(vectors[is_used], events.weight[is_used])
+
+    def _modelled_context(
+        self, profile: Profile, events: Sequenced, vectors: FloatArray, is_used: Mask, item_vectors: FloatArray
+    ) -> FloatArray:
+        """Return (d,) by the context model, without one the decayed mean of the vectors (n_events, d) that are used."""
         if self._parts.context is None:
             return decayed_mean(vectors[is_used], events.weight[is_used])
         inputs: dict[str, npt.NDArray] = {
@@ -156,7 +165,10 @@ class Ranker:
         """Return (d,): the vector of the current item, else of the current query, else zeros."""
         if profile.current_item >= 0:
             return item_vectors[profile.current_item].astype(np.float32)
-        return self.encode_query(profile.query) if profile.query else np.zeros(self.dimension, np.float32)
+        try:
+            return self.encode_query(profile.query) if profile.query else np.zeros(self.dimension, np.float32)
+        except Resting:
+            return np.zeros(self.dimension, np.float32)
 
     def score(
         self,
@@ -210,7 +222,11 @@ class Ranker:
         """
         if self._parts.matcher is None:
             return formula_grade(rows)
-        return blended_grade(rows, self._parts.matcher.run(None, {TREES_INPUT: rows})[0][:, 0])
+        try:
+            with during(Stage.GRADING):
+                return _numbers(blended_grade(rows, self._parts.matcher.run(None, {TREES_INPUT: rows})[0][:, 0]))
+        except Resting:
+            return formula_grade(rows)
 
     @property
     def knows_newcomers(self) -> bool:
@@ -276,6 +292,13 @@ def blended_grade(rows: FloatArray, trees: FloatArray) -> FloatArray:
 def fallback_logits(rows: FloatArray) -> FloatArray:
     """Return (n,) float32 by the fixed formula `FALLBACK`, for a bundle without a head; rows (n, f)."""
     return _weighted_sum(rows, FALLBACK, FEATURE_NAMES, bias=FALLBACK_BIAS)
+
+
+def _numbers(values: FloatArray) -> FloatArray:
+    """The values. Raises NoNumbers where one is none: it would reach every score, and an order by it is any order."""
+    if not np.isfinite(values).all():
+        raise NoNumbers("The model gave values that are no numbers. Roll back, or train again.")
+    return values
 
 
 def clipped(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import replace
 
+from recommender.deadlines import Stage, during
 from recommender.serving.corrections import without_muted
 from recommender.serving.explain import added_reasons, explain, notice
 from recommender.serving.facets import facets
@@ -18,8 +19,14 @@ from recommender.types import Entry, Ranking, Request, Slot
 
 def rank(request: Request, *, served: Served) -> Ranking:
     """The list of the request's slot, with reasons and, for a search, with the filters to offer. No side effect."""
-    shelf = served.shelf
-    question, chosen = ruled_list(request, served)
+    with during(Stage.RETRIEVAL):
+        question, chosen = ruled_list(request, served)
+    with during(Stage.POLICY):
+        return _shown(question, chosen)
+
+
+def _shown(question: Question, chosen: Ruled) -> Ranking:
+    request, served, shelf = question.request, question.served, question.served.shelf
     applied, listed = chosen.applied, chosen.listed
     return Ranking(
         id=uuid.uuid4(),

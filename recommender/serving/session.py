@@ -70,8 +70,9 @@ class Session:
         likeness, by_queries = None, None
         if vectors is not None:
             likeness = cosines(vectors, items)
-            if queries:
-                by_queries = vectors @ np.sum([question.query_vector(query) for query in queries], axis=0)
+            encoded = [vector for query in queries if (vector := question.query_vector(query)) is not None]
+            if encoded:
+                by_queries = vectors @ np.sum(encoded, axis=0)
         return cls(question, items, len(queries), allowed, likeness, by_queries)
 
     def rows(self, *, without: int = -1) -> IntArray:

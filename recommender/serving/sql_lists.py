@@ -86,6 +86,11 @@ def shop_order(request: Request) -> Ranking:
     return _ranking(request, entries, Rung.SHOP_ORDER, n_found=len(entries))
 
 
+def nothing(request: Request) -> Ranking:
+    """An empty list, for which there was no time. No query."""
+    return _ranking(request, [], Rung.EMPTY, n_found=0)
+
+
 def _by_words(request: Request) -> Ranking:
     """List the items whose id the query is, or whose text has all of its words, or else its longest word.
 

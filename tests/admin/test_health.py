@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from io import StringIO
 from typing import Any
@@ -19,11 +20,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from recommender import tasks
+from recommender import metrics, tasks
+from recommender.deadlines import Stage
 from recommender.management import background, findings, health
 from recommender.management.findings import UNKNOWN, Finding, exit_code, guarded, within
+from recommender.metrics import StageFault
 from recommender.models import Alarm, Bundle, Event, EventCount
 from recommender.models.words import words_of
+from recommender.serving import ladder
 from tests.admin.test_experiments import clerk
 
 pytestmark = pytest.mark.django_db
@@ -196,6 +200,16 @@ def test_pause_after_a_failure_is_a_warning_while_it_lasts(monkeypatch: Any) -> 
     monkeypatch.setattr(tasks, "_paused_until", time.monotonic() + 20)
     finding = findings_on("pauses")[0]
     assert (finding.level, "publishing messages for another 20 s" in finding.message) == ("warning", True)
+
+
+def test_stage_that_is_left_alone_is_a_warning_and_faults_are_counted_by_stage(monkeypatch: Any) -> None:
+    monkeypatch.setattr(metrics, "faults", Counter())
+    assert [finding.level for finding in findings_on("lists")] == ["ok"]
+    for _ in range(3):
+        ladder._faults.fail("b7", Stage.HEAD, StageFault.LATE)
+    resting, counted = findings_on("lists")
+    assert (resting.level, "“head” of model b7" in resting.message) == ("warning", True)
+    assert "3 times late, 0 errors" in counted.message
 
 
 @pytest.mark.parametrize(("free", "level"), [(100, "error"), (2**30, "warning"), (2**40, "ok")])

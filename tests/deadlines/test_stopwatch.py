@@ -55,7 +55,7 @@ def test_stage_that_is_left_alone_is_asked_about_once_and_makes_the_answer_a_les
             with pytest.raises(Resting, match="head"), during(Stage.HEAD):
                 pytest.fail("it began")
     assert queried == [Stage.HEAD]
-    assert stopwatch.is_reduced
+    assert stopwatch.rested == {Stage.HEAD}
 
 
 def test_stage_that_was_left_out_does_not_begin():
