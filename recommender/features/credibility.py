@@ -38,11 +38,11 @@ FEWEST_ALARMED, ALARMED_RATIO = 10, 2.0
 
 N_ROUNDS = 20
 LOOK, CART, SEARCH, OTHER = KINDS = ("look", "cart", "search", "other")
-_KIND = np.full(len(EVENT_CODES), KINDS.index(OTHER), np.int64)
+KIND_OF_TYPE = np.full(len(EVENT_CODES), KINDS.index(OTHER), np.int64)
 for _type, _name in {
     EventType.SELECT_ITEM: LOOK, EventType.VIEW_ITEM: LOOK, EventType.ADD_TO_CART: CART, EventType.SEARCH: SEARCH,
 }.items():  # fmt: skip
-    _KIND[EVENT_CODES[_type]] = KINDS.index(_name)
+    KIND_OF_TYPE[EVENT_CODES[_type]] = KINDS.index(_name)
 
 _PURCHASE, _SEARCH = EVENT_CODES[EventType.PURCHASE], EVENT_CODES[EventType.SEARCH]
 Mask = npt.NDArray[np.bool_]
@@ -129,7 +129,7 @@ def control(events: Interactions) -> Control:
     n_days[judged] = _days_seen(events, judged)
     bursts: list[Burst] = []
     for number, kind in enumerate(KINDS):
-        rows = judged[_KIND[events.type[judged]] == number]
+        rows = judged[KIND_OF_TYPE[events.type[judged]] == number]
         if len(rows):
             cells = _Cells.of(events, subjects.row[rows], rows, n_days[rows], reference)
             ratio = cells.ratio(is_query=kind == SEARCH)

@@ -152,7 +152,14 @@ def regression_neighbours(visitor: IntArray, item: IntArray, weight: FloatArray,
     popular = popular[n_buyers[popular] > 0].astype(np.int32)
     if not len(popular):
         return Neighbours.none(n_items)
-    weights = ease_weights(matrix[:, popular], penalty=RIDGE)
+    chosen = matrix[:, popular]
+    return regression_of((chosen.T @ chosen).toarray().astype(np.float32), popular, n_items=n_items)
+
+
+def regression_of(gram: FloatArray, popular: npt.NDArray[np.integer], *, n_items: int) -> Neighbours:
+    """Return the neighbours by regression from the matrix XᵀX (n_popular, n_popular) of the popular items, which is
+    overwritten."""
+    weights = weights_of_gram(gram, penalty=RIDGE)
     best = Neighbours.from_scores((popular, row) for row in weights)
     n_neighbours = np.zeros(n_items + 1, np.int64)
     n_neighbours[popular + 1] = np.diff(best.start)
@@ -165,7 +172,11 @@ def ease_weights(matrix: sparse.csr_matrix, *, penalty: float) -> FloatArray:
     P = (XᵀX + λI)⁻¹, B = I - P / diag(P) by columns (Steck 2019, equation 8): the linear model from a user's other
     items to each item.
     """
-    gram = (matrix.T @ matrix).toarray().astype(np.float32)
+    return weights_of_gram((matrix.T @ matrix).toarray().astype(np.float32), penalty=penalty)
+
+
+def weights_of_gram(gram: FloatArray, *, penalty: float) -> FloatArray:
+    """The same from XᵀX (n_items, n_items) float32, which is overwritten."""
     gram[np.diag_indices_from(gram)] += penalty
     factor, failed = linalg.lapack.spotrf(gram, lower=1, overwrite_a=1)
     inverse, not_inverted = linalg.lapack.spotri(factor, lower=1, overwrite_c=1)

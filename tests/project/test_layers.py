@@ -38,10 +38,10 @@ class Refuse:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 # `ranker` and its parts are loaded if a bundle serves; `schema` and `examples` if drf-spectacular is installed;
-# `gauges` if prometheus-client is.
+# `gauges` if prometheus-client is; `expressions` if the archive is large and Ibis is installed.
 NEED_AN_EXTRA = ("recommender.ml", "recommender.training", "recommender.contrib.", "recommender.serving.ranker",
                  "recommender.serving.bundle_parts", "recommender.api.schema", "recommender.api.examples",
-                 "recommender.api.gauges")
+                 "recommender.api.gauges", "recommender.datasets.expressions")
 sys.meta_path.insert(0, Refuse())
 import django
 from django.conf import settings
@@ -79,7 +79,7 @@ def test_served_pages_leave_torch_out_of_the_process(tmp_path: Path) -> None:
 
 def test_every_module_that_serves_imports_without_an_extra(tmp_path: Path) -> None:
     absent = {*HEAVY, "onnxruntime", "tokenizers", "safetensors", "tqdm", "drf_spectacular", "psycopg", "whitenoise"}
-    absent |= {"prometheus_client", "pyarrow"}
+    absent |= {"prometheus_client", "pyarrow", "ibis", "duckdb", "pandas"}
     run_python(IMPORT_EVERYTHING.format(absent=absent), tmp_path)
 
 

@@ -66,13 +66,17 @@ class PartWriter:
 
     def finished(self, first_pk: int, last_pk: int) -> ArchivedPart:
         """Publish the file; what it is called includes its hash, so that no other file is ever overwritten."""
-        self._writer.close()
+        self.close()
         digest = digest_of(self.path)
         name = f"{FOLDER}/day={self.day}/{first_pk}-{last_pk}-{digest[:16]}.parquet"
         publish(self.path, name)
         size = self.path.stat().st_size
         contents = self._totals.contents()
         return ArchivedPart(name, self.day, first_pk, last_pk, size, digest, keys_in_use(), contents)
+
+    def close(self) -> None:
+        """End the file, which may be without an event."""
+        self._writer.close()
 
     def _encrypt(self, query: str) -> str:
         return self._stored.setdefault(query, encrypted(query))

@@ -14,8 +14,10 @@ from django.utils.translation import gettext
 
 from recommender import conf
 from recommender.datasets.archive.manifest import ArchivedPart, ArchiveManifest, read_manifest
-from recommender.datasets.archive.parts import arrow, digest_of, drafts, microseconds
+from recommender.datasets.archive.parts import COLUMNS, PartWriter, arrow, digest_of, drafts, microseconds
+from recommender.datasets.pages import pages
 from recommender.exceptions import ArchiveError
+from recommender.models import Event
 
 TEXTS = ("item_id", "type", "order_id", "query", "device", "region", "source")
 """Columns of few distinct values, read as codes."""
@@ -34,6 +36,18 @@ def archived_files(manifest: ArchiveManifest) -> Iterator[list[Path]]:
     """
     with drafts() as folder:
         yield [_verified(part, folder) for part in manifest.parts]
+
+
+@contextmanager
+def all_files() -> Iterator[list[Path]]:
+    """The files of the archive, and one more with the events that SQL has received since. Raises ArchiveError."""
+    manifest = read_manifest()
+    with archived_files(manifest) as paths, drafts() as folder:
+        writer = PartWriter("since", folder)
+        for page in pages(Event.objects.all(), COLUMNS, after=manifest.last_pk):
+            writer.add(page)
+        writer.close()
+        yield [*paths, writer.path]
 
 
 def archived_tables(
