@@ -20,6 +20,7 @@ from recommender.exceptions import BundleError
 from recommender.features import FEATURE_NAMES
 from recommender.features.head import Head, Heads, Mixture
 from recommender.retrieval.matching import MATCH_FEATURES
+from recommender.serving.runtimes import Runtime
 from recommender.types import FloatArray
 
 FORMAT = 1
@@ -39,7 +40,7 @@ class BundleParts:
     encoder_hash: str
     dimension: int
     tokenizer: Tokenizer
-    encoder: onnxruntime.InferenceSession
+    encoder: Runtime
     context: onnxruntime.InferenceSession | None
     delta: dict[str, FloatArray]
     head: Head | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from recommender.retrieval.base import Mask
 from recommender.retrieval.matching import MATCH_FEATURES
 from recommender.serving.bundle_parts import TREES_INPUT, BundleParts
 from recommender.serving.query_vectors import QueryVectors
+from recommender.serving.runtimes import Runtime
 from recommender.tables import ItemTable, Profile
 from recommender.text.query import encoder_text
 from recommender.types import FloatArray, IntArray
@@ -87,6 +88,10 @@ class Ranker:
         other = copy.copy(self)
         other.arms = arms
         return other
+
+    def with_encoder(self, encoder: Runtime) -> Ranker:
+        """The same ranker, whose encoder another runtime computes."""
+        return Ranker(replace(self._parts, encoder=encoder))
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return (n, d) float32 of unit length; texts of similar length share a batch."""

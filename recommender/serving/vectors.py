@@ -7,13 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from django.db import router
+from django.db import models, router
 from django.utils import timezone
 
 from recommender import bundles
 from recommender.exceptions import MissingDependency
 from recommender.models import Bundle, Item, ItemVector
 from recommender.models.connections import committed, persistently
+from recommender.serving import runtimes
 from recommender.types import FloatArray
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 CHUNK_SIZE = 256
 """Items encoded per statement: about a second on one thread, so that progress shows and an abort loses little."""
+
+ENCODER = "encoder.onnx"
 
 Progress = Callable[[int, int], None]
 
@@ -36,9 +39,9 @@ def encode_missing(name: str, *, chunk_size: int = CHUNK_SIZE, progress: Progres
     total = persistently(missing.count)
     if not total:
         return 0
-    ranker = load_ranker(name)
-    done = last = 0
     rows = missing.order_by("pk").only("pk", "text", "text_hash")
+    ranker = _encoder(name, rows, total)
+    done = last = 0
     items: list[Item]
     while items := persistently(partial(list, rows.filter(pk__gt=last)[:chunk_size])):
         encoded = ranker.encode([item.text for item in items])
@@ -47,6 +50,15 @@ def encode_missing(name: str, *, chunk_size: int = CHUNK_SIZE, progress: Progres
         if progress is not None:
             progress(done, max(total, done))
     return done
+
+
+def _encoder(name: str, rows: models.QuerySet[Item], total: int) -> Ranker:
+    """What encodes these rows: with many of them, the fastest runtime that is installed. At most one query."""
+    ranker = load_ranker(name)
+    if total < runtimes.LEAST_TEXTS:
+        return ranker
+    texts = persistently(lambda: list(rows.values_list("text", flat=True)[: runtimes.MOST_SAMPLED]))
+    return runtimes.fastest(ranker, bundles.fetch(name) / ENCODER, texts)
 
 
 def load_ranker(name: str) -> Ranker:
