@@ -23,6 +23,8 @@ from recommender.catalog.paths import path_fault
 from recommender.exceptions import ConfigurationError, RecommenderError
 from recommender.experiments.rollout import rollout_of
 from recommender.models import Event, encryption
+from recommender.serving.engine_checks import check_collections
+from recommender.serving.engines import declared_engine
 from recommender.serving.exploring import explorations_of
 from recommender.tracking.pages import last_word, may_name, meant_by
 from recommender.tracking.routes import named_routes
@@ -51,7 +53,8 @@ def register() -> None:
     """Register the checks of this app with Django."""
     for check in (check_settings, check_middleware, check_catalogs, check_tracking, check_databases):
         checks.register(check, "recommender")
-    checks.register(check_stored_queries, "recommender", checks.Tags.database)
+    for check in (check_stored_queries, check_collections):
+        checks.register(check, "recommender", checks.Tags.database)
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **options: Any) -> list[CheckMessage]:
@@ -67,7 +70,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **options: Any) -> l
         *_unreadable("AT_MOST", limits_of), *_invalid_throttles(conf.get("THROTTLES")),
         *_invalid_secrets(conf.get("SUBJECT_KEYS")), *_invalid_retention(conf.get("RETENTION")), *_naive_times(),
         *_invalid_encryption(conf.get("ENCRYPTION_KEYS")), *_unreadable("EXPLORE", explorations_of),
-        *_unreadable("ROLLOUT", rollout_of),
+        *_unreadable("ROLLOUT", rollout_of), *_unreadable("VECTOR_ENGINE", declared_engine),
     ]  # fmt: skip
 
 

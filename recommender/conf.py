@@ -63,6 +63,9 @@ DEFAULTS: dict[str, Any] = {
     "FEWEST_BUYERS": 3,
     # The overview credits a list with clicks, carts and orders for so many days after it was shown.
     "ATTRIBUTION_DAYS": 1.0,
+    # Where the nearest items are looked for: None, in this process; the dotted path of a VectorEngine, or a dict with
+    # it as "engine", its options, and the "deadline_seconds" of a search.
+    "VECTOR_ENGINE": None,
     # A process looks for changed items, statistics and bundles at most this often.
     "REFRESH_SECONDS": 5.0,
     # Within what time a list of a page and an answer of the API are made, by lower rungs if need be; 0: however long.

@@ -101,6 +101,7 @@ def _task_for(job: str) -> Task:
 start_scheduled_run = _task_for(jobs.SCHEDULED_RUN)
 sync_changed = _task_for("sync_changed")
 encode_items = _task_for(jobs.ENCODE)
+sync_engine = _task_for("sync_engine")
 refresh_statistics = _task_for("refresh_statistics")
 learn_queries = _task_for("learn_queries")
 reconcile = _task_for("reconcile")

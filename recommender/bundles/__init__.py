@@ -17,15 +17,19 @@ from recommender.bundles.promotion import (
     roll_back,
     take_back,
 )
+from recommender.bundles.spaces import complete_spaces, delta_hash_of, has_complete_collection, space_of
 from recommender.bundles.store import fetch, write_bundle
 
 __all__ = [
     "approve",
     "champion",
+    "complete_spaces",
     "confirm",
+    "delta_hash_of",
     "encoder_spec",
     "ensure_champion",
     "fetch",
+    "has_complete_collection",
     "items_without_vector",
     "make_champion",
     "missing_in_words",
@@ -39,6 +43,7 @@ __all__ = [
     "require_promotable",
     "retained",
     "roll_back",
+    "space_of",
     "take_back",
     "untrained",
     "use_up",

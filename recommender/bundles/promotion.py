@@ -9,7 +9,9 @@ from django.db import models, router, transaction
 from django.utils import timezone
 from django.utils.translation import gettext
 
+from recommender import conf
 from recommender.bundles import store
+from recommender.bundles.spaces import has_complete_collection
 from recommender.exceptions import BundleError, RunError
 from recommender.models import Bundle, Experiment, Item, ItemVector
 from recommender.models.connections import writing
@@ -38,7 +40,7 @@ def promote(bundle: Bundle, *, user: Any = None, is_provisional: bool = False) -
 
 
 def require_promotable(bundle: Bundle) -> None:
-    """Raise BundleError for a broken bundle, RunError while items are not encoded."""
+    """Raise BundleError for a broken bundle, RunError while items are not encoded or not in the vector engine."""
     if bundle.state == Bundle.State.QUARANTINED:
         why = bundle.manifest.get("quarantined") or gettext("its files did not verify.")
         raise BundleError(
@@ -53,6 +55,14 @@ def require_promotable(bundle: Bundle) -> None:
                 "again then, or run recommender_sync now."
             )
             % {"n": f"{n_missing:,}", "bundle": bundle}
+        )
+    if conf.get("VECTOR_ENGINE") and not has_complete_collection(bundle):
+        raise RunError(
+            gettext(
+                "The vector engine does not have all vectors of bundle %(bundle)s yet. Run recommender_engine_sync "
+                "--bundle %(name)s, then promote again."
+            )
+            % {"bundle": bundle, "name": bundle.name}
         )
 
 

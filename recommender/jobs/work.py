@@ -20,7 +20,7 @@ from recommender.jobs.timing import Crontab
 from recommender.models import Event, Item, ItemStatistics, QueryStatistics, Segment
 from recommender.personas import segmentation
 from recommender.rules import costs
-from recommender.serving import vectors
+from recommender.serving import engine_sync, vectors
 from recommender.types import EventType
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,13 @@ def encode_items() -> None:
                 vectors.encode_missing(bundle.name)
     except MissingDependency as error:
         logger.warning("items are not encoded, so search uses words only: %s", error)
+
+
+def sync_engine() -> None:
+    """Bring the vector engine up to date, where `VECTOR_ENGINE` names one."""
+    for synced in engine_sync.sync():
+        if synced.is_full:
+            logger.info("the vector engine has all %d items of bundle %s", synced.n_items, synced.bundle)
 
 
 def refresh_statistics() -> None:
@@ -147,6 +154,7 @@ WORK: dict[str, Callable[[], None]] = {
     POKE: reap_runs,
     "sync_changed": sync_changed,
     ENCODE: encode_items,
+    "sync_engine": sync_engine,
     "refresh_statistics": refresh_statistics,
     "learn_queries": learn_queries,
     "reconcile": reconcile,
@@ -167,6 +175,7 @@ TIMES: dict[str, dt.timedelta] = {
     POKE: dt.timedelta(minutes=1),
     "sync_changed": dt.timedelta(minutes=1),
     ENCODE: dt.timedelta(minutes=1),
+    "sync_engine": dt.timedelta(minutes=1),
     "refresh_statistics": dt.timedelta(minutes=5),
     "learn_queries": dt.timedelta(hours=1),
     "reconcile": dt.timedelta(minutes=10),

@@ -2,6 +2,7 @@
 
 from recommender.models.alarms import Alarm
 from recommender.models.approvals import Approval
+from recommender.models.collections import VectorCollection
 from recommender.models.credentials import ApiKey, AppToken, Scope, VisitorLink
 from recommender.models.erasures import Erasure, Tombstone
 from recommender.models.events import Event, Impression, Visitor
@@ -70,6 +71,7 @@ __all__ = [
     "Synonym",
     "Tombstone",
     "UnpaidRow",
+    "VectorCollection",
     "Visitor",
     "VisitorLink",
     "WatchedQuery",

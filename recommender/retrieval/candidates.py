@@ -9,7 +9,7 @@ from recommender.retrieval.base import Candidates, Mask, Retriever, Wanted
 from recommender.retrieval.behaviour import OwnRetriever, evidence, neighbours_of, own_candidates, own_weights, seeds
 from recommender.retrieval.fusion import fuse_ranks
 from recommender.retrieval.popular import PopularRetriever, popularity
-from recommender.retrieval.vector import LatestRetriever, VectorRetriever
+from recommender.retrieval.vector import LatestRetriever, NearItems, VectorRetriever
 from recommender.tables import ItemTable, Profile
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray
 
@@ -32,16 +32,16 @@ def allowed_items(profile: Profile, items: ItemTable) -> Mask:
     return allowed
 
 
-def candidates(wanted: Wanted, state: ShopState, items: ItemTable, vectors: FloatArray | None) -> Candidates:
+def candidates(wanted: Wanted, state: ShopState, items: ItemTable, near: NearItems | None) -> Candidates:
     """Return up to `N_CANDIDATES` items of all `sources`, fused by rank.
 
-    Without any, as in a shop without events, these are the newest items. vectors (n_items, d), None without an encoder.
+    Without any, as in a shop without events, these are the newest items. near: None without an encoder.
     """
-    fused = fuse_ranks(list(sources(wanted, state, vectors).values()), limit=N_CANDIDATES)
+    fused = fuse_ranks(list(sources(wanted, state, near).values()), limit=N_CANDIDATES)
     return fused if len(fused) else newest(wanted, items)
 
 
-def sources(wanted: Wanted, state: ShopState, vectors: FloatArray | None) -> dict[str, Candidates]:
+def sources(wanted: Wanted, state: ShopState, near: NearItems | None) -> dict[str, Candidates]:
     """Return by source what it retrieves: neighbours by four tables, own items, near in vector, popular."""
     own = own_weights(wanted.profile, OwnRetriever().types)
     rows, weights = seeds(wanted.profile, own)
@@ -51,8 +51,8 @@ def sources(wanted: Wanted, state: ShopState, vectors: FloatArray | None) -> dic
         for name, table in tables.items()
     }
     retrievers: dict[str, Retriever] = {
-        "vector": VectorRetriever(vectors),
-        "latest": LatestRetriever(vectors),
+        "vector": VectorRetriever(near),
+        "latest": LatestRetriever(near),
         "popular": PopularRetriever(popularity(state)),
     }
     by_habit = own_candidates(own, wanted.allowed, limit=N_CANDIDATES)

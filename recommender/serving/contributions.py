@@ -184,7 +184,7 @@ def _home(question: Question, listed: Listed, rows: IntArray) -> _Split:
     """Of "for you": the head's probability, or without a head the ranks at the sources."""
     wanted, due = wanted_at_home(question)
     shelf = question.served.shelf
-    retrieved = sources(wanted, shelf.state, shelf.vectors)
+    retrieved = sources(wanted, shelf.state, question.near)
     fused = fusion.fuse_ranks(list(retrieved.values()), limit=N_CANDIDATES)
     candidates = np.concatenate([fused.rows, due.rows])
     by_head = _by_head(question, candidates, rows, wanted.vector)
@@ -231,9 +231,7 @@ def _similar(question: Question, listed: Listed, rows: IntArray) -> _Split:
     shelf, allowed, here = question.served.shelf, question.allowed(), question.here()
     chosen_too, believed = chosen_with(here, shelf.state, allowed)
     by_text = Part.MEANING if shelf.vectors is not None else Part.WORDS
-    return _by_ranks(
-        [(by_text, near_to(here, shelf, allowed), NEAR_WEIGHT), (Part.BEHAVIOUR, chosen_too, believed)], rows
-    )
+    return _by_ranks([(by_text, near_to(question, allowed), NEAR_WEIGHT), (Part.BEHAVIOUR, chosen_too, believed)], rows)
 
 
 def _by_ranks(retrieved: Sequence[tuple[Part, Candidates, float | FloatArray]], rows: IntArray) -> _Split:

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from recommender.catalog import attribute_names
 from recommender.retrieval.base import Mask
+from recommender.retrieval.engine import Condition
 from recommender.serving.attributes import column_of
 from recommender.serving.shelf import Shelf
 from recommender.text.intent import has_brand
@@ -99,6 +100,23 @@ def filtered(shelf: Shelf, filters: Filters) -> Mask:
             column = column_of(shelf, name)
             passes &= np.isin(column.codes, [column.code(value) for value in values])
     return passes
+
+
+def condition_of(shelf: Shelf, filters: Filters) -> Condition:
+    """Return what a vector engine can compare of `filtered`: it lets at least the same items pass."""
+    condition = Condition(
+        min_price=bound_of(filters, "min_price"),
+        max_price=bound_of(filters, "max_price"),
+        only_available=is_only_available(filters),
+    )
+    names = {name: _existing(shelf, name, chosen(filters, name)) for name in ("category", "brand")}
+    return replace(condition, categories=names["category"], brands=names["brand"])
+
+
+def _existing(shelf: Shelf, name: str, values: tuple[str, ...]) -> tuple[str, ...]:
+    """The values that the shop has, or all of them where it has none: then nothing passes."""
+    column = column_of(shelf, name)
+    return tuple(value for value in values if value in column.names) or values
 
 
 def bound_of(filters: Filters, name: str) -> float | None:

@@ -15,14 +15,12 @@ from recommender.retrieval.base import Candidates, Mask, Wanted
 from recommender.retrieval.behaviour import neighbours_of
 from recommender.retrieval.candidates import N_CANDIDATES, candidates, newest, similar_items
 from recommender.retrieval.popular import PopularRetriever, popularity
-from recommender.retrieval.vector import nearest
 from recommender.serving import policy
 from recommender.serving.corrections import items_of
 from recommender.serving.profit import by_profit
 from recommender.serving.question import Listed, Question
 from recommender.serving.search import search
 from recommender.serving.session import LOOKS, PURCHASE, Session
-from recommender.serving.shelf import Shelf
 from recommender.types import EventType, FloatArray, IntArray, Rung, Slot
 
 N_LAST_PURCHASES = 5
@@ -43,7 +41,7 @@ def home(question: Question) -> Listed:
         return trending(question)
     wanted, due = wanted_at_home(question)
     shelf, context_vector = question.served.shelf, wanted.vector
-    retrieved = candidates(wanted, shelf.state, shelf.items, shelf.vectors)
+    retrieved = candidates(wanted, shelf.state, shelf.items, question.near)
     rows = np.concatenate([retrieved.rows, due.rows])
     scores = question.scores(rows, context_vector) if len(rows) else None
     if scores is not None:
@@ -83,15 +81,16 @@ def similar(question: Question) -> Listed:
     if not len(current):
         return trending(question)
     allowed = question.allowed()
-    near = similar_items(current, near_to(current, shelf, allowed), shelf.state, allowed)
+    near = similar_items(current, near_to(question, allowed), shelf.state, allowed)
     return _listed(question, by_profit(question, near))
 
 
-def near_to(current: IntArray, shelf: Shelf, allowed: Mask) -> Candidates:
-    """What is near in text to the current item (1,): by vectors, without them by the words of its title."""
-    if shelf.vectors is not None:
-        return nearest(shelf.vectors, shelf.vectors[current[0]], limit=N_CANDIDATES, allowed=allowed)
-    words = shelf.lexical.search(shelf.titles[current[0]], N_CANDIDATES)
+def near_to(question: Question, allowed: Mask) -> Candidates:
+    """What is near in text to the current item: by vectors, without them by the words of its title."""
+    shelf, near, current = question.served.shelf, question.near, question.profile.current_item
+    if near is not None:
+        return near.nearest(near.vectors[current], limit=N_CANDIDATES, allowed=allowed)
+    words = shelf.lexical.search(shelf.titles[current], N_CANDIDATES)
     return Candidates(words.rows[allowed[words.rows]], words.scores[allowed[words.rows]])
 
 

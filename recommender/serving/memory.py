@@ -23,6 +23,7 @@ from recommender.metrics import OutcomeCounts
 from recommender.models import Bundle, Item
 from recommender.models.connections import apart
 from recommender.rules.dials import live_dials
+from recommender.serving import near
 from recommender.serving.exploring import Exploration, declared_explorations
 from recommender.serving.nobody import Nobody
 from recommender.serving.rule_book import RuleBook, compiled, renewed
@@ -248,6 +249,7 @@ def _refresh() -> None:
     memory = _memory
     n_failures_before = memory.n_failures
     try:
+        near.refresh()
         memory.served = _with_rules(_with_dials(_with_experiments(_renewed(memory.served), memory.served)))
         if memory.n_failures == n_failures_before and not memory.lacks_bundle:
             memory.succeed()

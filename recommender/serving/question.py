@@ -15,8 +15,10 @@ from recommender.features.cycles import Cycles, own_cycles
 from recommender.retrieval.base import Candidates, Mask, Wanted
 from recommender.retrieval.behaviour import OwnRetriever, refused_items
 from recommender.retrieval.candidates import allowed_items
+from recommender.retrieval.vector import NearItems
 from recommender.serving.corrections import FOR_YOU, items_of
 from recommender.serving.memory import Served
+from recommender.serving.near import near_items
 from recommender.tables import Profile
 from recommender.types import EventType, FloatArray, IntArray, Intent, Relaxation, Request, Rung, Slot
 
@@ -98,6 +100,11 @@ class Question:
     def cycles(self) -> Cycles:
         """The repeat cycle of each item that the shopper bought."""
         return own_cycles(self.profile)
+
+    @cached_property
+    def near(self) -> NearItems | None:
+        """What finds the nearest items; None without vectors."""
+        return near_items(self.served)
 
     @property
     def is_blank(self) -> bool:

@@ -16,10 +16,9 @@ from recommender.retrieval.lexical.index import LexicalHits
 from recommender.retrieval.lexical.terms import JOINED, SAME_STEM
 from recommender.retrieval.matching import MATCH_FEATURES, N_BEST, match_features
 from recommender.retrieval.popular import PopularRetriever, popularity
-from recommender.retrieval.vector import nearest
 from recommender.serving import policy
 from recommender.serving.exclusions import left_out
-from recommender.serving.filters import effective_filters, filtered, in_shop_currency, is_priced_in
+from recommender.serving.filters import condition_of, effective_filters, filtered, in_shop_currency, is_priced_in
 from recommender.serving.personal import Preference
 from recommender.serving.question import Listed, Question
 from recommender.serving.shelf import Shelf
@@ -259,15 +258,19 @@ def _among(question: Question, allowed: Mask) -> IntArray:
 def _candidates(question: Question, attempt: Attempt, vector: FloatArray | None) -> IntArray:
     """Return the rows (n,), ascending, that match by words or are near in meaning."""
     shelf, by_words = question.served.shelf, attempt.hits.rows
-    near = by_meaning(shelf, attempt, vector)
+    near = by_meaning(question, attempt, vector)
     return np.union1d(by_words, near.rows[near.scores > attempt.least_cosine(shelf.floors)]).astype(np.int32)
 
 
-def by_meaning(shelf: Shelf, attempt: Attempt, vector: FloatArray | None) -> Candidates:
+def by_meaning(question: Question, attempt: Attempt, vector: FloatArray | None) -> Candidates:
     """Return what is nearest in meaning; nothing without vectors, and where the query is a code."""
-    if vector is None or shelf.vectors is None or attempt.hits.is_code:
+    near, shelf = question.near, question.served.shelf
+    if vector is None or near is None or attempt.hits.is_code:
         return Candidates.none()
-    return nearest(shelf.vectors, vector, limit=N_CANDIDATES, allowed=attempt.allowed)
+    has_filters = attempt.given_up is not Relaxation.FILTERS
+    filters = effective_filters(question.request.filters, attempt.intent) if has_filters else {}
+    condition = condition_of(shelf, filters)
+    return near.nearest(vector, limit=N_CANDIDATES, allowed=attempt.allowed, condition=condition)
 
 
 def _graded(question: Question, rows: IntArray, attempt: Attempt, vector: FloatArray | None) -> Candidates:

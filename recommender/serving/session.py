@@ -11,10 +11,10 @@ from recommender.retrieval import fusion
 from recommender.retrieval.base import Candidates, Mask
 from recommender.retrieval.behaviour import neighbours_of
 from recommender.retrieval.candidates import N_CANDIDATES
-from recommender.retrieval.vector import cosines
+from recommender.retrieval.vector import Likeness
 from recommender.serving.question import Question
 from recommender.tables import Profile
-from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray
+from recommender.types import EVENT_CODES, EventType, IntArray
 
 N_ANCHORS = 5
 """Newest items of the session that its candidates are near to."""
@@ -39,22 +39,22 @@ def _is_of_session(profile: Profile) -> Mask:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """items (k,) int32: what was looked at, the newest first, one more than count; likeness (k, n_items) float32: the
-    cosine of each of them with every item, and by_queries (n_items,) with the queries together, None without vectors.
-    allowed (n_items,) bool: what may be listed, without what the visitor looked at or bought.
+    """items (k,) int32: what was looked at, the newest first, one more than count; likeness: to each of them, and last
+    to the queries together where `has_direction`, None without vectors. allowed (n_items,) bool: what may be listed,
+    without what the visitor looked at or bought.
     """
 
     question: Question
     items: IntArray
     n_queries: int
     allowed: Mask
-    likeness: FloatArray | None
-    by_queries: FloatArray | None
+    likeness: Likeness | None
+    has_direction: bool = False
 
     @classmethod
     def of(cls, question: Question) -> Session | None:
         """The session of a question; None where nothing was looked at or searched in it."""
-        profile, vectors = question.profile, question.served.shelf.vectors
+        profile, near = question.profile, question.near
         in_session = _is_of_session(profile)
         if not in_session.any():
             return None
@@ -67,13 +67,13 @@ class Session:
             return None
         allowed = question.allowed()
         allowed[profile.item[(profile.item >= 0) & np.isin(profile.type, (PURCHASE, *LOOKS))]] = False
-        likeness, by_queries = None, None
-        if vectors is not None:
-            likeness = cosines(vectors, items)
-            encoded = [vector for query in queries if (vector := question.query_vector(query)) is not None]
-            if encoded:
-                by_queries = vectors @ np.sum(encoded, axis=0)
-        return cls(question, items, len(queries), allowed, likeness, by_queries)
+        if near is None:
+            return cls(question, items, len(queries), allowed, None)
+        directions = near.vectors[items]
+        encoded = [vector for query in queries if (vector := question.query_vector(query)) is not None]
+        if encoded:
+            directions = np.concatenate([directions, np.sum(encoded, axis=0)[None]])
+        return cls(question, items, len(queries), allowed, near.likeness(directions), has_direction=bool(encoded))
 
     def rows(self, *, without: int = -1) -> IntArray:
         """What the session brings into a list (n,), the best first; without one of its items, to see what that does."""
@@ -89,9 +89,6 @@ class Session:
         chosen_too = neighbours_of(state.visitor, rows, weights, limit=N_CANDIDATES, allowed=self.allowed)
         if self.likeness is None:
             return chosen_too
-        total = self.likeness[used].sum(axis=0)
-        if self.by_queries is not None:
-            total += self.by_queries
-        near = np.flatnonzero((total > 0) & self.allowed)
-        nearest = Candidates.best(near, total[near], N_CANDIDATES)
+        directions = [*used.tolist(), *([len(self.items)] if self.has_direction else [])]
+        nearest = self.likeness.nearest(directions, limit=N_CANDIDATES, allowed=self.allowed)
         return fusion.fuse_ranks([nearest, chosen_too], limit=N_CANDIDATES, weights=[2, 1])

@@ -111,11 +111,11 @@ def retrieved(question: Question, listed: Listed) -> dict[str, Places]:
     lists: dict[str, Candidates] = {}
     if slot is Slot.HOME:
         wanted, due = wanted_at_home(question)
-        lists = sources(wanted, shelf.state, shelf.vectors) | {"due": due}
+        lists = sources(wanted, shelf.state, question.near) | {"due": due}
         if listed.session is not None:
             lists["session"] = listed.session.candidates()
     elif slot is Slot.SIMILAR and len(question.here()):
-        lists = {"near": near_to(question.here(), shelf, allowed)}
+        lists = {"near": near_to(question, allowed)}
         lists["visitor"] = chosen_with(question.here(), shelf.state, allowed)[0]
     elif slot is Slot.CART:
         lists = {"basket": ordered_with_cart(question)}
@@ -169,7 +169,7 @@ def _of_search(question: Question, listed: Listed) -> dict[str, IntArray]:
     vector = question.query_vector(attempt.intent.text) if has_meaning else None
     wanted = Wanted(question.profile, attempt.allowed)
     popular = PopularRetriever(popularity(shelf.state)).retrieve(wanted, limit=len(shelf))
-    near = by_meaning(shelf, attempt, vector)
+    near = by_meaning(question, attempt, vector)
     return {"words": attempt.hits.rows, "meaning": near.rows[:N_CANDIDATES], "popular": popular.rows}
 
 

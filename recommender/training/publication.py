@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 
 from recommender import bundles, datasets
 from recommender.datasets import statistics
 from recommender.models import Bundle
-from recommender.serving import vectors
+from recommender.serving import engine_sync, vectors
 from recommender.training.fitting import FittedBundle
+
+logger = logging.getLogger(__name__)
 
 CHUNK_SIZE = 500
 
@@ -34,7 +37,16 @@ def publish(
         rows = fitted.text_vectors[[row_of[item.item_id, item.text] for item in chunk]]
         vectors.write_vectors(chunk, rows, encoder_hash=encoder_hash)
     vectors.encode_missing(bundle.name)
+    _fill_engine(bundle)
     moment = dataset.taken_at if at is None else at
     interactions, _ = datasets.clean(dataset.recorded.before(moment), now=moment)
     statistics.write_published(dataset.items, interactions, at=moment)
     return bundle
+
+
+def _fill_engine(bundle: Bundle) -> None:
+    """Make the collection of the bundle. Without it the bundle is not promoted, but nothing learned is lost."""
+    try:
+        engine_sync.sync(name=bundle.name)
+    except Exception:  # whatever a database or its client raises
+        logger.exception("bundle %s is trained, but its vectors could not be written into the vector engine", bundle)

@@ -1,7 +1,7 @@
 import numpy as np
 
 from recommender.retrieval.base import Wanted
-from recommender.retrieval.vector import VectorRetriever, nearest
+from recommender.retrieval.vector import ExactScan, VectorRetriever, nearest
 from tests.retrieval.test_base import N_ITEMS, RetrieverContract, profile
 
 
@@ -13,7 +13,7 @@ def circle(*degrees):
 
 class TestVectorRetriever(RetrieverContract):
     def retriever(self):
-        return VectorRetriever(circle(0, 10, 20, 30, 40, 50, 60, 180))
+        return VectorRetriever(ExactScan(circle(0, 10, 20, 30, 40, 50, 60, 180)))
 
     def wanted(self):
         return Wanted(profile(), vector=circle(22)[0])

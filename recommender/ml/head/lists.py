@@ -19,6 +19,7 @@ from recommender.ml.histories import Histories
 from recommender.ml.progress import UNWATCHED, Progress
 from recommender.retrieval.base import Wanted
 from recommender.retrieval.candidates import N_CANDIDATES, allowed_items, candidates
+from recommender.retrieval.vector import ExactScan
 from recommender.tables import ItemTable, Profile
 from recommender.types import FloatArray, IntArray
 
@@ -91,7 +92,8 @@ class ShopHistory:
     def candidates(self, profile: Profile, state: ShopState, context_vector: FloatArray | None) -> IntArray:
         """Return the rows that serving would score for this profile: active items that the shop had by then."""
         allowed = allowed_items(profile, self.items) & ~(self.items.first_seen > state.at)
-        return candidates(Wanted(profile, allowed, context_vector), state, self.items, self.vectors.items).rows
+        near = ExactScan.of(self.vectors.items)
+        return candidates(Wanted(profile, allowed, context_vector), state, self.items, near).rows
 
     def rows(self, profile: Profile, rows: IntArray, state: ShopState, context_vector: FloatArray | None) -> FloatArray:
         """Return the features (n, n_features) of these items for this profile."""
