@@ -27,7 +27,7 @@ def answer(request: Request, page: LiveReads, *, served: Served | None = None) -
     if not served.is_loaded:
         return sql_lists.answer(request)
     if not served.shelf.index:
-        return sql_lists.shop_order(request)
+        return sql_lists.shop_order(request, sources=served.rules.sources)
     if served.dials:
         request = replace(request, profit=served.dials.get(request.slot, 0.0))
     try:

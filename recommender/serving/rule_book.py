@@ -261,7 +261,7 @@ def renewed(book: RuleBook, shelf: Shelf) -> RuleBook:
     now = stamp()
     if now == book.stamp and (shelf is book.shelf or not book.sources):
         return book
-    sources = book.sources if now == book.stamp else tuple(_live().order_by("pk"))
+    sources = book.sources if now == book.stamp else live_rules()
     return compiled(sources, shelf, now)
 
 
@@ -304,6 +304,11 @@ def rows_of(rule: Rule, shelf: Shelf) -> IntArray:
 def query_words(query: str) -> tuple[str, ...]:
     """The words of a query by which rules tell whether it contains theirs: folded, singular and plural alike."""
     return tuple(map(stem, tokens(query)))
+
+
+def live_rules() -> tuple[Rule, ...]:
+    """The rules that are published and have not ended, the oldest first. One query."""
+    return tuple(_live().order_by("pk"))
 
 
 def _live() -> Any:
