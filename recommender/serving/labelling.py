@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.utils import timezone
@@ -28,21 +29,28 @@ class Contested:
 
 
 def contested(query: str, served: Served) -> list[Contested]:
-    """The answers of both orders, the most contested first. One query per catalogue model, for live prices.
+    """The answers of both orders that the shop offers, the most contested first. One query per catalogue model, for
+    live prices."""
+    sides = both_orders(query, served)
+    shown = [with_live(side, served.shelf, page=ReadsOfOneList(), limit=DEPTH).entries for side in sides]
+    return disagreements(*shown)
+
+
+def both_orders(query: str, served: Served) -> tuple[Ranking, Ranking]:
+    """The first page of a search by the ranker and by words, without what is only near, so that both are of a kind."""
+    request = Request(Slot.SEARCH, Context(timezone.now()), query=query, limit=DEPTH, personal_weight=0.0)
+    return rank(request, served=served), rank(request, served=Served(served.shelf))
+
+
+def disagreements(by_ranker: Sequence[Entry], by_words: Sequence[Entry]) -> list[Contested]:
+    """The answers of both orders, the most contested first.
 
     The discount is that of NDCG: what one order shows first and the other does not at all is contested most.
     """
-    request = Request(Slot.SEARCH, Context(timezone.now()), query=query, limit=DEPTH, personal_weight=0.0)
-    sides = [_shown(request, served), _shown(request, Served(served.shelf))]
-    positions = [{entry.item_id: entry.position for entry in side} for side in sides]
-    entries = {entry.item_id: entry for side in reversed(sides) for entry in side}
+    positions = [{entry.item_id: entry.position for entry in side} for side in (by_ranker, by_words)]
+    entries = {entry.item_id: entry for side in (by_words, by_ranker) for entry in side}
     answers = [_contested(entry, *(places.get(item_id) for places in positions)) for item_id, entry in entries.items()]
     return sorted(answers, key=lambda answer: (-answer.disagreement, answer.entry.item_id))
-
-
-def _shown(request: Request, served: Served) -> Ranking:
-    """The first page without what is only near, so that both orders are of the same kind."""
-    return with_live(rank(request, served=served), served.shelf, page=ReadsOfOneList(), limit=DEPTH)
 
 
 def _contested(entry: Entry, by_ranker: int | None, by_words: int | None) -> Contested:

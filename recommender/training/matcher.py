@@ -102,8 +102,8 @@ def fit_matcher(
         return {}
     texts = data.judgements.queries
     hits = {query: data.shelf.lexical.search(texts[query], N_NEAR_HITS) for query in queries.tolist()}
-    graded = _graded_rows(data, hits, seed=seed)
-    features, is_used = _described(data, graded, hits, most=most_texts)
+    graded = graded_rows(data, hits, seed=seed)
+    features, is_used = described(data, graded, hits, most=most_texts)
     if progress.should_stop():
         return {}
     target = graded.target[is_used]
@@ -124,7 +124,7 @@ def fit_matcher(
     }
 
 
-def _graded_rows(data: MatcherData, hits: Mapping[int, LexicalHits], *, seed: int) -> GradedRows:
+def graded_rows(data: MatcherData, hits: Mapping[int, LexicalHits], *, seed: int) -> GradedRows:
     """The judged items of the queries of `hits`, and items without a judgement: some random, some near."""
     judged, n_items = data.judgements, len(data.vectors)
     generator, everything = np.random.default_rng((seed, 1)), np.ones(n_items, bool)
@@ -154,7 +154,7 @@ def _graded_rows(data: MatcherData, hits: Mapping[int, LexicalHits], *, seed: in
     )
 
 
-def _described(
+def described(
     data: MatcherData, graded: GradedRows, hits: Mapping[int, LexicalHits], *, most: int
 ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     """Return (n, n_features), computed by the function that a search calls, and which (n_rows,) are described.
