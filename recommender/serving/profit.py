@@ -44,8 +44,8 @@ def buy_chances(question: Question, rows: IntArray) -> FloatArray | None:
         return None
     try:
         with during(Stage.HEAD):
-            scored = question.scored(rows, question.context_vector())
-            return None if scored is None else ranker.probabilities(scored.features).get("buy")
+            features = question.features_of(rows)
+            return None if features is None else ranker.probabilities(features).get("buy")
     except Resting:
         return None
 

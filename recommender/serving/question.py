@@ -106,6 +106,12 @@ class Question:
         """What finds the nearest items; None without vectors."""
         return near_items(self.served)
 
+    @cached_property
+    def described(self) -> list[tuple[IntArray, FloatArray]]:
+        """The rows (n,) that the head scored last and their features (n, f), of which other parts of the list make use;
+        empty before."""
+        return []
+
     @property
     def is_blank(self) -> bool:
         """Whether nothing is known of the shopper: no event, no cart, no current item."""
@@ -202,7 +208,26 @@ class Question:
         ranker, shelf = self.served.ranker, self.served.shelf
         if ranker is None or shelf.vectors is None:
             return None
-        return ranker.score(self.profile, rows, shelf.state, shelf.items, shelf.vectors, context_vector=context_vector)
+        scored = ranker.score(
+            self.profile, rows, shelf.state, shelf.items, shelf.vectors, context_vector=context_vector
+        )
+        self.described[:] = [(rows, scored.features)]
+        return scored
+
+    def features_of(self, rows: IntArray) -> FloatArray | None:
+        """The features (n, f) of rows (n,): those that the list was scored by, if it was scored by all of them; None
+        without a ranker or vectors."""
+        ranker, shelf = self.served.ranker, self.served.shelf
+        if ranker is None or shelf.vectors is None:
+            return None
+        for scored_rows, scored_features in self.described:
+            if not len(scored_rows):
+                continue
+            order = np.argsort(scored_rows, kind="stable")
+            at = order[np.searchsorted(scored_rows, rows, sorter=order).clip(max=len(order) - 1)]
+            if np.array_equal(scored_rows[at], rows):
+                return scored_features[at]
+        return ranker.described(self.profile, rows, shelf.state, shelf.items, shelf.vectors, self.context_vector())
 
     def scores_of(self, scored: ScoredCandidates, rows: IntArray, ranker: Ranker) -> FloatArray:
         """What the ranker says of rows (n,); on a list that an arm serves, the probability is the arm's.

@@ -186,10 +186,21 @@ class Ranker:
         context_vector: FloatArray | None = None,
     ) -> ScoredCandidates:
         """Score candidates (n,) int32; item_vectors (n_items, d) as `item_vectors` returns them."""
+        return self.scored(self.described(profile, candidates, state, items, item_vectors, context_vector))
+
+    def described(
+        self,
+        profile: Profile,
+        candidates: IntArray,
+        state: ShopState,
+        items: ItemTable,
+        item_vectors: FloatArray,
+        context_vector: FloatArray | None,
+    ) -> FloatArray:
+        """The features (n, f) float32 of candidates (n,), in the order of `FEATURE_NAMES`."""
         if context_vector is None:
             context_vector = self.context_vector(profile, item_vectors)
-        rows = features(profile, candidates, state, items, vectors=RequestVectors(item_vectors, context_vector))
-        return self.scored(rows)
+        return features(profile, candidates, state, items, vectors=RequestVectors(item_vectors, context_vector))
 
     def scored(self, rows: FloatArray) -> ScoredCandidates:
         """Score rows (n, f) of `FEATURE_NAMES`."""

@@ -1,7 +1,10 @@
 """How the shop tells the recommender what its items are and what shoppers do with them."""
 
+from decimal import Decimal
+
 from recommender.catalog import Catalog, Constant, register
 from recommender.tracking import OrderRows, page, track_pages, track_rows
+from shopreco.shop.margins import invented_margin
 from shopreco.shop.models import Product
 
 track_pages(
@@ -28,6 +31,10 @@ class Products(Catalog):
 
     def available(self, product: Product) -> bool:
         return product.stock > 0
+
+    def margin(self, product: Product) -> Decimal:
+        """Invented: a shop would return what it charges less what it pays."""
+        return invented_margin(product.stock_code, product.price)
 
 
 @track_rows("shop.OrderLine")

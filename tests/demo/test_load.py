@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,6 +23,7 @@ from django.utils import timezone
 from recommender.models import Item, ItemStatistics, ItemVector, Run, Visitor
 from shopreco.shop import demo, loading
 from shopreco.shop.departments import group, name_groups, regroup
+from shopreco.shop.margins import invented_margin
 from shopreco.shop.models import Customer, Department, Order, OrderLine, Product
 from shopreco.shop.processes import Children
 from shopreco.shop.tiles import DECORATIONS, PATTERNS, THINGS, tile
@@ -30,6 +32,14 @@ from shopreco.shop.titles import readable
 ROOT = Path(__file__).resolve().parents[2]
 NOW = dt.datetime(2026, 3, 31, 12, tzinfo=dt.UTC)
 LONDON = ZoneInfo("Europe/London")
+
+
+def test_invented_margin_is_a_share_of_the_price_and_always_the_same() -> None:
+    shares = [invented_margin(f"code {number}", Decimal(100)) / 100 for number in range(1_000)]
+    assert min(shares) >= Decimal("0.15")
+    assert max(shares) <= Decimal("0.6")
+    assert sum(shares) / 1_000 == pytest.approx(Decimal("0.375"), abs=Decimal("0.01"))
+    assert invented_margin("22423", Decimal("10.95")) == Decimal("3.08")
 
 
 @pytest.fixture

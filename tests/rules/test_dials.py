@@ -160,6 +160,7 @@ def test_two_people_walk_a_dial_through_the_admin(demo_shop: DemoShop) -> None:
 
 
 def test_frontier_is_drawn_with_its_table(demo_shop: DemoShop, admin_client: Client) -> None:
+    Item.objects.update(margin=None)
     page = words(admin_client.get(URL + "frontier/"))
     assert "No margin is known" in page
     Item.objects.filter(pk__in=Item.objects.values("pk")[:3]).update(margin=Decimal(2))

@@ -12,6 +12,7 @@ import pytest
 
 from recommender.serving import Served, policy
 from recommender.serving.profit import filled, margins_of
+from recommender.serving.question import Question
 from recommender.serving.ranking import rank
 from recommender.types import PROFITABLE_SLOTS, Context, Request, Slot
 from tests.serving.small_shop import NOW, SmallShop
@@ -108,3 +109,28 @@ def test_what_is_sold_out_stays_behind_whatever_it_earns(served: Served) -> None
     available[-1] = False
     shelf = replace(served.shelf, available=available)
     assert served.shelf.items.ids[-1] not in listed(replace(served, shelf=shelf), Slot.TRENDING, 2.0)
+
+
+def test_rows_that_the_head_has_scored_are_not_described_again(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    described = type(served.ranker).described
+
+    def counted(ranker: Any, profile: Any, rows: Any, *rest: Any) -> Any:
+        calls.append(len(rows))
+        return described(ranker, profile, rows, *rest)
+
+    monkeypatch.setattr(type(served.ranker), "described", counted)
+    request = Request(Slot.HOME, Context(NOW), limit=8)
+    question = Question(request, served.shelf.profile(request), served)
+    everything = np.arange(N_ITEMS, dtype=np.int32)
+    question.scores(everything, question.context_vector())
+    chosen = np.array([7, 3, 12], np.int32)
+    reused = question.features_of(chosen)
+    assert reused is not None
+    assert calls == [N_ITEMS]
+    fresh = Question(request, question.profile, served)
+    assert np.array_equal(fresh.features_of(chosen), reused)
+    other = replace(question, permitted=np.ones(N_ITEMS, bool))
+    other.scores(everything[:10], other.context_vector())
+    assert np.array_equal(other.features_of(chosen), reused), "one of the rows was not among those scored"
+    assert calls == [N_ITEMS, 3, 10, 3]
