@@ -33,7 +33,7 @@ def answer(request: Request, page: LiveReads, *, served: Served | None = None) -
     try:
         return _explored(request, served, page)
     except ladder.Unranked:
-        return sql_lists.nothing(request) if _is_over() else sql_lists.shop_order(request)
+        return sql_lists.nothing(request) if _is_over() else sql_lists.shop_order(request, sources=served.rules.sources)
 
 
 def _explored(request: Request, served: Served, page: LiveReads) -> Ranking:

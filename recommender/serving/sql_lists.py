@@ -136,7 +136,7 @@ def _of_shop(rules: SqlRules, left_out: frozenset[str], *, n: int) -> Iterator[t
 
 def nothing(request: Request) -> Ranking:
     """An empty list, for which there was no time. No query."""
-    return _ranking(request, [], Rung.EMPTY, n_found=0)
+    return _ranking(request, SqlRules(), [], Rung.EMPTY, n_found=0)
 
 
 def _by_words(request: Request) -> Ranking:

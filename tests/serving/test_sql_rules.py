@@ -10,10 +10,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from recommender import pipeline
+from recommender import pipeline, serving
 from recommender.catalog import sync
 from recommender.models import Experiment, Item, ItemStatistics, Rule, Segment
-from recommender.serving import Served, answers, memory, rule_book
+from recommender.serving import Served, memory, rule_book
 from recommender.serving.shelf import empty_shelf
 from recommender.types import Ranking, Request, Rung
 from shopreco.shop.models import Department, Product
@@ -168,7 +168,7 @@ def test_process_that_has_loaded_no_item_takes_its_rules_from_memory(monkeypatch
     rows = rule_book.live_rules()
     shelf = empty_shelf()
     served = Served(shelf, rules=rule_book.compiled(rows, shelf))
-    monkeypatch.setattr(answers, "current", lambda: served)
+    monkeypatch.setattr(serving, "current", lambda: served)
     with CaptureQueriesContext(connection) as captured:
         ranking = pipeline.recommend("home", limit=6)
     assert "P0" not in ids(ranking)
