@@ -94,6 +94,8 @@ DEFAULTS: dict[str, Any] = {
     "EXPOSURE_ATTRIBUTES": ("vendor",),
     # Whether a merchandiser's rule must be published by somebody else than who changed it last.
     "TWO_PERSON_RULES": False,
+    # Hosts inside the network, or by http, to which webhooks of the admin may post nevertheless.
+    "WEBHOOK_PRIVATE_HOSTS": (),
     # Who sends it as a bearer token may read metrics; "": nobody, there is no such page.
     "METRICS_TOKEN": "",
 }
@@ -128,6 +130,7 @@ DEFAULT_RETENTION: dict[str, float] = {
     "event_counts": 730,
     "figures": 730,
     "query_figures": 90,
+    "deliveries": 90,
     "erasures": 1095,
 }
 """Days that each kind is kept: of queries their text; of tokens, links and erasures since they ended."""

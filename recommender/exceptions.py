@@ -61,6 +61,14 @@ class SegmentError(RecommenderError):
     """Segments that cannot be merged or divided so, or not any more; nothing was changed."""
 
 
+class WebhookError(RecommenderError):
+    """An address that nothing may be posted to; `fault` is the word by which the log of deliveries explains it."""
+
+    def __init__(self, message: str, *, fault: str) -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
 class LeaseLost(RunError):
     """The run's fencing token is stale: another process owns the run, this one must stop."""
 

@@ -113,6 +113,8 @@ purge_retention = _task_for("purge_retention")
 archive_events = _task_for("archive_events")
 erase = _task_for("erase")
 measure_experiments = _task_for("measure_experiments")
+compare_webhooks = _task_for("compare_webhooks")
+deliver_webhooks = _task_for("deliver_webhooks")
 
 
 @shared_task(name="recommender.poke_runs")

@@ -21,6 +21,7 @@ from recommender.admin.rules import RuleAdmin
 from recommender.admin.runs import RunAdmin
 from recommender.admin.segments import SegmentAdmin
 from recommender.admin.watched_queries import WatchedQueryAdmin
+from recommender.admin.webhooks import WebhookAdmin
 from recommender.admin.workbench import WorkbenchAdmin
 
 __all__ = [
@@ -53,5 +54,6 @@ __all__ = [
     "VisitorAdmin",
     "VisitorLinkAdmin",
     "WatchedQueryAdmin",
+    "WebhookAdmin",
     "WorkbenchAdmin",
 ]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -15,9 +14,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext, pgettext
-from django.utils.translation import gettext_lazy as _
 
-from recommender import outreach
 from recommender.admin.exporting import csv_file
 from recommender.admin.handouts import SEE_PEOPLE, hand_out
 from recommender.admin.numbers import local
@@ -25,90 +22,12 @@ from recommender.admin.people import names_of
 from recommender.admin.readonly import ReadOnlyAdmin
 from recommender.admin.steps import Link, Step, require
 from recommender.models import Outreach
+from recommender.outreach.lists import LISTS, ReadyList
 
 VIEW, EXPORT = "recommender.view_outreach", "recommender.export_outreach"
 N_SHOWN = 50
 N_LOOKED_AT = 5_000
 """People whom the page looks through for its examples; the file has all."""
-
-Rows = Iterable[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadyList:
-    """One list: its words, how its rows come about, and a row as cells; the first cell is the key of the user."""
-
-    title: Any
-    meaning: Any
-    columns: tuple[tuple[str, Any], ...]
-    rows: Callable[..., Rows]
-    cells: Callable[[Any], tuple[Any, ...]]
-
-
-LISTS: dict[str, ReadyList] = {
-    "win-back": ReadyList(
-        _("Win back"),
-        _("Bought on at least two days, and silent for longer than one and a half times their usual pause."),
-        (
-            ("user", _("user")),
-            ("orders", _("orders")),
-            ("last_order", _("last order")),
-            ("rhythm_days", _("usual pause, days")),
-            ("silent_days", _("silent for, days")),
-        ),
-        outreach.win_back,
-        lambda row: (row.user_key, row.n_orders, row.last_order_on, round(row.rhythm_days, 1), row.silent_days),
-    ),
-    "due": ReadyList(
-        _("Due again"),
-        _("Bought several times, and by the person's own pauses due now: what the list “buy again” shows."),
-        (
-            ("user", _("user")),
-            ("item", _("item id")),
-            ("title", _("title")),
-            ("orders", _("orders of it")),
-            ("last_order", _("last order")),
-            ("cycle_days", _("bought every, days")),
-            ("overdue_days", _("overdue by, days")),
-        ),
-        outreach.due_items,
-        lambda row: (
-            row.user_key,
-            row.item_id,
-            row.title,
-            row.n_orders,
-            row.last_order_on,
-            round(row.cycle_days, 1),
-            round(row.overdue_days, 1),
-        ),
-    ),
-    "prices": ReadyList(
-        _("Price drops"),
-        # xgettext:no-python-format
-        _("Looked at in the last 30 days, not bought since, and at least 5 % cheaper than at the last look."),
-        (
-            ("user", _("user")),
-            ("item", _("item id")),
-            ("title", _("title")),
-            ("viewed", _("looked at")),
-            ("price_then", _("price then")),
-            ("price_now", _("price now")),
-            ("currency", _("currency")),
-            ("fall_percent", _("fall, %")),
-        ),
-        outreach.price_drops,
-        lambda row: (
-            row.user_key,
-            row.item_id,
-            row.title,
-            row.viewed_at.date(),
-            row.price_then,
-            row.price_now,
-            row.currency,
-            round(100 * row.fall, 1),
-        ),
-    ),
-}
 
 
 @admin.register(Outreach)

@@ -141,6 +141,8 @@ def _what_merging_means(segments: list[Segment]) -> tuple[str, ...]:
         lines.append(gettext("No experiment names one of them."))
     if named.queries:
         lines.append(gettext("Queries watched for one of them are watched for all: %s.") % _listed(named.queries))
+    if named.webhooks:
+        lines.append(gettext("These webhooks are told of all of them from then on: %s.") % _listed(named.webhooks))
     return (*lines, gettext("It is kept when segments are computed again, and can be divided again."))
 
 
@@ -149,15 +151,17 @@ def _what_dividing_means(whole: Segment) -> tuple[str, ...]:
     lines = [gettext("Its shoppers are in these segments again: %s.") % _listed(whole.parts.filter(retired_at=None))]
     returning = [
         row
-        for all_of_them, staying in ((named.rules, left.rules), (named.experiments, left.experiments))
+        for all_of_them, staying in (
+            (named.rules, left.rules),
+            (named.experiments, left.experiments),
+            (named.webhooks, left.webhooks),
+        )
         for row in all_of_them
         if row not in staying
     ]
     if returning:
-        lines.append(
-            gettext("These rules and experiments return to the segment that they named: %s.") % _listed(returning)
-        )
-    if abandoned := [*left.rules, *left.experiments]:
+        lines.append(gettext("These return to the segment that they named: %s.") % _listed(returning))
+    if abandoned := [*left.rules, *left.experiments, *left.webhooks]:
         lines.append(
             gettext("These were written for the merged segment, and are for nobody until you choose another: %s.")
             % _listed(abandoned)

@@ -29,10 +29,9 @@ from recommender.admin.segment_merging import MergingSteps, divide_link
 from recommender.admin.steps import Link, Step, require
 from recommender.models import Segment, Visitor
 from recommender.models.segments import in_segment
-from recommender.outreach.members import members
+from recommender.outreach.members import COLUMNS, cells_of, members
 
 EXPORT = "recommender.export_segment"
-COLUMNS = ("user", "orders", "last_order", "interests")
 N_EXAMPLES = 10
 LEAST_COUNT = 3.0
 """Least weighted events by all members together for an item to be an example."""
@@ -195,5 +194,5 @@ def _links(request: HttpRequest, object_id: str) -> list[Link]:
 
 def _file_of(segment: Segment) -> HttpResponseBase:
     rows = members(segment, serving.current().shelf, at=timezone.now())
-    cells = ((row.user_key, row.n_orders, row.last_order_on, "; ".join(row.interests)) for row in rows)
-    return csv_file(f"segment-{segment.number}-{timezone.now():%Y-%m-%d}.csv", COLUMNS, cells)
+    name = f"segment-{segment.number}-{timezone.now():%Y-%m-%d}.csv"
+    return csv_file(name, COLUMNS, (cells_of(row) for row in rows))

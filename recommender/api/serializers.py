@@ -367,11 +367,17 @@ class StoredRejectionSerializer(serializers.ModelSerializer[RejectedEvent]):
         fields = privacy.REJECTED_FIELDS
 
 
+class ToldSerializer(serializers.Serializer[Any]):
+    receiver = serializers.CharField(help_text="As the shop calls whom it told of this person.")
+    told_at = UtcDateTimeField()
+
+
 class ExportSerializer(serializers.Serializer[Any]):
     visitors = StoredVisitorSerializer(many=True)
     events = StoredEventSerializer(many=True)
     impressions = StoredImpressionSerializer(many=True)
     unpaid_rows = UnpaidRowSerializer(many=True)
+    told_to = ToldSerializer(many=True)
     rejected_events = StoredRejectionSerializer(many=True)
 
 

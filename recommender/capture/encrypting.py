@@ -1,4 +1,4 @@
-"""Encrypts stored queries anew: after the first key was set, and after a new one was put before the others."""
+"""Encrypts stored queries and secrets anew: after the first key was set, or a new one put before the others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from recommender.models import Event, Impression, QueryFigures, RejectedEvent
+from recommender.models import Event, Impression, QueryFigures, RejectedEvent, Webhook
 from recommender.models.encryption import StoredValue, is_newest, is_readable, plain
 
 ROWS_PER_CHUNK = 1_000
@@ -25,34 +25,37 @@ class EncryptionReport:
 
 
 def encrypt_stored() -> EncryptionReport:
-    """Encrypt every stored query by the newest key. May be interrupted and run again: what is done is skipped."""
+    """Encrypt every stored query and secret by the newest key. May be interrupted: what is done is skipped."""
     report = EncryptionReport()
-    for rows in _with_queries():
-        for chunk in _chunks(rows):
+    for rows, column in _encrypted():
+        for chunk in _chunks(rows, column):
             old = [(pk, stored) for pk, stored in chunk if not is_newest(stored)]
-            readable = [rows.model(pk=pk, query=plain(stored)) for pk, stored in old if is_readable(stored)]
-            rows.bulk_update(readable, ["query"])
+            readable = [rows.model(pk=pk, **{column: plain(stored)}) for pk, stored in old if is_readable(stored)]
+            rows.bulk_update(readable, [column])
             report.n_encrypted += len(readable)
             report.n_unreadable += len(old) - len(readable)
     return report
 
 
 def n_unreadable() -> int:
-    """How many of the newest queries no key opens. Four queries."""
-    newest = [_stored(rows).order_by("-pk")[:N_EXAMINED] for rows in _with_queries()]
+    """How many of the newest queries and secrets no key opens. Five queries."""
+    newest = [_stored(rows, column).order_by("-pk")[:N_EXAMINED] for rows, column in _encrypted()]
     return sum(not is_readable(stored) for rows in newest for _, stored in rows)
 
 
-def _with_queries() -> list[QuerySet[Any]]:
-    return [model._default_manager.exclude(query="") for model in (Event, Impression, RejectedEvent, QueryFigures)]
+def _encrypted() -> list[tuple[QuerySet[Any], str]]:
+    """The rows with something in a column that is encrypted, and the column."""
+    typed = (Event, Impression, RejectedEvent, QueryFigures)
+    queries = [(model._default_manager.exclude(query=""), "query") for model in typed]
+    return [*queries, (Webhook.objects.all(), "secret")]
 
 
-def _stored(rows: QuerySet[Any]) -> QuerySet[Any, tuple[Any, str]]:
-    return rows.annotate(stored=StoredValue("query")).values_list("pk", "stored")
+def _stored(rows: QuerySet[Any], column: str) -> QuerySet[Any, tuple[Any, str]]:
+    return rows.annotate(stored=StoredValue(column)).values_list("pk", "stored")
 
 
-def _chunks(rows: QuerySet[Any]) -> Iterator[list[tuple[Any, str]]]:
+def _chunks(rows: QuerySet[Any], column: str) -> Iterator[list[tuple[Any, str]]]:
     following = rows
-    while chunk := list(_stored(following).order_by("pk")[:ROWS_PER_CHUNK]):
+    while chunk := list(_stored(following, column).order_by("pk")[:ROWS_PER_CHUNK]):
         yield chunk
         following = rows.filter(pk__gt=chunk[-1][0])

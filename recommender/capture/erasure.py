@@ -31,6 +31,7 @@ from recommender.models import (
     RejectedEvent,
     Visitor,
     VisitorLink,
+    webhooks,
 )
 from recommender.models.connections import writing
 
@@ -120,6 +121,8 @@ def _delete_rows(erasure: Erasure) -> None:
         _delete_visitor(erasure, pk)
     for rows in others:
         _delete_counted(erasure, rows)
+    if n_owed := webhooks.forget(erasure.names.get("users", []), at=timezone.now()):
+        _count(erasure, "WebhookMember, told", n_owed)
 
 
 def _rows_of(erasure: Erasure) -> tuple[models.QuerySet[Visitor], list[models.QuerySet[Any]]]:

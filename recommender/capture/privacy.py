@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from recommender.capture.visitors import forget_visitors
 from recommender.exceptions import ConfigurationError
 from recommender.identity import forgotten, tombstones
-from recommender.models import Event, Impression, RejectedEvent, UnpaidRow, Visitor
+from recommender.models import Event, Impression, RejectedEvent, UnpaidRow, Visitor, WebhookMember
 from recommender.models.claims import message_id_as_sent
 from recommender.models.corrections import exported
 
@@ -46,10 +46,11 @@ def visitors_of(*, visitor_key: uuid.UUID | None = None, user_key: str | None = 
 
 
 def export(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None) -> dict[str, Any]:
-    """Everything stored on a person, as plain values; message ids as the client sent them. Five queries."""
+    """Everything stored on a person, as plain values; message ids as the client sent them. Six queries."""
     visitors = visitors_of(visitor_key=visitor_key, user_key=user_key)
     rows = [_with_segment_named(row) for row in visitors.values("pk", *SEGMENT_FIELDS, *VISITOR_FIELDS)]
     keys = [visitor.pop("pk") for visitor in rows]
+    user_keys = {row["user_key"] for row in rows if row["user_key"]} | ({user_key} if user_key else set())
     events = Event.objects.filter(visitor__in=keys).order_by("occurred_at")
     shown = Impression.objects.filter(visitor__in=keys).order_by("occurred_at")
     rejected = RejectedEvent.objects.filter(visitor__in=keys).order_by("received_at")
@@ -60,8 +61,15 @@ def export(*, visitor_key: uuid.UUID | None = None, user_key: str | None = None)
         ],
         "impressions": list(shown.values(*IMPRESSION_FIELDS)),
         "unpaid_rows": list(unpaid_of([row["key"] for row in rows], visitor_key).values(*UNPAID_FIELDS)),
+        "told_to": list(told_to(user_keys)),
         "rejected_events": list(rejected.values(*REJECTED_FIELDS)),
     }
+
+
+def told_to(user_keys: Iterable[str]) -> QuerySet[WebhookMember, Any]:
+    """Which receivers outside were told of these users, and when last."""
+    rows = WebhookMember.objects.filter(user_key__in=set(user_keys)).order_by("told_at")
+    return rows.values("told_at", receiver=F("webhook__name"))
 
 
 def unpaid_of(keys: Iterable[uuid.UUID], visitor_key: uuid.UUID | None) -> QuerySet[UnpaidRow]:

@@ -15,6 +15,7 @@ from recommender.models import (
     Alarm,
     AnswerTimes,
     AppToken,
+    Delivery,
     Erasure,
     Event,
     EventCount,
@@ -60,6 +61,7 @@ KINDS: dict[str, Callable[[dt.datetime], list[Rows]]] = {
         + [model._default_manager.filter(day__lt=before.date()) for model in (GroupExposure, GroupFigures, ExposureDay)]
     ),
     "query_figures": lambda before: [QueryFigures.objects.filter(computed_at__lt=before)],
+    "deliveries": lambda before: [Delivery.objects.filter(ended_at__lt=before)],
     "erasures": lambda before: [Erasure.objects.filter(state=Erasure.State.FINISHED, finished_at__lt=before)],
     "visitors": lambda before: [Visitor.objects.filter(last_seen_at__lt=before, events__isnull=True)],
 }

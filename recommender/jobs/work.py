@@ -9,7 +9,7 @@ from collections.abc import Callable
 from django.db import models
 from django.utils import timezone
 
-from recommender import bundles, conf, exposure, overview, runs, tracking
+from recommender import bundles, conf, exposure, overview, runs, serving, tracking
 from recommender.capture import retention
 from recommender.catalog import sync
 from recommender.datasets import queries, statistics
@@ -17,7 +17,8 @@ from recommender.exceptions import MissingDependency, RunError
 from recommender.experiments import conduct
 from recommender.jobs import archiving, erasing, ledger
 from recommender.jobs.timing import Crontab
-from recommender.models import Event, Item, ItemStatistics, QueryStatistics, Segment
+from recommender.models import Event, Item, ItemStatistics, QueryStatistics, Segment, Webhook
+from recommender.outreach.webhooks import compare_all, compare_requested, deliver_due
 from recommender.personas import segmentation
 from recommender.rules import costs
 from recommender.serving import engine_sync, vectors
@@ -131,6 +132,19 @@ def measure_experiments() -> None:
     costs.measure_live(at=timezone.now())
 
 
+def compare_webhooks() -> None:
+    """Write what webhooks are to be told since the night before."""
+    compare_all(serving.loaded().shelf, at=timezone.now())
+
+
+def deliver_webhooks() -> None:
+    """Compare the webhooks that staff asked for, and post what is due."""
+    now = timezone.now()
+    if Webhook.objects.exists():
+        compare_requested(lambda: serving.loaded().shelf, at=now)
+        deliver_due(at=now)
+
+
 def reap_runs() -> None:
     """End runs whose heartbeat stopped, or return them to the queue."""
     runs.reap_stale()
@@ -167,6 +181,8 @@ WORK: dict[str, Callable[[], None]] = {
     archiving.ARCHIVE: archiving.archive_events,
     "erase": erase,
     "measure_experiments": measure_experiments,
+    "compare_webhooks": compare_webhooks,
+    "deliver_webhooks": deliver_webhooks,
     SCHEDULED_RUN: start_scheduled_run,
 }
 """Every job by its name, in the order in which due jobs are done."""
@@ -188,6 +204,8 @@ TIMES: dict[str, dt.timedelta] = {
     archiving.ARCHIVE: dt.timedelta(days=1),
     "erase": dt.timedelta(minutes=5),
     "measure_experiments": dt.timedelta(hours=1),
+    "compare_webhooks": dt.timedelta(days=1),
+    "deliver_webhooks": dt.timedelta(minutes=1),
 }
 
 HOUR, LATE_FACTOR = dt.timedelta(hours=1), 1.1

@@ -28,6 +28,7 @@ from recommender.models.rules import Rule
 from recommender.models.runs import Bundle, Run
 from recommender.models.segments import Segment
 from recommender.models.unpaid import UnpaidRow
+from recommender.models.webhooks import Delivery, Webhook, WebhookMember
 from recommender.models.workbench import WatchedQuery, WatchedResult, Workbench
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "AppToken",
     "Approval",
     "Bundle",
+    "Delivery",
     "Erasure",
     "Event",
     "EventCount",
@@ -76,6 +78,8 @@ __all__ = [
     "VisitorLink",
     "WatchedQuery",
     "WatchedResult",
+    "Webhook",
+    "WebhookMember",
     "Workbench",
     "Worker",
 ]

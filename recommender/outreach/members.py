@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from django.utils import timezone
 
@@ -16,6 +17,8 @@ from recommender.personas import TitledItems, interests_of
 from recommender.types import EventType, PastEvent
 
 N_INTERESTS = 3
+COLUMNS = ("user", "orders", "last_order", "interests")
+"""Of a member in files and messages; the first is the key of the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,11 @@ def members(segment: Segment, catalogue: TitledItems, *, at: dt.datetime | None 
                 histories.get(key, ()), catalogue, now=at, corrections=corrections.get(key, UNCORRECTED)
             )
             yield _member(key, histories.get(key, ()), tuple(interest.name for interest in interests[:N_INTERESTS]))
+
+
+def cells_of(member: Member) -> tuple[Any, ...]:
+    """A member as cells, in the order of `COLUMNS`."""
+    return (member.user_key, member.n_orders, member.last_order_on, "; ".join(member.interests))
 
 
 def _member(key: str, events: tuple[PastEvent, ...], interests: tuple[str, ...]) -> Member:

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from recommender.exceptions import SegmentError
 from recommender.experiments.entering import keep_entered
-from recommender.models import Experiment, Rule, Segment, WatchedQuery
+from recommender.models import Experiment, Rule, Segment, WatchedQuery, Webhook
 from recommender.models.connections import writing
 from recommender.models.segments import SegmentQuerySet
 from recommender.personas.segments import distinctive
@@ -33,18 +33,19 @@ MOST_ITEMS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Followers:
-    """What names segments and goes with them when they are merged: rules, experiments and watched queries."""
+    """What names segments and goes with them when they are merged: rules, experiments, watched queries and webhooks."""
 
     rules: tuple[Rule, ...]
     experiments: tuple[Experiment, ...]
     queries: tuple[WatchedQuery, ...]
+    webhooks: tuple[Webhook, ...]
 
 
 def followers(segments: Collection[int]) -> Followers:
-    """What names one of these segments; rules and experiments that are over stay with what they were about. Three
+    """What names one of these segments; rules and experiments that are over stay with what they were about. Four
     queries."""
-    rules, experiments, queries = (rows.filter(segment__in=segments).order_by("pk") for rows in _following())
-    return Followers(tuple(rules), tuple(experiments), tuple(queries))
+    named = [tuple(rows.filter(segment__in=segments).order_by("pk")) for rows in _following()]
+    return Followers(*named)
 
 
 def merge(segments: Sequence[int], *, name: str) -> Segment:
@@ -100,7 +101,7 @@ def divide(segment: int) -> Segment:
         former = Segment.objects.filter(pk__in=moved["merged"])
         former.update(retired_at=None)
         for rows in _following():
-            _return(rows.filter(segment=whole), moved[_name(rows.model)])
+            _return(rows.filter(segment=whole), moved.get(_name(rows.model), {}))
         for pk, owner in moved["segments"].items():
             Segment.objects.filter(pk=pk, merged_into=whole).update(merged_into=owner)
         _retire(whole)
@@ -110,12 +111,13 @@ def divide(segment: int) -> Segment:
 
 
 def left_behind(whole: Segment) -> Followers:
-    """What was written for a merged segment itself, and so has no shoppers once it is divided. Three queries."""
+    """What was written for a merged segment itself, and so has no shoppers once it is divided. Four queries."""
     named = followers([whole.pk])
     return Followers(
         tuple(row for row in named.rules if not _has_followed(row, whole)),
         tuple(row for row in named.experiments if not _has_followed(row, whole)),
         tuple(row for row in named.queries if not _has_followed(row, whole)),
+        tuple(row for row in named.webhooks if not _has_followed(row, whole)),
     )
 
 
@@ -136,6 +138,7 @@ def _following() -> tuple[models.QuerySet[Any], ...]:
         Rule.objects.exclude(state=Rule.State.WITHDRAWN),
         Experiment.objects.filter(state__in=running),
         WatchedQuery.objects.all(),
+        Webhook.objects.all(),
     )
 
 

@@ -90,6 +90,12 @@ def _plant_behaviour(item: Item, visitor: Any, at: dt.datetime) -> None:
     parts = [models.Segment.objects.create(number=n, own_name=accented(f"bags {n}"), n_people=9) for n in (2, 3)]
     merging.merge([part.pk for part in parts], name=accented("all bags"))
     models.Segment.objects.create(number=4, own_name=accented("toys"), n_people=7, traits=[], computed_at=at)
+    hook = models.Webhook.objects.create(
+        name=accented("the mails"), url="https://127.0.0.1/", secret="x" * 16, source="due", created_at=at
+    )
+    for state, fault in (("delivered", ""), ("failed", "timeout"), ("waiting", "server"), ("replaced", "")):
+        models.Delivery.objects.create(webhook=hook, state=state, fault=fault, n_attempts=2, n_changes=7, status=None)
+    models.WebhookMember.objects.create(webhook=hook, user_key="1", digest="", erased_at=at)
     models.Synonym.objects.create(words=accented("tea"), meaning=accented("char"))
     models.Judgement.objects.create(query=query, item_id=item.item_id, grade=1.0)
     models.Erasure.objects.create()

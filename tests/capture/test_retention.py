@@ -32,6 +32,7 @@ from recommender.models import (
     UnpaidRow,
     Visitor,
     VisitorLink,
+    Webhook,
 )
 from recommender.types import Entry, Ranking, Rung, Slot
 
@@ -49,6 +50,7 @@ KEPT_DAYS = {
     "event_counts": 9,
     "figures": 10,
     "query_figures": 3,
+    "deliveries": 11,
     "erasures": 20,
 }
 
@@ -86,6 +88,9 @@ def rows_at(at: dt.datetime) -> dict[str, Any]:
         "figures": HourlyFigures.objects.create(hour=at, slot="home", rung="champion"),
         "query_figures": QueryFigures.objects.create(n_days=1, computed_at=at),
         "event_counts": EventCount.objects.create(day=at.date(), source="page"),
+        "deliveries": Webhook.objects.create(name="w", url="https://x.example", source="due").deliveries.create(
+            ended_at=at
+        ),
         "erasures": Erasure.objects.create(state=Erasure.State.FINISHED, finished_at=at),
         "visitors": Visitor.objects.create(last_seen_at=at),
     }

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from recommender import serving
-from recommender.models import Bundle, Experiment, ProfitDial, Rule, Run, Segment, Visitor
+from recommender.models import Bundle, Experiment, ProfitDial, Rule, Run, Segment, Visitor, Webhook
 from tests.admin.pages import plant
 from tests.demo.test_browser import Browser, browser
 
@@ -51,6 +51,11 @@ def admin_pages() -> Iterator[tuple[str, str]]:
     yield "divide", f"{base}/segment/{merged.pk}/divide/"
     single = Segment.objects.in_use().filter(is_merged=False)
     yield "merge", f"{base}/segment/merge/?" + "&".join(f"segment={segment.pk}" for segment in single)
+    webhook = Webhook.objects.get()
+    yield "webhooks", f"{base}/webhook/"
+    yield "form of a webhook", f"{base}/webhook/add/"
+    yield "webhook", f"{base}/webhook/{webhook.pk}/change/"
+    yield "send a webhook", f"{base}/webhook/{webhook.pk}/send/"
     yield "personas", f"{base}/persona/"
     yield "persona", f"{base}/persona/{persona.pk}/change/"
     yield "what people did", f"{base}/approval/actions/"

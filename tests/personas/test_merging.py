@@ -242,7 +242,7 @@ def test_merging_asks_first_says_what_follows_and_is_written_down(admin_client: 
 
     question = admin_client.get(f"{SEGMENTS}{whole.pk}/divide/").content.decode()
     assert "“kind 1”, “kind 2”" in question
-    assert "return to the segment that they named: “Bags first”, “Calmer”" in question
+    assert "These return to the segment that they named: “Bags first”, “Calmer”" in question
     admin_client.post(f"{SEGMENTS}{whole.pk}/divide/")
     assert Segment.objects.in_use().count() == 3
     assert LogEntry.objects.filter(change_message__startswith="Divided into").exists()
