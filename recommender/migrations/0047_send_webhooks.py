@@ -11,7 +11,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('recommender', '0044_try_on_segments'),
+        ('recommender', '0046_list_vector_collections'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
