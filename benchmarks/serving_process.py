@@ -36,6 +36,15 @@ def load() -> dict[str, float]:
     return {"load_s": loaded - started, "start_s": time.perf_counter() - STARTED, "n_items": float(len(served.shelf))}
 
 
+def write() -> dict[str, float]:
+    """Write the snapshot that web processes share, as a worker does: seconds."""
+    from recommender.serving import sharing
+
+    started = time.perf_counter()
+    sharing.write_snapshot()
+    return {"snapshot_s": time.perf_counter() - started}
+
+
 def measure() -> dict[str, float]:
     """Search, list and a list of 100 places, and the floor: one query encoded and one pass over the vectors."""
     from benchmarks.large_shop import N_VISITORS, queries
@@ -126,6 +135,7 @@ def _floor() -> Callable[[int], object]:
 
 
 COMMANDS: dict[str, Callable[[], dict[str, float]]] = {
+    "write": write,
     "load": load,
     "measure": measure,
     "refresh": refresh,

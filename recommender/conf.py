@@ -71,6 +71,8 @@ DEFAULTS: dict[str, Any] = {
     # Within what time a list of a page and an answer of the API are made, by lower rungs if need be; 0: however long.
     "PAGE_DEADLINE_SECONDS": 0.05,
     "API_DEADLINE_SECONDS": 0.3,
+    # From so many items on, the processes of a machine share the shelf through files in DIRECTORY; None: never.
+    "SNAPSHOT_ITEMS": 1000,
     # Largest body that the events endpoint reads, and most events in it.
     "MAX_BODY_BYTES": 262_144,
     "MAX_EVENTS_PER_CALL": 200,

@@ -33,6 +33,10 @@ class NoNumbers(BundleError):
     """A model whose output is NaN or infinite."""
 
 
+class SnapshotError(RecommenderError):
+    """A snapshot of the shelf that is missing, cut off, or not of this version."""
+
+
 class BundleUnreachable(RecommenderError):
     """The storage of the bundles does not answer: nothing is known against the bundle, so try again."""
 

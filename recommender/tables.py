@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recommender.durations import DAY_SECONDS, LABEL_WINDOW_SECONDS
+from recommender.packed import Texts
 from recommender.types import FloatArray, IntArray, Slot, TimeArray
 
 
@@ -132,8 +133,8 @@ class ItemTable:
     epoch; active (n,) bool.
     """
 
-    ids: tuple[str, ...]
-    texts: tuple[str, ...]
+    ids: Texts
+    texts: Texts
     price: FloatArray
     category: IntArray
     category_names: tuple[str, ...]

@@ -115,6 +115,7 @@ erase = _task_for("erase")
 measure_experiments = _task_for("measure_experiments")
 compare_webhooks = _task_for("compare_webhooks")
 deliver_webhooks = _task_for("deliver_webhooks")
+write_snapshot = _task_for("write_snapshot")
 
 
 @shared_task(name="recommender.poke_runs")

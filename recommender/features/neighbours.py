@@ -90,8 +90,14 @@ class Neighbours:
 
 def row_entries(start: npt.NDArray[np.int64], rows: IntArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the entries that compressed rows hold for `rows`, and for each entry the index of its row in `rows`."""
-    first, length = start[rows], start[rows + 1] - start[rows]
-    index = np.repeat(np.arange(len(rows)), length)
+    return entries(start[rows], start[rows + 1] - start[rows])
+
+
+def entries(
+    first: npt.NDArray[np.int64], length: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the entries of runs (n,) given by where each begins and its length, and for each entry its run."""
+    index = np.repeat(np.arange(len(first)), length)
     offset = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
     return np.repeat(first, length) + offset, index
 

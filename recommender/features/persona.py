@@ -6,15 +6,26 @@ Everything comes from the profile (events before `profile.now`) and the catalogu
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from recommender.durations import PERSONA_HALF_LIFE_DAYS
-from recommender.features.neighbours import row_entries
+from recommender.features.neighbours import entries
 from recommender.features.returns import kept_evidence
 from recommender.features.weights import age_days, decay
+from recommender.packed import (
+    Counted,
+    Numbering,
+    PackedArrays,
+    PackedTexts,
+    TextIndex,
+    appended,
+    put_rows,
+    within,
+)
 from recommender.tables import ItemTable, Profile
 from recommender.text.vocabulary import Vocabulary, terms, vocabulary_of
 from recommender.types import FloatArray, IntArray
@@ -37,14 +48,15 @@ MOST_ITEMS = 200
 
 @dataclass(frozen=True, slots=True)
 class ItemTerms:
-    """The words of each item in compressed rows: those of item i are `term[start[i]:start[i + 1]]`.
+    """The words of each item: those of item i are the `length[i]` values of `term` from `start[i]` on.
 
-    weight (n,) float32: inverse document frequency, each item's row of unit length; category_share (n_categories + 1,)
+    weight (m,) float32: inverse document frequency, each item's row of unit length; category_share (n_categories + 1,)
     float32: share of the active catalogue, 1 for an unknown category. Not a `scipy.sparse` matrix, for the same reason
     as `neighbours.Neighbours`: the words of 300 candidates take 0.05 ms, by indexing a matrix 0.10 ms.
     """
 
     start: npt.NDArray[np.int64]
+    length: npt.NDArray[np.int32]
     term: IntArray
     weight: FloatArray
     n_terms: int
@@ -52,8 +64,12 @@ class ItemTerms:
 
     def of(self, row: int) -> tuple[IntArray, FloatArray]:
         """Return the terms of one item and their weights."""
-        span = slice(self.start[row], self.start[row + 1])
+        span = slice(self.start[row], self.start[row] + self.length[row])
         return self.term[span], self.weight[span]
+
+    def of_rows(self, rows: IntArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return where the terms of rows (n,) stand, and for each its place among the rows."""
+        return entries(self.start[rows], self.length[rows].astype(np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +78,7 @@ class _ReadCatalogue:
 
     items: ItemTable
     vocabulary: Vocabulary
-    codes: dict[str, int]
+    codes: TextIndex
     terms: ItemTerms
 
 
@@ -75,13 +91,10 @@ def cached_item_terms(items: ItemTable) -> ItemTerms:
 
     100,000 new texts take 4 seconds: whoever loads a catalogue calls this before the first request does.
     """
-    global _cached
     for catalogue in _cached:
         if catalogue.items is items:
             return catalogue.terms
-    catalogue = _read(items, _cached[0] if _cached else None)
-    _cached = (catalogue, *_cached[: N_CATALOGUES - 1])
-    return catalogue.terms
+    return _cache(_read(items, _cached[0] if _cached else None)).terms
 
 
 def item_terms(items: ItemTable) -> ItemTerms:
@@ -89,33 +102,83 @@ def item_terms(items: ItemTable) -> ItemTerms:
     return _read(items, None).terms
 
 
+def item_terms_arrays(items: ItemTable) -> PackedArrays:
+    """Return the words of a catalogue as `cache_item_terms` takes them."""
+    cached_item_terms(items)
+    catalogue = next(one for one in _cached if one.items is items)
+    words, counts = catalogue.terms, Counted.of(catalogue.vocabulary.counts)
+    used = words.of_rows(np.arange(len(items), dtype=np.int32))[0]
+    parts = {"codes": catalogue.codes.arrays(), "counts": {**counts.index.arrays(), "values": counts.values_of}}
+    return {
+        **{f"{part}-{name}": array for part, arrays in parts.items() for name, array in arrays.items()},
+        "start": np.cumsum(words.length, dtype=np.int64) - words.length,
+        "length": words.length,
+        "term": words.term[used],
+        "weight": words.weight[used],
+        "n_titles": np.array([catalogue.vocabulary.n_titles], np.int64),
+    }
+
+
+def cache_item_terms(items: ItemTable, arrays: PackedArrays) -> None:
+    """Remember the words of a catalogue without reading its texts. Raises KeyError or ValueError where they do not fit
+    one another."""
+    codes, counts = within(arrays, "codes"), within(arrays, "counts")
+    vocabulary = Vocabulary(int(arrays["n_titles"][0]), Counted(TextIndex.from_arrays(counts), counts["values"]))
+    index = TextIndex.from_arrays(codes)
+    if len(arrays["start"]) != len(items) or len(arrays["term"]) != len(arrays["weight"]):
+        raise ValueError("the words of the catalogue do not fit it")
+    terms = ItemTerms(
+        arrays["start"], arrays["length"], arrays["term"], arrays["weight"], len(index), _category_share(items)
+    )
+    _cache(_ReadCatalogue(items, vocabulary, index, terms))
+
+
+def _cache(catalogue: _ReadCatalogue) -> _ReadCatalogue:
+    global _cached
+    _cached = (catalogue, *_cached[: N_CATALOGUES - 1])
+    return catalogue
+
+
 def _read(items: ItemTable, before: _ReadCatalogue | None) -> _ReadCatalogue:
     """Read a catalogue, and of one that hardly differs from `before` only the texts that changed in their row."""
-    old_texts = before.items.texts if before else ()
-    unchanged = {row for row, (old, new) in enumerate(zip(old_texts, items.texts, strict=False)) if old is new}
-    if before is None or len(unchanged) < len(items) * MIN_SAME_SHARE:
-        vocabulary, codes, old_terms, unchanged = vocabulary_of(items.texts), dict[str, int](), None, set[int]()
+    changed = None if before is None else _changed(before.items.texts, items.texts)
+    if before is None or changed is None or len(changed) > len(items) * (1 - MIN_SAME_SHARE):
+        vocabulary, numbers = vocabulary_of(items.texts), Numbering()
+        rows = [_weighted(text, vocabulary, numbers) for text in items.texts]
+        length, (term, weight) = np.array([len(term) for term, _ in rows], np.int32), _joined(rows)
+        start, codes = np.cumsum(length, dtype=np.int64) - length, TextIndex.of(PackedTexts.of(list(numbers.new)))
     else:
-        vocabulary, codes, old_terms = before.vocabulary, before.codes, before.terms
-    rows = [
-        old_terms.of(row) if old_terms is not None and row in unchanged else _weighted(text, vocabulary, codes)
-        for row, text in enumerate(items.texts)
-    ]
-    item_terms = ItemTerms(
-        start=np.cumsum([0, *(len(term) for term, _ in rows)], dtype=np.int64),
-        term=np.concatenate([np.empty(0, np.int32), *(term for term, _ in rows)]),
-        weight=np.concatenate([np.empty(0, np.float32), *(weight for _, weight in rows)]),
-        n_terms=len(codes),
-        category_share=_category_share(items),
+        vocabulary, numbers, old = before.vocabulary, Numbering(before.codes, len(before.codes)), before.terms
+        rows = [_weighted(items.texts[row], vocabulary, numbers) for row in changed]
+        lengths, (term, weight) = np.array([len(term) for term, _ in rows], np.int64), _joined(rows)
+        start = put_rows(old.start, changed, len(old.term) + np.cumsum(lengths) - lengths, len(items))
+        length = put_rows(old.length, changed, lengths, len(items))
+        term, weight, codes = appended(old.term, term), appended(old.weight, weight), before.codes.adding(numbers.new)
+    return _ReadCatalogue(
+        items, vocabulary, codes, ItemTerms(start, length, term, weight, len(codes), _category_share(items))
     )
-    return _ReadCatalogue(items, vocabulary, codes, item_terms)
 
 
-def _weighted(text: str, vocabulary: Vocabulary, codes: dict[str, int]) -> tuple[IntArray, FloatArray]:
+def _changed(before: Sequence[str], after: Sequence[str]) -> list[int] | None:
+    """Return the rows whose text differs or is new; None where there are fewer rows than before."""
+    if len(after) < len(before):
+        return None
+    if isinstance(after, PackedTexts) and (rows := after.differing(before)) is not None:
+        return sorted(rows)
+    same = (old is new for old, new in zip(before, after, strict=False))
+    return [*(row for row, is_same in enumerate(same) if not is_same), *range(len(before), len(after))]
+
+
+def _joined(rows: Sequence[tuple[IntArray, FloatArray]]) -> tuple[IntArray, FloatArray]:
+    terms, weights = (part for part in zip(*rows, strict=True)) if rows else ((), ())
+    return np.concatenate([np.empty(0, np.int32), *terms]), np.concatenate([np.empty(0, np.float32), *weights])
+
+
+def _weighted(text: str, vocabulary: Vocabulary, codes: Numbering) -> tuple[IntArray, FloatArray]:
     """Return the terms of a text and their weights, of unit length; new terms get the next code."""
     weights = {stem: value for stem in terms(text) if (value := vocabulary.weight(stem)) > 0}
     length = math.sqrt(sum(value * value for value in weights.values())) or 1.0
-    term = np.array([codes.setdefault(stem, len(codes)) for stem in weights], np.int32)
+    term = np.array([codes.add(stem) for stem in weights], np.int32)
     return term, np.array([value / length for value in weights.values()], np.float32)
 
 
@@ -172,9 +235,9 @@ def word_cosine(item: IntArray, mass: FloatArray, candidates: IntArray, item_ter
     if not len(item) or not item_terms.n_terms:
         return np.zeros(len(candidates), np.float32)
     term, weight = item_terms.term, item_terms.weight
-    entry, index = row_entries(item_terms.start, item)
+    entry, index = item_terms.of_rows(item)
     liked = np.bincount(term[entry], weights=weight[entry] * mass[index], minlength=item_terms.n_terms)
-    entry, index = row_entries(item_terms.start, candidates)
+    entry, index = item_terms.of_rows(candidates)
     cosine = np.bincount(index, weights=weight[entry] * liked[term[entry]], minlength=len(candidates))
     return (cosine / max(float(np.linalg.norm(liked)), 1e-9)).astype(np.float32)
 

@@ -21,7 +21,7 @@ from recommender.models import Event, Item, ItemStatistics, QueryStatistics, Seg
 from recommender.outreach.webhooks import compare_all, compare_requested, deliver_due
 from recommender.personas import segmentation
 from recommender.rules import costs
-from recommender.serving import engine_sync, vectors
+from recommender.serving import engine_sync, sharing, vectors
 from recommender.types import EventType
 
 logger = logging.getLogger(__name__)
@@ -145,6 +145,14 @@ def deliver_webhooks() -> None:
         deliver_due(at=now)
 
 
+def write_snapshot() -> None:
+    """Write the shelf that web processes share anew where much has changed, or a person was erased, since."""
+    try:
+        sharing.write_snapshot()
+    except MissingDependency as error:
+        logger.warning("the snapshot of the shelf is not written: %s", error)
+
+
 def reap_runs() -> None:
     """End runs whose heartbeat stopped, or return them to the queue."""
     runs.reap_stale()
@@ -183,6 +191,7 @@ WORK: dict[str, Callable[[], None]] = {
     "measure_experiments": measure_experiments,
     "compare_webhooks": compare_webhooks,
     "deliver_webhooks": deliver_webhooks,
+    "write_snapshot": write_snapshot,
     SCHEDULED_RUN: start_scheduled_run,
 }
 """Every job by its name, in the order in which due jobs are done."""
@@ -206,6 +215,7 @@ TIMES: dict[str, dt.timedelta] = {
     "measure_experiments": dt.timedelta(hours=1),
     "compare_webhooks": dt.timedelta(days=1),
     "deliver_webhooks": dt.timedelta(minutes=1),
+    "write_snapshot": dt.timedelta(minutes=1),
 }
 
 HOUR, LATE_FACTOR = dt.timedelta(hours=1), 1.1

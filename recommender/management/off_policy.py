@@ -15,8 +15,8 @@ from recommender.experiments.off_policy import OffPolicyEstimate, doubly_robust,
 from recommender.models import Event, Impression
 from recommender.models.claims import PAST_EVENT_COLUMNS, past_events
 from recommender.serving import Served
+from recommender.serving.loading import load_shelf
 from recommender.serving.question import Question
-from recommender.serving.shelf import load_shelf
 from recommender.types import HISTORY_LIMIT, Context, EventType, Request, Slot
 
 FEWEST_POSITIONS = 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def _sample(rows: FloatArray) -> FloatArray:
     return np.random.default_rng(0).exponential(0.7, (200, rows.shape[1])).astype(np.float32)
 
 
-def export_untrained(spec: str, folder: Path, *, texts: tuple[str, ...] = (), seed: int = 0) -> None:
+def export_untrained(spec: str, folder: Path, *, texts: Sequence[str] = (), seed: int = 0) -> None:
     """Write bundle 0: the encoder as it came; `texts` are needed only for "scratch"."""
     limit_threads()
     encoder = load_encoder(spec, texts, seed=seed)

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from recommender.models.corrections import UNCORRECTED, Corrections
+from recommender.packed import Texts
 from recommender.personas import wording
 from recommender.personas.corrections import corrected
 from recommender.personas.interests import (
@@ -33,7 +34,7 @@ class TitledItems(Protocol):
     @property
     def index(self) -> Mapping[str, int]: ...
     @property
-    def titles(self) -> tuple[str, ...]: ...
+    def titles(self) -> Texts: ...
 
 
 def describe(

@@ -51,9 +51,8 @@ class Floors:
     alike: float = 0.45
     n_items: int = 0
 
-    def is_stale(self, vectors: FloatArray | None) -> bool:
-        """Whether so many items got or lost their vector (n, d) that it must be measured anew."""
-        n_items = 0 if vectors is None else int(np.count_nonzero(vectors.any(axis=1)))
+    def is_stale(self, n_items: int) -> bool:
+        """Whether so many items got or lost their vector that it must be measured anew; n_items: those with one."""
         return abs(n_items - self.n_items) > STALE_SHARE * self.n_items
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -30,9 +31,9 @@ class Searchable(Protocol):
     @property
     def items(self) -> ItemTable: ...
     @property
-    def titles(self) -> tuple[str, ...]: ...
+    def titles(self) -> Sequence[str]: ...
     @property
-    def brands(self) -> tuple[str, ...]: ...
+    def brands(self) -> Sequence[str]: ...
 
     @property
     def lexical(self) -> LexicalIndex: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from recommender.serving.columns import coded
@@ -25,7 +25,7 @@ class Column:
         return self.names.index(name) if name in self.names else -2
 
 
-Source = tuple[str, ...] | tuple[Mapping[str, str], ...]
+Source = Sequence[str] | Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)

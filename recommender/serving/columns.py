@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from decimal import Decimal
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from recommender.features.neighbours import Neighbours
 from recommender.features.shop_state import NEIGHBOUR_KINDS, ShopState
-from recommender.types import IntArray
+from recommender.packed import Decoded, PackedTexts
+from recommender.types import IntArray, TimeArray
 
+Hashes = npt.NDArray[np.uint64]
 Number = TypeVar("Number", bound=np.generic)
 
 
@@ -25,12 +29,82 @@ def longer(old: npt.NDArray[Number], n: int, fill: float) -> npt.NDArray[Number]
     return new
 
 
-def put(old: Sequence[str], rows: Sequence[int], values: Sequence[str], n: int) -> tuple[str, ...]:
-    """Return a copy of n strings with those of some rows replaced."""
-    column = [*old, *[""] * (n - len(old))]
-    for row, value in zip(rows, values, strict=True):
-        column[row] = value
-    return tuple(column)
+def as_attributes(values: Sequence[Mapping[str, str]]) -> Decoded[Mapping[str, str]]:
+    """Pack the attributes of items."""
+    return Decoded(PackedTexts.of(list(map(_attributes_text, values))), _attributes, _attributes_text)
+
+
+def as_margins(values: Sequence[Decimal | None]) -> Decoded[Decimal | None]:
+    """Pack what the shop earns with items."""
+    return Decoded(PackedTexts.of(list(map(_margin_text, values))), _margin, _margin_text)
+
+
+def attributes_from(texts: PackedTexts) -> Decoded[Mapping[str, str]]:
+    """Read packed attributes."""
+    return Decoded(texts, _attributes, _attributes_text)
+
+
+def margins_from(texts: PackedTexts) -> Decoded[Decimal | None]:
+    """Read packed margins."""
+    return Decoded(texts, _margin, _margin_text)
+
+
+def _attributes(text: str) -> Mapping[str, str]:
+    return json.loads(text) if text else {}
+
+
+def _attributes_text(value: Mapping[str, str]) -> str:
+    return json.dumps(value, ensure_ascii=False) if value else ""
+
+
+def _margin(text: str) -> Decimal | None:
+    return Decimal(text) if text else None
+
+
+def _margin_text(value: Decimal | None) -> str:
+    return "" if value is None else str(value)
+
+
+class ActiveTexts(Sequence[str]):
+    """The texts of items, empty for inactive ones, which no search may find; active (n,) bool."""
+
+    __slots__ = ("active", "texts")
+
+    def __init__(self, texts: Sequence[str], active: npt.NDArray[np.bool_]) -> None:
+        self.texts, self.active = texts, active
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return tuple(self[one] for one in range(*row.indices(len(self))))
+        return self.texts[row] if self.active[row] else ""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __iter__(self) -> Iterator[str]:
+        return (text if is_active else "" for text, is_active in zip(self.texts, self.active.tolist(), strict=True))
+
+
+def id_hashes(ids: Sequence[str]) -> Hashes:
+    """Return (n,) uint64: a hash of each item id, the same in every process."""
+    digests = b"".join(hashlib.blake2b(item_id.encode(), digest_size=8).digest() for item_id in ids)
+    return np.frombuffer(digests, "<u8").astype(np.uint64)
+
+
+def version_of(ids: Hashes, stamps: TimeArray, encoder_hash: str) -> str:
+    """Return a hash of the rows, whatever their order: ids (n,) of `id_hashes`, stamps (n, 3) of `Shelf`.
+
+    The rows' own hashes (the multipliers are those of splitmix64: Steele, Lea and Flood 2014, figure 16) are added up.
+    """
+    mixed = ids.copy()
+    for column in np.ascontiguousarray(stamps.T).view(np.uint64):
+        mixed ^= column
+        mixed ^= mixed >> np.uint64(30)
+        mixed *= np.uint64(0xBF58476D1CE4E5B9)
+        mixed ^= mixed >> np.uint64(27)
+        mixed *= np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+    return digest(encoder_hash, str(len(ids)), int(mixed.sum(dtype=np.uint64)).to_bytes(8, "little"))
 
 
 def coded(values: Sequence[str]) -> tuple[IntArray, tuple[str, ...]]:

@@ -25,9 +25,11 @@ from recommender.models.connections import apart
 from recommender.rules.dials import live_dials
 from recommender.serving import near
 from recommender.serving.exploring import Exploration, declared_explorations
+from recommender.serving.loading import refresh_shelf, shelf_with_vectors
 from recommender.serving.nobody import Nobody
 from recommender.serving.rule_book import RuleBook, compiled, renewed
-from recommender.serving.shelf import Shelf, empty_shelf, load_shelf, refresh_shelf, shelf_with_vectors
+from recommender.serving.sharing import adopted, shelf_of
+from recommender.serving.shelf import Shelf, empty_shelf
 from recommender.types import Rung, Slot
 
 if TYPE_CHECKING:
@@ -264,9 +266,8 @@ def _renewed(served: Served | None) -> Served:
     if served is None or (served.bundle != name and _memory.may_load(name)):
         ranker = _load_ranker(champion)
         if served is None or ranker is not None or champion is None:
-            shelf = load_shelf(ranker.encoder_hash, ranker.item_vectors) if ranker else load_shelf(None)
-            return _paired(shelf, ranker, ranker.name if ranker else "")
-    shelf = refresh_shelf(served.shelf)
+            return _paired(shelf_of(ranker.name if ranker else "", ranker), ranker, ranker.name if ranker else "")
+    shelf = refresh_shelf(adopted(served.shelf, served.bundle))
     return (
         served if shelf is served.shelf else replace(_paired(shelf, served.ranker, served.bundle), rules=served.rules)
     )

@@ -9,8 +9,9 @@ from django.utils.translation import gettext
 
 from recommender import bundles
 from recommender.exceptions import BundleError
+from recommender.serving.loading import shelf_with_vectors
 from recommender.serving.memory import Served
-from recommender.serving.shelf import Shelf, shelf_with_vectors
+from recommender.serving.shelf import Shelf
 
 N_CACHED = 2
 """Bundles that a process holds to look at them, beside what it serves with: one costs as much memory as that."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,11 +50,21 @@ class QueryTables:
 class Understanding:
     """The intent model of one catalogue, fitted at its first use; `prepare` fits it before a shopper has to wait.
 
-    phrases: those of the lexical index, which are replaced when it is built again from other texts.
+    phrases: those of the lexical index, which are replaced when it is built again from other texts; fitted: a model
+    that was fitted before, and the `hashes_of` its queries.
     """
 
-    def __init__(self, titles: LabelledTitles, queries: Sequence[PastQuery], phrases: Phrases) -> None:
+    def __init__(
+        self,
+        titles: LabelledTitles,
+        queries: Sequence[PastQuery],
+        phrases: Phrases,
+        fitted: tuple[IntentModel, frozenset[int]] | None = None,
+    ) -> None:
         self.titles, self.queries, self.phrases = titles, tuple(queries), phrases
+        self.query_hashes = hashes_of(self.queries) if fitted is None else fitted[1]
+        if fitted is not None:
+            self.model = fitted[0]
 
     @cached_property
     def model(self) -> IntentModel:
@@ -76,10 +87,19 @@ class Understanding:
         """Whether so many words, categories or queries changed that the model must be fitted again."""
         if phrases is not self.phrases:
             return True
-        n = len(self.titles.titles)
+        n = len(self.titles.category)
         n_moved = int(np.count_nonzero(titles.category[:n] != self.titles.category))
-        fresh, fitted = ({past.query for past in some} for some in (queries, self.queries))
-        return n_moved > STALE_SHARE * n or len(fresh ^ fitted) > STALE_SHARE * max(len(fitted), 1)
+        if n_moved > STALE_SHARE * n or queries is self.queries:
+            return n_moved > STALE_SHARE * n
+        return len(hashes_of(queries) ^ self.query_hashes) > STALE_SHARE * max(len(self.query_hashes), 1)
+
+
+def hashes_of(queries: Sequence[PastQuery]) -> frozenset[int]:
+    """A hash of each query, by which those of an earlier fit are recognised without keeping them."""
+    return frozenset(
+        int.from_bytes(hashlib.blake2b(past.query.encode("utf-8", "replace"), digest_size=7).digest(), "little")
+        for past in queries
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -17,7 +18,7 @@ from recommender.types import PROFITABLE_SLOTS, FloatArray, IntArray
 N_REORDERED = 40
 """Of a list, at least: the places that people see, and those that may come there."""
 
-_cached: tuple[tuple[tuple[Decimal | None, ...], tuple[str, ...]], FloatArray] | None = None
+_cached: tuple[tuple[Sequence[Decimal | None], Sequence[str]], FloatArray] | None = None
 """The margins of the last catalogue, and what they were made of."""
 
 
@@ -60,7 +61,7 @@ def margins_of(shelf: Shelf) -> FloatArray | None:
     return None if np.isnan(_cached[1]).all() else _cached[1]
 
 
-def filled(margins: tuple[Decimal | None, ...], currency: npt.NDArray[np.object_]) -> FloatArray:
+def filled(margins: Sequence[Decimal | None], currency: npt.NDArray[np.object_]) -> FloatArray:
     """Margins (n,) with the median of their currency for those that are not known; NaN in all where none is."""
     column = np.array([np.nan if margin in (None, "") else float(margin) for margin in margins], np.float32)
     if len(column) != len(currency) or not np.isfinite(column).any():

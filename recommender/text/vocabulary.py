@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -34,21 +35,21 @@ class Vocabulary:
     """In how many of `n_titles` titles each term occurs."""
 
     n_titles: int
-    counts: Counter[str]
+    counts: Mapping[str, int]
 
     def weight(self, term: str) -> float:
         """Return the inverse document frequency, capped for rare terms; 0 for a term that names one item.
 
         Spärck Jones 1972, "A statistical interpretation of term specificity": log(N / n).
         """
-        count = self.counts[term]
+        count = self.counts[term]  # a Counter, or `Counted`: 0 for what is not in it
         if count < max(min(FEWEST_TITLES, self.n_titles), 1):  # a catalogue without titles knows no term
             return 0.0
         return log((1 + self.n_titles) / max(count, RAREST_SHARE * self.n_titles)) * (1.5 if " " in term else 1.0)
 
 
 @lru_cache(maxsize=2)
-def vocabulary_of(titles: tuple[str, ...]) -> Vocabulary:
+def vocabulary_of(titles: Sequence[str]) -> Vocabulary:
     """Count the terms of a catalogue; the last two catalogues are cached."""
     sample = titles[:: -(-len(titles) // MAX_TITLES)] if titles else ()
     return Vocabulary(len(sample), Counter(term for title in sample for term in terms(title)))

@@ -26,7 +26,7 @@ from recommender import capture, metrics, pipeline, serving, tasks
 from recommender.api import gauges, health
 from recommender.capture import EventDraft
 from recommender.models import Bundle, Job, Run
-from recommender.serving import memory
+from recommender.serving import memory, sharing
 from recommender.types import EventType
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,7 +86,7 @@ def test_process_without_a_model_says_so_and_starts_no_load(demo_shop: Any) -> N
 
 
 def test_model_that_cannot_be_loaded_is_told_from_one_that_loads(demo_shop: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(memory, "load_shelf", lambda *_: 1 / 0)
+    monkeypatch.setattr(sharing, "load_shelf", lambda *_: 1 / 0)
     serving.reload()
     assert ready()[1]["model"] == "failed"
 

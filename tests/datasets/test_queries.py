@@ -15,7 +15,7 @@ from recommender import pipeline, serving, tasks
 from recommender.catalog import sync
 from recommender.datasets import queries
 from recommender.models import Event, QueryStatistics, Synonym, Visitor
-from recommender.serving.shelf import load_shelf, refresh_shelf
+from recommender.serving.loading import load_shelf, refresh_shelf
 from recommender.types import EventType
 from shopreco.shop.models import Product
 from tests.conftest import assert_queries

@@ -14,8 +14,8 @@ from recommender.catalog import catalogs, sync
 from recommender.ml.export import export_untrained
 from recommender.models import Item
 from recommender.serving import Served, answers
+from recommender.serving.loading import load_shelf
 from recommender.serving.ranker import Ranker
-from recommender.serving.shelf import load_shelf
 from shopreco.shop.models import Department, Product
 
 SHOPS: dict[str, dict[str, tuple[str, str]]] = {

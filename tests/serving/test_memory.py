@@ -27,7 +27,7 @@ from recommender.bundles.manifest import MANIFEST
 from recommender.catalog import sync
 from recommender.exceptions import BundleError, BundleUnreachable, ConfigurationError
 from recommender.models import Bundle, Item, ItemStatistics
-from recommender.serving import memory, shelf, sql_lists
+from recommender.serving import loading, memory, sharing, sql_lists
 from recommender.serving.bundle_parts import BundleParts
 from recommender.types import Ranking, Rung
 from shopreco.shop.models import Product
@@ -59,13 +59,13 @@ def aside(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[threading.Thread]]:
 @pytest.fixture
 def slow_load(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """No shelf is loaded before the event is set."""
-    may_load, load = threading.Event(), shelf.load_shelf
+    may_load, load = threading.Event(), loading.load_shelf
 
     def wait_and_load(*positional: Any, **named: Any) -> Any:
         assert may_load.wait(timeout=30)
         return load(*positional, **named)
 
-    monkeypatch.setattr(memory, "load_shelf", wait_and_load)
+    monkeypatch.setattr(sharing, "load_shelf", wait_and_load)
     yield may_load
     may_load.set()
 
@@ -278,8 +278,8 @@ class TestFaults:
         def fail(*_: Any, **__: Any) -> None:
             raise fault
 
-        failed_before, load = serving.counts["failed"], shelf.load_shelf
-        monkeypatch.setattr(memory, "load_shelf", fail)
+        failed_before, load = serving.counts["failed"], loading.load_shelf
+        monkeypatch.setattr(sharing, "load_shelf", fail)
         for _ in range(5):
             assert ids(pipeline.search("lunch bag")) == ["A", "B"]
         assert serving.counts["failed"] == failed_before + 1, "the next try waits"
@@ -287,7 +287,7 @@ class TestFaults:
         assert pipeline.search("lunch bag").rung == Rung.WORDS
         assert serving.counts["failed"] == failed_before + 2
         assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
-        monkeypatch.setattr(memory, "load_shelf", load)
+        monkeypatch.setattr(sharing, "load_shelf", load)
         monkeypatch.setattr(memory._memory, "refreshed_at", float("-inf"))
         assert pipeline.search("lunch bag").rung == Rung.LEXICAL
         assert "loads again" in caplog.text

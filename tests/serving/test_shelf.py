@@ -7,7 +7,8 @@ from django.utils import timezone
 
 from recommender.models import Item, ItemStatistics, ItemVector
 from recommender.serving.columns import replaced_neighbours
-from recommender.serving.shelf import OVERLAP, build_shelf, load_shelf, refresh_shelf
+from recommender.serving.loading import OVERLAP, load_shelf, refresh_shelf
+from recommender.serving.shelf import build_shelf
 from recommender.types import EVENT_CODES, Context, EventType, PastEvent, Request, Slot
 from tests import behaviour
 

@@ -15,7 +15,7 @@ from recommender.catalog import sync
 from recommender.datasets import statistics
 from recommender.management import doctor
 from recommender.models import Event, Item
-from recommender.serving.shelf import load_shelf, refresh_shelf
+from recommender.serving.loading import load_shelf, refresh_shelf
 from recommender.training.judging import evaluation
 from recommender.training.judging.bench import tuned_blend
 from recommender.training.judging.windows import earlier

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from recommender.durations import SESSION_SECONDS
 from recommender.features.neighbours import Neighbours
 from recommender.features.shop_state import ShopState
+from recommender.packed import Texts
 from recommender.tables import Interactions, ItemTable
 from recommender.types import EVENT_CODES, EventType, FloatArray, IntArray
 
@@ -30,7 +31,7 @@ class Pairs:
     in `category_names`, -1 where unknown.
     """
 
-    titles: tuple[str, ...]
+    titles: Texts
     anchor: IntArray
     other: IntArray
     weight: FloatArray

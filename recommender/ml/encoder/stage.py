@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def fit_encoder(
 
 
 def search_quality(
-    encode: Callable[[list[str]], FloatArray], texts: tuple[str, ...], text_vectors: FloatArray, *, seed: int = 7
+    encode: Callable[[list[str]], FloatArray], texts: Sequence[str], text_vectors: FloatArray, *, seed: int = 7
 ) -> float:
     """Return the MRR of up to 500 synthetic queries made from titles, to notice a tuning that harms search."""
     queries, rows = known_items(texts, 500, seed=seed)

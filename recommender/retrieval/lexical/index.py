@@ -8,12 +8,13 @@ from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
 
+from recommender.packed import PackedArrays, within
 from recommender.retrieval.base import Candidates, Mask
 from recommender.retrieval.lexical.lexicon import CODE_SIGN, Lexicon
 from recommender.retrieval.lexical.phrases import Phrases
-from recommender.retrieval.lexical.reading import TITLE_WEIGHT, Texts, read
+from recommender.retrieval.lexical.postings import Postings
+from recommender.retrieval.lexical.reading import TITLE_WEIGHT, Texts, WordIds, read
 from recommender.retrieval.lexical.spelling import IsWord, Speller
 from recommender.retrieval.lexical.synonyms import Synonyms
 from recommender.retrieval.lexical.terms import EXACT, LOOSE, Parser, Term, Terms, Variant, spelled
@@ -83,12 +84,12 @@ class LexicalHits:
 class LexicalIndex:
     """Texts by words; row i is the i-th text, an empty one is never found. n_updated: rows replaced since `build`.
 
-    postings (n_words, n_rows) float32: how often a text has a word, words of the title weighted; length (n_rows,): sum
-    of a column; norm (n_rows,): k1 ((1 - b) + b length / mean length), in the weight of a title's word.
+    postings: how often a text has a word, words of the title weighted; length (n_rows,): the sum of these; norm
+    (n_rows,): k1 ((1 - b) + b length / mean length), in the weight of a title's word.
     """
 
     parser: Parser
-    postings: csr_array
+    postings: Postings
     norm: FloatArray
     length: FloatArray
     phrases: Phrases
@@ -100,13 +101,12 @@ class LexicalIndex:
         cls, texts: Sequence[str], titles: Sequence[str] | None = None, codes: Sequence[str] | None = None
     ) -> LexicalIndex:
         """Index texts (n,), weighted their titles (n,), and the shop's codes (n,); without titles a text is its own."""
-        ids: dict[str, int] = {}
-        spellings: list[str] = []
-        occurrences = read(Texts(range(len(texts)), texts, titles or texts, codes), ids, spellings)
-        postings = occurrences.postings(len(ids), len(texts))
-        lexicon = Lexicon.of(ids, spellings)
+        ids = WordIds()
+        occurrences = read(Texts(range(len(texts)), texts, titles or texts, codes), ids)
+        postings = Postings.of(occurrences.postings(len(ids.new), len(texts)))
+        lexicon = Lexicon.of(tuple(ids.new), ids.spellings)
         length = occurrences.lengths(len(texts))
-        parser = Parser(lexicon, _frequency(postings))
+        parser = Parser(lexicon, postings.frequency)
         parser = replace(parser, languages=languages_of(parser.n_items, len(texts)))
         return cls(parser, postings, _norm(length), length, Phrases.of(occurrences.titles, lexicon))
 
@@ -121,30 +121,44 @@ class LexicalIndex:
 
         Phrases and languages stay as built.
 
-        The cost is a copy of the arrays, about 20 ms for 100,000 titles, however few rows change.
+        The cost is by the rows replaced since the index was built, and a copy of three numbers per row.
         """
         if not len(rows):
             return self
         n_rows = max(len(self.length), int(np.max(rows)) + 1)
-        ids, spellings = dict(self.lexicon.ids), list(self.lexicon.spellings)
-        occurrences = read(Texts(rows.tolist(), texts, titles or texts, codes), ids, spellings)
-        others = self.postings.copy()
-        others.data[np.isin(others.indices, rows)] = 0
-        others.eliminate_zeros()
-        others.resize((len(ids), n_rows))
-        postings = others + occurrences.postings(len(ids), n_rows)
+        ids = WordIds(self.lexicon.ids, len(self.lexicon.words))
+        occurrences = read(Texts(rows.tolist(), texts, titles or texts, codes), ids)
+        lexicon = self.lexicon.adding(tuple(ids.new), ids.spellings)
+        postings = self.postings.replaced(rows, occurrences.postings(len(lexicon.words), n_rows))
         length = np.append(self.length, np.zeros(n_rows - len(self.length), np.float32))
         length[rows] = occurrences.lengths(n_rows)[rows]
-        lexicon = self.lexicon if len(ids) == len(self.lexicon.ids) else Lexicon.of(ids, spellings)
         return replace(
             self,
-            parser=replace(self.parser, lexicon=lexicon, frequency=_frequency(postings)),
+            parser=replace(self.parser, lexicon=lexicon, frequency=postings.frequency),
             postings=postings,
             norm=_norm(length),
             length=length,
             n_updated=self.n_updated + len(rows),
             _parsed={},
         )
+
+    def arrays(self) -> PackedArrays:
+        """Return what `from_arrays` takes; synonyms and words of a language are not among it."""
+        parts = {"lexicon": self.lexicon.arrays(), "postings": self.postings.arrays(), "phrases": self.phrases.arrays()}
+        return {
+            **{f"{part}-{name}": array for part, arrays in parts.items() for name, array in arrays.items()},
+            "norm": self.norm,
+            "length": self.length,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: PackedArrays, languages: frozenset[str]) -> LexicalIndex:
+        """Read what `arrays` gave. Raises KeyError or ValueError where it cannot be that."""
+        lexicon = Lexicon.from_arrays(within(arrays, "lexicon"))
+        postings = Postings.from_arrays(within(arrays, "postings"))
+        parser = Parser(lexicon, postings.frequency, languages=languages)
+        phrases = Phrases.from_arrays(within(arrays, "phrases"))
+        return cls(parser, postings, arrays["norm"], arrays["length"], phrases)
 
     def __len__(self) -> int:
         return len(self.length)
@@ -255,7 +269,7 @@ class LexicalIndex:
 
     def rows_of(self, word_id: int) -> IntArray:
         """Return the rows (n,) that have a word, ascending."""
-        return self._postings_of(word_id)[0]
+        return self.postings.of_word(word_id)[0]
 
     def _speller(self) -> Speller:
         return Speller(self.lexicon, self.frequency, len(self), self.rows_of, self.parser.is_word)
@@ -267,18 +281,13 @@ class LexicalIndex:
         same = {*self.lexicon.stems.get(stem(word.whole), ()), self.lexicon.ids.get(word.whole, -1)} - {-1}
         return [Term(tuple(Variant((word_id,), EXACT) for word_id in sorted(same)))]
 
-    def _postings_of(self, word_id: int) -> tuple[IntArray, FloatArray]:
-        """Return rows (n,) and counts (n,) of a word; slices of the arrays, as indexing the matrix takes 60 us."""
-        span = slice(*self.postings.indptr[word_id : word_id + 2])
-        return self.postings.indices[span], self.postings.data[span]
-
     def _lookup(self, word_id: int) -> tuple[IntArray, FloatArray]:
-        rows, count = self._postings_of(word_id)
+        rows, count = self.postings.of_word(word_id)
         return rows, count / (count + self.norm[rows])
 
     def _lookup_among(self, rows: IntArray) -> Lookup:
         def lookup(word_id: int) -> tuple[npt.NDArray[np.integer], FloatArray]:
-            having, count = self._postings_of(word_id)
+            having, count = self.postings.of_word(word_id)
             if not len(having):
                 return np.empty(0, np.int64), np.empty(0, np.float32)
             nearest = np.minimum(np.searchsorted(having, rows), len(having) - 1)
@@ -316,11 +325,6 @@ class LexicalIndex:
         n_items = sum(int(min(self.frequency[list(variant.words)])) for variant in strongest)
         n_items = min(n_items, len(self))
         return float(np.log1p((len(self) - n_items + 0.5) / (n_items + 0.5)))
-
-
-def _frequency(postings: csr_array) -> IntArray:
-    """Return (n_words,) int32: items with each word."""
-    return np.diff(postings.indptr).astype(np.int32)
 
 
 def _norm(length: FloatArray) -> FloatArray:

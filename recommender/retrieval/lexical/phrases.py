@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from recommender.packed import PackedArrays, PackedTexts
 from recommender.retrieval.lexical.lexicon import LAST, Lexicon
 from recommender.text.stems import stem
 from recommender.text.words import LINKING_WORDS, words
@@ -42,7 +43,7 @@ class Index(Protocol):
 class Phrases:
     """Phrases in the alphabetical order of their folded words: keys, and in how many titles each occurs (n,) int32."""
 
-    keys: Sequence[str]
+    keys: PackedTexts
     counts: IntArray
 
     @classmethod
@@ -57,7 +58,16 @@ class Phrases:
         most = sorted(counted, key=lambda pair: (-pair[1], pair[0]))[:MAX_PHRASES]
         most.sort()
         counts = np.fromiter((count for _, count in most), np.int32, len(most))
-        return cls([key for key, _ in most], counts)
+        return cls(PackedTexts.of([key for key, _ in most]), counts)
+
+    def arrays(self) -> PackedArrays:
+        """Return what `from_arrays` takes."""
+        return {**self.keys.arrays(), "counts": self.counts}
+
+    @classmethod
+    def from_arrays(cls, arrays: PackedArrays) -> Phrases:
+        """Read what `arrays` gave."""
+        return cls(PackedTexts.from_arrays(arrays), arrays["counts"])
 
     def suggest(self, prefix: str, limit: int, index: Index) -> list[str]:
         """Return up to `limit` queries that go on from `prefix`, most frequent first, each of which finds an item."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
 from scipy.sparse import csr_array
 
+from recommender.packed import Numbering
 from recommender.retrieval.base import Mask
 from recommender.retrieval.lexical.lexicon import CODE_SIGN, QUANTITY_SIGN
 from recommender.text.codes import code_of, codes_in
@@ -62,8 +63,22 @@ class Occurrences:
         return np.bincount(self.row, weight, minlength=n_rows).astype(np.float32)
 
 
-def read(source: Texts, ids: dict[str, int], spellings: list[str]) -> Occurrences:
-    """Read texts into word ids; new words are added to `ids` and `spellings`."""
+@dataclass(slots=True)
+class WordIds(Numbering):
+    """Numbers words, and keeps how each new one is written."""
+
+    spellings: list[str] = field(default_factory=list)
+
+    def spelt(self, word: str, spelling: str) -> int:
+        """Return the id of a word; a new one is written as its first occurrence."""
+        word_id = self.add(word)
+        if len(self.spellings) < len(self.new):
+            self.spellings.append(spelling)
+        return word_id
+
+
+def read(source: Texts, ids: WordIds) -> Occurrences:
+    """Read texts into word ids; new words are added to `ids`."""
     word_ids, word_rows, weights, title_ids = array("i"), array("i"), array("f"), array("i")
     are_extra = array("b")
     for row, text, title, code in source:
@@ -72,13 +87,11 @@ def read(source: Texts, ids: dict[str, int], spellings: list[str]) -> Occurrence
             every = list(words(part_of_text))
             indexed = _indexed(part_of_text, every, code if text else "")
             for part, spelling, is_extra in _once(indexed) if weight == TITLE_WEIGHT else indexed:
-                word_ids.append(ids.setdefault(part, len(spellings)))
-                if word_ids[-1] == len(spellings):
-                    spellings.append(spelling)
+                word_ids.append(ids.spelt(part, spelling))
                 weights.append(weight)
                 are_extra.append(is_extra)
             if weight == TITLE_WEIGHT:
-                title_ids.extend(ids[word.whole] if word.whole else -1 for word in every)
+                title_ids.extend(ids.of(word.whole) if word.whole else -1 for word in every)
         title_ids.append(-1)
         word_rows.extend([row] * (len(word_ids) - n_before))
     return Occurrences(

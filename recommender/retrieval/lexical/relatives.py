@@ -62,9 +62,9 @@ class Relatives:
                 yield compound
 
     def _holding(self, part: str) -> Iterator[str]:
-        for model in self.lexicon.models:
+        for model in self.lexicon.models_with(part):
             start = model.find(part)
-            if start >= 0 and model != part:
+            if model != part:
                 end = start + len(part)
                 starts = start == 0 or model[start - 1].isdigit() != part[0].isdigit()
                 ends = end == len(model) or model[end].isdigit() != part[-1].isdigit()

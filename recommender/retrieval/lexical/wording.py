@@ -7,10 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from recommender.features.neighbours import entries
+from recommender.packed import Numbering, PackedArrays, PackedTexts, TextIndex, appended, put_rows
 from recommender.retrieval.base import Mask
 from recommender.text.stems import stem
 from recommender.text.words import LINKING_WORDS, tokens
@@ -35,6 +38,8 @@ WORDING_FEATURES: tuple[str, ...] = (
     "starts_alike", "bm25", "spread", "in_order", "n_unknown", "letters_matched", "letters_only",
 )  # fmt: skip
 
+Codes = npt.NDArray[np.uint16]
+
 Columns = dict[str, FloatArray]
 """Name of a feature to its values (n,)."""
 
@@ -45,23 +50,32 @@ HEAD_ENDS = frozenset({"with", "for", "in", "to", "by", "without", "on", "mit", 
 """The word before one of these names the goods, as in "drill bit set with case"; without one the last word does."""
 
 
+PLAIN_ARRAYS = (
+    "word", "head", "n_grams", "frequency", "gram_frequency", "gram_idf", "idf", "is_number",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class WordTable:
     """Titles as numbers; row i is the i-th title, an empty one matches nothing.
 
     word (n_items, MAX_WORDS) int32: stems in order, -1 beyond the end; head (n_items,) int16: position of the word that
-    names the goods; gram (m,) uint16 and start (n_items + 1,): hashed character n-grams of each title; idf and
-    is_number (n_words + 1,): the last is that of a word that no title has; gram_idf (65536,) float32.
+    names the goods; gram (m,) uint16: hashed character n-grams of each title, `n_grams` (n_items,) from `start`
+    (n_items,) on; frequency (n_words,) and gram_frequency (65536,) int32: titles with each; idf and is_number (n_words
+    + 1,): the last is that of a word that no title has; gram_idf (65536,) float32.
 
-    The n-grams are no sparse matrix of scipy: it saves 0.2 ms per query but takes six times the memory in every web
-    process, 58 MB instead of 10 MB for 100,000 titles.
+    The n-grams are no sparse matrix of scipy: it saves 0.2 ms per query but takes six times the memory, 58 MB instead
+    of 10 MB for 100,000 titles.
     """
 
-    ids: dict[str, int]
+    ids: TextIndex
     word: IntArray
     head: npt.NDArray[np.int16]
     gram: npt.NDArray[np.uint16]
     start: npt.NDArray[np.int64]
+    n_grams: npt.NDArray[np.int32]
+    frequency: IntArray
+    gram_frequency: IntArray
     gram_idf: FloatArray
     idf: FloatArray
     is_number: Mask
@@ -69,42 +83,82 @@ class WordTable:
     @classmethod
     def build(cls, titles: Sequence[str]) -> WordTable:
         """Read titles (n_items,)."""
-        ids: dict[str, int] = {}
-        return cls._of(ids, *_read(titles, ids))
-
-    @classmethod
-    def _of(
-        cls, ids: dict[str, int], word: IntArray, head: npt.NDArray[np.int16], grams: Sequence[npt.NDArray[np.uint16]]
-    ) -> WordTable:
-        frequency = np.append(_frequency(word, len(ids)), np.int32(0))  # the last: a word that no title has
-        n = max(len(word), 1)
+        ids = Numbering()
+        word, head, grams = _read(titles, ids)
         gram = np.concatenate([np.empty(0, np.uint16), *grams])
-        return cls(
-            ids=ids,
+        n_grams = np.array([len(codes) for codes in grams], np.int32)
+        return cls._of(
+            ids=TextIndex.of(PackedTexts.of(list(ids.new))),
+            is_number=np.asarray([*map(is_number, ids.new), False], bool),
             word=word,
             head=head,
             gram=gram,
-            start=np.cumsum([0, *map(len, grams)], dtype=np.int64),
-            gram_idf=(np.log((n + 1) / (np.bincount(gram, minlength=N_GRAM_CODES) + 1)) + 0.1).astype(np.float32),
-            idf=np.log1p((n - frequency + 0.5) / (frequency + 0.5)).astype(np.float32),
-            is_number=np.asarray([*map(is_number, ids), False], bool),
+            start=np.cumsum([0, *n_grams], dtype=np.int64)[:-1],
+            n_grams=n_grams,
+            frequency=_frequency(word, len(ids.new)),
+            gram_frequency=np.bincount(gram, minlength=N_GRAM_CODES).astype(np.int32),
+        )
+
+    @classmethod
+    def _of(cls, *, frequency: IntArray, gram_frequency: IntArray, **columns: Any) -> WordTable:
+        n, counts = max(len(columns["word"]), 1), np.append(frequency, np.int32(0))
+        return cls(
+            frequency=frequency,
+            gram_frequency=gram_frequency,
+            gram_idf=(np.log((n + 1) / (gram_frequency + 1)) + 0.1).astype(np.float32),
+            idf=np.log1p((n - counts + 0.5) / (counts + 0.5)).astype(np.float32),
+            **columns,
         )
 
     def updated(self, rows: IntArray, titles: Sequence[str]) -> WordTable:
-        """Return a table with `rows` (m,) replaced or added, others as they are; counts follow."""
+        """Return a table with `rows` (m,) replaced or added, others as they are; counts follow.
+
+        The cost is by the rows replaced since the table was built, and a copy of a few numbers per row and per word.
+        """
         if not len(rows):
             return self
-        ids = dict(self.ids)
+        ids = Numbering(self.ids, len(self.ids))
         word, head, grams = _read(titles, ids)
-        n = max(len(self), int(np.max(rows)) + 1)
-        words, heads = np.full((n, MAX_WORDS), -1, np.int32), np.zeros(n, np.int16)
-        words[: len(self)], heads[: len(self)] = self.word, self.head
-        words[rows], heads[rows] = word, head
-        all_grams = [self.gram[first:last] for first, last in pairwise(self.start.tolist())]
-        all_grams += [np.empty(0, np.uint16)] * (n - len(self))
-        for row, codes in zip(rows.tolist(), grams, strict=True):
-            all_grams[row] = codes
-        return WordTable._of(ids, words, heads, all_grams)
+        n, before = max(len(self), int(np.max(rows)) + 1), rows[rows < len(self)]
+        n_words = len(self.ids) + len(ids.new)
+        frequency = np.append(self.frequency, np.zeros(len(ids.new), np.int32))
+        frequency += _frequency(word, n_words) - _frequency(self.word[before], n_words)
+        fresh = np.concatenate([np.empty(0, np.uint16), *grams])
+        leaving = self.gram[self._grams_of(before)[0]]
+        gram_frequency = self.gram_frequency + np.bincount(fresh, minlength=N_GRAM_CODES).astype(np.int32)
+        gram_frequency -= np.bincount(leaving, minlength=N_GRAM_CODES).astype(np.int32)
+        lengths = np.array([len(codes) for codes in grams], np.int64)
+        return WordTable._of(
+            ids=self.ids.adding(ids.new),
+            word=put_rows(self.word, rows, word, n, fill=-1),
+            head=put_rows(self.head, rows, head, n),
+            gram=appended(self.gram, fresh),
+            start=put_rows(self.start, rows, len(self.gram) + np.cumsum(lengths) - lengths, n),
+            n_grams=put_rows(self.n_grams, rows, lengths, n),
+            frequency=frequency,
+            gram_frequency=gram_frequency,
+            is_number=np.concatenate([self.is_number[:-1], [*map(is_number, ids.new), False]]).astype(bool),
+        )
+
+    def arrays(self) -> PackedArrays:
+        """Return what `from_arrays` takes, words that were added among the others."""
+        used = self._grams_of(np.arange(len(self)))[0]
+        starts = np.cumsum(self.n_grams, dtype=np.int64) - self.n_grams
+        return {
+            **self.ids.arrays(),
+            **{name: getattr(self, name) for name in PLAIN_ARRAYS},
+            "gram": self.gram[used],
+            "gram_start": starts,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: PackedArrays) -> WordTable:
+        """Read what `arrays` gave. Raises KeyError or ValueError where it cannot be that."""
+        plain = {name: arrays[name] for name in PLAIN_ARRAYS}
+        ids = TextIndex.from_arrays(arrays)
+        if len({len(arrays[name]) for name in ("word", "head", "gram_start", "n_grams")}) > 1:
+            raise ValueError("the columns of the titles differ in length")
+        return cls(ids, start=arrays["gram_start"], gram=arrays["gram"], **plain)
 
     def __len__(self) -> int:
         return len(self.word)
@@ -142,10 +196,8 @@ class WordTable:
         in_query = np.unique(_grams(text.split()))
         idf = self.gram_idf[in_query]
         weight[in_query] = idf
-        length = self.start[rows + 1] - self.start[rows]
-        within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
-        gram = self.gram[np.repeat(self.start[rows], length) + within]
-        owner = np.repeat(np.arange(len(rows)), length)
+        entry, owner = self._grams_of(rows)
+        gram = self.gram[entry]
         hit = weight[gram]
         own = self.gram_idf[gram]
         norm = np.sqrt(np.bincount(owner, weights=own**2, minlength=len(rows)))
@@ -153,6 +205,10 @@ class WordTable:
         cosine = np.bincount(owner, weights=hit * own, minlength=len(rows)) / np.maximum(norm * query_norm, 1e-9)
         share = np.bincount(owner, weights=hit, minlength=len(rows)) / max(float(idf.sum()), 1e-9)
         return {"letters": cosine.astype(np.float32), "letters_matched": share.astype(np.float32)}
+
+    def _grams_of(self, rows: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return where the n-grams of rows (n,) stand, and for each its place among the rows."""
+        return entries(self.start[rows], self.n_grams[rows].astype(np.int64))
 
     def _cosine(self, terms: _QueryTerms, words_of: IntArray, bits: npt.NDArray[np.uint32]) -> FloatArray:
         """Cosine of tf-idf over stems."""
@@ -204,7 +260,7 @@ def is_number(term: str) -> bool:
 
 
 def _read(
-    titles: Sequence[str], ids: dict[str, int]
+    titles: Sequence[str], ids: Numbering
 ) -> tuple[IntArray, npt.NDArray[np.int16], list[npt.NDArray[np.uint16]]]:
     """Return words (n, MAX_WORDS), the position of each head (n,) and grams of each title; new words join `ids`."""
     word = np.full((len(titles), MAX_WORDS), -1, np.int32)
@@ -213,7 +269,7 @@ def _read(
     for row, title in enumerate(titles):
         every = list(_once(tokens(title)))
         first = every[:MAX_WORDS]
-        word[row, : len(first)] = [ids.setdefault(stem(token), len(ids)) for token in first]
+        word[row, : len(first)] = [ids.add(stem(token)) for token in first]
         head[row] = _head(first)
         grams.append(np.unique(_grams(every))[:MAX_GRAMS])
     return word, head, grams

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,21 @@ class Example:
     is_own: bool = False
 
 
+class RoleCounts(Protocol):
+    """What is read of `Counts`, which may also be packed."""
+
+    @property
+    def word(self) -> Mapping[str, list[int]]: ...
+    @property
+    def second(self) -> Mapping[tuple[str, str], list[int]]: ...
+    @property
+    def first(self) -> Mapping[tuple[str, str], list[int]]: ...
+    @property
+    def leading(self) -> Mapping[str, int]: ...
+    @property
+    def varied(self) -> Mapping[str, int]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Tagger:
     """A multinomial logistic model over what the catalogue tells of a word and its neighbours.
@@ -42,7 +58,7 @@ class Tagger:
     weights (n_features, 5): columns as `ROLES`; prior: how often each role is among the words of titles.
     """
 
-    counts: Counts
+    counts: RoleCounts
     brands: Names
     categories: Names
     prior: tuple[float, ...]
