@@ -28,7 +28,7 @@ from recommender.management import background, doctor
 from recommender.management.findings import ANSWER_SECONDS, Examination, Finding, not_known, within
 from recommender.models import Event, EventCount, ItemStatistics
 from recommender.models.words import words_of
-from recommender.serving import ladder, memory
+from recommender.serving import ladder, memory, sharing, snapshot
 
 LATE_STATISTICS = dt.timedelta(hours=1)
 """Statistics are computed every five minutes if there are new events; this much later is a warning."""
@@ -55,6 +55,7 @@ def examinations() -> dict[str, Examination]:
         "cache": _cache,
         "pauses": _pauses,
         "lists": _lists,
+        "snapshot": _snapshot,
         "ages": _ages,
         "account": _account,
         "disk": _disk,
@@ -109,6 +110,28 @@ def _lists() -> Iterator[Finding]:
         yield Finding("lists", "ok", _("Every list of this process was made in time, with nothing left out."))
 
 
+def _snapshot() -> Iterator[Finding]:
+    """The snapshot of the shelf on this host. At most two queries."""
+    if not sharing.is_shared():
+        message = _("The catalogue is small: each process reads it from the database, without a snapshot.")
+        yield Finding("snapshot", "ok", message)
+        return
+    champion = bundles.champion()
+    newest = snapshot.newest(champion.name if champion else "")
+    if newest is not None:
+        written = dt.datetime.fromtimestamp(newest.stat().st_mtime, dt.UTC)
+        yield _aged("snapshot", _("Snapshot of the catalogue"), written)
+        return
+    message = _("There is no snapshot of the catalogue in %(folder)s: each process reads it from the database.")
+    repair = _("Let processes write there, and run a worker, which writes it within a minute: %(command)s")
+    yield Finding(
+        "snapshot",
+        "warning",
+        message % {"folder": snapshot.folder_of("").parent},
+        repair % {"command": background.start_commands()[0]},
+    )
+
+
 def _message_pause() -> float:
     try:
         from recommender import tasks
@@ -126,27 +149,27 @@ def _ages() -> Iterator[Finding]:
     else:
         is_silent = newest < now - dt.timedelta(days=SILENT_DAYS)
         repair = _("Open a tracked page in a browser that has consented; the findings about pages say what is tracked.")
-        yield _aged(_("Newest event"), newest, repair if is_silent else "")
+        yield _aged("ages", _("Newest event"), newest, repair if is_silent else "")
     champion = bundles.champion()
     if champion is None:
         yield Finding("ages", "ok", _("Model: there is none; search uses words only."))
     else:
         name = _("Model %(bundle)s") if champion.is_trained else _("Model %(bundle)s, untrained")
-        yield _aged(name % {"bundle": champion}, champion.created_at)
+        yield _aged("ages", name % {"bundle": champion}, champion.created_at)
     computed_at = ItemStatistics.objects.aggregate(newest=models.Max("computed_at"))["newest"]
     repair = _("Run a worker, which computes them every five minutes: %(command)s")
     repair %= {"command": background.start_commands()[0]}
     if computed_at is not None:
         is_late = newest is not None and computed_at < newest - LATE_STATISTICS
-        yield _aged(_("Statistics of items"), computed_at, repair if is_late else "")
+        yield _aged("ages", _("Statistics of items"), computed_at, repair if is_late else "")
     elif newest is not None:
         yield Finding("ages", "warning", _("Statistics of items: never computed."), repair)
 
 
-def _aged(what: str, moment: dt.datetime, repair: str = "") -> Finding:
+def _aged(topic: str, what: str, moment: dt.datetime, repair: str = "") -> Finding:
     facts = {"what": what, "age": timesince(moment), "moment": date_format(timezone.localtime(moment), "Y-m-d H:i")}
     message = _("%(what)s: %(age)s ago, %(moment)s.") % facts
-    return Finding("ages", "warning" if repair else "ok", message, repair)
+    return Finding(topic, "warning" if repair else "ok", message, repair)
 
 
 def _account() -> Iterator[Finding]:

@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from recommender import bundles, conf
 from recommender.exceptions import SnapshotError
-from recommender.models import Item, ItemStatistics, ItemVector
-from recommender.serving import snapshot, vectors
+from recommender.models import Bundle, Item, ItemStatistics, ItemVector
+from recommender.serving import past_queries, snapshot, vectors
 from recommender.serving.loading import STATISTICS_STAMP, VECTOR_STAMP, load_shelf, refresh_shelf
 from recommender.serving.shelf import ItemVectors, Shelf
 from recommender.types import FloatArray
@@ -36,7 +36,7 @@ def shelf_of(bundle: str, ranker: Ranker | None) -> Shelf:
     Of several processes that start without a snapshot, one reads SQL and writes it, and the others wait for it.
     """
     encoder_hash, item_vectors = (ranker.encoder_hash, ranker.item_vectors) if ranker else ("", None)
-    if not _is_shared():
+    if not is_shared():
         return load_shelf(encoder_hash or None, item_vectors)
     if (shelf := snapshot.read(bundle, encoder_hash, item_vectors)) is not None:
         return refresh_shelf(shelf)
@@ -61,11 +61,18 @@ def adopted(shelf: Shelf, bundle: str) -> Shelf:
 
 
 def write_snapshot() -> None:
-    """Write the champion's shelf where there is no snapshot that can be read, or where it is out of date."""
-    if not _is_shared():
+    """Write the champion's shelf where there is no snapshot that can be read, or where it is out of date, and remove
+    snapshots that nobody may need."""
+    if not is_shared():
         return
     champion = bundles.champion()
     bundle, encoder_hash = (champion.name, champion.encoder_hash) if champion else ("", "")
+    _write(bundle, encoder_hash)
+    previous = Bundle.objects.filter(state=Bundle.State.PREVIOUS).values_list("name", flat=True)
+    snapshot.remove_obsolete({bundle, *previous}, past_queries.stamp()[-1][1])
+
+
+def _write(bundle: str, encoder_hash: str) -> None:
     before = snapshot.read(bundle, encoder_hash, _loading_late(bundle) if bundle else None)
     fresh = refresh_shelf(before) if before is not None else None
     if before is None or fresh is None or _has_fewer_rows(fresh):
@@ -76,6 +83,12 @@ def write_snapshot() -> None:
                 _written(fresh, bundle)
 
 
+def is_shared() -> bool:
+    """Whether the shop is large enough for a snapshot. At most one query."""
+    fewest = conf.get("SNAPSHOT_ITEMS")
+    return fewest is not None and (not fewest or Item.objects.all()[fewest - 1 : fewest].exists())
+
+
 def shelf_of_sql(bundle: str, encoder_hash: str) -> Shelf:
     """Read SQL and write the snapshot, whatever is there."""
     ranker = vectors.load_ranker(bundle) if bundle else None
@@ -83,11 +96,6 @@ def shelf_of_sql(bundle: str, encoder_hash: str) -> Shelf:
         shelf = load_shelf(encoder_hash or None, ranker.item_vectors if ranker else None)
         shelf = shelf.calibrated(ranker.encode) if ranker else shelf
         return _written(shelf, bundle) if is_locked else shelf
-
-
-def _is_shared() -> bool:
-    fewest = conf.get("SNAPSHOT_ITEMS")
-    return fewest is not None and (not fewest or Item.objects.all()[fewest - 1 : fewest].exists())
 
 
 def _written(shelf: Shelf, bundle: str) -> Shelf:

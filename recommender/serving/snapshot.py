@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -64,6 +64,9 @@ logger = logging.getLogger(__name__)
 
 N_RETAINED = 2
 """The newest, and the one before it in case the newest is damaged."""
+
+UNFINISHED, LONGEST_WRITING_SECONDS = ".writing-", 3_600.0
+"""How the folder of a snapshot begins that is being written, and how long that takes at most."""
 
 LONGEST_WAIT_SECONDS = 300.0
 """How long a process waits for another that writes the snapshot it needs, before it reads SQL itself."""
@@ -160,7 +163,7 @@ def write(shelf: Shelf, bundle: str) -> Path:
         "floors": [getattr(shelf.floors, name) for name in Floors.__slots__],
         "n_vectors": shelf.n_vectors,
     }
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    temporary = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder))
     try:
         write_arrays(temporary, _arrays(shelf), facts, growing=GROWING)
         temporary.chmod(0o755)  # a worker may run as another user than the web processes
@@ -171,6 +174,28 @@ def write(shelf: Shelf, bundle: str) -> Path:
     for old in _all(folder)[N_RETAINED:]:
         shutil.rmtree(old, ignore_errors=True)
     return path
+
+
+def remove_obsolete(bundles: Collection[str], erased_at: dt.datetime | None) -> None:
+    """Remove the snapshots of all bundles but these, those from before the last person was erased, and what a process
+    that was killed left half written."""
+    folders = {folder_of(bundle) for bundle in bundles}
+    for folder in (conf.directory() / "shelf").glob("*"):
+        if folder not in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
+        for path in [*_all(folder), *folder.glob(f"{UNFINISHED}*")]:
+            if _is_obsolete(path, _written_moment(erased_at)):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_obsolete(path: Path, erased_at: str) -> bool:
+    try:
+        if path.name.startswith(UNFINISHED):
+            return time.time() - path.stat().st_mtime > LONGEST_WRITING_SECONDS
+        return bool(read_manifest(path).get("erased_at") != erased_at)
+    except (OSError, SnapshotError):  # a damaged one is replaced by whoever writes the next
+        return False
 
 
 @contextlib.contextmanager
@@ -217,7 +242,10 @@ def code_version() -> str:
 
 
 def _erased_at(tables: QueryTables) -> str:
-    moment = tables.stamp[-1][1] if tables.stamp else None
+    return _written_moment(tables.stamp[-1][1] if tables.stamp else None)
+
+
+def _written_moment(moment: dt.datetime | None) -> str:
     return NO_PERSON if moment is None else moment.isoformat()
 
 

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from recommender.management.findings import UNKNOWN, Finding, exit_code, guarded
 from recommender.metrics import StageFault
 from recommender.models import Alarm, Bundle, Event, EventCount
 from recommender.models.words import words_of
-from recommender.serving import ladder
+from recommender.serving import ladder, sharing
 from tests.admin.test_experiments import clerk
 
 pytestmark = pytest.mark.django_db
@@ -224,6 +225,17 @@ def test_disk_of_a_storage_that_does_not_say_is_not_known(settings: Any) -> None
     settings.RECOMMENDER = settings.RECOMMENDER | {"BUNDLE_STORAGE": "far"}
     finding = findings_on("disk")[-1]
     assert (finding.level, "InMemoryStorage does not say" in finding.message) == (UNKNOWN, True)
+
+
+def test_missing_snapshot_of_a_large_catalogue_is_told(settings: Any, tmp_path: Path) -> None:
+    (small,) = findings_on("snapshot")
+    assert (small.level, "small" in small.message) == ("ok", True)
+    settings.RECOMMENDER = settings.RECOMMENDER | {"SNAPSHOT_ITEMS": 0, "DIRECTORY": tmp_path}
+    (missing,) = findings_on("snapshot")
+    assert (missing.level, str(tmp_path) in missing.message, "worker" in missing.repair) == ("warning", True, True)
+    sharing.write_snapshot()
+    (written,) = findings_on("snapshot")
+    assert (written.level, "0 minutes ago" in written.message.replace("\xa0", " ")) == ("ok", True)
 
 
 def test_ages_say_what_is_old() -> None:

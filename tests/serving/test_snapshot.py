@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import shutil
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +17,7 @@ from recommender.exceptions import SnapshotError
 from recommender.features import persona
 from recommender.features.persona import cached_item_terms
 from recommender.features.shop_state import NEIGHBOUR_KINDS
-from recommender.models import Item, ItemStatistics, ItemVector, QueryStatistics, Synonym
+from recommender.models import Bundle, Erasure, Item, ItemStatistics, ItemVector, QueryStatistics, Synonym
 from recommender.serving import sharing, snapshot
 from recommender.serving.loading import load_shelf, refresh_shelf
 from recommender.serving.shelf import Shelf
@@ -360,6 +361,43 @@ def test_worker_drops_deleted_rows(db, folder):
     Item.objects.get(item_id="p1-77").delete()
     sharing.write_snapshot()
     assert set(snapshot.read("", "").items.ids) == {"p0-77", "p2-77"}
+
+
+def test_worker_removes_the_snapshots_of_bundles_that_cannot_come_back(db, folder):
+    add_item(1, TITLES[0])
+    shelf = load_shelf(None, at=NOW)
+    for name, state in (("before", Bundle.State.PREVIOUS), ("old", Bundle.State.ARCHIVED)):
+        Bundle.objects.create(name=name, encoder_hash="", state=state)
+        snapshot.write(shelf, name)
+    snapshot.write(shelf, "gone")
+    sharing.write_snapshot()
+    assert {path.name for path in folder.parent.iterdir()} == {"words", "before"}
+
+
+def test_no_snapshot_from_before_an_erasure_stays(db, folder):
+    add_item(1, TITLES[0])
+    QueryStatistics.objects.create(query="teapot", n_visitors=9, n_searches=9, items=[], computed_at=NOW)
+    Bundle.objects.create(name="before", encoder_hash="", state=Bundle.State.PREVIOUS)
+    for bundle in ("before", "", ""):
+        snapshot.write(load_shelf(None, at=NOW), bundle)
+    sharing.write_snapshot()
+    written = sorted(folder.parent.glob("*/[0-9]*"))
+    assert len(written) == 3
+    Erasure.objects.create(state=Erasure.State.FINISHED, finished_at=timezone.now())
+    sharing.write_snapshot()
+    after = sorted(folder.parent.glob("*/[0-9]*"))
+    assert len(after) == 1
+    assert not {*after} & {*written}
+
+
+def test_what_a_killed_process_was_writing_is_removed_after_an_hour(db, folder):
+    add_item(1, TITLES[0])
+    old, young = folder / ".writing-old", folder / ".writing-young"
+    for path in (old, young):
+        path.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    sharing.write_snapshot()
+    assert (old.exists(), young.exists()) == (False, True)
 
 
 def test_unfinished_snapshot_is_never_read(db, folder, monkeypatch):
