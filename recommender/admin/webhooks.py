@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -142,8 +143,11 @@ class WebhookAdmin(StyledAdmin):
             title=gettext("Send %s") % webhook,
             question=gettext("Tell the receiver what has changed since it was told last?"),
             consequences=(
-                gettext("Posted to %(url)s, signed, in messages of at most %(n)d people.")
-                % {"url": webhook.url, "n": webhooks.CHANGES_A_DELIVERY},
+                format_html(
+                    gettext("Posted to {url}, signed, in messages of at most {n} people."),
+                    url=format_html("<code>{}</code>", webhook.url),
+                    n=webhooks.CHANGES_A_DELIVERY,
+                ),
                 gettext("It names people with an account who have consented: %s.") % self.what(webhook),
                 gettext("Whoever left the list, and whoever was erased, is told too."),
                 gettext("Have a contract with the receiver, and name it in your privacy policy."),

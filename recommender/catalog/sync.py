@@ -12,7 +12,7 @@ from itertools import count, islice
 from typing import Any
 
 from django.core.cache import cache
-from django.db import models, router, transaction
+from django.db import connections, models, router, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.utils import timezone
 
@@ -197,7 +197,11 @@ def _write(catalog: Catalog, objects: Iterable[Any], report: SyncReport) -> None
         if as_before := [item for item in rehashed if item.pk]:
             Item.objects.bulk_update(as_before, ["source_hash"])
 
-    committed(write, using=router.db_for_write(Item))
+    using = router.db_for_write(Item)
+    if connections[using].in_atomic_block:
+        write()
+    else:
+        committed(write, using=using)
     report.n_created += len(created)
     report.n_changed += len(changed)
     report.n_unchanged += len(stored) - len(changed)

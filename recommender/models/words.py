@@ -88,6 +88,7 @@ WORDS: Mapping[str, Any] = {
     "orders": _("orders"),
     "pages": _("pages"),
     "pauses": _("pauses"),
+    "snapshot": _("snapshot"),
     "retention": _("retention"),
     "settings": _("settings"),
     "tables": _("tables"),

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from django.db import models
-from django.db.models import Case, Q, QuerySet, Value, When
+from django.db.models import BooleanField, Case, Q, QuerySet, When
 
 from recommender.models import Item, Rule
 from recommender.rules.checking import OWN_COLUMNS
@@ -47,8 +46,8 @@ class SqlRules:
         """These items without what is excluded, each with whether it `is_wanted`."""
         if self.excluded is not None:
             items = items.exclude(self.excluded)
-        is_wanted = Value(True) if self.wanted is None else Case(When(self.wanted, then=True), default=False)
-        return items.annotate(is_wanted=models.ExpressionWrapper(is_wanted, models.BooleanField()))
+        wanted = Q(pk__isnull=False) if self.wanted is None else self.wanted  # PostgreSQL orders by no constant
+        return items.annotate(is_wanted=Case(When(wanted, then=True), default=False, output_field=BooleanField()))
 
     def excluded_among(self, item_ids: Collection[str]) -> frozenset[str]:
         """Which of these items are never shown. One query where a rule excludes any."""

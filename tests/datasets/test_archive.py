@@ -420,7 +420,7 @@ def test_part_claims_only_the_primary_keys_around_its_own(items: Any, monkeypatc
     keys = [event.pk for event in events]
     update()
     claimed = [(part.first_pk, part.last_pk) for part in archive.read_manifest().parts]
-    assert claimed == [(1, keys[2] + 1), (keys[3] - 1, keys[5])]
+    assert claimed == [(max(1, keys[0] - 1), keys[2] + 1), (keys[3] - 1, keys[5])]
     assert not update().rewritten
     record(days_ago=1)
     update()

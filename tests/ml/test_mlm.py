@@ -218,8 +218,9 @@ class Noted(Progress):
     def stage(self, name):
         self.stages.append(name)
 
-    def step(self, done, total, loss):
-        self.losses.append((self.stages[-1], loss))
+    def step(self, done, total, loss=None):
+        if loss is not None:
+            self.losses.append((self.stages[-1], loss))
 
     def should_stop(self):
         """The encoder's stage comes twice: it is loaded before it is adapted, and tuned afterwards."""

@@ -128,6 +128,6 @@ def test_exclusion_holds_while_the_catalogue_is_loading(db, monkeypatch):
     for row, title in enumerate(("Red mug", "Mug with handle", "Mug without handle", "Mug of glass")):
         Product.objects.create(stock_code=f"P{row}", title=title, price=1, stock=1, is_visible=True)
     sync.sync()
-    monkeypatch.setattr("recommender.serving.answers.current", lambda: Served(SHOP.served().shelf, is_loaded=False))
+    monkeypatch.setattr("recommender.serving.current", lambda: Served(SHOP.served().shelf, is_loaded=False))
     titles = [entry.live.title for entry in pipeline.search("mug not glass without handle")]
     assert sorted(titles) == ["Mug without handle", "Red mug"]

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from django.apps import apps
 
-from recommender import pipeline
+from recommender import pipeline, serving
 from recommender.catalog import catalogs, sync
 from recommender.ml.export import export_untrained
 from recommender.models import Item
-from recommender.serving import Served, answers
+from recommender.serving import Served
 from recommender.serving.loading import load_shelf
 from recommender.serving.ranker import Ranker
 from shopreco.shop.models import Department, Product
@@ -196,7 +196,7 @@ def sell(sold: dict[str, tuple[str, str]]) -> list[Product]:
     ("kind", "query", "expected"), [(kind, *case) for kind, cases in CASES.items() for case in cases]
 )
 def test_query_of_each_kind_leads_to_what_it_means(db, monkeypatch, shops, kind, query, expected, means):
-    monkeypatch.setattr(answers, "current", lambda: shops[kind, means])
+    monkeypatch.setattr(serving, "current", lambda: shops[kind, means])
     ranking = pipeline.search(query)
     leading = set(expected.removesuffix("!").split())
     assert {entry.item_id for entry in ranking.entries[: len(leading)]} == leading
