@@ -20,7 +20,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 
 from recommender.jobs import worker
-from recommender.models import Bundle, Event, Item, ItemStatistics, Run
+from recommender.models import Bundle, Event, ItemStatistics, Run
 from shopreco.shop.models import Department, OrderLine, Product
 from shopreco.shop.processes import Child, Children
 
@@ -50,17 +50,8 @@ class Step:
     work: Callable[[], Any]
 
 
-def prepare(children: Children, say: Say) -> None:
-    """Fill the database where it is empty: shop, events, items, vectors, statistics, departments, administrator.
-
-    Items are encoded beside the recording of the orders, by a process of their own.
-    """
-    for step in SHOP_STEPS:
-        run_step(step, say)
-    items = None if Item.objects.exists() else children.start("items", ENCODE)
-    run_step(EVENTS_STEP, say)
-    if items is not None and (code := children.finish(items)):
-        say(f"  {items.name} ended with code {code}, what it has left is done now; see {items.log}.")
+def prepare(say: Say) -> None:
+    """Fill the database where it is empty: shop, events, items, vectors, statistics, departments, administrator."""
     for step in STEPS:
         run_step(step, say)
 
@@ -238,14 +229,10 @@ def _answers(port: int) -> bool:
         return False
 
 
-ENCODE = [sys.executable, "manage.py", "recommender_sync", "--no-statistics"]
-
-SHOP_STEPS = (
+STEPS = (
     Step("Tables", lambda: False, lambda: call_command("migrate", verbosity=0, interactive=False)),
     Step("Products, customers and orders", lambda: Product.objects.exists(), lambda: call_command("demo_load")),
-)
-EVENTS_STEP = Step("Orders as events", are_orders_recorded, lambda: call_command("recommender_reconcile"))
-STEPS = (
+    Step("Orders as events", are_orders_recorded, lambda: call_command("recommender_reconcile")),
     Step(
         "Items, vectors and statistics",
         lambda: ItemStatistics.objects.exists(),

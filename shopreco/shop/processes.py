@@ -68,12 +68,6 @@ class Children:
         self.children.append(child)
         return child
 
-    def finish(self, child: Child) -> int:
-        """Wait for the end of a child that has a task, forget it, and return its exit code."""
-        code = child.process.wait()
-        self.children.remove(child)
-        return code
-
     def ended(self) -> list[Child]:
         """Return the children that have ended by themselves."""
         return [child for child in self.children if child.process.poll() is not None]

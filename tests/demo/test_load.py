@@ -297,20 +297,8 @@ def test_children_end_with_their_block_even_those_that_ignore_the_first_signal(t
     _wait_for(lambda: not _is_alive(group_id))
 
 
-def test_child_that_has_done_its_task_is_not_missed(tmp_path: Path) -> None:
-    with Children(tmp_path, grace_seconds=1) as children:
-        codes = [
-            children.finish(children.start(f"task-{code}", [sys.executable, "-c", f"exit({code})"])) for code in (0, 3)
-        ]
-        assert codes == [0, 3]
-        assert children.ended() == []
-
-
 @pytest.mark.django_db
-def test_items_can_be_encoded_before_there_are_events(
-    small_shop: loading.LoadReport, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert demo.ENCODE[1:] == ["manage.py", "recommender_sync", "--no-statistics"]
+def test_items_can_be_synced_without_statistics(small_shop: loading.LoadReport) -> None:
     call_command("recommender_sync", "--no-vectors", "--no-statistics")
     assert Item.objects.exists()
     assert not ItemStatistics.objects.exists()

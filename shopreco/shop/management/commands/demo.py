@@ -28,7 +28,7 @@ class Command(BaseCommand):
     def _run(self, children: Children, options: dict[str, Any], started: float) -> None:
         if not options["exit_after_train"]:
             demo.check_port(options["port"])
-        demo.prepare(children, self.stdout.write)
+        demo.prepare(self.stdout.write)
         demo.start_workers(children, self.stdout.write)
         if not options["no_train"]:
             demo.train(self.stdout.write)
